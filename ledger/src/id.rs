@@ -1,0 +1,97 @@
+//! Identifiers: positions, transaction ids, the alphabet of ids, and the slot that an account id hashes to.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::SLOTS;
+
+/// Bytes of an account id, request id, currency or subject code at most.
+pub const ID_BYTES_MAX: usize = 64;
+
+/// Where a command stands in its set's log: log index in the upper 48 bits, offset in the entry in the lower 16.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position(pub u64);
+
+impl Position {
+    /// Panics if the index does not fit: at a million entries a second that is nine years away.
+    pub fn new(index: u64, offset: u16) -> Self {
+        assert!(index < 1 << 48, "log index fits 48 bits");
+        Position(index << 16 | u64::from(offset))
+    }
+
+    /// The log index.
+    pub fn index(self) -> u64 {
+        self.0 >> 16
+    }
+
+    /// The place in the entry.
+    pub fn offset(self) -> u16 {
+        (self.0 & 0xffff) as u16
+    }
+}
+
+/// Names a transaction for ever: `set-incarnation-index-offset` in decimal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TransactionId {
+    /// The set that booked it.
+    pub set: u32,
+    /// The incarnation it was booked in: a forced recovery may give an index a second life.
+    pub incarnation: u32,
+    /// Where in the set's log.
+    pub position: Position,
+}
+
+impl fmt::Display for TransactionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}-{}", self.set, self.incarnation, self.position.index(), self.position.offset())
+    }
+}
+
+/// The text is no transaction id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a transaction id is set-incarnation-index-offset, four decimal numbers")]
+pub struct ParseTransactionIdError;
+
+impl FromStr for TransactionId {
+    type Err = ParseTransactionIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut parts = text.split('-');
+        let mut next = || parts.next().filter(|p| p.bytes().all(|b| b.is_ascii_digit()));
+        let (Some(set), Some(incarnation), Some(index), Some(offset)) = (next(), next(), next(), next()) else {
+            return Err(ParseTransactionIdError);
+        };
+        let set = set.parse().map_err(|_| ParseTransactionIdError)?;
+        let incarnation = incarnation.parse().map_err(|_| ParseTransactionIdError)?;
+        let index: u64 = index.parse().map_err(|_| ParseTransactionIdError)?;
+        let offset = offset.parse().map_err(|_| ParseTransactionIdError)?;
+        if parts.next().is_some() || index >= 1 << 48 {
+            return Err(ParseTransactionIdError);
+        }
+        Ok(TransactionId { set, incarnation, position: Position::new(index, offset) })
+    }
+}
+
+/// Whether `text` is 1-64 of `A-Za-z0-9._:-{}`: the alphabet of account ids, request ids, currencies and subjects.
+pub fn is_valid(text: &str) -> bool {
+    (1..=ID_BYTES_MAX).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:-{}".contains(&b))
+}
+
+/// The slot of an account: CRC-16/XMODEM (as in Redis Cluster) of the id, or of the part in the first pair of braces
+/// if that is not empty, modulo [`SLOTS`].
+pub fn slot_of(account: &str) -> u16 {
+    let tag = account.find('{').and_then(|open| {
+        let rest = &account[open + 1..];
+        rest.find('}').filter(|&close| close > 0).map(|close| &rest[..close])
+    });
+    crc16(tag.unwrap_or(account).as_bytes()) % SLOTS
+}
+
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0u16, |crc, &byte| {
+        (0..8).fold(crc ^ (u16::from(byte) << 8), |crc, _| {
+            if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 }
+        })
+    })
+}

@@ -1,0 +1,35 @@
+//! The ledger's rules, pure: same state, same entry, same bytes out, on every replica. No clock, no randomness, no
+//! unordered map, no I/O, no logging. What apply reads and writes stands behind [`State`]; the store implements it over
+//! its memory and tables, [`memory::MemoryState`] over plain maps for tests and the checkers' model.
+//!
+//! The way of a command: [`Command`] (owned) -> [`codec`] (bytes) -> an entry of many commands -> [`apply::apply_entry`]
+//! -> one [`Outcome`] per command. Where a new rule goes: a variant of [`Rejection`], a check in `apply/`, a golden
+//! script in `tests/scripts/`.
+
+pub mod account;
+pub mod amount;
+pub mod apply;
+pub mod chart;
+pub mod codec;
+pub mod command;
+pub mod id;
+pub mod memory;
+pub mod outcome;
+pub mod rejection;
+pub mod state;
+
+pub use account::{Account, AccountNo, FreezeMode, Limit, Side};
+pub use command::{Command, Leg, Reversal, Transaction};
+pub use id::{Position, TransactionId, slot_of};
+pub use outcome::{Effect, Outcome, Posted};
+pub use rejection::Rejection;
+pub use state::{Durability, Posting, State};
+
+/// The rules that this build proposes new entries under, and the newest it can apply.
+pub const RULES_VERSION: u16 = 1;
+/// Commands in one entry at most; an offset has 16 bits, and one is kept in reserve.
+pub const COMMANDS_PER_ENTRY_MAX: usize = 65_535;
+/// Legs of one transaction at most.
+pub const LEGS_MAX: usize = 256;
+/// Slots that account ids hash to.
+pub const SLOTS: u16 = 4096;

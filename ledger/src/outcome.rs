@@ -1,0 +1,48 @@
+//! What became of a command: part of the replicated result, hashed, and sent to the client as it is.
+
+use crate::account::Side;
+use crate::id::Position;
+use crate::rejection::Rejection;
+
+/// The answer to one command. A replay carries the first answer's position, time and result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Where the command was (first) decided.
+    pub position: Position,
+    /// Ledger time of that, in nanoseconds since the Unix epoch.
+    pub time_unix_ns: u64,
+    /// Whether this is the first answer given again.
+    pub replayed: bool,
+    /// Done, or a deterministic no.
+    pub result: Result<Effect, Rejection>,
+}
+
+/// What a command did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// A definition; false if it was there already.
+    Defined { changed: bool },
+    /// An account was opened or changed.
+    Account,
+    /// Legs were booked: one for each leg, in the order of the legs.
+    Posted(Vec<Posted>),
+    /// The durability state was marked.
+    Marked,
+}
+
+/// A leg as booked, with the balances after it, in minor units.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Posted {
+    /// The account's id, for reversals, whose request names no legs; empty for transactions.
+    pub account: String,
+    /// Debit or credit.
+    pub side: Side,
+    /// In minor units, above zero.
+    pub amount: i128,
+    /// Decimal places of a minor unit.
+    pub scale: u8,
+    /// Posted balance after the whole transaction.
+    pub posted: i128,
+    /// Available balance after the whole transaction.
+    pub available: i128,
+}
