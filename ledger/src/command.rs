@@ -7,6 +7,7 @@ use rust_decimal::Decimal;
 
 use crate::account::{FreezeMode, Side};
 use crate::id::TransactionId;
+pub use crate::malformed::Malformed;
 use crate::state::Durability;
 
 /// Free key/value pairs; at most 32, keys up to 64 bytes, values up to 512.
@@ -16,35 +17,81 @@ pub type Metadata = BTreeMap<String, String>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Gives a currency its scale. The same definition again changes nothing; another one is rejected.
-    DefineCurrency { code: String, scale: u8 },
+    DefineCurrency {
+        /// The currency's code.
+        code: String,
+        /// Decimal places of its minor unit.
+        scale: u8,
+    },
     /// Adds a general-ledger subject. The same definition again changes nothing; another one is rejected.
-    DefineSubject { code: String, name: String, normal_side: Side },
+    DefineSubject {
+        /// The subject's code.
+        code: String,
+        /// For people.
+        name: String,
+        /// The side that raises its accounts.
+        normal_side: Side,
+    },
     /// Opens an account.
     OpenAccount {
+        /// The client's idempotency key, within the account.
         request_id: String,
+        /// The account's id.
         account: String,
+        /// General-ledger subject code.
         subject: String,
+        /// Currency code.
         currency: String,
         /// None: the subject's.
         normal_side: Option<Side>,
         /// The floor of the available balance in major units; None: no floor.
         limit: Option<Decimal>,
+        /// Free.
         metadata: Metadata,
     },
     /// Changes the floor of the available balance.
-    SetLimit { request_id: String, account: String, limit: Option<Decimal> },
+    SetLimit {
+        /// The client's idempotency key, within the account.
+        request_id: String,
+        /// The account's id.
+        account: String,
+        /// The new floor in major units; None: no floor.
+        limit: Option<Decimal>,
+    },
     /// Refuses debit legs, credit legs or both from now on.
-    Freeze { request_id: String, account: String, mode: FreezeMode },
+    Freeze {
+        /// The client's idempotency key, within the account.
+        request_id: String,
+        /// The account's id.
+        account: String,
+        /// Which legs.
+        mode: FreezeMode,
+    },
     /// Ends such a refusal.
-    Unfreeze { request_id: String, account: String, mode: FreezeMode },
+    Unfreeze {
+        /// The client's idempotency key, within the account.
+        request_id: String,
+        /// The account's id.
+        account: String,
+        /// Which legs.
+        mode: FreezeMode,
+    },
     /// Closes an account whose balance is zero, for good.
-    CloseAccount { request_id: String, account: String },
+    CloseAccount {
+        /// The client's idempotency key, within the account.
+        request_id: String,
+        /// The account's id.
+        account: String,
+    },
     /// Books legs, all or none.
     Transaction(Transaction),
     /// Takes back a transaction, whole or in part.
     Reversal(Reversal),
     /// Marks the durability state of the set from this entry on. Proposed by nodes only.
-    MarkDurability { durability: Durability },
+    MarkDurability {
+        /// The state from this entry on.
+        durability: Durability,
+    },
 }
 
 /// One atomic journal entry: two or more legs, balanced per currency.
@@ -92,4 +139,40 @@ pub struct Reversal {
     pub reason: u16,
     /// Free.
     pub metadata: Metadata,
+}
+
+impl Command {
+    /// The client's idempotency key; definitions and marks have none, as repeating them is harmless.
+    pub fn request_id(&self) -> Option<&str> {
+        match self {
+            Command::OpenAccount { request_id, .. }
+            | Command::SetLimit { request_id, .. }
+            | Command::Freeze { request_id, .. }
+            | Command::Unfreeze { request_id, .. }
+            | Command::CloseAccount { request_id, .. } => Some(request_id),
+            Command::Transaction(transaction) => Some(&transaction.request_id),
+            Command::Reversal(reversal) => Some(&reversal.request_id),
+            Command::DefineCurrency { .. }
+            | Command::DefineSubject { .. }
+            | Command::MarkDurability { .. } => None,
+        }
+    }
+
+    /// The account ids that the command names, in its order, repeated as it repeats them: what it is routed by. A
+    /// reversal names none; its transaction's id names the set.
+    pub fn accounts(&self) -> impl Iterator<Item = &str> {
+        let (one, legs) = match self {
+            Command::OpenAccount { account, .. }
+            | Command::SetLimit { account, .. }
+            | Command::Freeze { account, .. }
+            | Command::Unfreeze { account, .. }
+            | Command::CloseAccount { account, .. } => (Some(account), [].as_slice()),
+            Command::Transaction(transaction) => (None, transaction.legs.as_slice()),
+            Command::DefineCurrency { .. }
+            | Command::DefineSubject { .. }
+            | Command::Reversal(_)
+            | Command::MarkDurability { .. } => (None, [].as_slice()),
+        };
+        one.into_iter().chain(legs.iter().map(|leg| &leg.account)).map(String::as_str)
+    }
 }

@@ -58,7 +58,8 @@ impl FromStr for TransactionId {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut parts = text.split('-');
         let mut next = || parts.next().filter(|p| p.bytes().all(|b| b.is_ascii_digit()));
-        let (Some(set), Some(incarnation), Some(index), Some(offset)) = (next(), next(), next(), next()) else {
+        let (Some(set), Some(incarnation), Some(index), Some(offset)) = (next(), next(), next(), next())
+        else {
             return Err(ParseTransactionIdError);
         };
         let set = set.parse().map_err(|_| ParseTransactionIdError)?;
@@ -94,4 +95,62 @@ fn crc16(bytes: &[u8]) -> u16 {
             if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 }
         })
     })
+}
+
+/// An id kept in place, so that the hot path needs no heap for it.
+#[derive(Clone, Copy)]
+pub(crate) struct InlineId {
+    bytes: [u8; ID_BYTES_MAX],
+    len: u8,
+}
+
+impl InlineId {
+    /// Panics on more than [`ID_BYTES_MAX`] bytes.
+    pub(crate) fn new(text: &str) -> Self {
+        let mut bytes = [0; ID_BYTES_MAX];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        InlineId { bytes, len: text.len() as u8 }
+    }
+}
+
+impl std::ops::Deref for InlineId {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).expect("made from a str")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_follow_the_braces() {
+        // 0x31c3 is the check value of CRC-16/XMODEM.
+        assert_eq!(slot_of("123456789"), 0x31c3 % SLOTS);
+        assert_eq!(slot_of("{m42}:fees"), slot_of("m42"));
+        assert_eq!(slot_of("{m42}:fees"), slot_of("x{m42}y{z}"));
+        assert_eq!(slot_of("{}x"), crc16(b"{}x") % SLOTS);
+        assert_eq!(slot_of("a{b"), crc16(b"a{b") % SLOTS);
+    }
+
+    #[test]
+    fn transaction_ids_round_trip() {
+        let id = TransactionId { set: 3, incarnation: 1, position: Position::new(77, 12) };
+        assert_eq!(id.to_string(), "3-1-77-12");
+        assert_eq!("3-1-77-12".parse(), Ok(id));
+        for bad in ["", "1-2-3", "1-2-3-4-5", "1-2-3-+4", "1--3-4", "1-2-281474976710656-0", "1-2-3-65536"] {
+            assert_eq!(bad.parse::<TransactionId>(), Err(ParseTransactionIdError), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ids_have_an_alphabet() {
+        assert!(is_valid("A-z0.9_:{}"));
+        assert!(is_valid(&"x".repeat(64)));
+        for bad in ["", "a b", "é", "a/b", &"x".repeat(65)] {
+            assert!(!is_valid(bad), "{bad}");
+        }
+    }
 }

@@ -4,7 +4,8 @@
 //!
 //! The way of a command: [`Command`] (owned) -> [`codec`] (bytes) -> an entry of many commands -> [`apply::apply_entry`]
 //! -> one [`Outcome`] per command. Where a new rule goes: a variant of [`Rejection`], a check in `apply/`, a golden
-//! script in `tests/scripts/`.
+//! script in `tests/scripts/`, and the same rule once more in `tests/model/`. What needs no state to refuse goes to
+//! [`malformed`].
 
 pub mod account;
 pub mod amount;
@@ -13,6 +14,7 @@ pub mod chart;
 pub mod codec;
 pub mod command;
 pub mod id;
+pub mod malformed;
 pub mod memory;
 pub mod outcome;
 pub mod rejection;
@@ -21,6 +23,7 @@ pub mod state;
 pub use account::{Account, AccountNo, FreezeMode, Limit, Side};
 pub use command::{Command, Leg, Reversal, Transaction};
 pub use id::{Position, TransactionId, slot_of};
+pub use malformed::Malformed;
 pub use outcome::{Effect, Outcome, Posted};
 pub use rejection::Rejection;
 pub use state::{Durability, Posting, State};

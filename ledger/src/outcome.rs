@@ -20,8 +20,11 @@ pub struct Outcome {
 /// What a command did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// A definition; false if it was there already.
-    Defined { changed: bool },
+    /// A definition.
+    Defined {
+        /// False if it was there already.
+        changed: bool,
+    },
     /// An account was opened or changed.
     Account,
     /// Legs were booked: one for each leg, in the order of the legs.
@@ -45,4 +48,17 @@ pub struct Posted {
     pub posted: i128,
     /// Available balance after the whole transaction.
     pub available: i128,
+}
+
+impl Outcome {
+    /// Whether this is a first answer that its request id brings back: neither a replay nor a complaint about the id.
+    pub fn is_remembered(&self) -> bool {
+        !self.replayed && self.result.as_ref().err().is_none_or(Rejection::is_remembered)
+    }
+
+    /// The ledger day of the decision, in days since 1970-01-01: the accounting date of what names none.
+    pub fn day(&self) -> i32 {
+        const DAY_NS: u64 = 86_400_000_000_000;
+        i32::try_from(self.time_unix_ns / DAY_NS).expect("u64 nanoseconds are 213,503 days")
+    }
 }

@@ -54,11 +54,17 @@ pub trait State {
     fn post(&mut self, no: AccountNo, posting: Posting);
 
     /// Where (scope account, request id) was first decided, at a position strictly below `before`. Exact, for ever.
-    fn request(&self, scope: &str, request_id: &str, before: Position) -> Result<Option<Position>, Self::Fault>;
+    fn request(
+        &self,
+        scope: &str,
+        request_id: &str,
+        before: Position,
+    ) -> Result<Option<Position>, Self::Fault>;
     /// Remembers that (scope account, request id) was decided at `position`.
     fn remember(&mut self, scope: &str, request_id: &str, position: Position);
     /// The command at an earlier position of this set and its first outcome, balances included. None if nothing that
-    /// is remembered stands there (no such position, or a replay or a conflict).
+    /// is remembered stands there (no such position, or a replay or a conflict). Only asked for positions of earlier
+    /// entries: apply itself answers for the entry that it is in.
     fn original(&self, position: Position) -> Result<Option<(Command, Outcome)>, Self::Fault>;
 
     /// What has been reversed of the transaction at `position`.

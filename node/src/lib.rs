@@ -1,1 +1,22 @@
-//! placeholder
+//! The daemon of a data node, and, with no sets of accounts, of the arbiter. `node.rs` puts the parts together; the way
+//! of a command is api -> proposer -> raft -> store -> gate -> reply, the way of a read is api -> reader -> store -> gate.
+
+pub mod api;
+pub mod catalogue;
+pub mod clock;
+pub mod config;
+pub mod control_client;
+pub mod control_set;
+pub mod durability;
+pub mod fatal;
+pub mod gate;
+pub mod http;
+pub mod keeper;
+pub mod metrics;
+pub mod node;
+pub mod peer;
+pub mod proposer;
+pub mod raft;
+pub mod reader;
+pub mod set;
+pub mod switch;

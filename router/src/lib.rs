@@ -1,1 +1,37 @@
-//! placeholder
+//! The router: the front door of a Twinset cluster. Stateless; any router serves any account. It takes calls over
+//! HTTP/JSON and gRPC, finds the set of each and its leader, and holds and retries while a set moves, so that clients
+//! see a pause and no error. It holds no ledger truth: it uses the ledger's commands, codec and amounts, never its
+//! state, and knows neither the store nor the node's insides.
+//!
+//! The way of a write: [`http`] or [`grpc`] (spelling) -> [`api`] (meaning) -> [`route`] (which set) -> [`dispatch`]
+//! and [`lane`] (queue, frames, hold and retry; decided by [`pending`], [`retry`], [`target`]) -> [`link`] (the node).
+//! The way of a read: [`api`] -> [`reads`] -> [`link`]. What is known of the cluster: [`topology`] -> [`view`].
+//!
+//! Where things go: a new call in [`api`], [`routes`], [`handlers`] and [`grpc`]; a new error code in [`error`] and
+//! [`status`]; a new figure in [`metrics`].
+
+pub mod api;
+mod batch;
+pub mod config;
+mod convert;
+pub mod dispatch;
+pub mod error;
+pub mod grpc;
+pub mod handlers;
+pub mod http;
+pub mod json;
+pub mod lane;
+pub mod link;
+pub mod metrics;
+pub mod openapi;
+pub mod pending;
+pub mod reads;
+pub mod retry;
+pub mod route;
+pub mod routes;
+pub mod service;
+pub mod status;
+pub mod target;
+pub mod text;
+pub mod topology;
+pub mod view;

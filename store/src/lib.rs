@@ -1,1 +1,46 @@
-//! placeholder
+//! The store: everything a node keeps on disk, for all the sets it hosts, in one database. The only crate that names
+//! rocksdb; it knows no openraft, no network and no async runtime. Below it is [`twinset_ledger`], whose state it
+//! implements; above it is the node.
+//!
+//! - [`Log`]: one set's Raft log. Appends are unsynced writes; one [syncer](Done) makes them durable for all sets at
+//!   once. The log is the lasting record of every transaction and is never thrown away.
+//! - [`LedgerReplica`]: one set's ledger. Accounts and everything since the last checkpoint live in memory; a checkpoint
+//!   turns it into sorted files, off the apply path, and writes what was applied last of all. After a crash the log
+//!   above it is applied again.
+//! - [`DocumentReplica`]: one set's small document, kept whole.
+//!
+//! Invariant: a crash at any instant leaves a state that the log completes; what was acknowledged is there, or the store
+//! does not open.
+
+mod background;
+mod document;
+mod engine;
+mod fault;
+mod format;
+mod generation;
+mod keys;
+mod log;
+mod marker;
+mod options;
+mod record;
+mod replica;
+mod shared;
+mod sst;
+mod store;
+mod syncer;
+mod table;
+mod tail;
+mod wire;
+
+pub use document::DocumentReplica;
+pub use fault::{Fault, OpenError};
+pub use format::FORMAT;
+pub use log::Log;
+pub use options::Options;
+pub use record::{LogId, Record, RecordKind};
+pub use replica::{
+    Applied, Booked, LedgerReplica, Membership, Read, SnapshotMeta, SnapshotReader, SnapshotWriter,
+    StagedSnapshot, Totals,
+};
+pub use store::{Identity, ReplicaRecord, Store};
+pub use syncer::Done;

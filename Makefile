@@ -1,0 +1,43 @@
+# The few commands a person types; `make` alone lists them.
+
+# One target directory for everything, outside the checkout if there is one: RocksDB takes 15 to 25 minutes to compile.
+export CARGO_TARGET_DIR ?= $(or $(wildcard $(HOME)/.cache/twinset-target),$(CURDIR)/target)
+BIN := $(CARGO_TARGET_DIR)/release
+DEMO_DIR ?= demo-data
+
+.PHONY: help demo up down test build lint fmt bench setup clean
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: build ## Two sites, live traffic, a switch, a killed leader: what clients saw, and whether the books balance
+	deploy/checks/example_journal.sh $(DEMO_DIR)/journal
+	$(BIN)/twinset demo --dir $(DEMO_DIR)/cluster --journal $(DEMO_DIR)/journal/example.beancount
+
+up: build ## Start a local cluster and leave it running (stop it with `make down`)
+	$(BIN)/twinset dev up --dir $(DEMO_DIR)/dev --detach
+
+down: ## Stop the cluster of `make up`
+	$(BIN)/twinset dev down --dir $(DEMO_DIR)/dev
+
+test: build ## Run all tests
+	cargo test --release --workspace
+
+build: setup ## Build everything (the first time RocksDB alone takes 15 to 25 minutes)
+	cargo build --release --workspace
+
+lint: setup ## Formatting and clippy, without changing anything
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets -- -D warnings
+
+fmt: ## Format the code
+	cargo fmt --all
+
+bench: build ## The figures of docs/reference/performance.md, on this machine
+	deploy/checks/figures.sh $(DEMO_DIR)/figures
+
+setup: ## Install what the build needs and this machine lacks
+	@deploy/setup.sh
+
+clean: ## Remove what demos and local clusters have left
+	rm -rf $(DEMO_DIR)

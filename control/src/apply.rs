@@ -1,0 +1,292 @@
+//! What a command does to the catalogue. Checks come first and in a fixed order, changes after, so that a rejection
+//! leaves every byte as it was. A command that repeats what is already so changes nothing and is no error.
+
+use serde::{Deserialize, Serialize};
+
+use crate::audit::{Action, Outcome, Record};
+use crate::catalogue::{Catalogue, Durability, EndedSwitch, Node, Set, SwitchEnd, SwitchIntent};
+use crate::command::Command;
+use crate::placement::placement_keeping;
+use crate::rejection::Rejection;
+use crate::topology::{is_address, is_name};
+
+/// Bytes of `who`, `why` and `reason`, at most.
+pub const TEXT_BYTES_MAX: usize = 256;
+
+/// The answer to a command that was carried out, or had been before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reply {
+    /// The catalogue's version after it.
+    pub version: u64,
+    /// Whether the catalogue changed; not when the command repeats what is already so.
+    pub changed: bool,
+    /// What it did.
+    pub effect: Effect,
+}
+
+/// What a command did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Effect {
+    /// The intent is recorded.
+    SwitchBegun {
+        /// The switch's id, for its end.
+        id: u64,
+        /// The replica of the old home that is to stay a voter.
+        keep: u64,
+    },
+    /// The home has moved.
+    SwitchCompleted {
+        /// The set's epoch now.
+        epoch: u64,
+    },
+    /// The intent is gone.
+    SwitchAborted,
+    /// The durability is recorded.
+    DurabilityRecorded {
+        /// The greatest index known to be safe.
+        last_safe_index: u64,
+    },
+    /// The addresses are recorded.
+    NodeRecorded,
+}
+
+/// Where a command stands in the log, and when it was proposed.
+#[derive(Clone, Copy)]
+struct At {
+    index: u64,
+    time_unix_ns: u64,
+}
+
+/// Applies the command of the entry at `index`, proposed at `time_unix_ns`, or says why not and changes nothing.
+pub fn apply(
+    catalogue: &mut Catalogue,
+    index: u64,
+    time_unix_ns: u64,
+    command: Command,
+) -> Result<Reply, Rejection> {
+    let at = At { index, time_unix_ns };
+    let (effect, record) = match command {
+        Command::BeginSwitch { set, to, owner, who, why, expected_epoch } => {
+            let intent = SwitchIntent { id: index, from: String::new(), to, owner, keep: 0, who, why };
+            begin_switch(catalogue, at, set, intent, expected_epoch)?
+        }
+        Command::CompleteSwitch { set, id } => complete_switch(catalogue, at, set, id)?,
+        Command::AbortSwitch { set, id, reason } => abort_switch(catalogue, at, set, id, reason)?,
+        Command::RecordDurability { set, durability, last_safe_index, who, why } => {
+            check_who_why(&who, &why)?;
+            record_durability(catalogue, at, set, durability, last_safe_index, (who, why))?
+        }
+        Command::UpsertNodeAddress { node, site, api_addr, peer_addr, http_addr, who, why } => {
+            check_who_why(&who, &why)?;
+            let node = Node { name: node, site, arbiter: false, api_addr, peer_addr, http_addr };
+            upsert_node(catalogue, at, node, (who, why))?
+        }
+    };
+    let changed = record.is_some();
+    if let Some(record) = record {
+        catalogue.version += 1;
+        catalogue.audit.append(record);
+    }
+    Ok(Reply { version: catalogue.version, changed, effect })
+}
+
+/// The effect, and the audit record if anything changed.
+type Done = (Effect, Option<Record>);
+
+fn begin_switch(
+    catalogue: &mut Catalogue,
+    at: At,
+    set: u32,
+    mut intent: SwitchIntent,
+    expected_epoch: u64,
+) -> Result<Done, Rejection> {
+    check_who_why(&intent.who, &intent.why)?;
+    let now = find(catalogue, set)?;
+    if !catalogue.is_data_site(&intent.to) {
+        return Err(Rejection::UnknownSite { site: intent.to });
+    }
+    if !catalogue.nodes.contains_key(&intent.owner) {
+        return Err(Rejection::UnknownNode { node: intent.owner });
+    }
+    if let Some(other) = &now.switch {
+        return Err(Rejection::SwitchInProgress { set, id: other.id, owner: other.owner.clone() });
+    }
+    if now.epoch != expected_epoch {
+        return Err(Rejection::EpochChanged { set, expected: expected_epoch, epoch: now.epoch });
+    }
+    if now.home == intent.to {
+        return Err(Rejection::AlreadyHome { set, site: intent.to });
+    }
+    if now.durability == Durability::Degraded {
+        return Err(Rejection::Degraded { set });
+    }
+    let on_owner = now.replicas.iter().find(|r| r.node == intent.owner).map(|r| r.id);
+    let placement = placement_keeping(catalogue, now, &intent.to, on_owner)?;
+    let stays = |id: &u64| catalogue.site_of_replica(set, *id) != Some(intent.to.as_str());
+    intent.keep = placement.voters.iter().copied().find(stays).expect("a placement keeps one voter away");
+    intent.from.clone_from(&now.home);
+    let keep = intent.keep;
+    let record = switch_record(at, set, &intent, Outcome::Begun);
+    find_mut(catalogue, set).switch = Some(intent);
+    Ok((Effect::SwitchBegun { id: at.index, keep }, Some(record)))
+}
+
+fn complete_switch(catalogue: &mut Catalogue, at: At, set: u32, id: u64) -> Result<Done, Rejection> {
+    let now = find(catalogue, set)?;
+    let Some(intent) = switch_to_end(now, id, SwitchEnd::Completed)? else {
+        return Ok((Effect::SwitchCompleted { epoch: now.epoch }, None));
+    };
+    let placement = catalogue.placement_after_switch(now, &intent.to)?;
+    let record = switch_record(at, set, &intent, Outcome::Done);
+    let set = find_mut(catalogue, set);
+    for replica in &mut set.replicas {
+        replica.role = placement.role(replica.id).expect("a placement names every replica of its set");
+    }
+    set.home = intent.to;
+    set.epoch += 1;
+    set.switch = None;
+    set.last_switch = Some(EndedSwitch { id, end: SwitchEnd::Completed });
+    Ok((Effect::SwitchCompleted { epoch: set.epoch }, Some(record)))
+}
+
+fn abort_switch(
+    catalogue: &mut Catalogue,
+    at: At,
+    set: u32,
+    id: u64,
+    reason: String,
+) -> Result<Done, Rejection> {
+    check_text("reason", &reason)?;
+    let Some(intent) = switch_to_end(find(catalogue, set)?, id, SwitchEnd::Aborted)? else {
+        return Ok((Effect::SwitchAborted, None));
+    };
+    let record = switch_record(at, set, &intent, Outcome::Aborted { reason });
+    let set = find_mut(catalogue, set);
+    set.switch = None;
+    set.last_switch = Some(EndedSwitch { id, end: SwitchEnd::Aborted });
+    Ok((Effect::SwitchAborted, Some(record)))
+}
+
+/// The switch that is to end as `end`; none if it has ended so already.
+fn switch_to_end(set: &Set, id: u64, end: SwitchEnd) -> Result<Option<SwitchIntent>, Rejection> {
+    if let Some(intent) = set.switch.as_ref().filter(|s| s.id == id) {
+        return Ok(Some(intent.clone()));
+    }
+    match set.last_switch.filter(|ended| ended.id == id) {
+        Some(ended) if ended.end == end => Ok(None),
+        Some(ended) => {
+            Err(Rejection::SwitchEnded { set: set.id, id, completed: ended.end == SwitchEnd::Completed })
+        }
+        None => Err(Rejection::WrongSwitch { set: set.id, id, current: set.switch.as_ref().map(|s| s.id) }),
+    }
+}
+
+fn switch_record(at: At, set: u32, intent: &SwitchIntent, outcome: Outcome) -> Record {
+    let what = Action::Switch { set, id: intent.id, from: intent.from.clone(), to: intent.to.clone() };
+    record(at, (intent.who.clone(), intent.why.clone()), what, outcome)
+}
+
+/// A safe index that was reported once is safe for ever within an incarnation, so a sender that knows less (a leader just
+/// elected) never lowers it, and is not refused either: an operator's degrade must not fail on it.
+fn record_durability(
+    catalogue: &mut Catalogue,
+    at: At,
+    set: u32,
+    durability: Durability,
+    last_safe_index: u64,
+    who_why: (String, String),
+) -> Result<Done, Rejection> {
+    let from = find(catalogue, set)?.durability;
+    let now = find_mut(catalogue, set);
+    let safe = now.last_safe_index.max(last_safe_index);
+    let effect = Effect::DurabilityRecorded { last_safe_index: safe };
+    if from == durability && now.last_safe_index == safe {
+        return Ok((effect, None));
+    }
+    now.durability = durability;
+    now.last_safe_index = safe;
+    let what = Action::Durability { set, from, to: durability, last_safe_index: safe };
+    Ok((effect, Some(record(at, who_why, what, Outcome::Done))))
+}
+
+fn upsert_node(
+    catalogue: &mut Catalogue,
+    at: At,
+    mut node: Node,
+    who_why: (String, String),
+) -> Result<Done, Rejection> {
+    if !is_name(&node.name) {
+        return Err(malformed("node", "a name is letters, digits, '.', '_' and '-'"));
+    }
+    check_addresses(catalogue, &node)?;
+    match catalogue.nodes.get(&node.name) {
+        Some(known) if known.site != node.site => {
+            return Err(Rejection::SiteFixed { node: node.name, site: known.site.clone() });
+        }
+        Some(known) => node.arbiter = known.arbiter,
+        None if !catalogue.is_data_site(&node.site) => {
+            return Err(Rejection::UnknownSite { site: node.site });
+        }
+        None => {}
+    }
+    if catalogue.nodes.get(&node.name) == Some(&node) {
+        return Ok((Effect::NodeRecorded, None));
+    }
+    let what = Action::Node { node: node.name.clone() };
+    catalogue.nodes.insert(node.name.clone(), node);
+    Ok((Effect::NodeRecorded, Some(record(at, who_why, what, Outcome::Done))))
+}
+
+fn check_addresses(catalogue: &Catalogue, node: &Node) -> Result<(), Rejection> {
+    let listeners = |n: &Node| [n.api_addr.clone(), n.peer_addr.clone(), n.http_addr.clone()];
+    let wanted = listeners(node);
+    for (field, address) in ["api_addr", "peer_addr", "http_addr"].into_iter().zip(&wanted) {
+        if !is_address(address) {
+            return Err(malformed(field, "an address is name:port with a port from 1 to 65535"));
+        }
+        if wanted.iter().filter(|other| *other == address).count() > 1 {
+            return Err(Rejection::AddressTaken { address: address.clone(), node: node.name.clone() });
+        }
+        let others = catalogue.nodes.values().filter(|other| other.name != node.name);
+        if let Some(other) = others.into_iter().find(|other| listeners(other).contains(address)) {
+            return Err(Rejection::AddressTaken { address: address.clone(), node: other.name.clone() });
+        }
+    }
+    Ok(())
+}
+
+fn record(at: At, (who, why): (String, String), what: Action, outcome: Outcome) -> Record {
+    Record { no: 0, index: at.index, time_unix_ns: at.time_unix_ns, who, why, what, outcome }
+}
+
+fn find(catalogue: &Catalogue, set: u32) -> Result<&Set, Rejection> {
+    catalogue.sets.get(&set).ok_or(Rejection::UnknownSet { set })
+}
+
+fn find_mut(catalogue: &mut Catalogue, set: u32) -> &mut Set {
+    catalogue.sets.get_mut(&set).expect("the set was found before the first change")
+}
+
+fn check_who_why(who: &str, why: &str) -> Result<(), Rejection> {
+    check_text("who", who)?;
+    check_text("why", why)
+}
+
+fn check_text(field: &str, text: &str) -> Result<(), Rejection> {
+    if text.trim().is_empty() {
+        return Err(malformed(field, "it is empty"));
+    }
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(malformed(field, "it is longer than 256 bytes"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(malformed(field, "it has control characters"));
+    }
+    Ok(())
+}
+
+fn malformed(field: &str, reason: &str) -> Rejection {
+    Rejection::Malformed { field: field.into(), reason: reason.into() }
+}

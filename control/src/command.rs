@@ -1,0 +1,74 @@
+//! What can be asked of the control set. A command says what its sender knew (`expected_epoch`, the id of a switch), so
+//! that one that comes late or twice changes nothing. What each does stands in `apply.rs`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::catalogue::Durability;
+
+/// A change of the catalogue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Command {
+    /// Records the intent to move a set's home, before anything is touched. The log index becomes the switch's id.
+    BeginSwitch {
+        /// The set to move.
+        set: u32,
+        /// Its new home.
+        to: String,
+        /// The node that will carry it out. Where it hosts a voter of the old home, that voter stays one: the owner is
+        /// normally the leader's node, and a leader must not be made a learner while it leads.
+        owner: String,
+        /// Who asks for it.
+        who: String,
+        /// Why.
+        why: String,
+        /// The set's epoch as the sender knew it.
+        expected_epoch: u64,
+    },
+    /// Records that the membership, and the leadership, have moved: flips the home and raises the epoch.
+    CompleteSwitch {
+        /// The set.
+        set: u32,
+        /// The switch's id.
+        id: u64,
+    },
+    /// Records that the switch was given up; to be sent once the membership is back as it was.
+    AbortSwitch {
+        /// The set.
+        set: u32,
+        /// The switch's id.
+        id: u64,
+        /// Why it was given up.
+        reason: String,
+    },
+    /// Records a set's durability: a weaker one before it takes effect, a stronger one after.
+    RecordDurability {
+        /// The set.
+        set: u32,
+        /// The new state.
+        durability: Durability,
+        /// The greatest log index of the set that the sender knows to be safe.
+        last_safe_index: u64,
+        /// Who asks for it.
+        who: String,
+        /// Why.
+        why: String,
+    },
+    /// Records where a node is reached; a node that is new joins its data site and hosts nothing yet.
+    UpsertNodeAddress {
+        /// The node.
+        node: String,
+        /// Its site, which never changes.
+        site: String,
+        /// As [`crate::Node::api_addr`].
+        api_addr: String,
+        /// As [`crate::Node::peer_addr`].
+        peer_addr: String,
+        /// As [`crate::Node::http_addr`].
+        http_addr: String,
+        /// Who asks for it.
+        who: String,
+        /// Why.
+        why: String,
+    },
+}

@@ -1,0 +1,141 @@
+//! The control set's deterministic "no": part of the replicated result, the same on every voter. Codes are for programs
+//! and never change; the sentence is for people.
+
+use serde::{Deserialize, Serialize};
+
+/// Why a command changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Rejection {
+    /// No set has this number.
+    #[error("there is no set {set}")]
+    UnknownSet {
+        /// The number given.
+        set: u32,
+    },
+    /// No data site has this name.
+    #[error("there is no data site {site:?}")]
+    UnknownSite {
+        /// The name given.
+        site: String,
+    },
+    /// No node has this name.
+    #[error("there is no node {node:?}")]
+    UnknownNode {
+        /// The name given.
+        node: String,
+    },
+    /// A name, reason or address is empty, too long or of the wrong form.
+    #[error("{field} is malformed: {reason}")]
+    Malformed {
+        /// The command's field.
+        field: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Another switch of the set has not ended.
+    #[error("set {set} is being switched already: switch {id}, owner {owner:?}")]
+    SwitchInProgress {
+        /// The set.
+        set: u32,
+        /// The switch under way.
+        id: u64,
+        /// Who carries it out.
+        owner: String,
+    },
+    /// The home has changed since the sender looked.
+    #[error("set {set} is at epoch {epoch}, not {expected}")]
+    EpochChanged {
+        /// The set.
+        set: u32,
+        /// The epoch the sender knew.
+        expected: u64,
+        /// The epoch now.
+        epoch: u64,
+    },
+    /// The set is at home there.
+    #[error("set {set} is at home in {site:?} already")]
+    AlreadyHome {
+        /// The set.
+        set: u32,
+        /// The site.
+        site: String,
+    },
+    /// A set that is not SYNC is not switched: its other site may lack what was acknowledged.
+    #[error("set {set} is DEGRADED: it is switched once it is SYNC again")]
+    Degraded {
+        /// The set.
+        set: u32,
+    },
+    /// The replicas do not allow the 2+2 placement after the switch.
+    #[error(
+        "set {set} cannot be at home in {site:?}: it has {home} replicas there and {away} away, and needs two each"
+    )]
+    NoPlacement {
+        /// The set.
+        set: u32,
+        /// The wanted home.
+        site: String,
+        /// Replicas in the wanted home.
+        home: u32,
+        /// Replicas in the other site.
+        away: u32,
+    },
+    /// The set's switch under way, or the last that ended, is not the one named.
+    #[error("set {set} has no switch {id} under way{}", current.map(|c| format!(": it has {c}")).unwrap_or_default())]
+    WrongSwitch {
+        /// The set.
+        set: u32,
+        /// The id given.
+        id: u64,
+        /// The switch under way, if any.
+        current: Option<u64>,
+    },
+    /// The switch ended the other way.
+    #[error("switch {id} of set {set} was {}", if *completed { "completed" } else { "aborted" })]
+    SwitchEnded {
+        /// The set.
+        set: u32,
+        /// The switch.
+        id: u64,
+        /// Whether it was completed; otherwise aborted.
+        completed: bool,
+    },
+    /// A node does not change its site: what its replicas prove would change unseen.
+    #[error("node {node:?} stands in site {site:?}: that never changes")]
+    SiteFixed {
+        /// The node.
+        node: String,
+        /// The site it stands in.
+        site: String,
+    },
+    /// Another listener has this address.
+    #[error("address {address:?} belongs to node {node:?}")]
+    AddressTaken {
+        /// The address.
+        address: String,
+        /// Whose it is.
+        node: String,
+    },
+}
+
+impl Rejection {
+    /// The stable name, for programs and metrics.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Rejection::UnknownSet { .. } => "unknown_set",
+            Rejection::UnknownSite { .. } => "unknown_site",
+            Rejection::UnknownNode { .. } => "unknown_node",
+            Rejection::Malformed { .. } => "malformed",
+            Rejection::SwitchInProgress { .. } => "switch_in_progress",
+            Rejection::EpochChanged { .. } => "epoch_changed",
+            Rejection::AlreadyHome { .. } => "already_home",
+            Rejection::Degraded { .. } => "degraded",
+            Rejection::NoPlacement { .. } => "no_placement",
+            Rejection::WrongSwitch { .. } => "wrong_switch",
+            Rejection::SwitchEnded { .. } => "switch_ended",
+            Rejection::SiteFixed { .. } => "site_fixed",
+            Rejection::AddressTaken { .. } => "address_taken",
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! The stored and sent forms: golden bytes, and what is refused on reading. A golden text changes only with a new format
+//! number or rules version.
+
+mod common;
+
+use twinset_control::document::{Error, Inconsistent};
+use twinset_control::{Catalogue, Command, Durability, Envelope, Rejection, Role};
+use twinset_control::{apply, decode_answer, encode_answer, envelope};
+
+fn catalogue() -> Catalogue {
+    common::topology(2, 2, 2, true).place("cluster-1").expect("the topology is valid")
+}
+
+fn begin() -> Command {
+    Command::BeginSwitch {
+        set: 1,
+        to: "B".into(),
+        owner: "a1".into(),
+        who: "ops".into(),
+        why: "drill".into(),
+        expected_epoch: 1,
+    }
+}
+
+#[test]
+fn golden_catalogue() {
+    let mut catalogue = catalogue();
+    apply(&mut catalogue, 10, 11, begin()).unwrap();
+    apply(&mut catalogue, 12, 13, Command::AbortSwitch { set: 1, id: 10, reason: "late".into() }).unwrap();
+    apply(&mut catalogue, 14, 15, begin()).unwrap();
+    let degrade = Command::RecordDurability {
+        set: 2,
+        durability: Durability::Degraded,
+        last_safe_index: 9,
+        who: "ops".into(),
+        why: "drill".into(),
+    };
+    apply(&mut catalogue, 16, 17, degrade).unwrap();
+    let golden = include_str!("golden/catalogue.json");
+    assert_eq!(String::from_utf8(catalogue.to_json()).unwrap(), golden.trim_end());
+    assert_eq!(Catalogue::from_json(golden.as_bytes()).unwrap(), catalogue);
+}
+
+#[test]
+fn golden_entries() {
+    let golden = [
+        (
+            begin(),
+            r#"{"begin_switch":{"set":1,"to":"B","owner":"a1","who":"ops","why":"drill","expected_epoch":1}}"#,
+        ),
+        (Command::CompleteSwitch { set: 1, id: 7 }, r#"{"complete_switch":{"set":1,"id":7}}"#),
+        (
+            Command::AbortSwitch { set: 1, id: 7, reason: "late".into() },
+            r#"{"abort_switch":{"set":1,"id":7,"reason":"late"}}"#,
+        ),
+        (
+            Command::RecordDurability {
+                set: 1,
+                durability: Durability::Degraded,
+                last_safe_index: 41,
+                who: "ops".into(),
+                why: "drill".into(),
+            },
+            r#"{"record_durability":{"set":1,"durability":"DEGRADED","last_safe_index":41,"who":"ops","why":"drill"}}"#,
+        ),
+        (
+            Command::UpsertNodeAddress {
+                node: "a1".into(),
+                site: "A".into(),
+                api_addr: "h:1".into(),
+                peer_addr: "h:2".into(),
+                http_addr: "h:3".into(),
+                who: "ops".into(),
+                why: "moved".into(),
+            },
+            concat!(
+                r#"{"upsert_node_address":{"node":"a1","site":"A","api_addr":"h:1","peer_addr":"h:2","#,
+                r#""http_addr":"h:3","who":"ops","why":"moved"}}"#
+            ),
+        ),
+    ];
+    for (command, json) in golden {
+        let envelope = Envelope { time_unix_ns: u64::MAX, command };
+        let bytes = format!(r#"{{"rules":1,"time_unix_ns":18446744073709551615,"command":{json}}}"#);
+        assert_eq!(String::from_utf8(envelope.encode()).unwrap(), bytes);
+        assert_eq!(Envelope::decode(bytes.as_bytes()).unwrap(), envelope);
+    }
+}
+
+#[test]
+fn golden_answers() {
+    let mut catalogue = catalogue();
+    let done = apply(&mut catalogue, 10, 0, begin());
+    let rejected = apply(&mut catalogue, 11, 0, begin());
+    for (answer, json) in [
+        (done, r#"{"done":{"version":2,"changed":true,"effect":{"switch_begun":{"id":10,"keep":4}}}}"#),
+        (rejected, r#"{"rejected":{"switch_in_progress":{"set":1,"id":10,"owner":"a1"}}}"#),
+    ] {
+        assert_eq!(String::from_utf8(encode_answer(&answer)).unwrap(), json);
+        assert_eq!(decode_answer(json.as_bytes()).unwrap(), answer);
+    }
+    assert!(decode_answer(b"{}").is_err());
+}
+
+#[test]
+fn a_rejections_code_is_its_name_on_the_wire() {
+    let (site, node, address) = (String::from("X"), String::from("x"), String::from("h:1"));
+    let all = [
+        Rejection::UnknownSet { set: 1 },
+        Rejection::UnknownSite { site: site.clone() },
+        Rejection::UnknownNode { node: node.clone() },
+        Rejection::Malformed { field: "who".into(), reason: "it is empty".into() },
+        Rejection::SwitchInProgress { set: 1, id: 2, owner: node.clone() },
+        Rejection::EpochChanged { set: 1, expected: 2, epoch: 3 },
+        Rejection::AlreadyHome { set: 1, site: site.clone() },
+        Rejection::Degraded { set: 1 },
+        Rejection::NoPlacement { set: 1, site: site.clone(), home: 1, away: 3 },
+        Rejection::WrongSwitch { set: 1, id: 2, current: None },
+        Rejection::SwitchEnded { set: 1, id: 2, completed: true },
+        Rejection::SiteFixed { node: node.clone(), site },
+        Rejection::AddressTaken { address, node },
+    ];
+    for rejection in all {
+        let json = serde_json::to_value(&rejection).unwrap();
+        assert_eq!(json.as_object().unwrap().keys().collect::<Vec<_>>(), [rejection.code()]);
+    }
+}
+
+#[test]
+fn entries_of_other_builds_are_refused() {
+    let newer = br#"{"rules":2,"anything":true}"#;
+    assert_eq!(Envelope::decode(newer), Err(envelope::Error::UnknownRules { found: 2 }));
+    let bad: [&[u8]; 6] = [
+        b"",
+        b"[]",
+        b"{\"rules\":1}",
+        br#"{"rules":1,"time_unix_ns":1,"command":{"unknown":{}}}"#,
+        br#"{"rules":1,"time_unix_ns":1,"command":{"complete_switch":{"set":1,"id":1,"x":1}}}"#,
+        br#"{"rules":1,"time_unix_ns":1,"command":{"complete_switch":{"set":1,"id":1}}} x"#,
+    ];
+    for bytes in bad {
+        assert!(matches!(Envelope::decode(bytes), Err(envelope::Error::Unreadable { .. })));
+    }
+}
+
+#[test]
+fn catalogues_of_other_builds_and_damaged_ones_are_refused() {
+    let newer = br#"{"format":2,"anything":true}"#;
+    assert_eq!(Catalogue::from_json(newer), Err(Error::UnknownFormat { found: 2 }));
+    let good = String::from_utf8(catalogue().to_json()).unwrap();
+    let unknown_field = good.replacen("\"cluster_id\"", "\"extra\":1,\"cluster_id\"", 1);
+    for bytes in ["", "[]", &good[..good.len() - 1], &format!("{good} x"), &unknown_field] {
+        assert!(matches!(Catalogue::from_json(bytes.as_bytes()), Err(Error::Unreadable { .. })), "{bytes}");
+    }
+}
+
+/// What is done to a good catalogue, and what reading it must say.
+type Contradiction = (fn(&mut Catalogue), Inconsistent);
+
+#[test]
+fn catalogues_that_contradict_themselves_are_refused() {
+    let (a1, x) = (String::from("a1"), String::from("X"));
+    let table: Vec<Contradiction> = vec![
+        (
+            |c| c.nodes.get_mut("a1").unwrap().name = "a9".into(),
+            Inconsistent::Misfiled { what: "node", key: a1.clone() },
+        ),
+        (
+            |c| c.sites.get_mut("A").unwrap().name = "Z".into(),
+            Inconsistent::Misfiled { what: "site", key: "A".into() },
+        ),
+        (|c| c.sets.get_mut(&1).unwrap().id = 2, Inconsistent::Misfiled { what: "set", key: "1".into() }),
+        (|c| c.sites.get_mut("C").unwrap().arbiter = false, Inconsistent::DataSites { count: 3 }),
+        (
+            |c| c.nodes.get_mut("a1").unwrap().site = "X".into(),
+            Inconsistent::Site { what: "node", name: a1.clone(), site: x },
+        ),
+        (
+            |c| c.sets.get_mut(&2).unwrap().home = "C".into(),
+            Inconsistent::Site { what: "set", name: "2".into(), site: "C".into() },
+        ),
+        (|c| c.sets.get_mut(&1).unwrap().slots[0].to = 2048, Inconsistent::Slot { slot: 2048, owners: 2 }),
+        (|c| c.sets.get_mut(&1).unwrap().slots[0].to = 2046, Inconsistent::Slot { slot: 2047, owners: 0 }),
+        (
+            |c| c.sets.get_mut(&2).unwrap().slots[0].to = 4096,
+            Inconsistent::Range { set: 2, from: 2048, to: 4096 },
+        ),
+        (|c| c.sets.get_mut(&1).unwrap().replicas[0].id = 1, Inconsistent::ReplicaId { set: 1, id: 1 }),
+        (|c| c.next_replica_id = 11, Inconsistent::ReplicaId { set: 2, id: 11 }),
+        (
+            |c| c.sets.get_mut(&1).unwrap().replicas[1].node = "a1".into(),
+            Inconsistent::ReplicaNode { set: 1, id: 5, node: a1 },
+        ),
+        (
+            |c| c.sets.get_mut(&1).unwrap().replicas[0].node = "c1".into(),
+            Inconsistent::ReplicaNode { set: 1, id: 4, node: "c1".into() },
+        ),
+    ];
+    for (spoil, expected) in table {
+        let mut catalogue = catalogue();
+        spoil(&mut catalogue);
+        assert_eq!(Catalogue::from_json(&catalogue.to_json()), Err(Error::Inconsistent(expected)));
+    }
+}
+
+#[test]
+fn lookups() {
+    let catalogue = catalogue();
+    assert_eq!(catalogue.set_of_slot(2047).map(|s| s.id), Some(1));
+    assert_eq!(catalogue.set_of_slot(2048).map(|s| s.id), Some(2));
+    assert_eq!(catalogue.set_of_slot(4096), None);
+    let table = catalogue.slot_table();
+    assert!(
+        (0..4096u16).all(|slot| Some(table[usize::from(slot)]) == catalogue.set_of_slot(slot).map(|s| s.id))
+    );
+    assert_eq!(catalogue.site_of_replica(0, 3), Some("C"));
+    assert_eq!(catalogue.site_of_replica(1, 6), Some("B"));
+    assert_eq!(catalogue.site_of_replica(2, 6), None);
+    assert_eq!(catalogue.replica(1, 7).map(|r| r.role), Some(Role::Learner));
+    assert_eq!(
+        catalogue.replicas_on("a1").map(|(set, r)| (set, r.id)).collect::<Vec<_>>(),
+        [(0, 1), (1, 4), (2, 10)]
+    );
+    assert_eq!(catalogue.replicas_on("c1").map(|(set, _)| set).collect::<Vec<_>>(), [0]);
+    assert_eq!(catalogue.other_site("A"), Some("B"));
+    assert_eq!(catalogue.other_site("C"), None);
+    assert_eq!(
+        (catalogue.incarnation(0), catalogue.incarnation(2), catalogue.incarnation(3)),
+        (Some(1), Some(1), None)
+    );
+}

@@ -1,0 +1,196 @@
+//! Laws that hold after any commands in any order on any topology. A failure prints the shortest commands that break
+//! one; `PROPTEST_CASES` raises the number of tries.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use twinset_control::audit::TAIL_RECORDS_MAX;
+use twinset_control::{Catalogue, Command, Durability, Envelope, Role, SLOTS, SwitchEnd, apply};
+
+fn a_topology() -> impl Strategy<Value = Catalogue> {
+    (2..=24u32, 2..=5u16, 2..=5u16, any::<bool>())
+        .prop_map(|(sets, a, b, arbiter)| common::topology(sets, a, b, arbiter))
+        .prop_map(|topology| topology.place("cluster-1").expect("the topology is valid"))
+}
+
+/// Mostly sensible: small numbers meet each other often.
+fn a_command() -> impl Strategy<Value = Command> {
+    let set = 0..=4u32;
+    let id = 1..=60u64;
+    let site = prop::sample::select(vec!["A", "B", "C", "X"]).prop_map(String::from);
+    let node = prop::sample::select(vec!["a1", "a2", "b1", "b2", "b9", "c1"]).prop_map(String::from);
+    let who = prop::sample::select(vec!["ops", "ops", "ops", ""]).prop_map(String::from);
+    let port = 1..=40u32;
+    prop_oneof![
+        4 => (set.clone(), site.clone(), node.clone(), who.clone(), 1..=4u64).prop_map(
+            |(set, to, owner, who, expected_epoch)| Command::BeginSwitch {
+                set, to, owner, who, why: "law".into(), expected_epoch,
+            }
+        ),
+        4 => (set.clone(), id.clone()).prop_map(|(set, id)| Command::CompleteSwitch { set, id }),
+        2 => (set.clone(), id, who.clone()).prop_map(|(set, id, reason)| Command::AbortSwitch { set, id, reason }),
+        2 => (set, any::<bool>(), 0..=9u64, who.clone()).prop_map(|(set, sync, last_safe_index, who)| {
+            let durability = if sync { Durability::Sync } else { Durability::Degraded };
+            Command::RecordDurability { set, durability, last_safe_index, who, why: "law".into() }
+        }),
+        1 => (node, site, port, who).prop_map(|(node, site, port, who)| Command::UpsertNodeAddress {
+            node,
+            site,
+            api_addr: format!("h:{port}"),
+            peer_addr: format!("h:{}", port + 1),
+            http_addr: format!("h:{}", port + 2),
+            who,
+            why: "law".into(),
+        }),
+    ]
+}
+
+/// A command, and whether to point it at the switch or the epoch that its set has now, so that many succeed.
+fn commands() -> impl Strategy<Value = Vec<(Command, bool)>> {
+    prop::collection::vec((a_command(), prop::bool::weighted(0.7)), 0..60)
+}
+
+fn aim(catalogue: &Catalogue, command: Command) -> Command {
+    let of = |set: &u32| catalogue.sets.get(set);
+    let current = |set: &u32, id| of(set).and_then(|s| s.switch.as_ref()).map_or(id, |s| s.id);
+    match command {
+        Command::BeginSwitch { set, to, owner, who, why, expected_epoch } => {
+            let expected_epoch = of(&set).map_or(expected_epoch, |s| s.epoch);
+            Command::BeginSwitch { set, to, owner, who, why, expected_epoch }
+        }
+        Command::CompleteSwitch { set, id } => Command::CompleteSwitch { set, id: current(&set, id) },
+        Command::AbortSwitch { set, id, reason } => {
+            Command::AbortSwitch { set, id: current(&set, id), reason }
+        }
+        other => other,
+    }
+}
+
+fn check_placement(catalogue: &Catalogue) {
+    for set in catalogue.sets.values() {
+        let sites = |role| {
+            let mut sites: BTreeMap<&str, u32> = BTreeMap::new();
+            for id in set.ids(role) {
+                *sites.entry(catalogue.site_of_replica(set.id, id).expect("it has a site")).or_default() += 1;
+            }
+            sites
+        };
+        let away = catalogue.other_site(&set.home).expect("a home is a data site");
+        assert_eq!(sites(Role::Voter), BTreeMap::from([(set.home.as_str(), 2), (away, 1)]), "set {}", set.id);
+        assert_eq!(sites(Role::Learner), BTreeMap::from([(away, 1)]), "set {}", set.id);
+    }
+}
+
+/// Counts owners on its own: it does not trust the lookups of the catalogue.
+fn check_slots(catalogue: &Catalogue) {
+    let mut owners = vec![0u32; usize::from(SLOTS)];
+    for range in catalogue.sets.values().flat_map(|set| &set.slots) {
+        owners[usize::from(range.from)..=usize::from(range.to)].iter_mut().for_each(|count| *count += 1);
+    }
+    assert!(owners.iter().all(|count| *count == 1), "each slot has exactly one set");
+}
+
+fn replica_ids(catalogue: &Catalogue) -> Vec<u64> {
+    let sets = catalogue.sets.values().flat_map(|set| &set.replicas);
+    catalogue.control.replicas.iter().chain(sets).map(|r| r.id).collect()
+}
+
+proptest! {
+    #[test]
+    fn a_placement_is_right_and_even(catalogue in a_topology()) {
+        catalogue.check().unwrap();
+        check_slots(&catalogue);
+        check_placement(&catalogue);
+        let ids = replica_ids(&catalogue);
+        prop_assert_eq!(&ids, &(1..catalogue.next_replica_id).collect::<Vec<_>>());
+        prop_assert_eq!(catalogue.control.replicas.len(), 3);
+        let homes = |site: &str| catalogue.sets.values().filter(|s| s.home == site).count();
+        prop_assert!(homes("A") - homes("B") <= 1);
+        let sizes: Vec<u16> = catalogue.sets.values().map(|s| s.slots[0].to - s.slots[0].from).collect();
+        prop_assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() <= 1);
+        for site in catalogue.data_sites() {
+            let nodes = catalogue.nodes.values().filter(|n| n.site == site);
+            let counts: Vec<usize> =
+                nodes.map(|n| catalogue.replicas_on(&n.name).filter(|(set, _)| *set != 0).count()).collect();
+            prop_assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1, "{:?}", counts);
+        }
+    }
+
+    #[test]
+    fn laws_hold_after_every_command(start in a_topology(), commands in commands()) {
+        let mut catalogue = start;
+        let ids: BTreeSet<u64> = replica_ids(&catalogue).into_iter().collect();
+        for (index, (command, aimed)) in (1u64..).zip(commands) {
+            let command = if aimed { aim(&catalogue, command) } else { command };
+            let envelope = Envelope { time_unix_ns: index * 7, command };
+            prop_assert_eq!(&Envelope::decode(&envelope.encode()).unwrap(), &envelope);
+            let before = catalogue.clone();
+            match apply(&mut catalogue, index, envelope.time_unix_ns, envelope.command) {
+                Ok(reply) if reply.changed => {
+                    prop_assert_eq!(catalogue.version, before.version + 1);
+                    prop_assert_eq!(catalogue.audit.total, before.audit.total + 1);
+                    prop_assert_eq!(reply.version, catalogue.version);
+                }
+                Ok(reply) => {
+                    prop_assert_eq!(&catalogue, &before);
+                    prop_assert_eq!(reply.version, catalogue.version);
+                }
+                Err(_) => prop_assert_eq!(&catalogue, &before),
+            }
+            catalogue.check().unwrap();
+            check_slots(&catalogue);
+            check_placement(&catalogue);
+            for (set, old) in catalogue.sets.values().zip(before.sets.values()) {
+                let moved = set.home != old.home;
+                prop_assert_eq!(set.epoch, old.epoch + u64::from(moved), "the epoch counts changes of home");
+                let completed = set.last_switch != old.last_switch
+                    && set.last_switch.is_some_and(|s| s.end == SwitchEnd::Completed);
+                prop_assert_eq!(moved, completed, "only a completed switch moves a home");
+                prop_assert_eq!(set.incarnation, old.incarnation);
+                prop_assert!(set.last_safe_index >= old.last_safe_index);
+            }
+            let now = replica_ids(&catalogue);
+            prop_assert_eq!(now.len(), ids.len());
+            prop_assert_eq!(&now.into_iter().collect::<BTreeSet<_>>(), &ids);
+        }
+        prop_assert_eq!(&Catalogue::from_json(&catalogue.to_json()).unwrap(), &catalogue);
+    }
+
+    #[test]
+    fn a_repeated_end_changes_nothing(start in a_topology(), commands in commands()) {
+        let mut catalogue = start;
+        for (index, (command, _)) in (1u64..).zip(commands) {
+            let command = aim(&catalogue, command);
+            let repeatable = !matches!(command, Command::BeginSwitch { .. });
+            if apply(&mut catalogue, index, 0, command.clone()).is_ok() && repeatable {
+                let before = catalogue.clone();
+                let again = apply(&mut catalogue, index + 1000, 1, command).unwrap();
+                prop_assert!(!again.changed);
+                prop_assert_eq!(&catalogue, &before);
+            }
+        }
+    }
+
+    #[test]
+    fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(Envelope::decode(&bytes).is_err());
+        prop_assert!(Catalogue::from_json(&bytes).is_err());
+        prop_assert!(twinset_control::decode_answer(&bytes).is_err());
+    }
+}
+
+#[test]
+fn the_audit_tail_is_bounded_and_counts_all() {
+    let mut catalogue = common::topology(2, 2, 2, true).place("cluster-1").unwrap();
+    for index in 1..=400u64 {
+        let durability = if index % 2 == 0 { Durability::Sync } else { Durability::Degraded };
+        let (who, why) = (String::from("ops"), String::from("law"));
+        let command = Command::RecordDurability { set: 1, durability, last_safe_index: 0, who, why };
+        apply(&mut catalogue, index, index, command).unwrap();
+    }
+    let numbers: Vec<u64> = catalogue.audit.tail.iter().map(|r| r.no).collect();
+    assert_eq!(catalogue.audit.total, 400);
+    assert_eq!(numbers, (400 - TAIL_RECORDS_MAX as u64 + 1..=400).collect::<Vec<_>>());
+}

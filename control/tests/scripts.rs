@@ -1,0 +1,236 @@
+//! Runs the golden scripts: one scenario per file in `tests/scripts/`. `UPDATE_GOLDENFILES=1 cargo test -p
+//! twinset-control --test scripts` writes their outputs anew, for a person to read before they are kept.
+
+mod common;
+
+use std::error::Error;
+use std::fmt::Write as _;
+
+use twinset_control::{Catalogue, Command, Durability, Replica, Role, apply};
+
+/// What a script can say. `who` and `why` have defaults, so that a script names only what it is about.
+#[derive(goldenscript::Command)]
+enum Line {
+    /// Makes the cluster. Example: place sets=2 a=2 b=2 arbiter=true
+    Place {
+        #[arg(key)]
+        sets: u32,
+        #[arg(key)]
+        a: u16,
+        #[arg(key)]
+        b: u16,
+        #[arg(key)]
+        arbiter: bool,
+    },
+    /// Begins a switch; the epoch expected is the set's own unless given. Example: begin 1 B a1 epoch=1
+    Begin {
+        set: u32,
+        to: String,
+        owner: String,
+        #[arg(key)]
+        epoch: Option<u64>,
+        #[arg(key)]
+        who: Option<String>,
+        #[arg(key)]
+        why: Option<String>,
+    },
+    /// Completes a switch. Example: complete 1 id=10
+    Complete {
+        set: u32,
+        #[arg(key)]
+        id: u64,
+    },
+    /// Aborts a switch. Example: abort 1 id=10 reason="target is silent"
+    Abort {
+        set: u32,
+        #[arg(key)]
+        id: u64,
+        #[arg(key)]
+        reason: String,
+    },
+    /// Records a durability. Example: durability 1 DEGRADED safe=41
+    Durability {
+        set: u32,
+        state: String,
+        #[arg(key)]
+        safe: u64,
+    },
+    /// Records a node's addresses. Example: node a1 A api=h:1 peer=h:2 http=h:3
+    Node {
+        name: String,
+        site: String,
+        #[arg(key)]
+        api: String,
+        #[arg(key)]
+        peer: String,
+        #[arg(key)]
+        http: String,
+    },
+    /// Prints one set. Example: set 1
+    Set { set: u32 },
+    /// Prints sites, nodes and the control set.
+    Cluster,
+    /// Prints the audit log's tail.
+    Audit,
+}
+
+/// The catalogue under test. Each command takes the next log index, from 10, and a second of time.
+struct Script {
+    catalogue: Option<Catalogue>,
+    index: u64,
+}
+
+impl Script {
+    fn catalogue(&self) -> Result<&Catalogue, Box<dyn Error>> {
+        self.catalogue.as_ref().ok_or_else(|| "place a cluster first".into())
+    }
+
+    fn command(&mut self, command: Command) -> Result<String, Box<dyn Error>> {
+        let index = self.index;
+        self.index += 1;
+        let catalogue = self.catalogue.as_mut().ok_or("place a cluster first")?;
+        let before = catalogue.clone();
+        match apply(catalogue, index, index * 1_000_000_000, command) {
+            Ok(reply) => Ok(format!("{index}: {reply:?}\n")),
+            Err(rejection) => {
+                assert_eq!(*catalogue, before, "a rejection changes nothing");
+                Ok(format!("{index}: rejected {}: {rejection}\n", rejection.code()))
+            }
+        }
+    }
+}
+
+impl goldenscript::Runner for Script {
+    type Command = Line;
+
+    fn run(&mut self, line: &Line, _: &goldenscript::Context) -> Result<String, Box<dyn Error>> {
+        let (who, why) = ("ops".to_string(), "test".to_string());
+        match line {
+            Line::Place { sets, a, b, arbiter } => {
+                self.catalogue = Some(common::topology(*sets, *a, *b, *arbiter).place("cluster-1")?);
+                Ok(String::new())
+            }
+            Line::Begin { set, to, owner, epoch, who: by, why: because } => {
+                let known = self.catalogue()?.sets.get(set).map_or(1, |s| s.epoch);
+                self.command(Command::BeginSwitch {
+                    set: *set,
+                    to: to.clone(),
+                    owner: owner.clone(),
+                    who: by.clone().unwrap_or(who),
+                    why: because.clone().unwrap_or(why),
+                    expected_epoch: epoch.unwrap_or(known),
+                })
+            }
+            Line::Complete { set, id } => self.command(Command::CompleteSwitch { set: *set, id: *id }),
+            Line::Abort { set, id, reason } => {
+                self.command(Command::AbortSwitch { set: *set, id: *id, reason: reason.clone() })
+            }
+            Line::Durability { set, state, safe } => {
+                let durability = match state.as_str() {
+                    "SYNC" => Durability::Sync,
+                    "DEGRADED" => Durability::Degraded,
+                    other => return Err(format!("no durability is called {other}").into()),
+                };
+                self.command(Command::RecordDurability {
+                    set: *set,
+                    durability,
+                    last_safe_index: *safe,
+                    who,
+                    why,
+                })
+            }
+            Line::Node { name, site, api, peer, http } => self.command(Command::UpsertNodeAddress {
+                node: name.clone(),
+                site: site.clone(),
+                api_addr: api.clone(),
+                peer_addr: peer.clone(),
+                http_addr: http.clone(),
+                who,
+                why,
+            }),
+            Line::Set { set } => show_set(self.catalogue()?, *set),
+            Line::Cluster => show_cluster(self.catalogue()?),
+            Line::Audit => show_audit(self.catalogue()?),
+        }
+    }
+}
+
+fn replicas(replicas: &[Replica]) -> String {
+    let one = |r: &Replica| format!("{}{}#{}", r.node, if r.role == Role::Voter { "" } else { "~" }, r.id);
+    replicas.iter().map(one).collect::<Vec<_>>().join(" ")
+}
+
+fn show_set(catalogue: &Catalogue, set: u32) -> Result<String, Box<dyn Error>> {
+    let set = catalogue.sets.get(&set).ok_or("no such set")?;
+    let mut out = String::new();
+    let slots: Vec<String> = set.slots.iter().map(|r| format!("{}-{}", r.from, r.to)).collect();
+    writeln!(out, "set {}: slots {}, version {}", set.id, slots.join(","), catalogue.version)?;
+    writeln!(
+        out,
+        "  home {} (configured {}), epoch {}, incarnation {}",
+        set.home, set.configured_home, set.epoch, set.incarnation
+    )?;
+    writeln!(out, "  {}, last safe index {}", set.durability, set.last_safe_index)?;
+    writeln!(out, "  replicas {}", replicas(&set.replicas))?;
+    if let Some(s) = &set.switch {
+        writeln!(out, "  switch {}: {} to {}, owner {}, keep #{}", s.id, s.from, s.to, s.owner, s.keep)?;
+    }
+    if let Some(ended) = set.last_switch {
+        writeln!(out, "  last switch {}: {:?}", ended.id, ended.end)?;
+    }
+    Ok(out)
+}
+
+fn show_cluster(catalogue: &Catalogue) -> Result<String, Box<dyn Error>> {
+    let mut out = String::new();
+    writeln!(out, "{} ({}), version {}", catalogue.cluster_name, catalogue.cluster_id, catalogue.version)?;
+    for node in catalogue.nodes.values() {
+        let arbiter = if node.arbiter { " arbiter" } else { "" };
+        writeln!(
+            out,
+            "  {} in {}{arbiter}: {} {} {}",
+            node.name, node.site, node.api_addr, node.peer_addr, node.http_addr
+        )?;
+    }
+    writeln!(out, "  control {}", replicas(&catalogue.control.replicas))?;
+    writeln!(out, "  next replica id {}", catalogue.next_replica_id)?;
+    Ok(out)
+}
+
+fn show_audit(catalogue: &Catalogue) -> Result<String, Box<dyn Error>> {
+    let mut out = format!("{} records\n", catalogue.audit.total);
+    for r in &catalogue.audit.tail {
+        let time_s = r.time_unix_ns / 1_000_000_000;
+        writeln!(
+            out,
+            "  {} at {} ({time_s} s) {}, {}: {:?} -> {:?}",
+            r.no, r.index, r.who, r.why, r.what, r.outcome
+        )?;
+    }
+    Ok(out)
+}
+
+macro_rules! scripts {
+    ($($name:ident),* $(,)?) => {
+        $(
+            #[test]
+            fn $name() {
+                let mut script = Script { catalogue: None, index: 10 };
+                goldenscript::run(&mut script, concat!("tests/scripts/", stringify!($name))).unwrap();
+            }
+        )*
+
+        #[test]
+        fn every_script_is_run() {
+            let mut listed = vec![$(stringify!($name).to_string()),*];
+            listed.sort();
+            let entries = std::fs::read_dir("tests/scripts").unwrap();
+            let mut found: Vec<String> =
+                entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            found.sort();
+            assert_eq!(found, listed);
+        }
+    };
+}
+
+scripts! { abort, audit, bootstrap, bootstrap_without_arbiter, conflicts, degrade, node_addresses, spread, switch }

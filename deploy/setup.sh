@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Installs what the build needs and this machine lacks: a C++ compiler and libclang, for RocksDB and its bindings, and
+# python3-venv for the example journal. Says plainly what is missing if it may not install.
+set -euo pipefail
+
+missing=()
+command -v c++ >/dev/null || missing+=(g++)
+ldconfig -p 2>/dev/null | grep -q 'libclang[.-]' || ls /usr/lib/llvm-*/lib/libclang*.so* >/dev/null 2>&1 || missing+=(libclang-dev)
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+
+if ! command -v cargo >/dev/null; then
+    echo "setup: cargo is not installed; a Rust toolchain is needed first: https://rustup.rs" >&2
+    exit 1
+fi
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+if [ "$(id -u)" -eq 0 ]; then
+    install=()
+elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+    install=(sudo)
+else
+    echo "setup: missing: ${missing[*]}; may not install them. As root: apt-get install ${missing[*]}" >&2
+    exit 1
+fi
+command -v apt-get >/dev/null || { echo "setup: missing: ${missing[*]}; no apt-get here, install them by hand" >&2; exit 1; }
+echo "setup: installing ${missing[*]}" >&2
+"${install[@]}" apt-get update -qq >&2
+DEBIAN_FRONTEND=noninteractive "${install[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2

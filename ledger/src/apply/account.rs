@@ -1,0 +1,138 @@
+//! Commands on one account: open, limit, freeze and unfreeze, close. Their scope is the account itself.
+
+use rust_decimal::Decimal;
+
+use super::idempotency::Recalled;
+use super::{ApplyError, Decision, Turn};
+use crate::account::{Account, AccountNo, FreezeMode, Limit, Side};
+use crate::amount::{AmountError, to_minor};
+use crate::chart::{currency_scale, normal_side};
+use crate::command::{Command, Metadata};
+use crate::outcome::{Effect, Outcome};
+use crate::rejection::Rejection;
+use crate::state::State;
+
+impl<S: State> Turn<'_, S> {
+    /// Decides a command on `account`, which is also its scope.
+    pub(super) fn account_command(
+        &mut self,
+        request_id: &str,
+        account: &str,
+        command: &Command,
+    ) -> Result<Outcome, ApplyError<S::Fault>> {
+        if let Recalled::Known(outcome) = self.recall(&[account], &[], request_id, command)? {
+            return Ok(outcome);
+        }
+        let decision = self.decide_account_command(account, command);
+        self.state.remember(account, request_id, self.position);
+        Ok(self.outcome(decision))
+    }
+
+    fn decide_account_command(&mut self, account: &str, command: &Command) -> Decision {
+        match command {
+            Command::OpenAccount { subject, currency, normal_side, limit, metadata, .. } => {
+                self.open(account, subject, currency, *normal_side, *limit, metadata)?;
+            }
+            Command::SetLimit { limit, .. } => {
+                let no = self.existing(account)?;
+                let limit = minor_limit(*limit, account, self.state.account(no).scale)?;
+                self.still_open(no)?.limit = limit;
+            }
+            Command::Freeze { mode, .. } => {
+                let no = self.existing(account)?;
+                freeze(self.still_open(no)?, *mode, true);
+            }
+            Command::Unfreeze { mode, .. } => {
+                let no = self.existing(account)?;
+                freeze(self.still_open(no)?, *mode, false);
+            }
+            Command::CloseAccount { .. } => {
+                let no = self.existing(account)?;
+                let record = self.still_open(no)?;
+                let figures = [record.posted(), record.held, record.incoming, record.restricted];
+                if figures != [0; 4] {
+                    return Err(Rejection::AccountNotEmpty { account: account.to_owned() });
+                }
+                record.closed = true;
+            }
+            _ => unreachable!("the other commands are not on one account"),
+        }
+        Ok(Effect::Account)
+    }
+
+    fn open(
+        &mut self,
+        account: &str,
+        subject: &str,
+        currency: &str,
+        side: Option<Side>,
+        limit: Option<Decimal>,
+        metadata: &Metadata,
+    ) -> Result<(), Rejection> {
+        if self.state.account_no(account).is_some() {
+            return Err(Rejection::AccountExists { account: account.to_owned() });
+        }
+        let subject_side = normal_side(self.state, subject)
+            .ok_or_else(|| Rejection::SubjectUnknown { subject: subject.to_owned() })?;
+        let scale = currency_scale(self.state, currency)
+            .ok_or_else(|| Rejection::CurrencyUnknown { currency: currency.to_owned() })?;
+        let limit = minor_limit(limit, account, scale)?;
+        self.state.open(Account {
+            id: account.to_owned(),
+            subject: subject.to_owned(),
+            currency: currency.to_owned(),
+            scale,
+            normal_side: side.unwrap_or(subject_side),
+            limit,
+            frozen_debit: false,
+            frozen_credit: false,
+            closed: false,
+            debits: 0,
+            credits: 0,
+            held: 0,
+            incoming: 0,
+            restricted: 0,
+            version: 0,
+            opened_at: self.position,
+            metadata: metadata.clone(),
+        });
+        Ok(())
+    }
+
+    fn existing(&self, account: &str) -> Result<AccountNo, Rejection> {
+        self.state
+            .account_no(account)
+            .ok_or_else(|| Rejection::AccountNotFound { account: account.to_owned() })
+    }
+
+    /// The account for change, unless it is closed.
+    fn still_open(&mut self, no: AccountNo) -> Result<&mut Account, Rejection> {
+        let account = self.state.account(no);
+        if account.closed {
+            return Err(Rejection::AccountClosed { account: account.id.clone() });
+        }
+        Ok(self.state.account_mut(no))
+    }
+}
+
+fn minor_limit(limit: Option<Decimal>, account: &str, scale: u8) -> Result<Limit, Rejection> {
+    limit.map(|limit| to_minor(limit, scale)).transpose().map_err(|error| reject_amount(error, account))
+}
+
+/// The rejection for an amount that has no minor units on `account`.
+pub(super) fn reject_amount(error: AmountError, account: &str) -> Rejection {
+    let account = account.to_owned();
+    match error {
+        AmountError::ExcessScale { scale } => Rejection::ExcessScale { account, scale },
+        AmountError::Overflow => Rejection::AmountOverflow { account },
+    }
+}
+
+fn freeze(account: &mut Account, mode: FreezeMode, frozen: bool) {
+    if matches!(mode, FreezeMode::Debit | FreezeMode::Both) {
+        account.frozen_debit = frozen;
+    }
+    if matches!(mode, FreezeMode::Credit | FreezeMode::Both) {
+        account.frozen_credit = frozen;
+    }
+}

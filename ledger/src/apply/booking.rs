@@ -1,0 +1,189 @@
+//! Booking: the only place where balances change. Takes legs that are known to balance, checks what the accounts say
+//! to them (closed, frozen, overflow, limit, in that order), and then books all or none.
+
+use std::collections::BTreeMap;
+
+use crate::account::{Account, AccountNo, Side};
+use crate::id::Position;
+use crate::outcome::Posted;
+use crate::rejection::Rejection;
+use crate::state::{Posting, State};
+
+/// The sums of debits and of credits that an account can keep, in minor units. Nothing derived from them can overflow:
+/// neither an account's figures nor the totals of a set, which has fewer than 2^32 accounts.
+const SUM_MAX: i128 = 1 << 94;
+
+/// A leg in minor units, above zero.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Planned {
+    pub no: AccountNo,
+    pub side: Side,
+    pub amount: i128,
+}
+
+/// What all legs of a transaction together do to one account.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Effect {
+    no: AccountNo,
+    debits: i128,
+    credits: i128,
+    legs: u64,
+}
+
+impl Effect {
+    fn of(leg: &Planned) -> Self {
+        let mut effect = Effect { no: leg.no, debits: 0, credits: 0, legs: 0 };
+        effect.add(leg);
+        effect
+    }
+
+    fn add(&mut self, leg: &Planned) {
+        match leg.side {
+            Side::Debit => self.debits += leg.amount,
+            Side::Credit => self.credits += leg.amount,
+        }
+        self.legs += 1;
+    }
+
+    /// The change of the account's posted balance.
+    fn net(&self, account: &Account) -> i128 {
+        match account.normal_side {
+            Side::Debit => self.debits - self.credits,
+            Side::Credit => self.credits - self.debits,
+        }
+    }
+}
+
+/// Books legs that balance, or says why not. The sums of all legs must fit an `i128`, as whoever balanced them knows.
+/// `named`: with the accounts' ids in the result.
+pub(super) fn book<S: State>(
+    state: &mut S,
+    position: Position,
+    legs: &[Planned],
+    named: bool,
+) -> Result<Vec<Posted>, Rejection> {
+    match legs {
+        [a, b] if a.no != b.no => {
+            let balanced = a.side != b.side
+                && a.amount == b.amount
+                && state.account(a.no).currency == state.account(b.no).currency;
+            assert!(balanced, "what is booked balances, at {position:?}");
+            book_effects(state, position, legs, &[Effect::of(a), Effect::of(b)], named)
+        }
+        _ => {
+            assert_balanced(state, position, legs);
+            book_effects(state, position, legs, &effects(legs), named)
+        }
+    }
+}
+
+/// One effect per account, in the order of their first legs.
+fn effects(legs: &[Planned]) -> Vec<Effect> {
+    let mut at = BTreeMap::new();
+    let mut effects: Vec<Effect> = Vec::new();
+    for leg in legs {
+        match at.get(&leg.no) {
+            Some(&at) => Effect::add(&mut effects[at], leg),
+            None => {
+                at.insert(leg.no, effects.len());
+                effects.push(Effect::of(leg));
+            }
+        }
+    }
+    effects
+}
+
+fn assert_balanced<S: State>(state: &S, position: Position, legs: &[Planned]) {
+    let mut sums = BTreeMap::<&str, i128>::new();
+    for leg in legs {
+        let sum = sums.entry(&state.account(leg.no).currency).or_default();
+        match leg.side {
+            Side::Debit => *sum += leg.amount,
+            Side::Credit => *sum -= leg.amount,
+        }
+    }
+    assert!(sums.values().all(|&sum| sum == 0), "what is booked balances, at {position:?}");
+}
+
+fn book_effects<S: State>(
+    state: &mut S,
+    position: Position,
+    legs: &[Planned],
+    effects: &[Effect],
+    named: bool,
+) -> Result<Vec<Posted>, Rejection> {
+    check_status(state, legs)?;
+    effects.iter().try_for_each(|effect| check_overflow(state.account(effect.no), effect))?;
+    effects.iter().try_for_each(|effect| check_limit(state.account(effect.no), effect))?;
+    for effect in effects {
+        let account = state.account_mut(effect.no);
+        account.debits += effect.debits;
+        account.credits += effect.credits;
+        account.version += effect.legs;
+    }
+    for leg in legs {
+        let inflow = state.account(leg.no).is_inflow(leg.side);
+        let delta = if inflow { leg.amount } else { -leg.amount };
+        state.post(leg.no, Posting { position, delta });
+    }
+    Ok(legs.iter().map(|leg| posted(state.account(leg.no), leg, named)).collect())
+}
+
+fn posted(account: &Account, leg: &Planned, named: bool) -> Posted {
+    Posted {
+        account: if named { account.id.clone() } else { String::new() },
+        side: leg.side,
+        amount: leg.amount,
+        scale: account.scale,
+        posted: account.posted(),
+        available: account.available(),
+    }
+}
+
+fn check_status<S: State>(state: &S, legs: &[Planned]) -> Result<(), Rejection> {
+    for leg in legs {
+        let account = state.account(leg.no);
+        if account.closed {
+            return Err(Rejection::AccountClosed { account: account.id.clone() });
+        }
+    }
+    for leg in legs {
+        let account = state.account(leg.no);
+        let frozen = match leg.side {
+            Side::Debit => account.frozen_debit,
+            Side::Credit => account.frozen_credit,
+        };
+        if frozen {
+            return Err(Rejection::AccountFrozen { account: account.id.clone(), side: leg.side });
+        }
+    }
+    Ok(())
+}
+
+fn check_overflow(account: &Account, effect: &Effect) -> Result<(), Rejection> {
+    let fits = |sum: i128, more: i128| sum.checked_add(more).is_some_and(|sum| sum <= SUM_MAX);
+    if fits(account.debits, effect.debits) && fits(account.credits, effect.credits) {
+        Ok(())
+    } else {
+        Err(Rejection::AmountOverflow { account: account.id.clone() })
+    }
+}
+
+/// Only what falls needs cover: an inflow never fails on a limit, not even while the balance is below it.
+fn check_limit(account: &Account, effect: &Effect) -> Result<(), Rejection> {
+    let net = effect.net(account);
+    let Some(limit) = account.limit.filter(|_| net < 0) else {
+        return Ok(());
+    };
+    let available = account.available();
+    if available + net >= limit {
+        return Ok(());
+    }
+    Err(Rejection::LimitExceeded {
+        account: account.id.clone(),
+        available,
+        limit,
+        needed: -net,
+        scale: account.scale,
+    })
+}

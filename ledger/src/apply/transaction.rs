@@ -1,0 +1,129 @@
+//! Transactions. The general way takes any number of legs; the short way takes the two-leg form without a string
+//! lookup or an allocation but the outcome's own, and gives exactly the same result.
+
+use std::collections::BTreeMap;
+
+use super::account::reject_amount;
+use super::booking::{Planned, book};
+use super::idempotency::{Recalled, Scope, leg_accounts, scope_of};
+use super::{ApplyError, Decision, Turn};
+use crate::account::{AccountNo, Side};
+use crate::amount::{AmountError, to_minor};
+use crate::codec::{self, Short, ShortScope};
+use crate::command::{Command, Leg, Transaction};
+use crate::id::InlineId;
+use crate::outcome::{Effect, Outcome};
+use crate::rejection::Rejection;
+use crate::state::State;
+
+impl<S: State> Turn<'_, S> {
+    /// Decides a transaction; `command` is the same, as it is compared and remembered.
+    pub(super) fn transaction(
+        &mut self,
+        transaction: &Transaction,
+        command: &Command,
+    ) -> Result<Outcome, ApplyError<S::Fault>> {
+        let (scopes, elsewhere) = match scope_of(self.state, transaction) {
+            Scope::Account(scope) if transaction.scope_account.is_some() => (vec![scope], Vec::new()),
+            // While it was undetermined, the request may have been answered under any of its accounts.
+            Scope::Account(scope) => (vec![scope], leg_accounts(transaction)),
+            Scope::Undetermined(accounts) => (accounts, Vec::new()),
+        };
+        let request_id = &transaction.request_id;
+        let free = match self.recall(&scopes, &elsewhere, request_id, command)? {
+            Recalled::Known(outcome) => return Ok(outcome),
+            Recalled::New(free) => free,
+        };
+        let decision = self.book_transaction(transaction);
+        for scope in free {
+            self.state.remember(scope, request_id, self.position);
+        }
+        Ok(self.outcome(decision))
+    }
+
+    fn book_transaction(&mut self, transaction: &Transaction) -> Decision {
+        let legs = plan(self.state, transaction)?;
+        check_balance(self.state, &legs)?;
+        book(self.state, self.position, &legs, false).map(Effect::Posted)
+    }
+}
+
+/// Finds the accounts and turns amounts into minor units.
+fn plan<S: State>(state: &S, transaction: &Transaction) -> Result<Vec<Planned>, Rejection> {
+    let legs = &transaction.legs;
+    let find = |account: &String| {
+        state.account_no(account).ok_or_else(|| Rejection::AccountNotFound { account: account.clone() })
+    };
+    let numbers = legs.iter().map(|leg| find(&leg.account)).collect::<Result<Vec<AccountNo>, _>>()?;
+    for (leg, &no) in legs.iter().zip(&numbers) {
+        let expected = &state.account(no).currency;
+        if leg.currency.as_ref().is_some_and(|currency| currency != expected) {
+            return Err(Rejection::CurrencyMismatch {
+                account: leg.account.clone(),
+                expected: expected.clone(),
+            });
+        }
+    }
+    let minor = |(leg, &no): (&Leg, &AccountNo)| {
+        let amount = to_minor(leg.amount, state.account(no).scale)
+            .map_err(|error| reject_amount(error, &leg.account))?;
+        Ok(Planned { no, side: leg.side, amount })
+    };
+    legs.iter().zip(&numbers).map(minor).collect()
+}
+
+/// Debits against credits per currency, smallest code first.
+fn check_balance<S: State>(state: &S, legs: &[Planned]) -> Result<(), Rejection> {
+    let mut sums = BTreeMap::<&str, (i128, i128, u8)>::new();
+    for leg in legs {
+        let account = state.account(leg.no);
+        let (debits, credits, _) = sums.entry(&account.currency).or_insert((0, 0, account.scale));
+        let sum = match leg.side {
+            Side::Debit => debits,
+            Side::Credit => credits,
+        };
+        *sum =
+            sum.checked_add(leg.amount).ok_or_else(|| reject_amount(AmountError::Overflow, &account.id))?;
+    }
+    match sums.into_iter().find(|(_, (debits, credits, _))| debits != credits) {
+        None => Ok(()),
+        Some((currency, (debits, credits, scale))) => {
+            Err(Rejection::Unbalanced { currency: currency.to_owned(), debits, credits, scale })
+        }
+    }
+}
+
+/// Decides a transaction in short form. A request id that is known takes the general way, which compares contents.
+pub(super) fn apply_short<S: State>(
+    turn: &mut Turn<'_, S>,
+    short: &Short,
+) -> Result<Outcome, ApplyError<S::Fault>> {
+    let scope = short_scope(turn.state, short);
+    let request_id = short.request_id.unpack();
+    if turn.state.request(&scope, &request_id, turn.position).map_err(ApplyError::Fault)?.is_some() {
+        let transaction = codec::expand(short, turn.state);
+        let command = Command::Transaction(transaction.clone());
+        return turn.transaction(&transaction, &command);
+    }
+    let amount = i128::from(short.amount);
+    let legs = short.legs().map(|(no, side)| Planned { no, side, amount });
+    let decision = book(turn.state, turn.position, &legs, false).map(Effect::Posted);
+    turn.state.remember(&scope, &request_id, turn.position);
+    Ok(turn.outcome(decision))
+}
+
+/// As `scope_of`, for accounts that are both known.
+fn short_scope<S: State>(state: &S, short: &Short) -> InlineId {
+    let (debit, credit) = (state.account(short.debit), state.account(short.credit));
+    let account = match short.scope {
+        ShortScope::Debit => debit,
+        ShortScope::Credit => credit,
+        ShortScope::Default => match (debit.is_inflow(Side::Debit), credit.is_inflow(Side::Credit)) {
+            (false, true) => debit,
+            (true, false) => credit,
+            _ if debit.id <= credit.id => debit,
+            _ => credit,
+        },
+    };
+    InlineId::new(&account.id)
+}

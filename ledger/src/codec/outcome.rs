@@ -1,0 +1,95 @@
+//! The form of an outcome, in replies, in storage and under the running hash: position u64, time u64, replayed u8, a
+//! result byte, then what the result carries. It has no version of its own: whoever stores or sends it has one.
+
+use super::DecodeError;
+use super::rejection::{put_rejection, rejection};
+use super::wire::{Reader, put_text};
+use crate::LEGS_MAX;
+use crate::id::Position;
+use crate::outcome::{Effect, Outcome, Posted};
+
+mod result {
+    pub const REJECTED: u8 = 0;
+    pub const DEFINED_BEFORE: u8 = 1;
+    pub const DEFINED: u8 = 2;
+    pub const ACCOUNT: u8 = 3;
+    pub const POSTED: u8 = 4;
+    pub const MARKED: u8 = 5;
+}
+
+/// A leg without its account's name: side, scale, three amounts, a length byte.
+const POSTED_BYTES: usize = 2 + 3 * 16 + 1;
+
+/// Appends the outcome's bytes.
+pub fn encode_outcome(outcome: &Outcome, out: &mut Vec<u8>) {
+    let mut head = [0; 18];
+    head[..8].copy_from_slice(&outcome.position.0.to_le_bytes());
+    head[8..16].copy_from_slice(&outcome.time_unix_ns.to_le_bytes());
+    head[16] = u8::from(outcome.replayed);
+    head[17] = match &outcome.result {
+        Err(_) => result::REJECTED,
+        Ok(Effect::Defined { changed: false }) => result::DEFINED_BEFORE,
+        Ok(Effect::Defined { changed: true }) => result::DEFINED,
+        Ok(Effect::Account) => result::ACCOUNT,
+        Ok(Effect::Posted(_)) => result::POSTED,
+        Ok(Effect::Marked) => result::MARKED,
+    };
+    out.extend_from_slice(&head);
+    match &outcome.result {
+        Err(rejection) => put_rejection(out, rejection),
+        Ok(Effect::Posted(legs)) => {
+            let count = u16::try_from(legs.len()).expect("bounded by LEGS_MAX");
+            out.reserve(2 + legs.len() * POSTED_BYTES);
+            out.extend_from_slice(&count.to_le_bytes());
+            legs.iter().for_each(|leg| put_posted(out, leg));
+        }
+        Ok(_) => {}
+    }
+}
+
+fn put_posted(out: &mut Vec<u8>, leg: &Posted) {
+    let mut fixed = [0; POSTED_BYTES - 1];
+    fixed[0] = leg.side as u8;
+    fixed[1] = leg.scale;
+    fixed[2..18].copy_from_slice(&leg.amount.to_le_bytes());
+    fixed[18..34].copy_from_slice(&leg.posted.to_le_bytes());
+    fixed[34..50].copy_from_slice(&leg.available.to_le_bytes());
+    out.extend_from_slice(&fixed);
+    put_text(out, &leg.account);
+}
+
+/// Reads an outcome, all of `bytes`. Never panics.
+pub fn decode_outcome(bytes: &[u8]) -> Result<Outcome, DecodeError> {
+    let mut r = Reader::new(bytes);
+    let position = Position(r.u64()?);
+    let time_unix_ns = r.u64()?;
+    let replayed = r.bool("replayed")?;
+    let result = match r.u8()? {
+        result::REJECTED => Err(rejection(&mut r)?),
+        result::DEFINED_BEFORE => Ok(Effect::Defined { changed: false }),
+        result::DEFINED => Ok(Effect::Defined { changed: true }),
+        result::ACCOUNT => Ok(Effect::Account),
+        result::POSTED => {
+            let count = usize::from(r.u16()?);
+            if count > LEGS_MAX {
+                return Err(DecodeError::OutOfRange { field: "legs" });
+            }
+            Ok(Effect::Posted((0..count).map(|_| posted(&mut r)).collect::<Result<_, _>>()?))
+        }
+        result::MARKED => Ok(Effect::Marked),
+        found => return Err(DecodeError::Unknown { what: "result", found: u16::from(found) }),
+    };
+    r.end()?;
+    Ok(Outcome { position, time_unix_ns, replayed, result })
+}
+
+fn posted(r: &mut Reader<'_>) -> Result<Posted, DecodeError> {
+    Ok(Posted {
+        side: r.side()?,
+        scale: r.u8()?,
+        amount: r.i128()?,
+        posted: r.i128()?,
+        available: r.i128()?,
+        account: r.text()?.to_owned(),
+    })
+}

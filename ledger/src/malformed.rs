@@ -1,0 +1,166 @@
+//! What makes a command malformed: refused before it reaches a log, never remembered, needing no state to decide.
+//! What needs state is [`crate::apply`]'s to reject.
+
+use rust_decimal::Decimal;
+
+use crate::LEGS_MAX;
+use crate::chart::SCALE_MAX;
+use crate::command::{Command, Leg, Metadata, Reversal, Transaction};
+use crate::id::is_valid;
+
+/// Pairs of metadata at most.
+pub const METADATA_PAIRS_MAX: usize = 32;
+/// Bytes of a metadata key at most.
+pub const METADATA_KEY_BYTES_MAX: usize = 64;
+/// Bytes of a metadata value at most.
+pub const METADATA_VALUE_BYTES_MAX: usize = 512;
+/// Bytes of a subject's name at most.
+pub const NAME_BYTES_MAX: usize = 128;
+/// The accounting dates allowed, in days since 1970-01-01: 0001-01-01 to 9999-12-31.
+pub const DATES: std::ops::RangeInclusive<i32> = -719_162..=2_932_896;
+
+/// Why a command is refused before anyone looks at the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// A request id outside the alphabet or length.
+    #[error("the request id is not 1-64 of A-Za-z0-9._:-{{}}")]
+    RequestId,
+    /// An account id outside the alphabet or length.
+    #[error("an account id is not 1-64 of A-Za-z0-9._:-{{}}")]
+    AccountId,
+    /// A currency code outside the alphabet or length.
+    #[error("a currency code is not 1-64 of A-Za-z0-9._:-{{}}")]
+    Currency,
+    /// A subject code outside the alphabet or length.
+    #[error("a subject code is not 1-64 of A-Za-z0-9._:-{{}}")]
+    Subject,
+    /// A subject's name that is empty or too long.
+    #[error("a subject's name has 1-{NAME_BYTES_MAX} bytes")]
+    Name,
+    /// A scale above the greatest.
+    #[error("a currency has at most {SCALE_MAX} decimal places")]
+    Scale,
+    /// Fewer than two legs.
+    #[error("a transaction has at least two legs")]
+    TooFewLegs,
+    /// More than [`LEGS_MAX`] legs.
+    #[error("a transaction has at most {LEGS_MAX} legs")]
+    TooManyLegs,
+    /// Both legs of a two-leg transaction on one account.
+    #[error("the two legs name the same account")]
+    SameAccount,
+    /// The named scope account has no leg.
+    #[error("the scope account is not an account of the transaction's legs")]
+    ScopeAccount,
+    /// Zero or negative.
+    #[error("an amount is above zero")]
+    Amount,
+    /// Outside the years 1 to 9999.
+    #[error("an accounting date is between 0001-01-01 and 9999-12-31")]
+    Date,
+    /// Too many pairs, an empty key, or a key or value too long.
+    #[error(
+        "metadata has at most {METADATA_PAIRS_MAX} pairs, keys of 1-{METADATA_KEY_BYTES_MAX} bytes and values of at \
+         most {METADATA_VALUE_BYTES_MAX}"
+    )]
+    Metadata,
+}
+
+impl Malformed {
+    /// The code that clients see. Never changes.
+    pub fn code(self) -> &'static str {
+        match self {
+            Malformed::RequestId => "malformed_request_id",
+            Malformed::AccountId => "malformed_account_id",
+            Malformed::Currency => "malformed_currency",
+            Malformed::Subject => "malformed_subject",
+            Malformed::Name => "malformed_name",
+            Malformed::Scale => "scale_too_large",
+            Malformed::TooFewLegs => "too_few_legs",
+            Malformed::TooManyLegs => "too_many_legs",
+            Malformed::SameAccount => "same_account",
+            Malformed::ScopeAccount => "scope_account_without_leg",
+            Malformed::Amount => "amount_not_positive",
+            Malformed::Date => "date_out_of_range",
+            Malformed::Metadata => "metadata_too_large",
+        }
+    }
+}
+
+impl Command {
+    /// Whether the command may be proposed at all.
+    pub fn validate(&self) -> Result<(), Malformed> {
+        match self {
+            Command::DefineCurrency { code, scale } => {
+                check(is_valid(code), Malformed::Currency)?;
+                check(*scale <= SCALE_MAX, Malformed::Scale)
+            }
+            Command::DefineSubject { code, name, .. } => {
+                check(is_valid(code), Malformed::Subject)?;
+                check((1..=NAME_BYTES_MAX).contains(&name.len()), Malformed::Name)
+            }
+            Command::OpenAccount { request_id, account, subject, currency, metadata, .. } => {
+                ids(request_id, account)?;
+                check(is_valid(subject), Malformed::Subject)?;
+                check(is_valid(currency), Malformed::Currency)?;
+                metadata_fits(metadata)
+            }
+            Command::SetLimit { request_id, account, .. }
+            | Command::Freeze { request_id, account, .. }
+            | Command::Unfreeze { request_id, account, .. }
+            | Command::CloseAccount { request_id, account } => ids(request_id, account),
+            Command::Transaction(transaction) => transaction.validate(),
+            Command::Reversal(reversal) => reversal.validate(),
+            Command::MarkDurability { .. } => Ok(()),
+        }
+    }
+}
+
+impl Transaction {
+    fn validate(&self) -> Result<(), Malformed> {
+        check(is_valid(&self.request_id), Malformed::RequestId)?;
+        check(self.legs.len() >= 2, Malformed::TooFewLegs)?;
+        check(self.legs.len() <= LEGS_MAX, Malformed::TooManyLegs)?;
+        self.legs.iter().try_for_each(Leg::validate)?;
+        if let [first, second] = self.legs.as_slice() {
+            check(first.account != second.account, Malformed::SameAccount)?;
+        }
+        if let Some(scope) = &self.scope_account {
+            check(self.legs.iter().any(|leg| leg.account == *scope), Malformed::ScopeAccount)?;
+        }
+        check(self.accounting_date.is_none_or(|date| DATES.contains(&date)), Malformed::Date)?;
+        metadata_fits(&self.metadata)
+    }
+}
+
+impl Leg {
+    fn validate(&self) -> Result<(), Malformed> {
+        check(is_valid(&self.account), Malformed::AccountId)?;
+        check(self.currency.as_deref().is_none_or(is_valid), Malformed::Currency)?;
+        check(self.amount > Decimal::ZERO, Malformed::Amount)
+    }
+}
+
+impl Reversal {
+    fn validate(&self) -> Result<(), Malformed> {
+        check(is_valid(&self.request_id), Malformed::RequestId)?;
+        check(self.amount.is_none_or(|amount| amount > Decimal::ZERO), Malformed::Amount)?;
+        metadata_fits(&self.metadata)
+    }
+}
+
+fn ids(request_id: &str, account: &str) -> Result<(), Malformed> {
+    check(is_valid(request_id), Malformed::RequestId)?;
+    check(is_valid(account), Malformed::AccountId)
+}
+
+fn metadata_fits(metadata: &Metadata) -> Result<(), Malformed> {
+    let pair_fits = |(key, value): (&String, &String)| {
+        (1..=METADATA_KEY_BYTES_MAX).contains(&key.len()) && value.len() <= METADATA_VALUE_BYTES_MAX
+    };
+    check(metadata.len() <= METADATA_PAIRS_MAX && metadata.iter().all(pair_fits), Malformed::Metadata)
+}
+
+fn check(holds: bool, otherwise: Malformed) -> Result<(), Malformed> {
+    if holds { Ok(()) } else { Err(otherwise) }
+}

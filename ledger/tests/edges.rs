@@ -1,0 +1,179 @@
+//! The edges: entries that stop a replica, commands that `validate` refuses, and where the short form ends.
+
+mod support;
+
+use rust_decimal::Decimal;
+use support::{Books, INCARNATION, SET};
+use twinset_ledger::apply::ApplyError;
+use twinset_ledger::codec::{DecodeError, EntryBuilder, encode_command, expand, shorten};
+use twinset_ledger::command::Metadata;
+use twinset_ledger::memory::{Error, MemoryState};
+use twinset_ledger::{Command, LEGS_MAX, Leg, Malformed, RULES_VERSION, Side, Transaction};
+
+fn apply(build: impl FnOnce(&mut EntryBuilder), rules: u16, time: u64) -> Error {
+    let mut builder = EntryBuilder::new(rules, INCARNATION, time);
+    build(&mut builder);
+    MemoryState::new(SET, INCARNATION).apply(1, &builder.finish()).expect_err("refused")
+}
+
+fn currency(builder: &mut EntryBuilder, scale: u8) {
+    let mut bytes = Vec::new();
+    encode_command(&Command::DefineCurrency { code: "NEW".to_owned(), scale }, &mut bytes);
+    builder.push_command_bytes(&bytes);
+}
+
+#[test]
+fn unknown_rules_stop_the_replica() {
+    for found in [0, RULES_VERSION + 1] {
+        let error = apply(|builder| currency(builder, 2), found, 1);
+        assert_eq!(error, Error::Apply(ApplyError::UnknownRules { found }));
+    }
+}
+
+#[test]
+fn what_should_not_be_in_a_log_stops_the_replica() {
+    let undecodable = |builder: &mut EntryBuilder| {
+        currency(builder, 2);
+        builder.push_command_bytes(&[0x0a]);
+    };
+    assert_eq!(
+        apply(undecodable, RULES_VERSION, 1),
+        Error::Apply(ApplyError::Undecodable { offset: 1, error: DecodeError::Truncated })
+    );
+    assert_eq!(
+        apply(|builder| currency(builder, 13), RULES_VERSION, 1),
+        Error::Apply(ApplyError::Malformed { offset: 0, error: Malformed::Scale })
+    );
+}
+
+#[test]
+fn a_time_that_leaves_no_room_stops_the_replica() {
+    let two = |builder: &mut EntryBuilder| {
+        currency(builder, 2);
+        currency(builder, 2);
+    };
+    assert_eq!(
+        apply(two, RULES_VERSION, u64::MAX),
+        Error::Apply(ApplyError::Time { time_unix_ns: u64::MAX })
+    );
+}
+
+fn leg(account: &str, side: Side, amount: Decimal) -> Leg {
+    Leg { account: account.to_owned(), side, amount, currency: None }
+}
+
+fn two_legs() -> Transaction {
+    Transaction {
+        request_id: "id".to_owned(),
+        legs: vec![leg("a", Side::Debit, Decimal::ONE), leg("b", Side::Credit, Decimal::ONE)],
+        ..Transaction::default()
+    }
+}
+
+#[test]
+fn malformed_transactions_are_named() {
+    let code = |change: &dyn Fn(&mut Transaction)| {
+        let mut transaction = two_legs();
+        change(&mut transaction);
+        Command::Transaction(transaction).validate().err().map(Malformed::code)
+    };
+    let pair = |key: &str, len| Metadata::from([(key.to_owned(), "v".repeat(len))]);
+    let pairs = |count: u32| (0..count).map(|no| (no.to_string(), String::new())).collect::<Metadata>();
+    assert_eq!(code(&|_| {}), None);
+    assert_eq!(code(&|t| t.request_id = "x".repeat(65)), Some("malformed_request_id"));
+    assert_eq!(code(&|t| t.legs[0].account.clear()), Some("malformed_account_id"));
+    assert_eq!(code(&|t| t.legs[0].currency = Some(String::new())), Some("malformed_currency"));
+    assert_eq!(code(&|t| t.legs.truncate(1)), Some("too_few_legs"));
+    assert_eq!(code(&|t| t.legs = vec![t.legs[0].clone(); LEGS_MAX]), None);
+    assert_eq!(code(&|t| t.legs = vec![t.legs[0].clone(); LEGS_MAX + 1]), Some("too_many_legs"));
+    assert_eq!(code(&|t| t.legs[1].account = "a".to_owned()), Some("same_account"));
+    assert_eq!(code(&|t| t.scope_account = Some("c".to_owned())), Some("scope_account_without_leg"));
+    assert_eq!(code(&|t| t.legs[1].amount = Decimal::ZERO), Some("amount_not_positive"));
+    assert_eq!(code(&|t| t.accounting_date = Some(i32::MAX)), Some("date_out_of_range"));
+    assert_eq!(code(&|t| t.metadata = pair("k", 512)), None);
+    assert_eq!(code(&|t| t.metadata = pair("k", 513)), Some("metadata_too_large"));
+    assert_eq!(code(&|t| t.metadata = pair("", 1)), Some("metadata_too_large"));
+    assert_eq!(code(&|t| t.metadata = pair(&"k".repeat(65), 1)), Some("metadata_too_large"));
+    assert_eq!(code(&|t| t.metadata = pairs(32)), None);
+    assert_eq!(code(&|t| t.metadata = pairs(33)), Some("metadata_too_large"));
+}
+
+fn books() -> Books {
+    let mut books = Books::new();
+    for (account, currency) in [("a", "EUR"), ("b", "EUR"), ("y", "JPY"), ("z", "JPY")] {
+        let open = Command::OpenAccount {
+            request_id: "open".to_owned(),
+            account: account.to_owned(),
+            subject: "asset".to_owned(),
+            currency: currency.to_owned(),
+            normal_side: None,
+            limit: None,
+            metadata: Metadata::new(),
+        };
+        books.apply(1, &[open]);
+    }
+    books
+}
+
+#[test]
+fn the_short_form_expands_to_what_it_was() {
+    let books = books();
+    let turned = |mut transaction: Transaction| {
+        transaction.legs.reverse();
+        transaction
+    };
+    let dated = Transaction { accounting_date: Some(0), kind: 1, reason: 2, ..two_legs() };
+    let scoped = Transaction { scope_account: Some("b".to_owned()), ..two_legs() };
+    let large = leg("a", Side::Debit, Decimal::from_i128_with_scale(i128::from(u64::MAX), 2));
+    let largest = Transaction {
+        legs: vec![leg("b", Side::Credit, large.amount), large],
+        request_id: "01ARZ3NDEKTSV4RRFFQ69G5FAV".to_owned(),
+        ..two_legs()
+    };
+    for transaction in [two_legs(), turned(two_legs()), dated, turned(scoped.clone()), scoped, largest] {
+        let mut bytes = Vec::new();
+        encode_command(&Command::Transaction(transaction.clone()), &mut bytes);
+        let short = shorten(&bytes, &books.short).expect("it has a short form");
+        assert_eq!(expand(&short, &books.short), transaction);
+        for len in 0..bytes.len() {
+            assert_eq!(shorten(&bytes[..len], &books.short), None, "cut at {len}");
+        }
+        bytes.push(0);
+        assert_eq!(shorten(&bytes, &books.short), None, "with a byte more");
+    }
+}
+
+#[test]
+fn what_the_short_form_cannot_say_stays_general() {
+    let books = books();
+    let has_short = |change: &dyn Fn(&mut Transaction)| {
+        let mut transaction = two_legs();
+        change(&mut transaction);
+        let mut bytes = Vec::new();
+        encode_command(&Command::Transaction(transaction), &mut bytes);
+        shorten(&bytes, &books.short).is_some()
+    };
+    let amounts = |amount| move |t: &mut Transaction| t.legs.iter_mut().for_each(|leg| leg.amount = amount);
+    let currencies = |currency: &str| {
+        let currency = Some(currency.to_owned());
+        move |t: &mut Transaction| t.legs[0].currency.clone_from(&currency)
+    };
+    assert!(has_short(&|_| {}));
+    assert!(has_short(&currencies("EUR")), "the account's own currency says nothing");
+    assert!(has_short(&|t| t.legs[0].amount = Decimal::new(100, 2)), "1.00 is 1");
+    assert!(!has_short(&currencies("USD")));
+    assert!(!has_short(&amounts(Decimal::new(1, 3))), "excess scale");
+    assert!(!has_short(&amounts(Decimal::from_i128_with_scale(1 << 64, 2))), "too large");
+    assert!(!has_short(&amounts(Decimal::ZERO)));
+    assert!(!has_short(&amounts(-Decimal::ONE)));
+    assert!(!has_short(&|t| t.legs[0].amount = Decimal::TWO), "unbalanced");
+    assert!(!has_short(&|t| t.legs[0].side = Side::Credit));
+    assert!(!has_short(&|t| t.legs[0].account = "nobody".to_owned()));
+    assert!(!has_short(&|t| t.legs[0].account = "b".to_owned()));
+    assert!(!has_short(&|t| t.legs[0].account = "y".to_owned()), "two currencies");
+    assert!(!has_short(&|t| t.request_id = "seventeen-letters".to_owned()));
+    assert!(!has_short(&|t| t.scope_account = Some("y".to_owned())));
+    assert!(!has_short(&|t| t.accounting_date = Some(i32::MIN)));
+    assert!(!has_short(&|t| t.metadata = Metadata::from([("k".to_owned(), "v".to_owned())])));
+    assert!(!has_short(&|t| t.legs.push(leg("y", Side::Debit, Decimal::ONE))));
+}

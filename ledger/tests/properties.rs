@@ -1,0 +1,162 @@
+//! The laws of the ledger, over random entries: money is conserved (checked at every step by the support books), limits
+//! hold, the log alone gives the state, a retry changes nothing, short and general forms agree (also the books'), and
+//! an independent model says the same. A failing case is written to `tests/properties.regressions`; then
+//! `cargo test -p twinset-ledger --test properties` tries it first.
+
+#[path = "support/entries.rs"]
+mod entries;
+#[path = "support/generate.rs"]
+mod generate;
+mod model;
+mod support;
+
+use model::{Model, verdict};
+use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
+use support::{Books, INCARNATION, SET};
+use twinset_ledger::codec::encode_outcome;
+use twinset_ledger::memory::MemoryState;
+use twinset_ledger::{Command, Outcome, Position, Rejection};
+
+fn config() -> ProptestConfig {
+    let regressions = FileFailurePersistence::Direct("tests/properties.regressions");
+    ProptestConfig { failure_persistence: Some(Box::new(regressions)), ..ProptestConfig::default() }
+}
+
+/// One entry of random commands.
+type Entries = Vec<(u64, Vec<Command>)>;
+
+/// Applies everything; gives each command with its outcome.
+fn run(books: &mut Books, entries: &Entries) -> Vec<(Command, Outcome)> {
+    let mut all = Vec::new();
+    for (time, commands) in entries {
+        all.extend(commands.iter().cloned().zip(books.apply(*time, commands)));
+    }
+    all
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn the_model_says_the_same(entries in entries::entries()) {
+        let mut books = Books::new();
+        let mut model = Model::default();
+        for (time, commands) in &entries {
+            let index = books.next_index();
+            let outcomes = books.apply(*time, commands);
+            for ((command, outcome), offset) in commands.iter().zip(&outcomes).zip(0u16..) {
+                let expected = model.apply(Position::new(index, offset), command);
+                prop_assert_eq!(verdict(outcome, command), expected, "{:?}", command);
+            }
+        }
+        let balances = books.short.accounts().map(|account| (account.id.clone(), account.posted()));
+        prop_assert_eq!(balances.collect::<std::collections::BTreeMap<_, _>>(), model.balances());
+    }
+
+    #[test]
+    fn limits_are_never_crossed(entries in entries::entries()) {
+        let mut books = Books::new();
+        for (time, commands) in &entries {
+            for command in commands {
+                let before: Vec<_> = books.short.accounts().cloned().collect();
+                books.apply(*time, std::slice::from_ref(command));
+                for (before, after) in before.iter().zip(books.short.accounts()) {
+                    let fell = after.available() < before.available();
+                    let crossed = after.limit.is_some_and(|limit| after.available() < limit);
+                    prop_assert!(!(fell && crossed), "{:?}: {:?}", command, after);
+                    let moved = after.version != before.version;
+                    prop_assert!(!(moved && before.closed), "{:?}: {:?}", command, after);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_log_alone_gives_the_state_and_the_bytes(entries in entries::entries()) {
+        let mut books = Books::new();
+        let first: Vec<Outcome> = run(&mut books, &entries).into_iter().map(|(_, outcome)| outcome).collect();
+        let mut again = MemoryState::new(SET, INCARNATION);
+        let mut bytes = (Vec::new(), Vec::new());
+        for (index, entry) in (1..).zip(&books.entries) {
+            let outcomes = again.apply(index, entry).expect("it applied before");
+            outcomes.iter().for_each(|outcome| encode_outcome(outcome, &mut bytes.1));
+        }
+        first.iter().for_each(|outcome| encode_outcome(outcome, &mut bytes.0));
+        prop_assert!(bytes.0 == bytes.1);
+        prop_assert!(again == books.short);
+    }
+
+    #[test]
+    fn time_and_positions_rise(entries in entries::entries()) {
+        let mut books = Books::new();
+        let decided = run(&mut books, &entries);
+        let first: Vec<_> = decided.iter().map(|(_, outcome)| outcome).filter(|o| !o.replayed).collect();
+        prop_assert!(first.is_sorted_by(|a, b| a.time_unix_ns < b.time_unix_ns && a.position < b.position));
+    }
+
+    #[test]
+    fn a_retry_changes_nothing(entries in entries::entries()) {
+        let mut books = Books::new();
+        let decided = run(&mut books, &entries);
+        let accounts: Vec<_> = books.short.accounts().cloned().collect();
+        for (command, first) in decided.iter().filter(|(command, _)| command.request_id().is_some()) {
+            let again = books.apply(0, std::slice::from_ref(command)).remove(0);
+            match &first.result {
+                Err(Rejection::RequestMismatch { .. }) => {
+                    prop_assert!(again.result.is_err(), "a refused id succeeds: {:?}", command);
+                }
+                _ => prop_assert_eq!(again, Outcome { replayed: true, ..first.clone() }, "{:?}", command),
+            }
+        }
+        prop_assert!(books.short.accounts().eq(&accounts));
+    }
+}
+
+#[test]
+fn the_generator_reaches_the_short_form_and_most_answers() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+
+    let mut runner = TestRunner::deterministic();
+    let mut codes = std::collections::BTreeMap::<&str, usize>::new();
+    let mut short_records = 0;
+    for _ in 0..200 {
+        let entries = entries::entries().new_tree(&mut runner).expect("a value").current();
+        let mut books = Books::new();
+        for (_, outcome) in run(&mut books, &entries) {
+            let code = match &outcome.result {
+                Err(rejection) => rejection.code(),
+                Ok(_) if outcome.replayed => "replayed",
+                Ok(_) => "done",
+            };
+            *codes.entry(code).or_default() += 1;
+        }
+        short_records += books.short_records();
+    }
+    assert!(short_records > 1000, "{short_records}");
+    for code in [
+        "done",
+        "replayed",
+        "request_mismatch",
+        "account_not_found",
+        "account_exists",
+        "subject_unknown",
+        "currency_unknown",
+        "currency_conflict",
+        "currency_mismatch",
+        "excess_scale",
+        "amount_overflow",
+        "unbalanced",
+        "account_closed",
+        "account_frozen",
+        "limit_exceeded",
+        "account_not_empty",
+        "transaction_not_found",
+        "not_reversible",
+        "reversal_exceeds",
+        "partial_reversal_of_many_legs",
+    ] {
+        assert!(codes.contains_key(code), "{code} never seen: {codes:?}");
+    }
+}

@@ -1,0 +1,95 @@
+//! The set under test, kept twice: once with every transaction in short form where there is one, once with everything
+//! in general form. Both must agree at every step; whoever drives it sees one ledger.
+
+use twinset_ledger::codec::{
+    Entry, EntryBuilder, Record, decode_command, decode_outcome, encode_command, encode_outcome, shorten,
+};
+use twinset_ledger::memory::MemoryState;
+use twinset_ledger::{Command, Outcome, RULES_VERSION, Rejection, State};
+
+/// The set's number and incarnation in all tests.
+pub const SET: u32 = 1;
+/// See [`SET`].
+pub const INCARNATION: u32 = 1;
+
+/// A ledger in both forms.
+#[derive(Clone)]
+pub struct Books {
+    /// Fed with short forms.
+    pub short: MemoryState,
+    general: MemoryState,
+    /// Every entry in short form, to be replayed.
+    #[allow(dead_code, reason = "not every test replays")]
+    pub entries: Vec<Vec<u8>>,
+}
+
+impl Books {
+    /// An empty set.
+    pub fn new() -> Self {
+        let empty = MemoryState::new(SET, INCARNATION);
+        Books { short: empty.clone(), general: empty, entries: Vec::new() }
+    }
+
+    /// The index of the next entry, from 1.
+    pub fn next_index(&self) -> u64 {
+        self.entries.len() as u64 + 1
+    }
+
+    /// Applies the commands as one entry, both ways, and checks what must always hold.
+    pub fn apply(&mut self, time_unix_ns: u64, commands: &[Command]) -> Vec<Outcome> {
+        let index = self.next_index();
+        let mut short = EntryBuilder::new(RULES_VERSION, INCARNATION, time_unix_ns);
+        let mut general = EntryBuilder::new(RULES_VERSION, INCARNATION, time_unix_ns);
+        for command in commands {
+            command.validate().expect("tests apply valid commands");
+            let mut bytes = Vec::new();
+            encode_command(command, &mut bytes);
+            assert_eq!(decode_command(&bytes).as_ref(), Ok(command));
+            general.push_command_bytes(&bytes);
+            match shorten(&bytes, &self.short) {
+                Some(form) => short.push_short(&form),
+                None => short.push_command_bytes(&bytes),
+            }
+        }
+        let (short, general) = (short.finish(), general.finish());
+        let outcomes = self.short.apply(index, &short).expect("the entry applies");
+        let others = self.general.apply(index, &general).expect("the entry applies");
+        assert_eq!(outcomes, others, "short and general forms agree");
+        self.entries.push(short);
+        outcomes.iter().for_each(check_bytes);
+        self.check();
+        outcomes
+    }
+
+    /// How many records of all entries are in short form.
+    #[allow(dead_code, reason = "not every test counts")]
+    pub fn short_records(&self) -> usize {
+        let entries = self.entries.iter().map(|bytes| Entry::parse(bytes).expect("it was applied"));
+        entries.flat_map(|entry| entry.records()).filter(|record| matches!(record, Record::Short(_))).count()
+    }
+
+    /// Both forms agree, debits equal credits per currency, and the accounts' figures follow from their postings.
+    fn check(&self) {
+        assert!(self.short.accounts().eq(self.general.accounts()), "short and general forms agree");
+        for (currency, (debits, credits)) in self.short.totals() {
+            assert_eq!(debits, credits, "{currency} is conserved");
+        }
+        for (no, account) in (0..).zip(self.short.accounts()) {
+            let postings = self.short.postings(no);
+            assert_eq!(postings, self.general.postings(no), "short and general forms agree");
+            assert_eq!(postings.iter().map(|posting| posting.delta).sum::<i128>(), account.posted());
+            assert_eq!(postings.len() as u64, account.version);
+            assert!(postings.is_sorted_by_key(|posting| posting.position));
+        }
+        assert_eq!(self.short.last_time(), self.general.last_time());
+    }
+}
+
+fn check_bytes(outcome: &Outcome) {
+    let mut bytes = Vec::new();
+    encode_outcome(outcome, &mut bytes);
+    assert_eq!(decode_outcome(&bytes).as_ref(), Ok(outcome));
+    assert_eq!(outcome.result.as_ref().err().is_some_and(|r| !Rejection::is_remembered(r)), {
+        !outcome.is_remembered() && !outcome.replayed
+    });
+}

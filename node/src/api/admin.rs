@@ -1,0 +1,238 @@
+//! What operators ask of a node.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+use twinset_control::Catalogue;
+use twinset_ledger::Durability;
+use twinset_proto::cluster::v1 as wire;
+use wire::admin_server::Admin;
+
+use super::convert;
+use crate::durability;
+use crate::node::{BootstrapError, Node};
+use crate::raft::Role;
+use crate::set::{Kind, Replica};
+use crate::switch;
+
+const VERIFY_MAX: Duration = Duration::from_secs(60);
+
+/// The service.
+pub struct AdminService {
+    /// The node it speaks for.
+    pub node: Arc<Node>,
+}
+
+#[tonic::async_trait]
+impl Admin for AdminService {
+    type SwitchStream = ReceiverStream<Result<wire::SwitchProgress, Status>>;
+
+    async fn identify(&self, _: Request<wire::IdentifyRequest>) -> Result<Response<wire::IdentifyReply>, Status> {
+        let catalogue = self.node.identified_catalogue();
+        Ok(Response::new(wire::IdentifyReply {
+            node: self.node.config.node.name.clone(),
+            site: self.node.config.node.site.clone(),
+            cluster_id: catalogue.as_ref().map(|c| c.cluster_id.clone()).unwrap_or_default(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            catalogue_version: catalogue.map_or(0, |c| c.version),
+        }))
+    }
+
+    async fn bootstrap(
+        &self,
+        request: Request<wire::BootstrapRequest>,
+    ) -> Result<Response<wire::BootstrapReply>, Status> {
+        let request = request.into_inner();
+        let catalogue = Catalogue::from_json(&request.catalogue_json)
+            .map_err(|error| Status::invalid_argument(format!("the catalogue: {error}")))?;
+        if catalogue.cluster_id != request.cluster_id {
+            return Err(Status::invalid_argument("the catalogue is of another cluster"));
+        }
+        match self.node.bootstrap(catalogue).await {
+            Ok(already) => Ok(Response::new(wire::BootstrapReply { already })),
+            Err(error @ BootstrapError::Failed(_)) => Err(Status::internal(error.to_string())),
+            Err(error) => Err(Status::failed_precondition(error.to_string())),
+        }
+    }
+
+    async fn status(&self, _: Request<wire::StatusRequest>) -> Result<Response<wire::StatusReply>, Status> {
+        let catalogue = self.node.identified_catalogue();
+        let not_ready_because = self.node.not_ready().unwrap_or_default();
+        Ok(Response::new(wire::StatusReply {
+            node: self.node.config.node.name.clone(),
+            site: self.node.config.node.site.clone(),
+            cluster_id: catalogue.as_ref().map(|c| c.cluster_id.clone()).unwrap_or_default(),
+            catalogue_version: catalogue.as_ref().map_or(0, |c| c.version),
+            replicas: match &catalogue {
+                Some(catalogue) => self.node.sets.all().iter().map(|r| replica_status(r, catalogue)).collect(),
+                None => Vec::new(),
+            },
+            catalogue_json: catalogue.map(|c| c.to_json().into()).unwrap_or_default(),
+            ready: not_ready_because.is_empty(),
+            not_ready_because,
+        }))
+    }
+
+    async fn switch(&self, request: Request<wire::SwitchRequest>) -> Result<Response<Self::SwitchStream>, Status> {
+        let request = request.into_inner();
+        let replica = self.leading(request.set)?;
+        let lock = self.node.switch_lock(request.set);
+        let guard = lock
+            .try_lock_owned()
+            .map_err(|_| Status::aborted("the set is being moved or tidied; ask again"))?;
+        let (progress, mut reports) = mpsc::channel(64);
+        let context = switch::Context {
+            replica,
+            cell: self.node.cell.clone(),
+            control: self.node.control.clone(),
+            me: self.node.config.node.name.clone(),
+        };
+        let asked = switch::Request {
+            to: request.to_site,
+            who: or_default(request.who, "operator"),
+            why: or_default(request.why, "planned switch"),
+            dry_run: request.dry_run,
+        };
+        tokio::spawn(async move {
+            switch::run(context, asked, switch::Reporter::new(progress)).await;
+            drop(guard);
+        });
+        let (out, stream) = mpsc::channel(64);
+        tokio::spawn(async move {
+            while let Some(report) = reports.recv().await {
+                if out.send(Ok(report)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn set_durability(
+        &self,
+        request: Request<wire::SetDurabilityRequest>,
+    ) -> Result<Response<wire::SetDurabilityReply>, Status> {
+        let request = request.into_inner();
+        let replica = self.leading(request.set)?;
+        let state = if request.degraded { Durability::Degraded } else { Durability::Sync };
+        let who = or_default(request.who, "operator");
+        let why = or_default(request.why, "by hand");
+        let marked = durability::change(&replica, &self.node.control, state, who, why)
+            .await
+            .map_err(|error| Status::unavailable(error.to_string()))?;
+        Ok(Response::new(wire::SetDurabilityReply {
+            index: marked.index,
+            last_safe_index: marked.last_safe_index,
+        }))
+    }
+
+    async fn verify(&self, request: Request<wire::VerifyRequest>) -> Result<Response<wire::VerifyReply>, Status> {
+        let request = request.into_inner();
+        let replica = self.node.sets.get(request.set).ok_or_else(|| Status::not_found("the set is not hosted here"))?;
+        let ledger = replica.ledger().ok_or_else(|| Status::invalid_argument("the control set has no accounts"))?;
+        let deadline = Duration::from_millis(request.deadline_ms.into()).min(VERIFY_MAX);
+        // Everything verified has passed the gate, like any other read.
+        let safe = replica.fence.gate.wait(request.at_least_index);
+        tokio::time::timeout(deadline, safe).await.map_err(|_| {
+            Status::deadline_exceeded(format!("index {} is not safe on this replica yet", request.at_least_index))
+        })?;
+        let state = ledger.state.clone();
+        let read = tokio::task::spawn_blocking(move || state.totals())
+            .await
+            .map_err(|error| Status::internal(error.to_string()))?;
+        let totals = read.value;
+        let mut findings = Vec::new();
+        let currencies = totals.currencies.iter().map(|(currency, total)| {
+            let (debits, credits) = total;
+            if debits != credits {
+                findings.push(format!("{currency}: debits {debits} differ from credits {credits}"));
+            }
+            wire::CurrencyTotal {
+                currency: currency.clone(),
+                debits: debits.to_string(),
+                credits: credits.to_string(),
+            }
+        });
+        let totals_out = currencies.collect();
+        Ok(Response::new(wire::VerifyReply {
+            set: request.set,
+            replica: replica.fence.replica,
+            applied_index: read.index,
+            running_hash: hex(&totals.running_hash),
+            state_hash: hex(&totals.state_hash),
+            totals: totals_out,
+            accounts: totals.accounts,
+            transactions: totals.transactions,
+            findings,
+        }))
+    }
+
+    async fn control(&self, request: Request<wire::ControlRequest>) -> Result<Response<wire::ControlReply>, Status> {
+        let request = request.into_inner();
+        let answer = if request.forwarded {
+            self.node.control.propose_here(&request.command_json).await
+        } else {
+            self.node.control.relay(&request.command_json).await
+        };
+        Ok(Response::new(wire::ControlReply { result: Some(answer) }))
+    }
+}
+
+impl AdminService {
+    fn leading(&self, set: u32) -> Result<Arc<Replica>, Status> {
+        let replica = self.node.sets.get(set).ok_or_else(|| Status::not_found("the set is not hosted here"))?;
+        if replica.ledger().is_none() {
+            return Err(Status::invalid_argument("the control set cannot be moved"));
+        }
+        if !replica.group.is_leader() {
+            return Err(Status::failed_precondition("this node does not lead the set"));
+        }
+        Ok(replica)
+    }
+}
+
+fn or_default(text: String, default: &str) -> String {
+    if text.is_empty() { default.to_owned() } else { text }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn replica_status(replica: &Replica, catalogue: &Catalogue) -> wire::ReplicaStatus {
+    let view = replica.group.view().borrow().clone();
+    let progress = replica.group.progress();
+    let leader = view.leader.and_then(|id| catalogue.replica(replica.fence.set, id)).map(|r| r.node.clone());
+    let role = match view.role {
+        Role::Leader => "leader",
+        Role::Follower => "follower",
+        Role::Learner => "learner",
+        Role::Candidate => "candidate",
+        Role::Stopped => "stopped",
+    };
+    let (safe_index, accounts) = match &replica.kind {
+        Kind::Ledger(ledger) => (replica.fence.gate.safe(), ledger.state.account_count()),
+        Kind::Control(_) => (progress.committed, 0),
+    };
+    wire::ReplicaStatus {
+        set: replica.fence.set,
+        replica: replica.fence.replica,
+        role: role.into(),
+        term: view.term,
+        leader_node: leader.unwrap_or_default(),
+        last_log_index: progress.last_log,
+        committed_index: progress.committed,
+        applied_index: progress.applied,
+        safe_index,
+        durability: convert::durability(replica.fence.gate.durability()).into(),
+        incarnation: replica.fence.incarnation,
+        matched: progress.matched.into_iter().collect(),
+        voters: view.voters.into_iter().collect(),
+        learners: view.learners.into_iter().collect(),
+        accounts,
+        fault: view.fault.unwrap_or_default(),
+    }
+}

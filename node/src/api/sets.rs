@@ -1,0 +1,316 @@
+//! Commands and reads for the sets hosted here, and the news that routers live by.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::Stream;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use twinset_control::{Catalogue, Set};
+use twinset_ledger::{COMMANDS_PER_ENTRY_MAX, Command, TransactionId, codec, slot_of};
+use twinset_proto::cluster::v1 as wire;
+use twinset_proto::ledger::v1 as api;
+use twinset_store::{Booked, Read};
+use wire::RefusalReason as Reason;
+use wire::read_reply::Result as ReadResult;
+use wire::read_request::Query;
+use wire::sets_server::Sets as SetsApi;
+
+use super::convert;
+use crate::catalogue::CatalogueCell;
+use crate::metrics::Metrics;
+use crate::proposer::{Submission, refusal};
+use crate::reader::ReadError;
+use crate::set::{Ledger, Replica, Sets};
+
+/// Replies of all sets that wait for one router's stream.
+const REPLY_QUEUE: usize = 4096;
+const REPLIES_PER_FRAME: usize = 1024;
+const PAGE_MAX: u32 = 1000;
+const DEADLINE_MAX: Duration = Duration::from_secs(60);
+
+type Out<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// The service.
+pub struct SetsService {
+    /// The replicas of this node.
+    pub sets: Arc<Sets>,
+    /// The catalogue.
+    pub cell: CatalogueCell,
+    /// True once the node drains.
+    pub draining: watch::Receiver<bool>,
+    /// Counters.
+    pub metrics: Metrics,
+}
+
+#[tonic::async_trait]
+impl SetsApi for SetsService {
+    type SubmitStream = Out<wire::ReplyFrame>;
+    type WatchStream = Out<wire::WatchUpdate>;
+
+    async fn submit(
+        &self,
+        request: Request<Streaming<wire::SubmitFrame>>,
+    ) -> Result<Response<Self::SubmitStream>, Status> {
+        let (replies, mut answered) = mpsc::channel::<wire::ItemReply>(REPLY_QUEUE);
+        let (frames, out) = mpsc::channel(4);
+        let intake = Intake {
+            sets: self.sets.clone(),
+            cell: self.cell.clone(),
+            draining: self.draining.clone(),
+            metrics: self.metrics.clone(),
+            replies,
+        };
+        tokio::spawn(intake.run(request.into_inner()));
+        tokio::spawn(async move {
+            let mut batch = Vec::new();
+            while answered.recv_many(&mut batch, REPLIES_PER_FRAME).await > 0 {
+                if frames.send(Ok(wire::ReplyFrame { replies: std::mem::take(&mut batch) })).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(out))))
+    }
+
+    async fn read(&self, request: Request<wire::ReadRequest>) -> Result<Response<wire::ReadReply>, Status> {
+        let request = request.into_inner();
+        self.metrics.reads.inc();
+        let deadline = Duration::from_millis(request.deadline_ms.into()).min(DEADLINE_MAX);
+        let answer = tokio::time::timeout(deadline, self.answer(request)).await;
+        let result = answer.unwrap_or_else(|_| refused(Reason::Deadline, String::new(), "not safe before the deadline"));
+        Ok(Response::new(wire::ReadReply { result: Some(result) }))
+    }
+
+    async fn watch(&self, request: Request<wire::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let asked = request.into_inner().cluster_id;
+        if let Some(catalogue) = self.cell.get()
+            && !asked.is_empty()
+            && asked != catalogue.cluster_id
+        {
+            return Err(Status::failed_precondition(format!("this is cluster {}", catalogue.cluster_id)));
+        }
+        let (updates, out) = mpsc::channel(4);
+        tokio::spawn(publish(self.sets.clone(), self.cell.clone(), updates));
+        Ok(Response::new(Box::pin(ReceiverStream::new(out))))
+    }
+}
+
+/// Sends everything once, then what changes, until the watcher goes away.
+async fn publish(sets: Arc<Sets>, cell: CatalogueCell, updates: mpsc::Sender<Result<wire::WatchUpdate, Status>>) {
+    let mut pulse = sets.pulse.subscribe();
+    let mut catalogues = cell.watch();
+    let mut sent_version = 0;
+    let mut sent_views = Vec::new();
+    loop {
+        pulse.mark_unchanged();
+        let catalogue = catalogues.borrow_and_update().clone();
+        let mut update = wire::WatchUpdate::default();
+        if let Some(catalogue) = &catalogue {
+            if catalogue.version > sent_version {
+                sent_version = catalogue.version;
+                update.catalogue_json = catalogue.to_json().into();
+            }
+            let views: Vec<_> = sets.all().iter().map(|replica| set_view(replica, catalogue)).collect();
+            if views != sent_views {
+                sent_views.clone_from(&views);
+                update.sets = views;
+            }
+        }
+        let news = !update.catalogue_json.is_empty() || !update.sets.is_empty();
+        if news && updates.send(Ok(update)).await.is_err() {
+            return;
+        }
+        tokio::select! {
+            changed = pulse.changed() => if changed.is_err() { return },
+            changed = catalogues.changed() => if changed.is_err() { return },
+            () = updates.closed() => return,
+        }
+    }
+}
+
+fn set_view(replica: &Replica, catalogue: &Catalogue) -> wire::SetView {
+    let view = replica.group.view().borrow().clone();
+    let leader = view.leader.and_then(|id| catalogue.replica(replica.fence.set, id)).map(|r| r.node.clone());
+    wire::SetView { set: replica.fence.set, leader: leader.unwrap_or_default(), term: view.term }
+}
+
+fn refused(reason: Reason, leader: String, detail: &str) -> ReadResult {
+    ReadResult::Refused(wire::Refusal { reason: reason.into(), leader, detail: detail.to_owned() })
+}
+
+impl SetsService {
+    async fn answer(&self, request: wire::ReadRequest) -> ReadResult {
+        let Some(replica) = self.sets.get(request.set) else {
+            return refused(Reason::NotHosted, String::new(), "the set is not hosted here");
+        };
+        let Some(ledger) = replica.ledger() else {
+            return refused(Reason::Malformed, String::new(), "the control set has no accounts");
+        };
+        let stale = request.consistency == i32::from(api::Consistency::Stale);
+        if !stale && let Err(error) = ledger.reader.barrier().await {
+            return self.refuse_read(&replica, error);
+        }
+        let Some(query) = request.query else {
+            return refused(Reason::Malformed, String::new(), "the read asks for nothing");
+        };
+        let age_ms = if stale { replica.fence.gate.age_ms(replica.group.is_leader()) } else { 0 };
+        match run_query(&replica, ledger, query, age_ms).await {
+            Ok(result) => result,
+            Err(detail) => refused(Reason::Malformed, String::new(), &detail),
+        }
+    }
+
+    fn refuse_read(&self, replica: &Replica, error: ReadError) -> ReadResult {
+        let (reason, leader) = match error {
+            ReadError::NotLeader { leader } => (Reason::NotLeader, leader),
+            ReadError::NotConfirmed => (Reason::NotLeader, None),
+            ReadError::Overloaded => (Reason::Overloaded, None),
+        };
+        let catalogue = self.cell.get();
+        let node = leader.and_then(|id| Some(catalogue?.replica(replica.fence.set, id)?.node.clone()));
+        refused(reason, node.unwrap_or_default(), &error.to_string())
+    }
+}
+
+async fn run_query(replica: &Replica, ledger: &Ledger, query: Query, age_ms: u64) -> Result<ReadResult, String> {
+    let set = replica.fence.set;
+    let as_of = |index, time| Some(convert::position(set, index, time));
+    match query {
+        Query::Account(id) => {
+            let read = ledger.reader.read(|state| state.account(&id)).await;
+            let as_of = as_of(read.index, read.time_unix_ns);
+            Ok(match read.value {
+                None => ReadResult::NotFound(wire::NotFound { as_of }),
+                Some(account) => ReadResult::Account(api::GetAccountReply {
+                    account: Some(convert::account(&account)),
+                    as_of,
+                    age_ms,
+                }),
+            })
+        }
+        Query::Transaction(text) => {
+            let id: TransactionId = text.parse().map_err(|e: twinset_ledger::id::ParseTransactionIdError| e.to_string())?;
+            if id.set != set {
+                return Err(format!("transaction {id} is not of set {set}"));
+            }
+            let Read { value, index, time_unix_ns } = safe(ledger, |state| state.transaction(id.position)).await;
+            let value = value.filter(|booked| booked.id == id);
+            Ok(one_transaction(Read { value, index, time_unix_ns }, set))
+        }
+        Query::Request(key) => {
+            let read = safe(ledger, |state| state.request(&key.scope_account, &key.request_id)).await;
+            Ok(one_transaction(read, set))
+        }
+        Query::List(page) => {
+            let after = if page.after.is_empty() {
+                None
+            } else {
+                let id: TransactionId =
+                    page.after.parse().map_err(|e: twinset_ledger::id::ParseTransactionIdError| e.to_string())?;
+                Some(id.position)
+            };
+            let size = page.page_size.clamp(1, PAGE_MAX) as usize;
+            let read = safe(ledger, |state| state.list(after, size)).await;
+            let next = match read.value.last() {
+                Some(last) if read.value.len() == size => last.id.to_string(),
+                _ => String::new(),
+            };
+            Ok(ReadResult::List(api::ListTransactionsReply {
+                transactions: read.value.iter().filter_map(convert::transaction).collect(),
+                next,
+                as_of: as_of(read.index, read.time_unix_ns),
+            }))
+        }
+    }
+}
+
+/// A read that touches the disk; a fault there ends the node.
+async fn safe<T>(
+    ledger: &Ledger,
+    query: impl FnOnce(&twinset_store::LedgerReplica) -> Result<Read<T>, twinset_store::Fault>,
+) -> Read<T> {
+    ledger.reader.read(|state| query(state).unwrap_or_else(|fault| crate::fatal::stop(&fault.to_string()))).await
+}
+
+fn one_transaction(read: Read<Option<Booked>>, set: u32) -> ReadResult {
+    let as_of = Some(convert::position(set, read.index, read.time_unix_ns));
+    match read.value.as_ref().and_then(convert::transaction) {
+        None => ReadResult::NotFound(wire::NotFound { as_of }),
+        Some(transaction) => {
+            ReadResult::Transaction(api::GetTransactionReply { transaction: Some(transaction), as_of })
+        }
+    }
+}
+
+/// One router's stream of commands.
+struct Intake {
+    sets: Arc<Sets>,
+    cell: CatalogueCell,
+    draining: watch::Receiver<bool>,
+    metrics: Metrics,
+    replies: mpsc::Sender<wire::ItemReply>,
+}
+
+impl Intake {
+    async fn run(self, mut frames: Streaming<wire::SubmitFrame>) {
+        while let Ok(Some(frame)) = frames.message().await {
+            let catalogue = self.cell.get();
+            for item in frame.items {
+                self.metrics.items.inc();
+                self.metrics.commands.inc_by(item.commands.len() as u64);
+                if let Some(reply) = self.take(item, catalogue.as_deref())
+                    && self.replies.send(reply).await.is_err()
+                {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Hands the item to its proposer; Some: the answer at once.
+    fn take(&self, item: wire::Item, catalogue: Option<&Catalogue>) -> Option<wire::ItemReply> {
+        let no = item.no;
+        let refuse = |reason, detail: &str| Some(refusal(no, reason, String::new(), detail));
+        if *self.draining.borrow() {
+            return refuse(Reason::Draining, "the node is shutting down");
+        }
+        let Some(replica) = self.sets.get(item.set) else {
+            return refuse(Reason::NotHosted, "the set is not hosted here");
+        };
+        let (Some(ledger), Some(set)) = (replica.ledger(), catalogue.and_then(|c| c.sets.get(&item.set))) else {
+            return refuse(Reason::NotHosted, "no set of accounts");
+        };
+        if item.commands.is_empty() || item.commands.len() > COMMANDS_PER_ENTRY_MAX {
+            return refuse(Reason::Malformed, "an item has between 1 and 65535 commands");
+        }
+        if let Err((reason, detail)) = item.commands.iter().try_for_each(|command| check(command, set)) {
+            return refuse(reason, &detail);
+        }
+        let deadline = Instant::now() + Duration::from_millis(item.deadline_ms.into()).min(DEADLINE_MAX);
+        ledger.proposer.submit(Submission { no, commands: item.commands, deadline, reply: self.replies.clone() })
+    }
+}
+
+/// Nothing malformed and nothing of another set may reach the log.
+fn check(bytes: &Bytes, set: &Set) -> Result<(), (Reason, String)> {
+    let command = codec::decode_command(bytes).map_err(|e| (Reason::Malformed, e.to_string()))?;
+    if matches!(command, Command::MarkDurability { .. }) {
+        return Err((Reason::Malformed, "only nodes mark the durability state".into()));
+    }
+    command.validate().map_err(|e| (Reason::Malformed, e.to_string()))?;
+    if let Command::Reversal(reversal) = &command
+        && reversal.transaction.set != set.id
+    {
+        return Err((Reason::WrongSet, format!("transaction {} is not of set {}", reversal.transaction, set.id)));
+    }
+    match command.accounts().find(|account| !set.owns(slot_of(account))) {
+        Some(account) => Err((Reason::WrongSet, format!("account {account} is not of set {}", set.id))),
+        None => Ok(()),
+    }
+}
+
+const _: () = assert!(twinset_control::SLOTS == twinset_ledger::SLOTS, "both hash to the same slots");

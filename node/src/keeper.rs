@@ -1,0 +1,145 @@
+//! What a leader keeps in order for its set, by comparing the catalogue with the group: the learner is a member, the
+//! voters are those of the placement, a switch whose owner is gone is finished or undone, and the leader returns to the
+//! home site. One keeper per hosted replica; it acts only while its replica leads and no switch runs here.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Mutex;
+use tracing::{info, warn};
+use twinset_control::{CONTROL_SET, Catalogue, Command, Set, SwitchIntent};
+
+use crate::catalogue::CatalogueCell;
+use crate::control_client::ControlClient;
+use crate::raft::{Progress, Role, View};
+use crate::set::Replica;
+
+const PERIOD: Duration = Duration::from_millis(250);
+/// A leader outside the home site goes home after this, if nothing else is going on.
+const HOME_AFTER: Duration = Duration::from_secs(3);
+/// An intent without a running switch here is settled after this: its owner may just be recording the end.
+const SETTLE_AFTER: Duration = Duration::from_secs(1);
+
+/// Held while a switch runs on this node, one for each set.
+pub type SwitchLock = Arc<Mutex<()>>;
+
+/// The keeper of one replica.
+pub struct Keeper {
+    /// Its replica.
+    pub replica: Arc<Replica>,
+    /// The catalogue.
+    pub cell: CatalogueCell,
+    /// The control set.
+    pub control: ControlClient,
+    /// Taken by whoever moves the set.
+    pub switching: SwitchLock,
+}
+
+/// Since when something has been so, without a break.
+#[derive(Default)]
+struct Since(Option<Instant>);
+
+impl Since {
+    fn lasts(&mut self, holds: bool, for_: Duration) -> bool {
+        if !holds {
+            self.0 = None;
+            return false;
+        }
+        self.0.get_or_insert_with(Instant::now).elapsed() >= for_
+    }
+}
+
+impl Keeper {
+    /// Runs until the node stops.
+    pub async fn run(self) {
+        let mut tick = tokio::time::interval(PERIOD);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut away, mut open) = (Since::default(), Since::default());
+        loop {
+            tick.tick().await;
+            let view = self.replica.group.view().borrow().clone();
+            let lock = self.switching.clone().try_lock_owned();
+            let (true, Ok(_lock), Some(catalogue)) = (view.role == Role::Leader, lock, self.cell.get()) else {
+                away.lasts(false, HOME_AFTER);
+                open.lasts(false, SETTLE_AFTER);
+                continue;
+            };
+            if view.changing {
+                continue;
+            }
+            if self.replica.fence.set == CONTROL_SET {
+                continue;
+            }
+            let Some(set) = catalogue.sets.get(&self.replica.fence.set) else { continue };
+            let settle = open.lasts(set.switch.is_some(), SETTLE_AFTER);
+            let leader_away = catalogue.site_of_replica(set.id, self.replica.group.replica()) != Some(&set.home);
+            let go_home = away.lasts(leader_away && set.switch.is_none(), HOME_AFTER);
+            match &set.switch {
+                Some(intent) if settle => self.settle(&catalogue, set, intent, &view).await,
+                Some(_) => {}
+                None => self.tidy(&catalogue, set, &view, go_home).await,
+            }
+        }
+    }
+
+    /// Finishes a switch that has reached the new home, undoes any other.
+    async fn settle(&self, catalogue: &Catalogue, set: &Set, intent: &SwitchIntent, view: &View) {
+        let arrived = catalogue.site_of_replica(set.id, self.replica.group.replica()) == Some(&intent.to)
+            && catalogue.placement_after_switch(set, &intent.to).is_ok_and(|after| after.voters == view.voters);
+        let command = if arrived {
+            Command::CompleteSwitch { set: set.id, id: intent.id }
+        } else {
+            if !self.restore_voters(catalogue, set, view).await {
+                return;
+            }
+            let reason = "its owner is gone or no longer leads".to_owned();
+            Command::AbortSwitch { set: set.id, id: intent.id, reason }
+        };
+        match self.control.propose(&command).await {
+            Ok(_) => info!(set = set.id, id = intent.id, arrived, "open switch settled"),
+            Err(error) => warn!(set = set.id, id = intent.id, %error, "open switch not settled yet"),
+        }
+    }
+
+    async fn tidy(&self, catalogue: &Catalogue, set: &Set, view: &View, go_home: bool) {
+        for replica in &set.replicas {
+            if !view.voters.contains(&replica.id) && !view.learners.contains(&replica.id) {
+                info!(set = set.id, replica = replica.id, node = replica.node, "adding the learner");
+                if let Err(error) = self.replica.group.add_learner(replica.id, &replica.node).await {
+                    warn!(set = set.id, replica = replica.id, ?error, "learner not added yet");
+                }
+                return;
+            }
+        }
+        if !self.restore_voters(catalogue, set, view).await || !go_home {
+            return;
+        }
+        if let Some(target) = home_target(catalogue, set, view, &self.replica.group.progress()) {
+            info!(set = set.id, target, home = set.home, "leader goes home");
+            self.replica.group.transfer_leader(target).await;
+        }
+    }
+
+    /// Makes the catalogue's voters the voters. True if they are.
+    async fn restore_voters(&self, catalogue: &Catalogue, set: &Set, view: &View) -> bool {
+        let wanted = catalogue.placement(set).voters;
+        if wanted == view.voters {
+            return true;
+        }
+        info!(set = set.id, from = ?view.voters, to = ?wanted, "voters as in the catalogue");
+        match self.replica.group.change_voters(wanted).await {
+            Ok(()) => true,
+            Err(error) => {
+                warn!(set = set.id, ?error, "voters not changed yet");
+                false
+            }
+        }
+    }
+}
+
+/// A voter of the home site that holds the whole log.
+fn home_target(catalogue: &Catalogue, set: &Set, view: &View, progress: &Progress) -> Option<u64> {
+    let at_home = |id: &&u64| catalogue.site_of_replica(set.id, **id) == Some(&set.home);
+    let holds_all = |id: &&u64| progress.matched.get(id).is_some_and(|&m| m + 16 >= progress.last_log);
+    view.voters.iter().filter(at_home).find(holds_all).copied()
+}

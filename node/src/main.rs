@@ -1,0 +1,88 @@
+//! `twinset-node`: arguments, configuration, telemetry, run, exit code.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+use twinset_node::config::Config;
+use twinset_node::metrics::Metrics;
+use twinset_node::node::{Listeners, Node};
+
+/// Exit code for a wrong command line or configuration (EX_USAGE).
+const EXIT_USAGE: u8 = 64;
+
+/// A Twinset data node; with `node.arbiter = true`, the arbiter.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    /// The configuration file (TOML).
+    #[arg(long)]
+    config: PathBuf,
+    /// Print the whole configuration, defaults included, and exit.
+    #[arg(long)]
+    dump_config: bool,
+    /// What to log: error, warn, info, debug, trace, or directives as in `info,twinset_node::switch=debug`.
+    #[arg(long, default_value = "info,openraft=error")]
+    log: String,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let config = match Config::load(&args.config) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("twinset-node: {error}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    if args.dump_config {
+        let text = toml::to_string_pretty(&config).expect("the configuration is plain data");
+        print!("{text}");
+        return ExitCode::SUCCESS;
+    }
+    let filter = match EnvFilter::try_new(&args.log) {
+        Ok(filter) => filter,
+        Err(error) => {
+            eprintln!("twinset-node: --log: {error}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    abort_on_panic();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build();
+    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(config))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "cannot run");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    let listeners = Listeners::open(&config).await?;
+    let node = Node::open(config, Metrics::new(prometheus::Registry::new())?).await?;
+    let (stop, stopped) = watch::channel(false);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.send_replace(true);
+    });
+    node.serve(listeners, stopped).await
+}
+
+/// A broken invariant in one task must not leave the others answering.
+fn abort_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
+}

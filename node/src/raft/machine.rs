@@ -1,0 +1,159 @@
+//! openraft's state machine over the store: a set's ledger, or the control set's catalogue. Apply is the only writer of
+//! either. It tells the gate what is applied before anybody can be answered.
+
+use std::io;
+use std::sync::Arc;
+
+use futures::{Stream, TryStreamExt};
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot, SnapshotMeta};
+use openraft::{EntryPayload, OptionalSend};
+use twinset_store::{LedgerReplica, RecordKind, SnapshotReader, StagedSnapshot};
+
+use super::types::{
+    Applied, CommittedLeader, LogId, StoredMembership, TypeConfig, decode_membership, encode_membership, log_id,
+    store_id, to_record,
+};
+use crate::control_set::ControlMachine;
+use crate::gate::Gate;
+
+type NodeSnapshot = Snapshot<CommittedLeader, u64, openraft::impls::BasicNode, SnapshotData>;
+type Meta = SnapshotMeta<CommittedLeader, u64, openraft::impls::BasicNode>;
+
+/// What a snapshot is made of on its way between nodes.
+pub enum SnapshotData {
+    /// The sender's side of a ledger: read in chunks.
+    Reader(Box<SnapshotReader>),
+    /// The receiver's side of a ledger: on disk, verified, not yet visible.
+    Staged(Box<StagedSnapshot>),
+    /// The control set: one small document.
+    Document(Vec<u8>),
+}
+
+/// The state machine of one replica.
+#[derive(Clone)]
+pub enum Machine {
+    /// A set of accounts, and its durability gate.
+    Ledger(LedgerReplica, Arc<Gate>),
+    /// The catalogue.
+    Control(ControlMachine),
+}
+
+impl Machine {
+    fn applied(&self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        let applied = match self {
+            Machine::Ledger(replica, _) => replica.applied(),
+            Machine::Control(machine) => machine.applied(),
+        };
+        let membership = stored_membership(applied.membership)?;
+        Ok((applied.log_id.map(log_id), membership))
+    }
+
+    async fn snapshot(&self) -> io::Result<NodeSnapshot> {
+        let (meta, data) = match self {
+            Machine::Ledger(replica, _) => {
+                let replica = replica.clone();
+                let reader = tokio::task::spawn_blocking(move || replica.snapshot())
+                    .await
+                    .map_err(io::Error::other)?
+                    .map_err(io::Error::other)?;
+                (reader.meta().clone(), SnapshotData::Reader(Box::new(reader)))
+            }
+            Machine::Control(machine) => {
+                let (meta, bytes) = machine.snapshot();
+                (meta, SnapshotData::Document(bytes))
+            }
+        };
+        let last_membership = stored_membership(meta.membership)?;
+        Ok(Snapshot { meta: Meta { last_log_id: meta.last.map(log_id), last_membership }, snapshot: data })
+    }
+}
+
+fn stored_membership(stored: Option<(Option<twinset_store::LogId>, Vec<u8>)>) -> io::Result<StoredMembership> {
+    match stored {
+        None => Ok(StoredMembership::default()),
+        Some((id, bytes)) => Ok(StoredMembership::new(id.map(log_id), decode_membership(&bytes)?)),
+    }
+}
+
+pub(super) fn store_meta(meta: &Meta) -> twinset_store::SnapshotMeta {
+    twinset_store::SnapshotMeta {
+        last: meta.last_log_id.as_ref().map(store_id),
+        membership: Some((
+            meta.last_membership.log_id().as_ref().map(store_id),
+            encode_membership(meta.last_membership.membership()),
+        )),
+        id: String::new(),
+    }
+}
+
+pub(super) fn raft_meta(meta: twinset_store::SnapshotMeta) -> io::Result<Meta> {
+    Ok(Meta { last_log_id: meta.last.map(log_id), last_membership: stored_membership(meta.membership)? })
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Machine {
+    type SnapshotData = SnapshotData;
+
+    async fn build_snapshot(&mut self) -> io::Result<NodeSnapshot> {
+        self.snapshot().await
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for Machine {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = Machine;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        self.applied()
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
+    {
+        while let Some((entry, responder)) = entries.try_next().await? {
+            let record = to_record(&entry);
+            let applied = match self {
+                Machine::Ledger(replica, gate) => {
+                    let outcomes = replica.apply(&record).map_err(io::Error::other)?;
+                    gate.applied(record.id.index, replica.durability());
+                    if record.kind == RecordKind::Commands { Applied::Outcomes(outcomes) } else { Applied::Nothing }
+                }
+                Machine::Control(machine) => match machine.apply(&record).map_err(io::Error::other)? {
+                    Some(reply) => Applied::Control(reply),
+                    None => Applied::Nothing,
+                },
+            };
+            debug_assert!(matches!(entry.payload, EntryPayload::Normal(_)) || matches!(applied, Applied::Nothing));
+            if let Some(responder) = responder {
+                responder.send(applied);
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Machine {
+        self.clone()
+    }
+
+    async fn install_snapshot(&mut self, meta: &Meta, snapshot: SnapshotData) -> io::Result<()> {
+        match (&*self, snapshot) {
+            (Machine::Ledger(replica, gate), SnapshotData::Staged(staged)) => {
+                let installing = replica.clone();
+                tokio::task::spawn_blocking(move || installing.install(*staged))
+                    .await
+                    .map_err(io::Error::other)?
+                    .map_err(io::Error::other)?;
+                gate.applied(meta.last_log_id.map_or(0, |id| id.index), replica.durability());
+                Ok(())
+            }
+            (Machine::Control(machine), SnapshotData::Document(bytes)) => {
+                machine.install(&store_meta(meta), &bytes).map_err(io::Error::other)
+            }
+            _ => Err(io::Error::other("a snapshot of another kind of set")),
+        }
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<NodeSnapshot>> {
+        if self.applied()?.0.is_none() { Ok(None) } else { self.snapshot().await.map(Some) }
+    }
+}

@@ -1,0 +1,324 @@
+//! Raft groups: the only place that names openraft. Above are the set (`crate::set`) and the peer service, which speak
+//! of entries, indices and replicas; below are openraft, the store and the peer lanes.
+
+mod convert;
+mod log;
+mod machine;
+mod network;
+mod peer_side;
+mod types;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
+use openraft::impls::{BasicNode, ProgressResponder};
+use openraft::raft::{ClientWriteResult, ReadPolicy};
+use openraft::type_config::async_runtime::WatchReceiver;
+use openraft::{Config, ServerState, SnapshotPolicy};
+use tokio::sync::{oneshot, watch};
+
+pub use convert::Malformed;
+pub use machine::{Machine, SnapshotData};
+pub use peer_side::{DecodedAppend, PeerError};
+pub use types::Applied;
+
+use self::log::LogStore;
+use self::network::Network;
+use self::types::{Commands, TypeConfig};
+use crate::config::RaftConfig;
+use crate::peer::Links;
+use crate::set::Fence;
+
+type Raft = openraft::Raft<TypeConfig, Machine>;
+
+/// A Raft group's replica on this node. Clones are handles to the same replica.
+#[derive(Clone)]
+pub struct Group {
+    raft: Raft,
+    fence: Arc<Fence>,
+    view: watch::Receiver<View>,
+}
+
+/// What a replica is at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Not a member yet, or receives the log without a vote.
+    Learner,
+    /// Votes and follows.
+    Follower,
+    /// Asks for votes.
+    Candidate,
+    /// Orders the log.
+    Leader,
+    /// Stopped by a fault.
+    Stopped,
+}
+
+/// What changes rarely: who leads, and who belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Of this replica.
+    pub role: Role,
+    /// Current term.
+    pub term: u64,
+    /// The replica that leads, if known.
+    pub leader: Option<u64>,
+    /// Voters of the newest configuration in the log.
+    pub voters: BTreeSet<u64>,
+    /// Learners of it.
+    pub learners: BTreeSet<u64>,
+    /// Whether the newest configuration is joint, or not committed yet.
+    pub changing: bool,
+    /// Why the replica has stopped.
+    pub fault: Option<String>,
+}
+
+/// What changes with every entry.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    /// Last entry in the local log.
+    pub last_log: u64,
+    /// Last entry known to be committed.
+    pub committed: u64,
+    /// Last entry applied.
+    pub applied: u64,
+    /// On the leader: what each replica holds on disk.
+    pub matched: BTreeMap<u64, u64>,
+}
+
+/// Why an entry did not give a result.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ProposeError {
+    /// It was not appended; `leader` is the replica to ask, if known.
+    NotLeader {
+        /// A replica of the same set.
+        leader: Option<u64>,
+    },
+    /// It may or may not be committed.
+    Unknown,
+    /// The change of membership is not possible now.
+    Refused(String),
+}
+
+/// An entry that was handed to the log.
+pub struct Proposal {
+    result: oneshot::Receiver<ClientWriteResult<TypeConfig>>,
+}
+
+impl Proposal {
+    /// Waits until the entry is applied here, or its fate is out of this replica's hands.
+    pub async fn result(self) -> Result<(u64, Applied), ProposeError> {
+        match self.result.await {
+            Ok(Ok(written)) => Ok((written.log_id.index, written.data)),
+            Ok(Err(error)) => Err(refusal(error)),
+            Err(_) => Err(ProposeError::Unknown),
+        }
+    }
+}
+
+fn refusal(error: ClientWriteError<TypeConfig>) -> ProposeError {
+    match error {
+        ClientWriteError::ForwardToLeader(forward) => ProposeError::NotLeader { leader: forward.leader_id },
+        ClientWriteError::LogEntryDiscarded(_) => ProposeError::Unknown,
+        other => ProposeError::Refused(other.to_string()),
+    }
+}
+
+fn raft_refusal(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ProposeError {
+    match error {
+        RaftError::APIError(error) => refusal(error),
+        RaftError::Fatal(_) => ProposeError::Unknown,
+    }
+}
+
+fn settings(name: String, timing: &RaftConfig, preferred: bool) -> Config {
+    // All replicas share the maximum: it is the lease as well. A replica outside the home site starts its campaign
+    // late, so that one in the home site usually wins.
+    let min = if preferred { timing.election_timeout_min_ms } else { timing.election_timeout_away_min_ms };
+    Config {
+        cluster_name: name,
+        heartbeat_interval: timing.heartbeat_ms,
+        election_timeout_min: min,
+        election_timeout_max: timing.election_timeout_max_ms,
+        install_snapshot_timeout: timing.snapshot_timeout_ms,
+        max_payload_entries: 256,
+        replication_lag_threshold: u64::MAX,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(timing.snapshot_entries),
+        max_in_snapshot_log_to_keep: timing.keep_entries,
+        purge_batch_size: 1024,
+        enable_pre_vote: Some(true),
+        enable_leader_restore: Some(false),
+        quorum_loss_probe_interval: Some(timing.election_timeout_max_ms * 2 + 200),
+        ..Config::default()
+    }
+}
+
+impl Group {
+    /// Opens the replica from its stored state. It takes no part until [`Group::run`].
+    pub async fn open(
+        fence: Arc<Fence>,
+        links: Links,
+        log: twinset_store::Log,
+        machine: Machine,
+        timing: &RaftConfig,
+        preferred: bool,
+    ) -> anyhow::Result<Self> {
+        let config = settings(format!("set-{}", fence.set), timing, preferred).validate()?;
+        let network = Network { fence: fence.clone(), links };
+        let raft =
+            Raft::build(fence.replica, Arc::new(config), network, LogStore::new(log), machine).await?;
+        let (publish, view) = watch::channel(view_of(&raft));
+        tokio::spawn(observe(raft.clone(), fence.clone(), publish));
+        Ok(Group { raft, fence, view })
+    }
+
+    /// Starts taking part.
+    pub fn run(&self) {
+        self.raft.run();
+    }
+
+    /// Stops taking part.
+    pub async fn shutdown(&self) {
+        // A join error means that the task has panicked, which the panic hook has reported.
+        let _ = self.raft.shutdown().await;
+    }
+
+    /// The replica's id.
+    pub fn replica(&self) -> u64 {
+        self.fence.replica
+    }
+
+    /// Who leads and who belongs; changes can be awaited.
+    pub fn view(&self) -> watch::Receiver<View> {
+        self.view.clone()
+    }
+
+    /// Whether this replica leads, as far as it knows.
+    pub fn is_leader(&self) -> bool {
+        self.view.borrow().role == Role::Leader
+    }
+
+    /// The indices.
+    pub fn progress(&self) -> Progress {
+        let metrics = self.raft.data_metrics();
+        let data = metrics.borrow_watched();
+        let index = |id: &Option<types::LogId>| id.as_ref().map_or(0, |id| id.index);
+        Progress {
+            last_log: index(&data.last_log),
+            committed: index(&data.cluster_committed).max(index(&data.local_committed)),
+            applied: index(&data.last_applied),
+            matched: matched(data.replication.as_ref()),
+        }
+    }
+
+    /// Hands an entry to the log. Entries handed over one after the other keep their order.
+    pub async fn propose(&self, payload: Bytes) -> Result<Proposal, ProposeError> {
+        let (responder, result) = ProgressResponder::complete_only();
+        self.raft
+            .client_write_ff(Commands(payload), Some(responder))
+            .await
+            .map_err(|_| ProposeError::Unknown)?;
+        Ok(Proposal { result })
+    }
+
+    /// Confirms with a majority that this replica leads, and waits until it has applied everything committed before.
+    pub async fn read_barrier(&self) -> Result<(), ProposeError> {
+        match self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
+            Ok(_) => Ok(()),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
+                Err(ProposeError::NotLeader { leader: forward.leader_id })
+            }
+            Err(_) => Err(ProposeError::NotLeader { leader: None }),
+        }
+    }
+
+    /// Whether the group has ever had a member.
+    pub async fn is_initialized(&self) -> anyhow::Result<bool> {
+        Ok(self.raft.is_initialized().await?)
+    }
+
+    /// Gives a blank group its first voters; called on one replica only.
+    pub async fn initialize(&self, voters: BTreeMap<u64, String>) -> anyhow::Result<()> {
+        let members: BTreeMap<u64, BasicNode> =
+            voters.into_iter().map(|(id, addr)| (id, BasicNode { addr })).collect();
+        self.raft.initialize(members).await?;
+        Ok(())
+    }
+
+    /// Adds a learner and returns when the entry is committed; it catches up afterwards.
+    pub async fn add_learner(&self, replica: u64, node: &str) -> Result<(), ProposeError> {
+        let node = BasicNode { addr: node.to_owned() };
+        self.raft.add_learner(replica, node, false).await.map(|_| ()).map_err(raft_refusal)
+    }
+
+    /// Makes `voters` the voters; who is no longer one stays as a learner.
+    pub async fn change_voters(&self, voters: BTreeSet<u64>) -> Result<(), ProposeError> {
+        self.raft.change_membership(voters, true).await.map(|_| ()).map_err(raft_refusal)
+    }
+
+    /// Asks `to` to take over. No result comes back: watch the view.
+    pub async fn transfer_leader(&self, to: u64) {
+        // An error means that the replica has stopped; the view says so.
+        let _ = self.raft.trigger().transfer_leader(to).await;
+    }
+}
+
+fn matched(replication: Option<&BTreeMap<u64, Option<types::LogId>>>) -> BTreeMap<u64, u64> {
+    let entries = replication.into_iter().flatten();
+    entries.map(|(id, log_id)| (*id, log_id.as_ref().map_or(0, |log_id| log_id.index))).collect()
+}
+
+fn view_of(raft: &Raft) -> View {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let membership = metrics.membership_config.membership();
+    let fault = metrics.running_state.as_ref().err().map(ToString::to_string);
+    let role = match metrics.state {
+        _ if fault.is_some() => Role::Stopped,
+        ServerState::Learner => Role::Learner,
+        ServerState::Follower => Role::Follower,
+        ServerState::Candidate => Role::Candidate,
+        ServerState::Leader => Role::Leader,
+        ServerState::Shutdown => Role::Stopped,
+    };
+    View {
+        role,
+        term: metrics.current_term,
+        leader: metrics.current_leader,
+        voters: membership.voter_ids().collect(),
+        learners: membership.learner_ids().collect(),
+        changing: membership.get_joint_config().len() > 1
+            || metrics.membership_config.log_id() != metrics.committed_membership_config.log_id(),
+        fault,
+    }
+}
+
+/// Feeds the gate with the leader's progress, and publishes the view when it changes. Ends with the group.
+async fn observe(raft: Raft, fence: Arc<Fence>, publish: watch::Sender<View>) {
+    let mut metrics = raft.metrics();
+    loop {
+        let leading = {
+            let metrics = metrics.borrow_watched();
+            metrics.replication.as_ref().map(|replication| matched(Some(replication)))
+        };
+        if let Some(matched) = leading {
+            fence.gate.matched(&matched);
+        }
+        let view = view_of(&raft);
+        let changed = publish.send_if_modified(|old| {
+            let changed = *old != view;
+            if changed {
+                *old = view;
+            }
+            changed
+        });
+        if changed {
+            fence.pulse.send_modify(|pulse| *pulse += 1);
+        }
+        if metrics.changed().await.is_err() {
+            return;
+        }
+    }
+}

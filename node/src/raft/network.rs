@@ -1,0 +1,292 @@
+//! openraft's network over the peer lanes: appends are pipelined on the shared append lane, heartbeats and votes go on
+//! the beat lane, snapshots over a connection of their own. Every message carries the cluster, the set and the
+//! incarnation; openraft's own messages carry none of these.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt, future::BoxFuture, stream};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::OptionalSend;
+use tokio::sync::mpsc;
+use twinset_proto::cluster::v1 as wire;
+use wire::beat_message::Body;
+use wire::beat_reply::Body as ReplyBody;
+
+use super::convert;
+use super::machine::{SnapshotData, store_meta};
+use super::types::{CommittedLeader, LogId, TypeConfig, Vote};
+use crate::peer::{LaneClosed, Links, PeerLink, SESSION_WINDOW};
+use crate::set::Fence;
+
+/// An append without an answer for this long breaks its session; a half-open stream must not wedge replication.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(2);
+const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
+/// Chunks of a snapshot in memory on the sending side.
+const SNAPSHOT_QUEUE: usize = 4;
+
+static NEXT_SESSION: AtomicU64 = AtomicU64::new(1);
+
+type Rpc<T> = Result<T, RPCError<TypeConfig>>;
+type SnapshotOf =
+    openraft::storage::Snapshot<CommittedLeader, u64, openraft::impls::BasicNode, SnapshotData>;
+
+/// Makes the clients of one group.
+pub struct Network {
+    pub(super) fence: Arc<Fence>,
+    pub(super) links: Links,
+}
+
+/// Which lane a client's appends take.
+#[derive(Clone, Copy, PartialEq)]
+enum Lane {
+    Append,
+    Beat,
+}
+
+/// One group's client to one other replica.
+pub struct Client {
+    fence: Arc<Fence>,
+    link: PeerLink,
+    target: u64,
+    lane: Lane,
+}
+
+impl RaftNetworkFactory<TypeConfig> for Network {
+    type Network = Client;
+
+    async fn new_client(&mut self, target: u64, node: &openraft::impls::BasicNode) -> Client {
+        Client { fence: self.fence.clone(), link: self.links.to(&node.addr), target, lane: Lane::Append }
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, node: &openraft::impls::BasicNode) -> Client {
+        Client { fence: self.fence.clone(), link: self.links.to(&node.addr), target, lane: Lane::Beat }
+    }
+}
+
+fn unreachable() -> RPCError<TypeConfig> {
+    RPCError::Unreachable(Unreachable::new(&LaneClosed))
+}
+
+fn broken(reason: impl ToString) -> RPCError<TypeConfig> {
+    RPCError::Network(NetworkError::from_string(reason))
+}
+
+impl Client {
+    async fn beat(&self, body: Body, ttl: Duration) -> Rpc<ReplyBody> {
+        let (hash_index, hash) = self.fence.hash_point();
+        let message = wire::BeatMessage {
+            no: 0,
+            to: Some(self.fence.address(self.target)),
+            body: Some(body),
+            safe_index: self.fence.gate.safe(),
+            hash_index,
+            hash,
+        };
+        let reply = tokio::time::timeout(ttl, self.link.beat(message)).await;
+        let reply = reply.map_err(|_| broken("no answer in time"))?.map_err(|_| unreachable())?;
+        match reply.body {
+            Some(ReplyBody::Refused(reason)) => Err(broken(reason)),
+            Some(body) => Ok(body),
+            None => Err(broken("an empty reply")),
+        }
+    }
+
+    async fn heartbeat(&self, request: AppendEntriesRequest<TypeConfig>, ttl: Duration) -> Rpc<StreamAppendResult<TypeConfig>> {
+        let sent_at = Instant::now();
+        let prev = request.prev_log_id;
+        let body = self.beat(Body::Heartbeat(convert::append_out(&request)), ttl).await?;
+        let ReplyBody::Heartbeat(frame) = body else { return Err(broken("another kind of reply")) };
+        let result = convert::append_result_in(frame.result, prev).map_err(broken)?;
+        if result.is_ok() {
+            self.fence.gate.contact(self.target, sent_at);
+        }
+        Ok(result)
+    }
+
+    async fn vote_on(&self, body: Body, ttl: Duration) -> Rpc<VoteResponse<TypeConfig>> {
+        match self.beat(body, ttl).await? {
+            ReplyBody::Vote(reply) => convert::vote_reply_in(reply).map_err(broken),
+            _ => Err(broken("another kind of reply")),
+        }
+    }
+}
+
+impl RaftNetworkV2<TypeConfig> for Client {
+    type SnapshotData = SnapshotData;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Rpc<AppendEntriesResponse<TypeConfig>> {
+        self.heartbeat(request, option.hard_ttl()).await.map(AppendEntriesResponse::from)
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Rpc<BoxStream<'s, Rpc<StreamAppendResult<TypeConfig>>>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        if self.lane == Lane::Beat {
+            let ttl = option.hard_ttl();
+            let this = &*self;
+            let output = input.then(move |request| this.heartbeat(request, ttl));
+            return Box::pin(async move { Ok(output.boxed()) });
+        }
+        Box::pin(async move { self.open_append(input).await })
+    }
+
+    async fn vote(&mut self, request: VoteRequest<TypeConfig>, option: RPCOption) -> Rpc<VoteResponse<TypeConfig>> {
+        self.vote_on(Body::Vote(convert::vote_request_out(&request)), option.hard_ttl()).await
+    }
+
+    async fn pre_vote(&mut self, request: VoteRequest<TypeConfig>, option: RPCOption) -> Rpc<VoteResponse<TypeConfig>> {
+        self.vote_on(Body::PreVote(convert::vote_request_out(&request)), option.hard_ttl()).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: SnapshotOf,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let (chunks, queue) = mpsc::channel(SNAPSHOT_QUEUE);
+        let to = self.fence.address(self.target);
+        let feed = tokio::task::spawn_blocking(move || feed_snapshot(to, &vote, snapshot, &chunks));
+        let reply = tokio::select! {
+            closed = cancel => return Err(StreamingError::Closed(closed)),
+            reply = self.link.snapshot(queue) => reply,
+        };
+        let reply = reply.map_err(|status| StreamingError::Network(NetworkError::new(&status)))?;
+        feed.await
+            .map_err(|error| StreamingError::Network(NetworkError::new(&error)))?
+            .map_err(|reason| StreamingError::Network(NetworkError::from_string(reason)))?;
+        if !reply.refused.is_empty() {
+            return Err(StreamingError::Network(NetworkError::from_string(reply.refused)));
+        }
+        let vote = convert::vote_in(reply.vote).map_err(|e| StreamingError::Network(NetworkError::new(&e)))?;
+        Ok(SnapshotResponse { vote })
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Rpc<TransferLeaderResponse<TypeConfig>> {
+        let body = Body::Transfer(wire::TransferLeader {
+            vote: Some(convert::vote_out(request.from_leader())),
+            to: *request.to_node_id(),
+            last: request.last_log_id().map(convert::id_out),
+        });
+        match self.beat(body, option.hard_ttl()).await? {
+            ReplyBody::Transferred(_) => Ok(Ok(())),
+            _ => Err(broken("another kind of reply")),
+        }
+    }
+}
+
+/// A request that was sent and not yet answered.
+struct Pending {
+    no: u64,
+    prev: Option<LogId>,
+}
+
+impl Client {
+    async fn open_append<'s, S>(&'s self, mut input: S) -> Rpc<BoxStream<'s, Rpc<StreamAppendResult<TypeConfig>>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        let session = NEXT_SESSION.fetch_add(1, Ordering::Relaxed);
+        let opened = self.link.open_session(self.fence.set, session).await.map_err(|_| unreachable())?;
+        let (sender, replies) = opened.split();
+        let (pending, sent) = mpsc::channel::<Pending>(SESSION_WINDOW);
+        let (fence, target) = (self.fence.clone(), self.target);
+        // The feeder ends with the input, or when the output below is dropped.
+        tokio::spawn(async move {
+            let mut no = 0;
+            loop {
+                let request = tokio::select! {
+                    request = input.next() => request,
+                    () = pending.closed() => None,
+                };
+                let Some(request) = request else { break };
+                no += 1;
+                if pending.send(Pending { no, prev: request.prev_log_id }).await.is_err() {
+                    break;
+                }
+                let frame = wire::AppendFrame {
+                    to: Some(fence.address(target)),
+                    session,
+                    no,
+                    append: Some(convert::append_out(&request)),
+                    safe_index: fence.gate.safe(),
+                };
+                if sender.send(frame).await.is_err() {
+                    break;
+                }
+            }
+        });
+        let output = stream::unfold(Some((sent, replies)), |state| async move {
+            let (mut sent, mut replies) = state?;
+            let pending = sent.recv().await?;
+            let result = match tokio::time::timeout(APPEND_TIMEOUT, replies.recv()).await {
+                Err(_) => Err(broken("an append was not answered in time")),
+                Ok(None) => Err(unreachable()),
+                Ok(Some(reply)) if reply.no != pending.no => Err(broken("replies out of order")),
+                Ok(Some(reply)) => convert::append_result_in(reply.result, pending.prev).map_err(broken),
+            };
+            let next = matches!(result, Ok(Ok(_))).then_some((sent, replies));
+            Some((result, next))
+        });
+        Ok(output.boxed())
+    }
+}
+
+fn feed_snapshot(
+    to: wire::Address,
+    vote: &Vote,
+    snapshot: SnapshotOf,
+    chunks: &mpsc::Sender<wire::SnapshotChunk>,
+) -> Result<(), String> {
+    let meta = store_meta(&snapshot.meta);
+    let (membership_log_id, membership) = meta.membership.unwrap_or_default();
+    let wire_id = |id: twinset_store::LogId| wire::LogId { term: id.term, index: id.index };
+    let mut head = wire::SnapshotChunk {
+        to: Some(to),
+        vote: Some(convert::vote_out(vote)),
+        last: meta.last.map(wire_id),
+        membership: membership.into(),
+        membership_log_id: membership_log_id.map(wire_id),
+        ..Default::default()
+    };
+    let mut send = |data: Vec<u8>, finished: bool| {
+        let mut chunk = std::mem::take(&mut head);
+        chunk.data = data.into();
+        chunk.finished = finished;
+        // The receiver hung up: its answer, or the lack of one, says why.
+        chunks.blocking_send(chunk).map_err(|_| "the peer ended the snapshot".to_owned())
+    };
+    match snapshot.snapshot {
+        SnapshotData::Document(bytes) => send(bytes, true),
+        SnapshotData::Reader(mut reader) => {
+            while let Some(chunk) = reader.next_chunk(SNAPSHOT_CHUNK_BYTES).map_err(|e| e.to_string())? {
+                send(chunk, false)?;
+            }
+            send(Vec::new(), true)
+        }
+        SnapshotData::Staged(_) => Err("a staged snapshot cannot be sent".into()),
+    }
+}

@@ -1,0 +1,93 @@
+//! The one way out for reads: barrier -> state -> gate. A linearizable read is confirmed by a majority and, in SYNC, by
+//! the away site, after it began; one confirmation serves all reads that were waiting for it. A stale read skips the
+//! confirmation, never the gate.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+use twinset_store::{LedgerReplica, Read};
+
+use crate::gate::Gate;
+use crate::raft::{Group, ProposeError};
+
+/// Reads that wait for the same confirmation.
+const QUEUE: usize = 4096;
+/// A confirmation that takes longer than this is given up; the router asks again.
+const CONFIRM_TIMEOUT: Duration = Duration::from_millis(1000);
+
+/// Handle to the reader of one set replica.
+#[derive(Clone)]
+pub struct Reader {
+    queue: mpsc::Sender<oneshot::Sender<Result<(), ReadError>>>,
+    state: LedgerReplica,
+    gate: Arc<Gate>,
+}
+
+/// Why a read got no answer. All are safe to ask again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// Ask the leader, if it is known.
+    #[error("this replica does not lead the set")]
+    NotLeader {
+        /// A replica of the set.
+        leader: Option<u64>,
+    },
+    /// The leadership could not be confirmed in time, by a majority or by the away site.
+    #[error("the read was not confirmed in time")]
+    NotConfirmed,
+    /// Too many reads wait.
+    #[error("too many reads are waiting")]
+    Overloaded,
+}
+
+impl Reader {
+    /// Starts the reader of a replica.
+    pub fn start(group: Group, state: LedgerReplica, gate: Arc<Gate>) -> Self {
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        tokio::spawn(confirm_all(group, gate.clone(), waiting));
+        Reader { queue, state, gate }
+    }
+
+    /// Confirms that what is read from now on is not older than now.
+    pub async fn barrier(&self) -> Result<(), ReadError> {
+        let (sender, confirmed) = oneshot::channel();
+        self.queue.try_send(sender).map_err(|_| ReadError::Overloaded)?;
+        confirmed.await.map_err(|_| ReadError::NotConfirmed)?
+    }
+
+    /// Reads the applied state and waits until all of it is safe. The caller brings the deadline.
+    pub async fn read<T>(&self, query: impl FnOnce(&LedgerReplica) -> Read<T>) -> Read<T> {
+        let read = query(&self.state);
+        self.gate.wait(read.index).await;
+        read
+    }
+}
+
+async fn confirm_all(
+    group: Group,
+    gate: Arc<Gate>,
+    mut waiting: mpsc::Receiver<oneshot::Sender<Result<(), ReadError>>>,
+) {
+    while let Some(first) = waiting.recv().await {
+        let mut readers = vec![first];
+        while let Ok(next) = waiting.try_recv() {
+            readers.push(next);
+        }
+        let began = Instant::now();
+        let confirmation = async {
+            group.read_barrier().await.map_err(|error| match error {
+                ProposeError::NotLeader { leader } => ReadError::NotLeader { leader },
+                ProposeError::Unknown | ProposeError::Refused(_) => ReadError::NotConfirmed,
+            })?;
+            gate.wait_for_away_site(group.replica(), began).await;
+            Ok(())
+        };
+        let result = tokio::time::timeout(CONFIRM_TIMEOUT, confirmation).await;
+        let result = result.unwrap_or(Err(ReadError::NotConfirmed));
+        for reader in readers {
+            // The reader may have given up at its deadline.
+            let _ = reader.send(result);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The replicas that this node hosts: one [`Replica`] per set, found by set number. A replica is a Raft group, its gate,
+//! and, for a set of accounts, the proposer and the reader in front of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use tokio::sync::watch;
+use twinset_control::{CONTROL_SET, Catalogue};
+use twinset_proto::cluster::v1 as wire;
+use twinset_store::LedgerReplica;
+
+use crate::control_set::ControlMachine;
+use crate::fatal;
+use crate::gate::Gate;
+use crate::proposer::Proposer;
+use crate::raft::Group;
+use crate::reader::Reader;
+
+/// What every message of a set must carry, and what goes with every message.
+pub struct Fence {
+    /// The cluster.
+    pub cluster_id: String,
+    /// The set.
+    pub set: u32,
+    /// Raised only by a forced recovery.
+    pub incarnation: u32,
+    /// This replica.
+    pub replica: u64,
+    /// Of this replica.
+    pub gate: Arc<Gate>,
+    /// The state whose running hash is compared between replicas; none for the control set.
+    pub state: Option<LedgerReplica>,
+    /// Raised when who leads or who belongs has changed.
+    pub pulse: watch::Sender<u64>,
+}
+
+impl Fence {
+    /// The address of another replica of the set.
+    pub fn address(&self, to: u64) -> wire::Address {
+        wire::Address {
+            cluster_id: self.cluster_id.clone(),
+            set: self.set,
+            incarnation: self.incarnation,
+            from_replica: self.replica,
+            to_replica: to,
+        }
+    }
+
+    /// An applied index and the running hash there, for a follower to compare with its own.
+    pub fn hash_point(&self) -> (u64, bytes::Bytes) {
+        let point = self.state.as_ref().and_then(|state| {
+            let index = state.applied().log_id?.index;
+            Some((index, state.hash_at(index)?.to_vec().into()))
+        });
+        point.unwrap_or_default()
+    }
+
+    fn check(&self, to: &wire::Address) -> Result<(), String> {
+        if to.cluster_id != self.cluster_id {
+            return Err(format!("wrong cluster {}: this is {}", to.cluster_id, self.cluster_id));
+        }
+        if to.incarnation != self.incarnation {
+            return Err(format!(
+                "wrong incarnation {} of set {}: here it is {}",
+                to.incarnation, self.set, self.incarnation
+            ));
+        }
+        if to.to_replica != self.replica {
+            return Err(format!("wrong replica {} of set {}: here is {}", to.to_replica, self.set, self.replica));
+        }
+        Ok(())
+    }
+}
+
+/// What kind of set a replica belongs to.
+pub enum Kind {
+    /// Accounts.
+    Ledger(Ledger),
+    /// The catalogue.
+    Control(ControlMachine),
+}
+
+/// The front of a set of accounts.
+pub struct Ledger {
+    /// The applied state.
+    pub state: LedgerReplica,
+    /// Takes commands.
+    pub proposer: Proposer,
+    /// Takes reads.
+    pub reader: Reader,
+}
+
+/// One hosted replica.
+pub struct Replica {
+    /// Who it is.
+    pub fence: Arc<Fence>,
+    /// Its Raft group.
+    pub group: Group,
+    /// What it keeps.
+    pub kind: Kind,
+}
+
+impl Replica {
+    /// The front of a set of accounts; None for the control set.
+    pub fn ledger(&self) -> Option<&Ledger> {
+        match &self.kind {
+            Kind::Ledger(ledger) => Some(ledger),
+            Kind::Control(_) => None,
+        }
+    }
+
+    /// Compares a point of the leader's running hash with ours. Replicas that disagree must not go on.
+    pub fn compare_hash(&self, index: u64, hash: &[u8]) {
+        let own = self.fence.state.as_ref().and_then(|state| state.hash_at(index));
+        if own.is_some_and(|own| !hash.is_empty() && own[..] != *hash) {
+            fatal::stop(&format!("set {} differs from its leader at index {index}", self.fence.set));
+        }
+    }
+}
+
+/// The replicas of this node.
+pub struct Sets {
+    replicas: RwLock<BTreeMap<u32, Arc<Replica>>>,
+    /// Raised when who leads or who belongs has changed in any set.
+    pub pulse: watch::Sender<u64>,
+}
+
+impl Default for Sets {
+    fn default() -> Self {
+        Sets { replicas: RwLock::default(), pulse: watch::Sender::new(0) }
+    }
+}
+
+impl Sets {
+    /// Adds a replica.
+    pub fn insert(&self, replica: Replica) -> Arc<Replica> {
+        let replica = Arc::new(replica);
+        self.replicas.write().insert(replica.fence.set, replica.clone());
+        self.pulse.send_modify(|pulse| *pulse += 1);
+        replica
+    }
+
+    /// The replica of a set, if this node hosts one.
+    pub fn get(&self, set: u32) -> Option<Arc<Replica>> {
+        self.replicas.read().get(&set).cloned()
+    }
+
+    /// The control set's replica, if this node hosts one.
+    pub fn control(&self) -> Option<Arc<Replica>> {
+        self.get(CONTROL_SET)
+    }
+
+    /// All replicas, in the order of their sets.
+    pub fn all(&self) -> Vec<Arc<Replica>> {
+        self.replicas.read().values().cloned().collect()
+    }
+
+    /// The replica that a peer's message is for, if the fence lets it pass.
+    pub fn addressed(&self, to: &wire::Address) -> Result<Arc<Replica>, String> {
+        let replica = self.get(to.set).ok_or_else(|| format!("set {} is not hosted here", to.set))?;
+        replica.fence.check(to)?;
+        Ok(replica)
+    }
+}
+
+/// The site of every replica of a set.
+pub fn replica_sites(catalogue: &Catalogue, set: u32) -> BTreeMap<u64, String> {
+    let replicas = catalogue.replicas(set).iter();
+    replicas
+        .filter_map(|r| Some((r.id, catalogue.site_of_node(&r.node)?.to_owned())))
+        .collect()
+}

@@ -1,0 +1,298 @@
+//! The planned switch of one set's home, carried out by the node that leads the set: check, record, membership, pause,
+//! catch-up, transfer, resume, record. openraft's transfer is fire and forget; everything that makes it safe and short is
+//! here. Any failure before the transfer gives writes back at once. What is left open when this node dies is finished
+//! or undone by the set's next leader (`crate::keeper`).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+use twinset_control::{Catalogue, Command, Durability, Effect, Set};
+use twinset_proto::cluster::v1 as wire;
+
+use crate::catalogue::CatalogueCell;
+use crate::control_client::ControlClient;
+use crate::raft::{Group, Role};
+use crate::set::{Ledger, Replica};
+
+/// Entries that the target may lack before the pause begins.
+const LAG_MAX: u64 = 2000;
+/// A pause never lasts longer, whatever happens to whoever asked for it.
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+/// Without a new leader after this, the next best voter of the new home is asked.
+const RETARGET_AFTER: Duration = Duration::from_millis(80);
+/// Without a new leader after this the transfer has failed; an election settles it.
+const TRANSFER_MAX: Duration = Duration::from_millis(1700);
+/// For the membership change under load.
+const MEMBERSHIP_MAX: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(1);
+
+/// Why a switch did not happen. The text says what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A pre-check says no; nothing was touched.
+    #[error("pre-check {check}: {reason}")]
+    Check {
+        /// Its name.
+        check: &'static str,
+        /// What it found.
+        reason: String,
+    },
+    /// A step failed; the set is as before, or its next leader makes it so.
+    #[error("{step}: {reason}; writes go on where they were")]
+    Aborted {
+        /// Which step.
+        step: &'static str,
+        /// What happened.
+        reason: String,
+    },
+}
+
+/// What a switch needs of the node.
+pub struct Context {
+    /// The set's replica on this node.
+    pub replica: Arc<Replica>,
+    /// The catalogue.
+    pub cell: CatalogueCell,
+    /// The control set.
+    pub control: ControlClient,
+    /// This node's name.
+    pub me: String,
+}
+
+/// What was asked for.
+pub struct Request {
+    /// The new home.
+    pub to: String,
+    /// Who asks.
+    pub who: String,
+    /// Why.
+    pub why: String,
+    /// Only the checks.
+    pub dry_run: bool,
+}
+
+/// Tells the operator where the switch is. A watcher that has gone away stops nothing.
+pub struct Reporter {
+    began: Instant,
+    progress: mpsc::Sender<wire::SwitchProgress>,
+}
+
+impl Reporter {
+    /// Reports to `progress`.
+    pub fn new(progress: mpsc::Sender<wire::SwitchProgress>) -> Self {
+        Reporter { began: Instant::now(), progress }
+    }
+
+    fn say(&self, phase: &str, detail: impl Into<String>, pause: Option<Duration>, failed: bool) {
+        let progress = wire::SwitchProgress {
+            phase: phase.into(),
+            detail: detail.into(),
+            elapsed_us: micros(self.began.elapsed()),
+            pause_us: pause.map_or(0, micros),
+            failed,
+        };
+        // The operator may have hung up; the switch goes on.
+        let _ = self.progress.try_send(progress);
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Carries out a switch and reports its end.
+pub async fn run(context: Context, request: Request, reporter: Reporter) {
+    match steps(&context, &request, &reporter).await {
+        Ok(Some(pause)) => {
+            info!(set = context.replica.fence.set, to = request.to, pause_us = micros(pause), "switched");
+            reporter.say("done", format!("set {} is at home in {}", context.replica.fence.set, request.to), Some(pause), false);
+        }
+        Ok(None) => reporter.say("done", "all checks pass; nothing was changed", None, false),
+        Err(error) => {
+            warn!(set = context.replica.fence.set, to = request.to, %error, "switch given up");
+            reporter.say("aborted", error.to_string(), None, true);
+        }
+    }
+}
+
+async fn steps(context: &Context, request: &Request, reporter: &Reporter) -> Result<Option<Duration>, Error> {
+    let set_no = context.replica.fence.set;
+    let group = &context.replica.group;
+    let ledger = context.replica.ledger().ok_or_else(|| check("set", "the control set has no home"))?;
+    let catalogue = context.cell.get().ok_or_else(|| check("catalogue", "no catalogue yet"))?;
+    let set = catalogue.sets.get(&set_no).ok_or_else(|| check("set", "not in the catalogue"))?;
+    let targets = checks(group, ledger, &catalogue, set, &request.to)?;
+    reporter.say("check", format!("targets {targets:?}"), None, false);
+    if request.dry_run {
+        return Ok(None);
+    }
+
+    let begin = Command::BeginSwitch {
+        set: set_no,
+        to: request.to.clone(),
+        owner: context.me.clone(),
+        who: request.who.clone(),
+        why: request.why.clone(),
+        expected_epoch: set.epoch,
+    };
+    let reply = context.control.propose(&begin).await.map_err(|e| check("record", e.to_string()))?;
+    let Effect::SwitchBegun { id, keep } = reply.effect else {
+        return Err(check("record", "the control set answered something else"));
+    };
+    reporter.say("record", format!("switch {id}"), None, false);
+
+    let outcome = move_set(context, ledger, set, (&targets, keep), reporter).await;
+    let end = match &outcome {
+        Ok(_) => Command::CompleteSwitch { set: set_no, id },
+        Err(error) => {
+            restore(group, &catalogue, set).await?;
+            Command::AbortSwitch { set: set_no, id, reason: shorten(&error.to_string()) }
+        }
+    };
+    if let Err(error) = context.control.propose(&end).await {
+        // The set's leader sees the open intent and settles it.
+        warn!(set = set_no, id, %error, "the end of the switch is not recorded yet");
+    }
+    outcome.map(Some)
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+fn check(check: &'static str, reason: impl Into<String>) -> Error {
+    Error::Check { check, reason: reason.into() }
+}
+
+fn aborted(step: &'static str, reason: impl Into<String>) -> Error {
+    Error::Aborted { step, reason: reason.into() }
+}
+
+/// The replicas of the new home, best first; or the first thing that is wrong.
+fn checks(group: &Group, ledger: &Ledger, catalogue: &Catalogue, set: &Set, to: &str) -> Result<Vec<u64>, Error> {
+    let view = group.view().borrow().clone();
+    if view.role != Role::Leader {
+        return Err(check("leader", "this node does not lead the set any more; ask again"));
+    }
+    if !catalogue.is_data_site(to) {
+        return Err(check("site", format!("{to} is no data site of this cluster")));
+    }
+    if set.home == to {
+        return Err(check("home", format!("the set is at home in {to} already")));
+    }
+    if let Some(other) = &set.switch {
+        return Err(check("switch", format!("switch {} of {} is under way", other.id, other.owner)));
+    }
+    if set.durability != Durability::Sync || ledger.state.durability() != twinset_ledger::Durability::Sync {
+        return Err(check("durability", "the set is DEGRADED; return it to SYNC first"));
+    }
+    if view.changing {
+        return Err(check("membership", "a change of membership is under way; ask again"));
+    }
+    let progress = group.progress();
+    let mut targets: Vec<(u64, u64)> = Vec::new();
+    for replica in set.replicas.iter().filter(|r| catalogue.site_of_node(&r.node) == Some(to)) {
+        let id = replica.id;
+        if !view.voters.contains(&id) && !view.learners.contains(&id) {
+            return Err(check("replicas", format!("replica {id} on {} is not a member yet", replica.node)));
+        }
+        let lag = progress.last_log.saturating_sub(progress.matched.get(&id).copied().unwrap_or(0));
+        if lag > LAG_MAX {
+            return Err(check("lag", format!("replica {id} on {} lacks {lag} entries", replica.node)));
+        }
+        targets.push((lag, id));
+    }
+    if targets.len() < 2 {
+        return Err(check("replicas", format!("the set has fewer than two replicas in {to}")));
+    }
+    targets.sort_unstable();
+    // A voter of the new home is already part of every commit: it goes first.
+    targets.sort_by_key(|(_, id)| !view.voters.contains(id));
+    Ok(targets.into_iter().map(|(_, id)| id).collect())
+}
+
+async fn move_set(
+    context: &Context,
+    ledger: &Ledger,
+    set: &Set,
+    (targets, keep): (&[u64], u64),
+    reporter: &Reporter,
+) -> Result<Duration, Error> {
+    let group = &context.replica.group;
+    let voters = targets.iter().copied().chain([keep]).collect();
+    let change = tokio::time::timeout(MEMBERSHIP_MAX, group.change_voters(voters)).await;
+    change
+        .map_err(|_| aborted("membership", "not committed in time"))?
+        .map_err(|e| aborted("membership", format!("{e:?}")))?;
+    reporter.say("membership", format!("the majority is in the new home; voter {keep} stays"), None, false);
+
+    let paused_at = Instant::now();
+    let pause = tokio::time::timeout(PAUSE_MAX, ledger.proposer.pause());
+    let _pause = pause.await.map_err(|_| aborted("pause", "entries in flight were not answered in time"))?;
+    reporter.say("pause", "new writes wait", None, false);
+
+    let target = catch_up(group, targets, paused_at + PAUSE_MAX).await?;
+    reporter.say("catch-up", format!("replica {target} holds everything"), None, false);
+
+    transfer(group, targets, target).await?;
+    let paused = paused_at.elapsed();
+    reporter.say("transfer", format!("set {} has a leader in the new home", set.id), Some(paused), false);
+    Ok(paused)
+}
+
+/// Waits until one of the targets holds the whole log.
+async fn catch_up(group: &Group, targets: &[u64], deadline: Instant) -> Result<u64, Error> {
+    loop {
+        let progress = group.progress();
+        let holds_all = |id: &&u64| progress.matched.get(id).is_some_and(|&m| m >= progress.last_log);
+        if let Some(&target) = targets.iter().find(holds_all) {
+            return Ok(target);
+        }
+        if Instant::now() >= deadline {
+            return Err(aborted("catch-up", "no replica of the new home holds everything in time"));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Hands the leadership over; a target that stays silent is passed over for the next.
+async fn transfer(group: &Group, targets: &[u64], first: u64) -> Result<(), Error> {
+    let mut view = group.view();
+    let deadline = tokio::time::Instant::now() + TRANSFER_MAX;
+    let others = targets.iter().copied().filter(|&id| id != first);
+    let mut candidates = std::iter::once(first).chain(others).cycle();
+    loop {
+        let target = candidates.next().expect("a cycle of at least one");
+        group.transfer_leader(target).await;
+        let moved = view.wait_for(|view| {
+            view.leader.is_some_and(|leader| leader != group.replica()) && view.role != Role::Leader
+        });
+        let patience = (tokio::time::Instant::now() + RETARGET_AFTER).min(deadline);
+        if let Ok(Ok(view)) = tokio::time::timeout_at(patience, moved).await {
+            let leader = view.leader.expect("just seen");
+            if targets.contains(&leader) {
+                return Ok(());
+            }
+            return Err(aborted("transfer", format!("replica {leader} of the old home was elected instead")));
+        }
+        if tokio::time::Instant::now() >= deadline {
+            return Err(aborted("transfer", "no new leader in time; an election settles it"));
+        }
+    }
+}
+
+/// Puts the voters back, if this replica still leads; otherwise the next leader does.
+async fn restore(group: &Group, catalogue: &Catalogue, set: &Set) -> Result<(), Error> {
+    if !group.is_leader() {
+        return Err(aborted("undo", "this node does not lead any more; the set's next leader undoes the rest"));
+    }
+    let voters = catalogue.placement(set).voters;
+    let change = tokio::time::timeout(MEMBERSHIP_MAX, group.change_voters(voters)).await;
+    match change {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(aborted("undo", format!("{error:?}"))),
+        Err(_) => Err(aborted("undo", "the old membership was not committed in time")),
+    }
+}

@@ -1,0 +1,406 @@
+//! The calls of the public API, once, for both protocols: check, encode, route, submit, read the outcome. HTTP and gRPC
+//! only translate to and from these. Holds no state but the count of calls in progress. Below it: dispatcher and reads.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use twinset_ledger::codec::{decode_outcome, encode_command};
+use twinset_ledger::{Command, Effect, Outcome, Posted, Side, Transaction, TransactionId, amount};
+use twinset_proto::cluster::v1::{ListTransactions, ReadReply, RequestKey, read_reply, read_request};
+use twinset_proto::ledger::v1 as wire;
+
+use crate::batch;
+use crate::config::Limits;
+use crate::dispatch::{Answer, Dispatcher};
+use crate::error::{At, Code, Error, Rejected};
+use crate::metrics::Metrics;
+use crate::reads::Reads;
+use crate::retry::Done;
+use crate::route;
+use crate::topology::Views;
+use crate::view::View;
+
+/// Transactions in one page at most, and how many a page has by default.
+pub const PAGE_MAX: u32 = 1_000;
+const PAGE_DEFAULT: u32 = 100;
+
+/// The public API.
+pub struct Api {
+    pub(crate) views: Views,
+    pub(crate) dispatcher: Dispatcher,
+    reads: Reads,
+    /// What the router measures.
+    pub metrics: Arc<Metrics>,
+    /// What it takes on at most.
+    pub limits: Limits,
+    in_flight: AtomicUsize,
+    draining: AtomicBool,
+}
+
+/// An account was opened or changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Where.
+    pub at: At,
+    /// Whether this is the first answer given again.
+    pub replayed: bool,
+}
+
+/// A transaction was booked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Booked {
+    /// Its name from now on.
+    pub transaction: TransactionId,
+    /// Where.
+    pub at: At,
+    /// Whether this is the first answer given again.
+    pub replayed: bool,
+    /// One per leg, in the order of the legs; None if they were not asked for.
+    pub postings: Option<Vec<BookedLeg>>,
+}
+
+/// A leg as booked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BookedLeg {
+    /// The account.
+    pub account: String,
+    /// Debit or credit.
+    pub side: Side,
+    /// In major units.
+    pub amount: String,
+    /// Balance after the transaction.
+    pub posted: String,
+    /// Available after the transaction.
+    pub available: String,
+}
+
+/// What a request id stands for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Found {
+    /// A transaction or a reversal.
+    Transaction(wire::GetTransactionReply),
+    /// A command of an account.
+    Account(wire::GetAccountReply),
+}
+
+/// A call in progress; ends when it is dropped.
+pub struct InFlight<'a>(&'a AtomicUsize);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Api {
+    /// The API over these parts.
+    pub fn new(
+        views: Views,
+        dispatcher: Dispatcher,
+        reads: Reads,
+        metrics: Arc<Metrics>,
+        limits: Limits,
+    ) -> Self {
+        let (in_flight, draining) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Api { views, dispatcher, reads, metrics, limits, in_flight, draining }
+    }
+
+    /// A place among the calls in progress.
+    pub fn admit(&self) -> Result<InFlight<'_>, Error> {
+        let before = self.in_flight.fetch_add(1, Ordering::AcqRel);
+        let place = InFlight(&self.in_flight);
+        if before >= self.limits.in_flight_max {
+            return Err(Error::new(Code::Overloaded, "too many calls in progress; nothing was applied"));
+        }
+        Ok(place)
+    }
+
+    /// Says in readiness that the router is going away. Calls in progress go on.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Why the router should get no traffic; None if it should.
+    pub fn not_ready_because(&self) -> Option<String> {
+        let view = self.view();
+        if self.draining.load(Ordering::Acquire) {
+            return Some("shutting down".into());
+        }
+        if view.version == 0 {
+            return Some("no node has told this router about the cluster yet".into());
+        }
+        let leaderless: Vec<String> = view.never_led().map(|set| set.to_string()).collect();
+        (!leaderless.is_empty()).then(|| format!("no leader was ever known of set {}", leaderless.join(", ")))
+    }
+
+    /// All metrics in Prometheus' text format.
+    pub fn render_metrics(&self) -> Vec<u8> {
+        self.metrics.render(self.in_flight.load(Ordering::Relaxed), &self.view(), &self.dispatcher.fill())
+    }
+
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.views.borrow().clone()
+    }
+
+    /// A currency or a subject, for all sets: whether any of them did not have it. The lowest-numbered set decides
+    /// first, so that of two different definitions one wins everywhere.
+    pub async fn define(&self, command: Command, deadline: Instant) -> Result<bool, Error> {
+        let bytes = encode(&command)?;
+        let sets: Vec<u32> = self.view().sets.keys().copied().collect();
+        let Some((first, others)) = sets.split_first() else {
+            return Err(Error::new(Code::NoCatalogue, "no node has told this router about the cluster yet"));
+        };
+        let mut changed = self.define_in(*first, bytes.clone(), deadline).await?;
+        for set in others {
+            match self.define_in(*set, bytes.clone(), deadline).await {
+                Ok(news) => changed |= news,
+                Err(rejected @ Error::Rejected(_)) => return Err(rejected),
+                Err(error) => {
+                    return Err(Error::new(
+                        Code::Unknown,
+                        format!(
+                            "defined in some sets, but not certainly in set {set}: {error}; repeat the call"
+                        ),
+                    ));
+                }
+            }
+        }
+        Ok(changed)
+    }
+
+    async fn define_in(&self, set: u32, bytes: Bytes, deadline: Instant) -> Result<bool, Error> {
+        match self.decide(set, bytes, deadline).await?.0.result {
+            Ok(Effect::Defined { changed }) => Ok(changed),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Opens or changes an account.
+    pub async fn account_command(&self, command: Command, deadline: Instant) -> Result<Receipt, Error> {
+        let bytes = encode(&command)?;
+        let set = route::set_of_command(&self.view(), &command)?;
+        let (outcome, _) = self.decide(set, bytes, deadline).await?;
+        match &outcome.result {
+            Ok(Effect::Account) => Ok(Receipt { at: at(set, &outcome), replayed: outcome.replayed }),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Books a transaction, or takes one back.
+    pub async fn book(&self, command: Command, deadline: Instant) -> Result<Booked, Error> {
+        let bytes = encode(&command)?;
+        let set = route::set_of_command(&self.view(), &command)?;
+        let (outcome, incarnation) = self.decide(set, bytes, deadline).await?;
+        let accounts = match command {
+            Command::Transaction(transaction) => accounts_of(transaction),
+            _ => Vec::new(),
+        };
+        booked(set, incarnation, outcome, Some(accounts))
+    }
+
+    /// Books transactions that have nothing to do with each other; one result for each, in their order.
+    pub async fn batch(
+        &self,
+        transactions: Vec<Transaction>,
+        with_postings: bool,
+        deadline: Instant,
+    ) -> Result<Vec<Result<Booked, Error>>, Error> {
+        if transactions.len() > self.limits.batch_max {
+            let text =
+                format!("{} transactions; a batch has at most {}", transactions.len(), self.limits.batch_max);
+            return Err(Error::new(Code::BatchTooLarge, text));
+        }
+        self.metrics.batch(transactions.len());
+        Ok(batch::run(self, transactions, with_postings, deadline).await)
+    }
+
+    /// One command to one set: its outcome if that is not a rejection, and the incarnation that answered.
+    async fn decide(&self, set: u32, bytes: Bytes, deadline: Instant) -> Result<(Outcome, u32), Error> {
+        let answer = self.dispatcher.submit(set, vec![bytes], deadline)?;
+        let done = wait(answer).await?;
+        let outcome =
+            done.outcomes.first().map_or_else(|| Err(unreadable("empty")), |bytes| read_outcome(bytes))?;
+        Ok((not_rejected(set, outcome)?, done.incarnation))
+    }
+
+    /// An account.
+    pub async fn account(
+        &self,
+        id: &str,
+        consistency: wire::Consistency,
+        deadline: Instant,
+    ) -> Result<wire::GetAccountReply, Error> {
+        let set = route::set_of_account(&self.view(), valid(id)?)?;
+        match self.reads.read(set, consistency, read_request::Query::Account(id.into()), deadline).await? {
+            ReadReply { result: Some(read_reply::Result::Account(reply)) } => Ok(reply),
+            reply => Err(missing(&reply, &format!("there is no account {id}"))),
+        }
+    }
+
+    /// A transaction.
+    pub async fn transaction(
+        &self,
+        id: &str,
+        consistency: wire::Consistency,
+        deadline: Instant,
+    ) -> Result<wire::GetTransactionReply, Error> {
+        let set = route::set_of_transaction(&self.view(), parse_transaction(id)?)?;
+        match self.reads.read(set, consistency, read_request::Query::Transaction(id.into()), deadline).await?
+        {
+            ReadReply { result: Some(read_reply::Result::Transaction(reply)) } => Ok(reply),
+            reply => Err(missing(&reply, &format!("there is no transaction {id}"))),
+        }
+    }
+
+    /// Transactions of a set in the order of their positions, behind `after`.
+    pub async fn list(
+        &self,
+        set: u32,
+        after: &str,
+        page_size: u32,
+        consistency: wire::Consistency,
+        deadline: Instant,
+    ) -> Result<wire::ListTransactionsReply, Error> {
+        let set = route::known_set(&self.view(), set)?;
+        if !after.is_empty() {
+            parse_transaction(after)?;
+        }
+        let page_size = if page_size == 0 { PAGE_DEFAULT } else { page_size.min(PAGE_MAX) };
+        let query = read_request::Query::List(ListTransactions { after: after.into(), page_size });
+        match self.reads.read(set, consistency, query, deadline).await? {
+            ReadReply { result: Some(read_reply::Result::List(reply)) } => Ok(reply),
+            reply => Err(missing(&reply, "there is no such page")),
+        }
+    }
+
+    /// What became of a request id.
+    pub async fn request(
+        &self,
+        scope_account: &str,
+        request_id: &str,
+        consistency: wire::Consistency,
+        deadline: Instant,
+    ) -> Result<Found, Error> {
+        let set = route::set_of_account(&self.view(), valid(scope_account)?)?;
+        let key = RequestKey { scope_account: scope_account.into(), request_id: valid(request_id)?.into() };
+        match self.reads.read(set, consistency, read_request::Query::Request(key), deadline).await? {
+            ReadReply { result: Some(read_reply::Result::Transaction(reply)) } => {
+                Ok(Found::Transaction(reply))
+            }
+            ReadReply { result: Some(read_reply::Result::Account(reply)) } => Ok(Found::Account(reply)),
+            reply => Err(missing(
+                &reply,
+                &format!("the request id {request_id} was not used in scope {scope_account}"),
+            )),
+        }
+    }
+}
+
+/// Checks a command and puts it in its wire form.
+pub(crate) fn encode(command: &Command) -> Result<Bytes, Error> {
+    command.validate()?;
+    let mut bytes = Vec::with_capacity(192);
+    encode_command(command, &mut bytes);
+    Ok(bytes.into())
+}
+
+/// Waits for an answer. A lane that ended without one proves nothing.
+pub(crate) async fn wait(answer: Answer) -> Result<Done, Error> {
+    answer.await.unwrap_or_else(|_| {
+        Err(Error::new(Code::Unknown, "the router is shutting down; ask again with the same request id"))
+    })
+}
+
+/// Reads an outcome from its wire form. One that cannot be read says nothing about what happened.
+pub(crate) fn read_outcome(bytes: &[u8]) -> Result<Outcome, Error> {
+    decode_outcome(bytes).map_err(|error| unreadable(&error.to_string()))
+}
+
+fn unreadable(why: &str) -> Error {
+    Error::new(
+        Code::Unknown,
+        format!("the node's answer cannot be read ({why}); ask again with the same request id"),
+    )
+}
+
+fn unexpected<T: std::fmt::Debug>(result: &T) -> Error {
+    unreadable(&format!("{result:?} answers another command"))
+}
+
+fn at(set: u32, outcome: &Outcome) -> At {
+    At { set, index: outcome.position.index(), time_unix_ns: outcome.time_unix_ns }
+}
+
+fn not_rejected(set: u32, mut outcome: Outcome) -> Result<Outcome, Error> {
+    let at = at(set, &outcome);
+    match outcome.result {
+        Err(rejection) => {
+            Err(Error::Rejected(Box::new(Rejected { rejection, at, replayed: outcome.replayed })))
+        }
+        Ok(effect) => {
+            outcome.result = Ok(effect);
+            Ok(outcome)
+        }
+    }
+}
+
+/// The accounts of the legs, in their order.
+pub(crate) fn accounts_of(transaction: Transaction) -> Vec<String> {
+    transaction.legs.into_iter().map(|leg| leg.account).collect()
+}
+
+/// What the client hears of a booking. `accounts` are those of the legs, in their order; None: no postings wanted.
+pub(crate) fn booked(
+    set: u32,
+    incarnation: u32,
+    outcome: Outcome,
+    accounts: Option<Vec<String>>,
+) -> Result<Booked, Error> {
+    let outcome = not_rejected(set, outcome)?;
+    let at = at(set, &outcome);
+    let transaction = TransactionId { set, incarnation, position: outcome.position };
+    let posted = match outcome.result {
+        Ok(Effect::Posted(posted)) => posted,
+        other => return Err(unexpected(&other)),
+    };
+    let postings = accounts.map(|accounts| {
+        let mut accounts = accounts.into_iter();
+        posted.into_iter().map(|leg| booked_leg(leg, accounts.next())).collect()
+    });
+    Ok(Booked { transaction, at, replayed: outcome.replayed, postings })
+}
+
+fn booked_leg(leg: Posted, named: Option<String>) -> BookedLeg {
+    let account = if leg.account.is_empty() { named.unwrap_or_default() } else { leg.account };
+    let decimal = |minor| amount::to_decimal_string(minor, leg.scale);
+    let (amount, posted, available) = (decimal(leg.amount), decimal(leg.posted), decimal(leg.available));
+    BookedLeg { account, side: leg.side, amount, posted, available }
+}
+
+fn valid(id: &str) -> Result<&str, Error> {
+    match twinset_ledger::id::is_valid(id) {
+        true => Ok(id),
+        false => Err(Error::malformed(format!("{id:?} is not 1-64 of A-Za-z0-9._:-{{}}"))),
+    }
+}
+
+/// Reads a transaction id.
+pub fn parse_transaction(id: &str) -> Result<TransactionId, Error> {
+    id.parse()
+        .map_err(|error: twinset_ledger::id::ParseTransactionIdError| Error::malformed(error.to_string()))
+}
+
+fn missing(reply: &ReadReply, detail: &str) -> Error {
+    match &reply.result {
+        Some(read_reply::Result::NotFound(not_found)) => {
+            Error::not_found(detail, not_found.as_of.as_ref().map(position))
+        }
+        _ => Error::new(Code::NoLeader, "the node answered another question"),
+    }
+}
+
+fn position(position: &wire::Position) -> At {
+    At { set: position.set, index: position.index, time_unix_ns: position.time_unix_ns }
+}

@@ -1,0 +1,134 @@
+//! A batch on its way: its transactions are sorted by set, packed into items of bounded size, sent all at once, and
+//! their results put back in the client's order. Each transaction stands for itself. Used by [`crate::api`] alone.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use bytes::Bytes;
+use twinset_ledger::codec::encode_command;
+use twinset_ledger::{Command, Transaction};
+
+use crate::api::{Api, Booked, accounts_of, booked, read_outcome, wait};
+use crate::dispatch::Answer;
+use crate::error::{Code, Error};
+use crate::lane::FRAME_BYTES_MAX;
+use crate::route::set_of_command;
+use crate::view::View;
+
+/// Bytes of one item: two fit in a frame.
+const ITEM_BYTES_MAX: usize = FRAME_BYTES_MAX / 2;
+
+/// Commands of one set that travel as one item.
+#[derive(Default)]
+struct Group {
+    bytes: Vec<u8>,
+    /// Where each command ends in `bytes`.
+    ends: Vec<usize>,
+    /// The place of each in the batch, and the accounts of its legs if its postings are wanted.
+    members: Vec<Member>,
+}
+
+struct Member {
+    place: usize,
+    accounts: Option<Vec<String>>,
+}
+
+struct Sent {
+    set: u32,
+    members: Vec<Member>,
+    answer: Result<Answer, Error>,
+}
+
+impl Group {
+    /// The commands, all in one piece of memory.
+    fn commands(&mut self) -> Vec<Bytes> {
+        let whole = Bytes::from(std::mem::take(&mut self.bytes));
+        let mut start = 0;
+        let slice = |end: usize| {
+            let command = whole.slice(start..end);
+            start = end;
+            command
+        };
+        std::mem::take(&mut self.ends).into_iter().map(slice).collect()
+    }
+}
+
+/// Books the transactions; one result for each, in their order.
+pub(crate) async fn run(
+    api: &Api,
+    transactions: Vec<Transaction>,
+    with_postings: bool,
+    deadline: Instant,
+) -> Vec<Result<Booked, Error>> {
+    let view = api.view();
+    let mut results: Vec<Option<Result<Booked, Error>>> = Vec::new();
+    results.resize_with(transactions.len(), || None);
+    let mut groups: BTreeMap<u32, Group> = BTreeMap::new();
+    let mut sent = Vec::new();
+    for (place, transaction) in transactions.into_iter().enumerate() {
+        match add(&view, &mut groups, place, transaction, with_postings) {
+            Ok((set, group)) if group.bytes.len() >= ITEM_BYTES_MAX => {
+                sent.push(send(api, set, group, deadline))
+            }
+            Ok(_) => {}
+            Err(error) => results[place] = Some(Err(error)),
+        }
+    }
+    sent.extend(
+        groups
+            .iter_mut()
+            .filter(|(_, group)| !group.ends.is_empty())
+            .map(|(set, group)| send(api, *set, group, deadline)),
+    );
+    for item in sent {
+        collect(item, &mut results).await;
+    }
+    let missing = || {
+        Err(Error::new(Code::Unknown, "no answer for this transaction; ask again with the same request id"))
+    };
+    results.into_iter().map(|result| result.unwrap_or_else(missing)).collect()
+}
+
+fn add<'a>(
+    view: &View,
+    groups: &'a mut BTreeMap<u32, Group>,
+    place: usize,
+    transaction: Transaction,
+    with_postings: bool,
+) -> Result<(u32, &'a mut Group), Error> {
+    let command = Command::Transaction(transaction);
+    command.validate()?;
+    let set = set_of_command(view, &command)?;
+    let group = groups.entry(set).or_default();
+    encode_command(&command, &mut group.bytes);
+    group.ends.push(group.bytes.len());
+    let accounts = match command {
+        Command::Transaction(transaction) if with_postings => Some(accounts_of(transaction)),
+        _ => None,
+    };
+    group.members.push(Member { place, accounts });
+    Ok((set, group))
+}
+
+fn send(api: &Api, set: u32, group: &mut Group, deadline: Instant) -> Sent {
+    let members = std::mem::take(&mut group.members);
+    let answer = api.dispatcher.submit(set, group.commands(), deadline);
+    Sent { set, members, answer }
+}
+
+async fn collect(sent: Sent, results: &mut [Option<Result<Booked, Error>>]) {
+    let done = match sent.answer {
+        Ok(answer) => wait(answer).await,
+        Err(error) => Err(error),
+    };
+    match done {
+        Ok(done) => {
+            for (member, outcome) in sent.members.into_iter().zip(done.outcomes) {
+                let result = read_outcome(&outcome)
+                    .and_then(|outcome| booked(sent.set, done.incarnation, outcome, member.accounts));
+                results[member.place] = Some(result);
+            }
+        }
+        Err(error) => sent.members.iter().for_each(|member| results[member.place] = Some(Err(error.clone()))),
+    }
+}

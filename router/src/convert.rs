@@ -1,0 +1,174 @@
+//! gRPC messages to commands, and results to gRPC messages. Pure translation: what is missing or unreadable is
+//! malformed, everything else is for the core to judge.
+
+use twinset_ledger::{Command, FreezeMode, Leg, Reversal, Side, Transaction, TransactionId, amount};
+use twinset_proto::ledger::v1 as wire;
+
+use crate::api::{Booked, BookedLeg};
+use crate::error::{At, Error};
+use crate::json::request::parse_limit;
+use crate::text;
+
+fn narrow<T: TryFrom<u32>>(value: u32, field: &str) -> Result<T, Error> {
+    T::try_from(value).map_err(|_| Error::malformed(format!("{field} {value} is too large")))
+}
+
+fn side(side: i32, field: &str) -> Result<Option<Side>, Error> {
+    match wire::Side::try_from(side) {
+        Ok(wire::Side::Debit) => Ok(Some(Side::Debit)),
+        Ok(wire::Side::Credit) => Ok(Some(Side::Credit)),
+        Ok(wire::Side::Unspecified) => Ok(None),
+        Err(_) => Err(Error::malformed(format!("{field} {side} is no side"))),
+    }
+}
+
+fn given<T>(value: Option<T>, field: &str) -> Result<T, Error> {
+    value.ok_or_else(|| Error::malformed(format!("{field} is missing")))
+}
+
+fn some(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn limit(text: &str) -> Result<Option<rust_decimal::Decimal>, Error> {
+    parse_limit(text).map_err(|error| Error::malformed(format!("limit: {error}")))
+}
+
+/// A currency.
+pub fn define_currency(request: wire::DefineCurrencyRequest) -> Result<Command, Error> {
+    Ok(Command::DefineCurrency { code: request.code, scale: narrow(request.scale, "scale")? })
+}
+
+/// A subject.
+pub fn define_subject(request: wire::DefineSubjectRequest) -> Result<Command, Error> {
+    let normal_side = given(side(request.normal_side, "normal_side")?, "normal_side")?;
+    Ok(Command::DefineSubject { code: request.code, name: request.name, normal_side })
+}
+
+/// A new account.
+pub fn open_account(request: wire::OpenAccountRequest) -> Result<Command, Error> {
+    Ok(Command::OpenAccount {
+        normal_side: side(request.normal_side, "normal_side")?,
+        limit: limit(request.limit.as_deref().unwrap_or("0"))?,
+        request_id: request.request_id,
+        account: request.account,
+        subject: request.subject,
+        currency: request.currency,
+        metadata: request.metadata.into_iter().collect(),
+    })
+}
+
+/// A new floor.
+pub fn set_limit(request: wire::SetLimitRequest) -> Result<Command, Error> {
+    let limit = limit(&request.limit)?;
+    Ok(Command::SetLimit { request_id: request.request_id, account: request.account, limit })
+}
+
+/// A freeze, or its end.
+pub fn freeze(request: wire::FreezeRequest, freeze: bool) -> Result<Command, Error> {
+    let mode = match request.mode() {
+        wire::FreezeMode::FreezeDebit => FreezeMode::Debit,
+        wire::FreezeMode::FreezeCredit => FreezeMode::Credit,
+        wire::FreezeMode::FreezeBoth => FreezeMode::Both,
+        wire::FreezeMode::FreezeUnspecified => return Err(Error::malformed("mode is missing")),
+    };
+    let (request_id, account) = (request.request_id, request.account);
+    Ok(match freeze {
+        true => Command::Freeze { request_id, account, mode },
+        false => Command::Unfreeze { request_id, account, mode },
+    })
+}
+
+/// A transaction.
+pub fn transaction(request: wire::PostTransactionRequest) -> Result<Transaction, Error> {
+    let date = match request.accounting_date.as_str() {
+        "" => None,
+        text => Some(
+            text::parse_date(text)
+                .ok_or_else(|| Error::malformed(format!("accounting_date {text:?} is not \"YYYY-MM-DD\"")))?,
+        ),
+    };
+    Ok(Transaction {
+        request_id: request.request_id,
+        scope_account: some(request.scope_account),
+        legs: request.legs.into_iter().map(leg).collect::<Result<_, _>>()?,
+        kind: narrow(request.kind, "kind")?,
+        reason: narrow(request.reason, "reason")?,
+        accounting_date: date,
+        metadata: request.metadata.into_iter().collect(),
+    })
+}
+
+fn leg(leg: wire::Leg) -> Result<Leg, Error> {
+    let amount = amount::parse(&leg.amount).map_err(|error| Error::malformed(format!("amount: {error}")))?;
+    let side = given(side(leg.side, "side")?, "side")?;
+    Ok(Leg { account: leg.account, side, amount, currency: some(leg.currency) })
+}
+
+/// A reversal.
+pub fn reversal(
+    request: wire::ReverseTransactionRequest,
+    transaction: TransactionId,
+) -> Result<Command, Error> {
+    let amount = match request.amount.as_str() {
+        "" => None,
+        text => Some(amount::parse(text).map_err(|error| Error::malformed(format!("amount: {error}")))?),
+    };
+    Ok(Command::Reversal(Reversal {
+        request_id: request.request_id,
+        transaction,
+        amount,
+        reason: narrow(request.reason, "reason")?,
+        metadata: request.metadata.into_iter().collect(),
+    }))
+}
+
+/// Where something was decided.
+pub fn position(at: At) -> wire::Position {
+    wire::Position { set: at.set, index: at.index, time_unix_ns: at.time_unix_ns }
+}
+
+fn posting(leg: BookedLeg) -> wire::Posting {
+    let side = match leg.side {
+        Side::Debit => wire::Side::Debit,
+        Side::Credit => wire::Side::Credit,
+    };
+    wire::Posting {
+        account: leg.account,
+        side: side.into(),
+        amount: leg.amount,
+        posted: leg.posted,
+        available: leg.available,
+    }
+}
+
+/// A booking.
+pub fn booked(booked: Booked) -> wire::TransactionReply {
+    wire::TransactionReply {
+        transaction: booked.transaction.to_string(),
+        position: Some(position(booked.at)),
+        replayed: booked.replayed,
+        postings: booked.postings.unwrap_or_default().into_iter().map(posting).collect(),
+    }
+}
+
+/// The result of one transaction of a batch.
+pub fn batch_item(result: Result<Booked, Error>) -> wire::BatchItemReply {
+    use wire::batch_item_reply::Result as Item;
+    let result = match result {
+        Ok(transaction) => Item::Ok(booked(transaction)),
+        Err(error) => Item::Problem(problem(&error)),
+    };
+    wire::BatchItemReply { result: Some(result) }
+}
+
+fn problem(error: &Error) -> wire::Problem {
+    let place = error.position();
+    wire::Problem {
+        outcome: error.outcome().as_str().into(),
+        code: error.code().into(),
+        detail: error.to_string(),
+        position: place.map(|(at, _)| position(at)),
+        replayed: place.is_some_and(|(_, replayed)| replayed),
+    }
+}

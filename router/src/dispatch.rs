@@ -1,0 +1,118 @@
+//! The lanes of all sets: one bounded queue and one task per set, made when the set is first used. A full queue
+//! answers at once; nothing waits in front of it. Above it: [`crate::api`]; below it: [`crate::lane`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+
+use crate::error::{Code, Error};
+use crate::lane::{Fill, Lane, Permit};
+use crate::link::Links;
+use crate::metrics::Metrics;
+use crate::pending::Item;
+use crate::retry::Done;
+use crate::topology::Views;
+
+/// Events of one lane that wait; links wait when it is full.
+const EVENTS_MAX: usize = 1_024;
+
+/// The bounds of each set's queue.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueLimits {
+    /// Requests without an answer yet.
+    pub requests: usize,
+    /// Bytes of their commands.
+    pub bytes: usize,
+}
+
+struct Handle {
+    items: mpsc::Sender<Item<Permit>>,
+    fill: Arc<Fill>,
+}
+
+/// All lanes.
+pub struct Dispatcher {
+    lanes: RwLock<BTreeMap<u32, Handle>>,
+    links: Arc<Links>,
+    views: Views,
+    limits: QueueLimits,
+    metrics: Arc<Metrics>,
+    tasks: TaskTracker,
+}
+
+/// Where an answer will come.
+pub type Answer = oneshot::Receiver<Result<Done, Error>>;
+
+impl Dispatcher {
+    /// No lanes yet; their tasks will be awaited through `tasks`.
+    pub fn new(
+        links: Arc<Links>,
+        views: Views,
+        limits: QueueLimits,
+        metrics: Arc<Metrics>,
+        tasks: TaskTracker,
+    ) -> Self {
+        Dispatcher { lanes: RwLock::default(), links, views, limits, metrics, tasks }
+    }
+
+    /// Queues commands for a set. The answer comes by the deadline, even if the caller does not wait for it.
+    pub fn submit(&self, set: u32, commands: Vec<Bytes>, deadline: Instant) -> Result<Answer, Error> {
+        if let Some(handle) = self.lanes.read().get(&set) {
+            return self.enqueue(set, handle, commands, deadline);
+        }
+        let mut lanes = self.lanes.write();
+        let handle = match lanes.entry(set) {
+            std::collections::btree_map::Entry::Occupied(occupied) => occupied.into_mut(),
+            std::collections::btree_map::Entry::Vacant(vacant) => vacant.insert(self.start(set)?),
+        };
+        self.enqueue(set, handle, commands, deadline)
+    }
+
+    fn enqueue(
+        &self,
+        set: u32,
+        handle: &Handle,
+        commands: Vec<Bytes>,
+        deadline: Instant,
+    ) -> Result<Answer, Error> {
+        let bytes = commands.iter().map(Bytes::len).sum();
+        let full = || {
+            self.metrics.queue_full();
+            Error::new(
+                Code::SetQueueFull,
+                format!("too many requests wait for set {set}; nothing was applied"),
+            )
+        };
+        let permit =
+            Permit::take(&handle.fill, bytes, self.limits.requests, self.limits.bytes).ok_or_else(full)?;
+        let (reply, answer) = oneshot::channel();
+        handle.items.try_send(Item { commands, deadline, reply, permit }).map_err(|_| full())?;
+        Ok(answer)
+    }
+
+    fn start(&self, set: u32) -> Result<Handle, Error> {
+        let (events, incoming) = mpsc::channel(EVENTS_MAX);
+        let number = self.links.add_lane(events).ok_or_else(|| {
+            Error::new(Code::SetQueueFull, "this router serves no more sets; nothing was applied")
+        })?;
+        let (items, queue) = mpsc::channel(self.limits.requests);
+        let lane = Lane::new(set, number, self.links.clone(), self.views.clone(), self.metrics.clone());
+        self.tasks.spawn(lane.run(queue, incoming));
+        Ok(Handle { items, fill: Arc::default() })
+    }
+
+    /// Requests and bytes that have no answer yet, per set.
+    pub fn fill(&self) -> Vec<(u32, usize, usize)> {
+        let lanes = self.lanes.read();
+        let fill = |handle: &Handle| {
+            (handle.fill.requests.load(Ordering::Relaxed), handle.fill.bytes.load(Ordering::Relaxed))
+        };
+        lanes.iter().map(|(set, handle)| (*set, fill(handle).0, fill(handle).1)).collect()
+    }
+}

@@ -1,0 +1,190 @@
+//! What a call can end with other than success. Three outcomes and no fourth: `rejected` (the ledger's deterministic
+//! no), `not_applied` (certainly nothing happened) and `unknown` (it may have happened). Which status a code becomes
+//! is [`crate::status`]'s business; which outcome is honest is [`crate::retry`]'s.
+
+use twinset_ledger::Rejection;
+use twinset_ledger::malformed::Malformed;
+
+/// The router's own codes. The ledger's rejections have codes of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Code {
+    /// The request does not say anything that could be done.
+    Malformed,
+    /// The body is larger than the router takes.
+    BodyTooLarge,
+    /// More transactions than one batch may have.
+    BatchTooLarge,
+    /// No such account, transaction, set or request.
+    NotFound,
+    /// No such path.
+    RouteNotFound,
+    /// The path knows other methods.
+    MethodNotAllowed,
+    /// The accounts live in different sets.
+    CrossSetNotSupported,
+    /// Too many calls in progress.
+    Overloaded,
+    /// Too many requests wait for the set.
+    SetQueueFull,
+    /// No catalogue was seen yet.
+    NoCatalogue,
+    /// The set had no leader until the deadline.
+    NoLeader,
+    /// The deadline passed first.
+    DeadlineExceeded,
+    /// The node disagrees about whose account it is.
+    WrongSet,
+    /// Sent, and its end is not known.
+    Unknown,
+}
+
+impl Code {
+    /// Every code, in the order of the documentation.
+    pub const ALL: [Code; 14] = [
+        Code::Malformed,
+        Code::BodyTooLarge,
+        Code::BatchTooLarge,
+        Code::NotFound,
+        Code::RouteNotFound,
+        Code::MethodNotAllowed,
+        Code::CrossSetNotSupported,
+        Code::Overloaded,
+        Code::SetQueueFull,
+        Code::NoCatalogue,
+        Code::NoLeader,
+        Code::DeadlineExceeded,
+        Code::WrongSet,
+        Code::Unknown,
+    ];
+
+    /// What clients see. Never changes.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Code::Malformed => "malformed",
+            Code::BodyTooLarge => "body_too_large",
+            Code::BatchTooLarge => "batch_too_large",
+            Code::NotFound => "not_found",
+            Code::RouteNotFound => "route_not_found",
+            Code::MethodNotAllowed => "method_not_allowed",
+            Code::CrossSetNotSupported => "cross_set_not_supported",
+            Code::Overloaded => "overloaded",
+            Code::SetQueueFull => "set_queue_full",
+            Code::NoCatalogue => "no_catalogue",
+            Code::NoLeader => "no_leader",
+            Code::DeadlineExceeded => "deadline_exceeded",
+            Code::WrongSet => "wrong_set",
+            Code::Unknown => "unknown",
+        }
+    }
+}
+
+/// Whether anything happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// The ledger said no, for good.
+    Rejected,
+    /// Certainly nothing happened.
+    NotApplied,
+    /// It may have happened: ask again with the same request id.
+    Unknown,
+}
+
+impl Outcome {
+    /// What clients see. Never changes.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Rejected => "rejected",
+            Outcome::NotApplied => "not_applied",
+            Outcome::Unknown => "unknown",
+        }
+    }
+}
+
+/// Where something was decided: a client can check the promises from these alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct At {
+    /// The set.
+    pub set: u32,
+    /// The index of the entry in the set's log.
+    pub index: u64,
+    /// Ledger time, in nanoseconds since the Unix epoch.
+    pub time_unix_ns: u64,
+}
+
+/// Why a call did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Nothing happened, or it is not known whether: the code tells which.
+    #[error("{detail}")]
+    Router {
+        /// The stable code.
+        code: Code,
+        /// For people.
+        detail: String,
+        /// As of when, if a set was asked.
+        as_of: Option<At>,
+    },
+    /// A command that the ledger would never take.
+    #[error("{0}")]
+    Malformed(#[from] Malformed),
+    /// The ledger's deterministic no.
+    #[error("{0}")]
+    Rejected(Box<Rejected>),
+}
+
+/// A rejection with its place in the log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{rejection}")]
+pub struct Rejected {
+    /// The reason.
+    pub rejection: Rejection,
+    /// Where it was (first) decided.
+    pub at: At,
+    /// Whether this is the first answer given again.
+    pub replayed: bool,
+}
+
+impl Error {
+    /// An error of the router itself.
+    pub fn new(code: Code, detail: impl Into<String>) -> Error {
+        Error::Router { code, detail: detail.into(), as_of: None }
+    }
+
+    /// A request that says nothing that could be done.
+    pub fn malformed(detail: impl Into<String>) -> Error {
+        Error::new(Code::Malformed, detail)
+    }
+
+    /// A set was asked and has no such thing.
+    pub fn not_found(detail: impl Into<String>, as_of: Option<At>) -> Error {
+        Error::Router { code: Code::NotFound, detail: detail.into(), as_of }
+    }
+
+    /// Where and when it was decided or found, and whether it was a replay.
+    pub fn position(&self) -> Option<(At, bool)> {
+        match self {
+            Error::Router { as_of, .. } => as_of.map(|at| (at, false)),
+            Error::Malformed(_) => None,
+            Error::Rejected(rejected) => Some((rejected.at, rejected.replayed)),
+        }
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Error::Router { code, .. } => code.as_str(),
+            Error::Malformed(malformed) => malformed.code(),
+            Error::Rejected(rejected) => rejected.rejection.code(),
+        }
+    }
+
+    /// Whether anything happened.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Error::Router { code: Code::Unknown, .. } => Outcome::Unknown,
+            Error::Router { .. } | Error::Malformed(_) => Outcome::NotApplied,
+            Error::Rejected(_) => Outcome::Rejected,
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The gRPC server: the same calls as over HTTP, in their other spelling. Only translates; see [`crate::api`].
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tonic::{Request, Response, Status};
+use twinset_ledger::Command;
+use twinset_proto::ledger::v1 as wire;
+use twinset_proto::ledger::v1::ledger_server::Ledger;
+
+use crate::api::{Api, parse_transaction};
+use crate::config::DEADLINE_MS_MAX;
+use crate::convert;
+use crate::error::Error;
+use crate::metrics::{Call, Protocol};
+use crate::status;
+
+/// How long before the client's timeout the answer goes out, at most.
+const ANSWER_AHEAD: Duration = Duration::from_millis(50);
+
+/// Serves the API over gRPC.
+#[derive(Clone)]
+pub struct Service {
+    api: Arc<Api>,
+}
+
+type Reply<T> = Result<Response<T>, Status>;
+
+impl Service {
+    /// Serves this API.
+    pub fn new(api: Arc<Api>) -> Self {
+        Service { api }
+    }
+
+    /// Admits a call, runs it, counts it.
+    async fn call<T, R>(
+        &self,
+        call: Call,
+        request: Request<T>,
+        run: impl AsyncFnOnce(&Api, T, Instant) -> Result<R, Error>,
+    ) -> Reply<R> {
+        let start = Instant::now();
+        let deadline = start + deadline(&self.api, &request);
+        let result = match self.api.admit() {
+            Ok(_place) => run(&self.api, request.into_inner(), deadline).await,
+            Err(error) => Err(error),
+        };
+        self.api.metrics.call(Protocol::Grpc, call, &result, start.elapsed());
+        result.map(Response::new).map_err(|error| status::grpc(&error))
+    }
+
+    async fn account<T>(
+        &self,
+        request: Request<T>,
+        command: impl FnOnce(T) -> Result<Command, Error>,
+    ) -> Reply<wire::AccountReply> {
+        self.call(Call::Account, request, async |api, request, deadline| {
+            let receipt = api.account_command(command(request)?, deadline).await?;
+            Ok(wire::AccountReply {
+                position: Some(convert::position(receipt.at)),
+                replayed: receipt.replayed,
+            })
+        })
+        .await
+    }
+}
+
+/// Until when to answer: a little before the client's gRPC timeout, within what is allowed; the router's default
+/// without one. The server's own timer would cut the call off with a status that says nothing about what happened.
+fn deadline<T>(api: &Api, request: &Request<T>) -> Duration {
+    let named =
+        request.metadata().get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_timeout);
+    let before = |timeout: Duration| timeout - (timeout / 10).min(ANSWER_AHEAD);
+    named.map_or(api.limits.deadline(), |timeout| before(timeout).min(Duration::from_millis(DEADLINE_MS_MAX)))
+}
+
+/// Reads a gRPC timeout: digits and a unit.
+fn parse_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
+    match unit {
+        "H" => Some(Duration::from_secs(number * 3_600)),
+        "M" => Some(Duration::from_secs(number * 60)),
+        "S" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_millis(number)),
+        "u" => Some(Duration::from_micros(number)),
+        "n" => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}
+
+#[tonic::async_trait]
+impl Ledger for Service {
+    async fn define_currency(
+        &self,
+        request: Request<wire::DefineCurrencyRequest>,
+    ) -> Reply<wire::DefineReply> {
+        self.call(Call::Define, request, async |api, request, deadline| {
+            let changed = api.define(convert::define_currency(request)?, deadline).await?;
+            Ok(wire::DefineReply { changed })
+        })
+        .await
+    }
+
+    async fn define_subject(&self, request: Request<wire::DefineSubjectRequest>) -> Reply<wire::DefineReply> {
+        self.call(Call::Define, request, async |api, request, deadline| {
+            let changed = api.define(convert::define_subject(request)?, deadline).await?;
+            Ok(wire::DefineReply { changed })
+        })
+        .await
+    }
+
+    async fn open_account(&self, request: Request<wire::OpenAccountRequest>) -> Reply<wire::AccountReply> {
+        self.account(request, convert::open_account).await
+    }
+
+    async fn set_limit(&self, request: Request<wire::SetLimitRequest>) -> Reply<wire::AccountReply> {
+        self.account(request, convert::set_limit).await
+    }
+
+    async fn freeze(&self, request: Request<wire::FreezeRequest>) -> Reply<wire::AccountReply> {
+        self.account(request, |request| convert::freeze(request, true)).await
+    }
+
+    async fn unfreeze(&self, request: Request<wire::FreezeRequest>) -> Reply<wire::AccountReply> {
+        self.account(request, |request| convert::freeze(request, false)).await
+    }
+
+    async fn close_account(&self, request: Request<wire::CloseAccountRequest>) -> Reply<wire::AccountReply> {
+        self.account(request, |request| {
+            Ok(Command::CloseAccount { request_id: request.request_id, account: request.account })
+        })
+        .await
+    }
+
+    async fn post_transaction(
+        &self,
+        request: Request<wire::PostTransactionRequest>,
+    ) -> Reply<wire::TransactionReply> {
+        self.call(Call::Transaction, request, async |api, request, deadline| {
+            let command = Command::Transaction(convert::transaction(request)?);
+            Ok(convert::booked(api.book(command, deadline).await?))
+        })
+        .await
+    }
+
+    async fn reverse_transaction(
+        &self,
+        request: Request<wire::ReverseTransactionRequest>,
+    ) -> Reply<wire::TransactionReply> {
+        self.call(Call::Reversal, request, async |api, request, deadline| {
+            let transaction = parse_transaction(&request.transaction)?;
+            Ok(convert::booked(api.book(convert::reversal(request, transaction)?, deadline).await?))
+        })
+        .await
+    }
+
+    async fn post_batch(&self, request: Request<wire::PostBatchRequest>) -> Reply<wire::PostBatchReply> {
+        self.call(Call::Batch, request, async |api, request, deadline| {
+            let with_postings = request.with_postings;
+            let transactions =
+                request.transactions.into_iter().map(convert::transaction).collect::<Result<_, _>>()?;
+            let results = api.batch(transactions, with_postings, deadline).await?;
+            Ok(wire::PostBatchReply { results: results.into_iter().map(convert::batch_item).collect() })
+        })
+        .await
+    }
+
+    async fn get_account(&self, request: Request<wire::GetAccountRequest>) -> Reply<wire::GetAccountReply> {
+        self.call(Call::Read, request, async |api, request, deadline| {
+            api.account(&request.account, request.consistency(), deadline).await
+        })
+        .await
+    }
+
+    async fn get_transaction(
+        &self,
+        request: Request<wire::GetTransactionRequest>,
+    ) -> Reply<wire::GetTransactionReply> {
+        self.call(Call::Read, request, async |api, request, deadline| {
+            api.transaction(&request.transaction, request.consistency(), deadline).await
+        })
+        .await
+    }
+
+    async fn list_transactions(
+        &self,
+        request: Request<wire::ListTransactionsRequest>,
+    ) -> Reply<wire::ListTransactionsReply> {
+        self.call(Call::Read, request, async |api, request, deadline| {
+            let consistency = request.consistency();
+            api.list(request.set, &request.after, request.page_size, consistency, deadline).await
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts() {
+        let table = [
+            ("250m", Some(Duration::from_millis(250))),
+            ("5S", Some(Duration::from_secs(5))),
+            ("1H", Some(Duration::from_secs(3_600))),
+            ("1000000u", Some(Duration::from_secs(1))),
+            ("123456789S", None),
+            ("S", None),
+            ("", None),
+            ("5x", None),
+            ("5é", None),
+        ];
+        for (text, expected) in table {
+            assert_eq!(parse_timeout(text), expected, "{text}");
+        }
+    }
+}

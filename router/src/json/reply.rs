@@ -1,0 +1,345 @@
+//! Replies in JSON. Written straight from what the core gives; money as strings, times as RFC 3339 in UTC.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use twinset_proto::ledger::v1 as wire;
+use utoipa::ToSchema;
+
+use crate::api::{Booked, BookedLeg, Receipt};
+use crate::error::At;
+use crate::json::request::SideText;
+use crate::text;
+
+/// Where and when something was decided.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Position {
+    /// The set.
+    pub set: u32,
+    /// The index of the entry in the set's log.
+    pub index: u64,
+    /// Ledger time, strictly increasing in a set.
+    #[schema(example = "2026-01-31T12:00:00.000000001Z")]
+    pub time: String,
+}
+
+impl From<At> for Position {
+    fn from(at: At) -> Position {
+        Position { set: at.set, index: at.index, time: text::time(at.time_unix_ns) }
+    }
+}
+
+impl From<wire::Position> for Position {
+    fn from(position: wire::Position) -> Position {
+        Position { set: position.set, index: position.index, time: text::time(position.time_unix_ns) }
+    }
+}
+
+/// A definition was made, or was there already.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Defined {
+    /// Whether it is new.
+    pub changed: bool,
+}
+
+/// An account was opened or changed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AccountChanged {
+    /// Where.
+    pub position: Position,
+    /// Whether this is the first answer given again.
+    pub replayed: bool,
+}
+
+impl From<Receipt> for AccountChanged {
+    fn from(receipt: Receipt) -> AccountChanged {
+        AccountChanged { position: receipt.at.into(), replayed: receipt.replayed }
+    }
+}
+
+/// A transaction was booked.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TransactionBooked {
+    /// Its name from now on.
+    #[schema(example = "1-1-1842-17")]
+    pub transaction: String,
+    /// Where.
+    pub position: Position,
+    /// Whether this is the first answer given again.
+    pub replayed: bool,
+    /// One per leg, in the order of the legs; absent in a batch that did not ask for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub postings: Option<Vec<Posting>>,
+}
+
+/// A leg as booked.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Posting {
+    /// The account.
+    pub account: String,
+    /// Debit or credit.
+    pub side: SideText,
+    /// In major units.
+    pub amount: String,
+    /// Balance after the transaction.
+    pub posted: String,
+    /// Available after the transaction.
+    pub available: String,
+}
+
+impl From<BookedLeg> for Posting {
+    fn from(leg: BookedLeg) -> Posting {
+        let BookedLeg { account, side, amount, posted, available } = leg;
+        Posting { account, side: side.into(), amount, posted, available }
+    }
+}
+
+impl From<Booked> for TransactionBooked {
+    fn from(booked: Booked) -> TransactionBooked {
+        TransactionBooked {
+            transaction: booked.transaction.to_string(),
+            position: booked.at.into(),
+            replayed: booked.replayed,
+            postings: booked.postings.map(|postings| postings.into_iter().map(Posting::from).collect()),
+        }
+    }
+}
+
+/// The results of a batch, in its order.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BatchDone {
+    /// One per transaction.
+    pub results: Vec<BatchItem>,
+}
+
+/// What became of one transaction of a batch.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BatchItem {
+    /// It was booked.
+    Ok(TransactionBooked),
+    /// It was not, or it is not known.
+    Problem(Problem),
+}
+
+/// The honest error, as in RFC 9457. A rejection's own fields stand beside these.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Problem {
+    /// Always "about:blank": the code says more.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// What the code means, in general.
+    pub title: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// Stable; listed in docs/reference/errors.md.
+    pub code: &'static str,
+    /// "rejected", "not_applied" or "unknown".
+    pub outcome: &'static str,
+    /// What happened this time.
+    pub detail: String,
+    /// Where it was decided, or as of when it was looked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
+    /// Whether this is the first answer given again; only with a rejection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replayed: Option<bool>,
+    /// The rejection's fields.
+    #[serde(flatten)]
+    #[schema(additional_properties, value_type = BTreeMap<String, String>)]
+    pub fields: BTreeMap<&'static str, String>,
+}
+
+/// An account with its figures, as of a position.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AccountFound {
+    /// The account.
+    pub account: Account,
+    /// As of when.
+    pub as_of: Option<Position>,
+    /// How old the answer may be; 0 for a linearizable read.
+    pub age_ms: u64,
+}
+
+/// An account. Amounts in major units, positive on its normal side.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Account {
+    /// Its id.
+    pub account: String,
+    /// General-ledger subject.
+    pub subject: String,
+    /// Currency code.
+    pub currency: String,
+    /// The side that raises the balance.
+    pub normal_side: Option<SideText>,
+    /// Floor of the available balance, or "none".
+    pub limit: String,
+    /// Refuses debit legs.
+    pub frozen_debit: bool,
+    /// Refuses credit legs.
+    pub frozen_credit: bool,
+    /// Closed for good.
+    pub closed: bool,
+    /// The balance.
+    pub posted: String,
+    /// Set aside by holds.
+    pub held: String,
+    /// Announced by other sets.
+    pub incoming: String,
+    /// Available but not withdrawable.
+    pub restricted: String,
+    /// Posted less held.
+    pub available: String,
+    /// Available less restricted.
+    pub withdrawable: String,
+    /// Sum of all debit legs.
+    pub debits: String,
+    /// Sum of all credit legs.
+    pub credits: String,
+    /// Count of postings.
+    pub version: u64,
+    /// Free.
+    pub metadata: BTreeMap<String, String>,
+}
+
+fn side(side: i32) -> Option<SideText> {
+    match wire::Side::try_from(side) {
+        Ok(wire::Side::Debit) => Some(SideText::Debit),
+        Ok(wire::Side::Credit) => Some(SideText::Credit),
+        _ => None,
+    }
+}
+
+impl From<wire::Account> for Account {
+    fn from(account: wire::Account) -> Account {
+        Account {
+            account: account.account,
+            subject: account.subject,
+            currency: account.currency,
+            normal_side: side(account.normal_side),
+            limit: account.limit,
+            frozen_debit: account.frozen_debit,
+            frozen_credit: account.frozen_credit,
+            closed: account.closed,
+            posted: account.posted,
+            held: account.held,
+            incoming: account.incoming,
+            restricted: account.restricted,
+            available: account.available,
+            withdrawable: account.withdrawable,
+            debits: account.debits,
+            credits: account.credits,
+            version: account.version,
+            metadata: account.metadata.into_iter().collect(),
+        }
+    }
+}
+
+impl From<wire::GetAccountReply> for AccountFound {
+    fn from(reply: wire::GetAccountReply) -> AccountFound {
+        let account = reply.account.unwrap_or_default().into();
+        AccountFound { account, as_of: reply.as_of.map(Position::from), age_ms: reply.age_ms }
+    }
+}
+
+/// A transaction, as of a position.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TransactionFound {
+    /// The transaction.
+    pub transaction: Transaction,
+    /// As of when.
+    pub as_of: Option<Position>,
+}
+
+/// A transaction as it was asked for, and its links to reversals.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Transaction {
+    /// Its name.
+    pub transaction: String,
+    /// Where it was booked.
+    pub position: Option<Position>,
+    /// The client's idempotency key.
+    pub request_id: String,
+    /// The account that the key belongs to.
+    pub scope_account: String,
+    /// In the client's order.
+    pub legs: Vec<Leg>,
+    /// The client's.
+    pub kind: u32,
+    /// The client's.
+    pub reason: u32,
+    /// "YYYY-MM-DD".
+    pub accounting_date: String,
+    /// Free.
+    pub metadata: BTreeMap<String, String>,
+    /// The transaction that this one reverses, if it is a reversal.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reverses: String,
+    /// Its reversals.
+    pub reversed_by: Vec<String>,
+}
+
+/// What a transaction asked of one account.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Leg {
+    /// The account.
+    pub account: String,
+    /// Debit or credit.
+    pub side: Option<SideText>,
+    /// In major units.
+    pub amount: String,
+    /// The account's currency.
+    pub currency: String,
+}
+
+impl From<wire::Transaction> for Transaction {
+    fn from(transaction: wire::Transaction) -> Transaction {
+        let leg = |leg: wire::Leg| Leg {
+            account: leg.account,
+            side: side(leg.side),
+            amount: leg.amount,
+            currency: leg.currency,
+        };
+        Transaction {
+            transaction: transaction.transaction,
+            position: transaction.position.map(Position::from),
+            request_id: transaction.request_id,
+            scope_account: transaction.scope_account,
+            legs: transaction.legs.into_iter().map(leg).collect(),
+            kind: transaction.kind,
+            reason: transaction.reason,
+            accounting_date: transaction.accounting_date,
+            metadata: transaction.metadata.into_iter().collect(),
+            reverses: transaction.reverses,
+            reversed_by: transaction.reversed_by,
+        }
+    }
+}
+
+impl From<wire::GetTransactionReply> for TransactionFound {
+    fn from(reply: wire::GetTransactionReply) -> TransactionFound {
+        let transaction = reply.transaction.unwrap_or_default().into();
+        TransactionFound { transaction, as_of: reply.as_of.map(Position::from) }
+    }
+}
+
+/// A page of transactions of one set, in the order of their positions.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TransactionPage {
+    /// The page.
+    pub transactions: Vec<Transaction>,
+    /// Where the next page starts (`after`); empty at the end.
+    pub next: String,
+    /// As of when.
+    pub as_of: Option<Position>,
+}
+
+impl From<wire::ListTransactionsReply> for TransactionPage {
+    fn from(reply: wire::ListTransactionsReply) -> TransactionPage {
+        TransactionPage {
+            transactions: reply.transactions.into_iter().map(Transaction::from).collect(),
+            next: reply.next,
+            as_of: reply.as_of.map(Position::from),
+        }
+    }
+}

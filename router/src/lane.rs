@@ -1,0 +1,257 @@
+//! One set's way to its leader: takes items from the calls, sends them in frames to whichever node leads, and holds
+//! and retries what comes back without an answer, until each item's deadline. The only owner of its items; what it
+//! does with them is decided by [`crate::pending`], [`crate::retry`] and [`crate::target`]. Below it: [`crate::link`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use twinset_proto::cluster::v1::{ItemReply, SubmitFrame, item_reply};
+
+use crate::link::{LaneEvent, Links};
+use crate::metrics::Metrics;
+use crate::pending::{Item, Pending, Settled, StreamId};
+use crate::retry::Cause;
+use crate::target::{Choice, Node, Target};
+use crate::topology::Views;
+
+/// Bytes of the commands in one frame, unless one item alone has more.
+pub const FRAME_BYTES_MAX: usize = 1 << 20;
+/// Items in one frame.
+const FRAME_ITEMS_MAX: usize = 4_096;
+/// How long a former leader may still answer for what it was sent, once another node leads.
+const SUPERSEDED_AFTER: Duration = Duration::from_millis(150);
+
+/// How full a set's queue is: requests and bytes that have no answer yet.
+#[derive(Debug, Default)]
+pub struct Fill {
+    /// Requests.
+    pub requests: AtomicUsize,
+    /// Bytes of their commands.
+    pub bytes: AtomicUsize,
+}
+
+/// A place in the queue, given back when it is dropped.
+#[derive(Debug)]
+pub struct Permit {
+    fill: Arc<Fill>,
+    bytes: usize,
+}
+
+impl Permit {
+    /// A place for `bytes`, unless the queue is full.
+    pub fn take(fill: &Arc<Fill>, bytes: usize, requests_max: usize, bytes_max: usize) -> Option<Permit> {
+        let requests = fill.requests.fetch_add(1, Ordering::AcqRel);
+        let used = fill.bytes.fetch_add(bytes, Ordering::AcqRel);
+        // Made first and dropped if there was no room: the counts stay right either way.
+        let permit = Permit { fill: fill.clone(), bytes };
+        (requests < requests_max && used + bytes <= bytes_max).then_some(permit)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.fill.requests.fetch_sub(1, Ordering::AcqRel);
+        self.fill.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+/// The task of one set.
+pub struct Lane {
+    set: u32,
+    pending: Pending<Permit>,
+    target: Target,
+    /// The (term, leader) that the topology named last.
+    heard: (u64, Option<Node>),
+    links: Arc<Links>,
+    views: Views,
+    metrics: Arc<Metrics>,
+    superseded_at: Option<Instant>,
+}
+
+/// Why nothing more can be sent right now.
+enum Blocked {
+    Idle,
+    Until(Instant),
+    Full(mpsc::Sender<SubmitFrame>),
+}
+
+impl Lane {
+    /// The lane of `set`, which is number `number` of the links' lanes.
+    pub fn new(set: u32, number: u16, links: Arc<Links>, views: Views, metrics: Arc<Metrics>) -> Self {
+        let target = Target::new(None, Arc::new([]));
+        let pending = Pending::new(set, number);
+        Lane { set, pending, target, heard: (0, None), links, views, metrics, superseded_at: None }
+    }
+
+    /// Runs until the last caller is gone and the last item is answered.
+    pub async fn run(
+        mut self,
+        mut items: mpsc::Receiver<Item<Permit>>,
+        mut events: mpsc::Receiver<LaneEvent>,
+    ) {
+        let mut arrived = Vec::with_capacity(256);
+        let (mut open, mut following) = (true, true);
+        self.look_around();
+        while open || !self.pending.is_empty() {
+            let blocked = self.pump();
+            let (until, full) = match blocked {
+                Blocked::Idle => (None, None),
+                Blocked::Until(until) => (Some(until), None),
+                Blocked::Full(frames) => (None, Some(frames)),
+            };
+            let wake = [until, self.pending.next_deadline(), self.superseded_at].into_iter().flatten().min();
+            tokio::select! {
+                biased;
+                Some(event) = events.recv() => {
+                    self.on_event(event);
+                    while let Ok(event) = events.try_recv() {
+                        self.on_event(event);
+                    }
+                }
+                count = items.recv_many(&mut arrived, 256), if open => {
+                    open = count > 0;
+                    arrived.drain(..).for_each(|item| self.pending.add(item));
+                }
+                changed = self.views.changed(), if following => {
+                    following = changed.is_ok();
+                    self.look_around();
+                }
+                () = sleep_until(wake) => {}
+                () = has_room(full) => {}
+            }
+            self.tick(Instant::now());
+        }
+    }
+
+    /// Answers those whose time is up, and stops waiting for a former leader.
+    fn tick(&mut self, now: Instant) {
+        self.pending.expire(now);
+        if self.superseded_at.is_some_and(|at| at <= now) {
+            self.superseded_at = None;
+            let keep = self.stream_of_leader();
+            let count = self.pending.give_up_all_but(keep, Cause::Superseded);
+            self.metrics.retried(Cause::Superseded, count);
+        }
+    }
+
+    /// Sends what can be sent.
+    fn pump(&mut self) -> Blocked {
+        let now = Instant::now();
+        while self.pending.has_waiting() {
+            let (node, items_max) = match self.target.choose(now, |node| self.links.is_up(node)) {
+                Choice::Send(node) => (node, FRAME_ITEMS_MAX),
+                Choice::Probe(node) => (node, 1),
+                Choice::WaitUntil(until) => return Blocked::Until(until),
+            };
+            let Some(stream) = self.links.stream(&node) else {
+                self.target.lost(&node, now);
+                continue;
+            };
+            let permit = match stream.frames.try_reserve() {
+                Ok(permit) => permit,
+                Err(mpsc::error::TrySendError::Full(())) => return Blocked::Full(stream.frames.clone()),
+                Err(mpsc::error::TrySendError::Closed(())) => {
+                    return Blocked::Until(now + crate::target::PAUSE_MIN);
+                }
+            };
+            let items = self.pending.take(now, stream.id, items_max, FRAME_BYTES_MAX);
+            if items.is_empty() {
+                return Blocked::Idle;
+            }
+            self.metrics.frame(items.len());
+            permit.send(SubmitFrame { items });
+            if items_max == 1 {
+                self.target.probed(node, now);
+            }
+        }
+        Blocked::Idle
+    }
+
+    fn on_event(&mut self, event: LaneEvent) {
+        match event {
+            LaneEvent::Replies { node, stream, replies } => {
+                for reply in replies {
+                    self.on_reply(&node, stream, reply);
+                }
+            }
+            LaneEvent::Broken { node, stream } => {
+                let count = self.pending.broken(stream);
+                self.metrics.retried(Cause::Broken, count);
+                self.target.lost(&node, Instant::now());
+            }
+        }
+    }
+
+    fn on_reply(&mut self, node: &Node, stream: StreamId, reply: ItemReply) {
+        let hint = match &reply.result {
+            Some(item_reply::Result::Refused(refusal)) if !refusal.leader.is_empty() => {
+                Some(Node::from(refusal.leader.as_str()))
+            }
+            _ => None,
+        };
+        let led = matches!(reply.result, Some(item_reply::Result::Done(_)));
+        match self.pending.settle(reply.no, reply.result) {
+            Settled::Stale => {}
+            Settled::Answered => {
+                if led {
+                    self.follow(node, stream);
+                }
+            }
+            Settled::Retry(cause) => {
+                self.metrics.retried(cause, 1);
+                let now = Instant::now();
+                match cause {
+                    Cause::Overloaded | Cause::Late => self.target.overloaded(node, now),
+                    Cause::NotLeader | Cause::Draining => self.target.refused(node, hint, now),
+                    Cause::Unknown | Cause::Broken | Cause::Superseded => self.target.lost(node, now),
+                }
+            }
+        }
+    }
+
+    /// The node has answered as a leader does.
+    fn follow(&mut self, node: &Node, stream: StreamId) {
+        let found = self.target.leader().is_none();
+        self.target.succeeded(node);
+        if found && self.pending.any_sent_but(Some(stream)) {
+            self.superseded_at = Some(Instant::now() + SUPERSEDED_AFTER);
+        }
+    }
+
+    /// Takes in what the topology says of the set, if that is new.
+    fn look_around(&mut self) {
+        let view = self.views.borrow_and_update().clone();
+        let Some(set) = view.sets.get(&self.set) else { return };
+        self.target.placed(set.replicas.clone());
+        let heard = (set.term, set.leader.clone());
+        if heard == self.heard {
+            return;
+        }
+        self.heard = heard;
+        self.target.learned(set.leader.clone());
+        if set.leader.is_some() && self.pending.any_sent_but(self.stream_of_leader()) {
+            self.superseded_at = Some(Instant::now() + SUPERSEDED_AFTER);
+        }
+    }
+
+    fn stream_of_leader(&self) -> Option<StreamId> {
+        self.target.leader().and_then(|leader| self.links.stream(leader)).map(|stream| stream.id)
+    }
+}
+
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until(wake.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until a frame could be sent, or the stream has ended.
+async fn has_room(full: Option<mpsc::Sender<SubmitFrame>>) {
+    match full {
+        Some(frames) => drop(frames.reserve().await),
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,72 @@
+//! The router's process: arguments, configuration, logs, run, exit code. Everything else is the library.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use twinset_router::config::Config;
+use twinset_router::service;
+
+/// The router of a Twinset cluster: takes calls over HTTP/JSON and gRPC and brings them to the right node.
+#[derive(Parser)]
+#[command(version, after_help = "Example: twinset-router --config deploy/examples/router.toml")]
+struct Arguments {
+    /// The configuration file. deploy/examples/router.toml shows every key.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Prints the configuration with every key and its value, and stops.
+    #[arg(long)]
+    dump_config: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("twinset-router: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let config = Config::load(&arguments.config)?;
+    if arguments.dump_config {
+        print!("{}", config.to_toml());
+        return Ok(());
+    }
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(serve(&config))
+}
+
+async fn serve(config: &Config) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let router = service::start(config, prometheus::Registry::new()).await?;
+    tracing::info!(
+        name = config.router.name,
+        site = config.router.site,
+        "twinset-router ready http={} grpc={}",
+        router.http,
+        router.grpc
+    );
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("draining");
+    match router.stop().await {
+        true => tracing::info!("stopped"),
+        false => tracing::warn!("stopped before all calls had ended"),
+    }
+    Ok(())
+}

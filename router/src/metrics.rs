@@ -1,0 +1,289 @@
+//! What the router measures. All series exist from the start, labels are enums, and the hot path touches counters it
+//! has in hand: nothing is looked up by name. The registry comes from `main`.
+
+use std::time::Duration;
+
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+use crate::error::{Error, Outcome};
+use crate::retry::Cause;
+
+/// What a client can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Call {
+    /// A currency or a subject.
+    Define,
+    /// Opening or changing an account.
+    Account,
+    /// One transaction.
+    Transaction,
+    /// Many transactions.
+    Batch,
+    /// Taking back.
+    Reversal,
+    /// Any read.
+    Read,
+}
+
+impl Call {
+    /// Every call.
+    pub const ALL: [Call; 6] =
+        [Call::Define, Call::Account, Call::Transaction, Call::Batch, Call::Reversal, Call::Read];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Call::Define => "define",
+            Call::Account => "account",
+            Call::Transaction => "transaction",
+            Call::Batch => "batch",
+            Call::Reversal => "reversal",
+            Call::Read => "read",
+        }
+    }
+}
+
+/// Over what a client asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Protocol {
+    /// HTTP/JSON.
+    Http,
+    /// gRPC.
+    Grpc,
+}
+
+const PROTOCOLS: [&str; 2] = ["http", "grpc"];
+const ENDS: [&str; 4] = ["ok", "rejected", "not_applied", "unknown"];
+
+/// One call's end, by name of its outcome.
+fn end_of<T>(result: &Result<T, Error>) -> usize {
+    match result {
+        Ok(_) => 0,
+        Err(error) => match error.outcome() {
+            Outcome::Rejected => 1,
+            Outcome::NotApplied => 2,
+            Outcome::Unknown => 3,
+        },
+    }
+}
+
+/// All series of a router.
+pub struct Metrics {
+    registry: Registry,
+    /// By protocol, call and end, in the order of the enums.
+    calls: Vec<IntCounter>,
+    /// By call.
+    durations: Vec<Histogram>,
+    retries: Vec<IntCounter>,
+    frame_items: Histogram,
+    batch_transactions: IntCounter,
+    queue_full: IntCounter,
+    connected: IntCounter,
+    connections_refused: IntCounter,
+    in_flight: IntGauge,
+    catalogue_version: IntGauge,
+    set_has_leader: IntGaugeVec,
+    set_queue_requests: IntGaugeVec,
+    set_queue_bytes: IntGaugeVec,
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
+    let counter = IntCounter::new(name, help).expect("the name is a valid metric name");
+    registry.register(Box::new(counter.clone())).expect("each metric is registered once");
+    counter
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
+    let gauge = IntGauge::new(name, help).expect("the name is a valid metric name");
+    registry.register(Box::new(gauge.clone())).expect("each metric is registered once");
+    gauge
+}
+
+fn per_set(registry: &Registry, name: &str, help: &str) -> IntGaugeVec {
+    let gauges = IntGaugeVec::new(Opts::new(name, help), &["set"]).expect("the name is a valid metric name");
+    registry.register(Box::new(gauges.clone())).expect("each metric is registered once");
+    gauges
+}
+
+fn histogram(registry: &Registry, opts: HistogramOpts, buckets: Vec<f64>) -> Histogram {
+    let histogram = Histogram::with_opts(opts.buckets(buckets)).expect("the name is a valid metric name");
+    registry.register(Box::new(histogram.clone())).expect("each metric is registered once");
+    histogram
+}
+
+fn latencies() -> Vec<f64> {
+    vec![0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0]
+}
+
+impl Metrics {
+    /// Registers all series.
+    pub fn new(registry: Registry) -> Self {
+        let calls = IntCounterVec::new(
+            Opts::new("twinset_router_calls_total", "Calls by how they ended"),
+            &["protocol", "call", "end"],
+        )
+        .expect("the name is a valid metric name");
+        registry.register(Box::new(calls.clone())).expect("each metric is registered once");
+        let retries = IntCounterVec::new(
+            Opts::new("twinset_router_retries_total", "Attempts that did not answer the client, by why"),
+            &["cause"],
+        )
+        .expect("the name is a valid metric name");
+        registry.register(Box::new(retries.clone())).expect("each metric is registered once");
+        let ends = |protocol: &'static str| {
+            let calls = calls.clone();
+            Call::ALL.into_iter().flat_map(move |call| {
+                let calls = calls.clone();
+                ENDS.map(move |end| calls.with_label_values(&[protocol, call.as_str(), end]))
+            })
+        };
+        let duration = |call: Call| {
+            let opts = HistogramOpts::new("twinset_router_call_seconds", "From the request to the answer")
+                .const_label("call", call.as_str());
+            histogram(&registry, opts, latencies())
+        };
+        Metrics {
+            calls: PROTOCOLS.into_iter().flat_map(ends).collect(),
+            durations: Call::ALL.into_iter().map(duration).collect(),
+            retries: Cause::ALL
+                .into_iter()
+                .map(|cause| retries.with_label_values(&[cause.as_str()]))
+                .collect(),
+            frame_items: histogram(
+                &registry,
+                HistogramOpts::new("twinset_router_frame_items", "Items sent to a node in one frame"),
+                vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0, 4096.0],
+            ),
+            batch_transactions: counter(
+                &registry,
+                "twinset_router_batch_transactions_total",
+                "Transactions that came in batches",
+            ),
+            queue_full: counter(
+                &registry,
+                "twinset_router_queue_full_total",
+                "Requests refused because a set's queue was full",
+            ),
+            connected: counter(
+                &registry,
+                "twinset_router_node_connections_total",
+                "Connections made to nodes",
+            ),
+            connections_refused: counter(
+                &registry,
+                "twinset_router_connections_refused_total",
+                "Client connections refused because there were too many",
+            ),
+            in_flight: gauge(&registry, "twinset_router_calls_in_flight", "Calls in progress"),
+            catalogue_version: gauge(
+                &registry,
+                "twinset_router_catalogue_version",
+                "Version of the catalogue followed",
+            ),
+            set_has_leader: per_set(
+                &registry,
+                "twinset_router_set_has_leader",
+                "Whether a leader of the set is known",
+            ),
+            set_queue_requests: per_set(
+                &registry,
+                "twinset_router_set_queue_requests",
+                "Requests without an answer yet",
+            ),
+            set_queue_bytes: per_set(&registry, "twinset_router_set_queue_bytes", "Bytes of those requests"),
+            registry,
+        }
+    }
+
+    /// A call has ended.
+    pub fn call<T>(&self, protocol: Protocol, call: Call, result: &Result<T, Error>, took: Duration) {
+        let index = (protocol as usize * Call::ALL.len() + call as usize) * ENDS.len() + end_of(result);
+        self.calls[index].inc();
+        self.durations[call as usize].observe(took.as_secs_f64());
+    }
+
+    /// Attempts ended without an answer.
+    pub fn retried(&self, cause: Cause, count: usize) {
+        self.retries[cause as usize].inc_by(count as u64);
+    }
+
+    /// A frame was sent.
+    pub fn frame(&self, items: usize) {
+        self.frame_items.observe(items as f64);
+    }
+
+    /// A batch came in.
+    pub fn batch(&self, transactions: usize) {
+        self.batch_transactions.inc_by(transactions as u64);
+    }
+
+    /// A set's queue was full.
+    pub fn queue_full(&self) {
+        self.queue_full.inc();
+    }
+
+    /// A connection to a node was made.
+    pub fn connected(&self) {
+        self.connected.inc();
+    }
+
+    /// A client's connection was refused.
+    pub fn connection_refused(&self) {
+        self.connections_refused.inc();
+    }
+
+    /// Everything in Prometheus' text format, after taking in the figures that are only read then.
+    pub fn render(
+        &self,
+        in_flight: usize,
+        view: &crate::view::View,
+        fill: &[(u32, usize, usize)],
+    ) -> Vec<u8> {
+        self.in_flight.set(in_flight as i64);
+        self.catalogue_version.set(view.version as i64);
+        for (number, set) in &view.sets {
+            let label = number.to_string();
+            self.set_has_leader.with_label_values(&[label.as_str()]).set(i64::from(set.leader.is_some()));
+            let (requests, bytes) = fill
+                .iter()
+                .find(|(other, ..)| other == number)
+                .map_or((0, 0), |(_, requests, bytes)| (*requests, *bytes));
+            self.set_queue_requests.with_label_values(&[label.as_str()]).set(requests as i64);
+            self.set_queue_bytes.with_label_values(&[label.as_str()]).set(bytes as i64);
+        }
+        let mut text = Vec::new();
+        TextEncoder::new()
+            .encode(&self.registry.gather(), &mut text)
+            .expect("writing to memory does not fail");
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_series_is_there_from_the_start_and_counts_its_own() {
+        let metrics = Metrics::new(Registry::new());
+        metrics.call(Protocol::Grpc, Call::Read, &Ok(()), Duration::from_millis(1));
+        metrics.call(
+            Protocol::Http,
+            Call::Batch,
+            &Err::<(), _>(Error::malformed("x")),
+            Duration::from_millis(1),
+        );
+        let text = String::from_utf8(metrics.render(3, &crate::view::View::default(), &[])).expect("text");
+        let has = |line: &str| assert!(text.contains(line), "{line} is not in:\n{text}");
+        has("twinset_router_calls_total{call=\"read\",end=\"ok\",protocol=\"grpc\"} 1");
+        has("twinset_router_calls_total{call=\"batch\",end=\"not_applied\",protocol=\"http\"} 1");
+        has("twinset_router_calls_total{call=\"transaction\",end=\"unknown\",protocol=\"http\"} 0");
+        has("twinset_router_retries_total{cause=\"superseded\"} 0");
+        has("twinset_router_call_seconds_count{call=\"define\"} 0");
+        has("twinset_router_calls_in_flight 3");
+    }
+}

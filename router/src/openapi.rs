@@ -1,0 +1,188 @@
+//! The description of the HTTP API, made from the table of routes and the JSON types themselves, once.
+
+use std::sync::LazyLock;
+
+use http::Method;
+use utoipa::openapi::path::{
+    HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathItem, PathsBuilder,
+};
+use utoipa::openapi::request_body::RequestBodyBuilder;
+use utoipa::openapi::response::ResponseBuilder;
+use utoipa::openapi::schema::{ComponentsBuilder, ObjectBuilder, SchemaType, Type};
+use utoipa::openapi::{ContentBuilder, InfoBuilder, OpenApiBuilder, Ref, Required, Response};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::json::{reply, request};
+use crate::routes::{Route, TABLE};
+
+static DOCUMENT: LazyLock<String> =
+    LazyLock::new(|| build().to_json().expect("the description is plain JSON"));
+
+/// The OpenAPI document, as JSON.
+pub fn document() -> &'static str {
+    &DOCUMENT
+}
+
+/// What a route does, the schema of its body and of its reply.
+fn about(route: Route) -> (&'static str, Option<&'static str>, Option<&'static str>) {
+    match route {
+        Route::DefineCurrency => ("Define a currency", Some("DefineCurrency"), Some("Defined")),
+        Route::DefineSubject => ("Define a general-ledger subject", Some("DefineSubject"), Some("Defined")),
+        Route::OpenAccount => ("Open an account", Some("OpenAccount"), Some("AccountChanged")),
+        Route::GetAccount => ("Read an account", None, Some("AccountFound")),
+        Route::SetLimit => ("Change the floor of an account", Some("SetLimit"), Some("AccountChanged")),
+        Route::Freeze => ("Freeze an account", Some("Freeze"), Some("AccountChanged")),
+        Route::Unfreeze => ("End a freeze", Some("Freeze"), Some("AccountChanged")),
+        Route::CloseAccount => {
+            ("Close an empty account for good", Some("CloseAccount"), Some("AccountChanged"))
+        }
+        Route::PostTransaction => ("Book a transaction", Some("PostTransaction"), Some("TransactionBooked")),
+        Route::PostBatch => ("Book independent transactions", Some("PostBatch"), Some("BatchDone")),
+        Route::GetTransaction => ("Read a transaction", None, Some("TransactionFound")),
+        Route::Reverse => ("Take a transaction back", Some("Reverse"), Some("TransactionBooked")),
+        Route::ListTransactions => ("Read the transactions of a set in order", None, Some("TransactionPage")),
+        Route::GetRequest => ("Read what became of a request id", None, Some("TransactionFound")),
+        Route::OpenApi => ("This document", None, None),
+        Route::Health => ("Whether the process is alive", None, None),
+        Route::Ready => ("Whether the router should get traffic", None, None),
+        Route::Metrics => ("Figures for Prometheus", None, None),
+    }
+}
+
+fn build() -> utoipa::openapi::OpenApi {
+    let mut paths = PathsBuilder::new();
+    for (route, method, path) in &TABLE {
+        let method = match *method {
+            Method::PUT => HttpMethod::Put,
+            Method::POST => HttpMethod::Post,
+            _ => HttpMethod::Get,
+        };
+        paths = paths.path(*path, PathItem::new(method, operation(*route, path)));
+    }
+    let info = InfoBuilder::new()
+        .title("Twinset")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(
+            "An active-active, two-site, double-entry ledger. Money is a decimal in a JSON string.",
+        ))
+        .build();
+    OpenApiBuilder::new().info(info).paths(paths.build()).components(Some(components().build())).build()
+}
+
+fn operation(route: Route, path: &str) -> OperationBuilder {
+    let (summary, body, reply) = about(route);
+    let mut operation =
+        OperationBuilder::new().summary(Some(summary)).operation_id(Some(format!("{route:?}")));
+    for name in path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
+        operation =
+            operation.parameter(parameter(name, ParameterIn::Path, "In the path, percent-encoded or not."));
+    }
+    if path.starts_with("/v1/") {
+        let about = "How long to wait, 1 to 60000 ms. Without it, the router's own default.";
+        operation = operation.parameter(parameter("Twinset-Deadline-Ms", ParameterIn::Header, about));
+        if body.is_none() {
+            let about = "\"linearizable\" (default) or \"stale\".";
+            operation = operation.parameter(parameter("consistency", ParameterIn::Query, about));
+        }
+        operation =
+            operation.response("default", content("application/problem+json", "The honest error", "Problem"));
+    }
+    if route == Route::ListTransactions {
+        operation = operation
+            .parameter(parameter("after", ParameterIn::Query, "A transaction id; the page starts behind it."))
+            .parameter(parameter("page_size", ParameterIn::Query, "1 to 1000; 100 without it."));
+    }
+    if let Some(body) = body {
+        let schema = ContentBuilder::new().schema(Some(Ref::from_schema_name(body))).build();
+        let body =
+            RequestBodyBuilder::new().content("application/json", schema).required(Some(Required::True));
+        operation = operation.request_body(Some(body.build()));
+    }
+    let done = match reply {
+        Some(reply) => content("application/json", "Done", reply),
+        None => Response::new("Done"),
+    };
+    operation.response("200", done)
+}
+
+fn content(kind: &str, description: &str, schema: &str) -> Response {
+    let schema = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
+    ResponseBuilder::new().description(description).content(kind, schema).build()
+}
+
+fn parameter(name: &str, place: ParameterIn, description: &str) -> ParameterBuilder {
+    let required = if place == ParameterIn::Path { Required::True } else { Required::False };
+    let text = ObjectBuilder::new().schema_type(SchemaType::new(Type::String)).build();
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(place)
+        .required(required)
+        .description(Some(description))
+        .schema(Some(text))
+}
+
+fn with<T: ToSchema + PartialSchema>(components: ComponentsBuilder) -> ComponentsBuilder {
+    let mut schemas = vec![(T::name().into_owned(), T::schema())];
+    T::schemas(&mut schemas);
+    components.schemas_from_iter(schemas)
+}
+
+fn components() -> ComponentsBuilder {
+    let requests = [
+        with::<request::DefineCurrency>,
+        with::<request::DefineSubject>,
+        with::<request::OpenAccount>,
+        with::<request::SetLimit>,
+        with::<request::Freeze>,
+        with::<request::CloseAccount>,
+        with::<request::PostTransaction>,
+        with::<request::PostBatch>,
+        with::<request::Reverse>,
+    ];
+    let replies = [
+        with::<reply::Defined>,
+        with::<reply::AccountChanged>,
+        with::<reply::TransactionBooked>,
+        with::<reply::BatchDone>,
+        with::<reply::AccountFound>,
+        with::<reply::TransactionFound>,
+        with::<reply::TransactionPage>,
+        with::<reply::Problem>,
+    ];
+    let start = requests.iter().fold(ComponentsBuilder::new(), |components, add| add(components));
+    replies.iter().fold(start, |components, add| add(components))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn every_route_stands_in_it_and_every_reference_leads_somewhere() {
+        let document: Value = serde_json::from_str(document()).expect("JSON");
+        for (route, method, path) in &TABLE {
+            let operation = &document["paths"][path][method.as_str().to_lowercase()];
+            assert_eq!(operation["operationId"], format!("{route:?}"), "{method} {path}");
+        }
+        let schemas = document["components"]["schemas"].as_object().expect("schemas");
+        let mut open = vec![&document];
+        while let Some(value) = open.pop() {
+            if let Some(reference) = value.get("$ref").and_then(Value::as_str) {
+                let name = reference.strip_prefix("#/components/schemas/").expect("a reference to a schema");
+                assert!(schemas.contains_key(name), "{name} is not described");
+            }
+            open.extend(value.as_object().into_iter().flat_map(|object| object.values()));
+            open.extend(value.as_array().into_iter().flatten());
+        }
+    }
+
+    #[test]
+    fn amounts_are_strings() {
+        let document: Value = serde_json::from_str(document()).expect("JSON");
+        let schemas = &document["components"]["schemas"];
+        assert_eq!(schemas["PostLeg"]["properties"]["amount"]["type"], "string");
+        assert_eq!(schemas["SetLimit"]["properties"]["limit"]["type"], "string");
+    }
+}

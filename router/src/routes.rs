@@ -1,0 +1,193 @@
+//! The paths of the HTTP API, as one table: what a method and a path mean. Pure. `/openapi.json` is made from the same
+//! table, so that neither can forget the other.
+
+use http::Method;
+
+use crate::error::{Code, Error};
+
+/// What an HTTP request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// Defines a currency.
+    DefineCurrency,
+    /// Defines a subject.
+    DefineSubject,
+    /// Opens an account.
+    OpenAccount,
+    /// Reads an account.
+    GetAccount,
+    /// Changes an account's floor.
+    SetLimit,
+    /// Freezes an account.
+    Freeze,
+    /// Ends a freeze.
+    Unfreeze,
+    /// Closes an account.
+    CloseAccount,
+    /// Books a transaction.
+    PostTransaction,
+    /// Books many.
+    PostBatch,
+    /// Reads a transaction.
+    GetTransaction,
+    /// Takes a transaction back.
+    Reverse,
+    /// Reads a page of transactions.
+    ListTransactions,
+    /// Reads what became of a request id.
+    GetRequest,
+    /// The description of the API.
+    OpenApi,
+    /// Whether the process is alive.
+    Health,
+    /// Whether it should get traffic.
+    Ready,
+    /// Figures.
+    Metrics,
+}
+
+/// Every route: its method and path, with parameters in braces.
+pub const TABLE: [(Route, Method, &str); 18] = [
+    (Route::PostTransaction, Method::POST, "/v1/transactions"),
+    (Route::PostBatch, Method::POST, "/v1/batches"),
+    (Route::GetAccount, Method::GET, "/v1/accounts/{account}"),
+    (Route::GetTransaction, Method::GET, "/v1/transactions/{transaction}"),
+    (Route::Reverse, Method::POST, "/v1/transactions/{transaction}/reversals"),
+    (Route::OpenAccount, Method::POST, "/v1/accounts"),
+    (Route::SetLimit, Method::POST, "/v1/accounts/{account}/limit"),
+    (Route::Freeze, Method::POST, "/v1/accounts/{account}/freeze"),
+    (Route::Unfreeze, Method::POST, "/v1/accounts/{account}/unfreeze"),
+    (Route::CloseAccount, Method::POST, "/v1/accounts/{account}/close"),
+    (Route::ListTransactions, Method::GET, "/v1/sets/{set}/transactions"),
+    (Route::GetRequest, Method::GET, "/v1/requests/{scope_account}/{request_id}"),
+    (Route::DefineCurrency, Method::PUT, "/v1/currencies/{code}"),
+    (Route::DefineSubject, Method::PUT, "/v1/subjects/{code}"),
+    (Route::OpenApi, Method::GET, "/openapi.json"),
+    (Route::Health, Method::GET, "/healthz"),
+    (Route::Ready, Method::GET, "/readyz"),
+    (Route::Metrics, Method::GET, "/metrics"),
+];
+
+/// The parameters of a path, decoded, in their order.
+pub type Params = Vec<String>;
+
+/// What a request means.
+pub fn find(method: &Method, path: &str) -> Result<(Route, Params), Error> {
+    let mut known = false;
+    for (route, of, pattern) in &TABLE {
+        let Some(params) = matches(pattern, path) else { continue };
+        if method == of {
+            let decoded =
+                params.into_iter().map(|text| decode(text).ok_or(text)).collect::<Result<Params, &str>>();
+            let decoded =
+                decoded.map_err(|text| Error::malformed(format!("{text:?} is not percent-encoded UTF-8")))?;
+            return Ok((*route, decoded));
+        }
+        known = true;
+    }
+    match known {
+        true => Err(Error::new(Code::MethodNotAllowed, format!("{path} does not know {method}"))),
+        false => Err(Error::new(Code::RouteNotFound, format!("there is no path {path}"))),
+    }
+}
+
+fn matches<'a>(pattern: &str, path: &'a str) -> Option<Vec<&'a str>> {
+    let mut params = Vec::new();
+    let (mut left, mut right) = (pattern.split('/'), path.split('/'));
+    loop {
+        match (left.next(), right.next()) {
+            (None, None) => return Some(params),
+            (Some(name), Some(text)) if name.starts_with('{') && !text.is_empty() => params.push(text),
+            (Some(name), Some(text)) if name == text => {}
+            _ => return None,
+        }
+    }
+}
+
+/// Undoes percent-encoding; None if what comes out is no text.
+pub fn decode(text: &str) -> Option<String> {
+    if !text.contains('%') {
+        return Some(text.to_string());
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let mut digit = || rest.next().and_then(|b| (b as char).to_digit(16));
+            let (high, low) = (digit()?, digit()?);
+            bytes.push((high * 16 + low) as u8);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// The parameters of a query string that a route knows; anything else is refused.
+pub fn query(text: &str, known: &[&str]) -> Result<Vec<(String, String)>, Error> {
+    let mut pairs = Vec::new();
+    for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (Some(key), Some(value)) = (decode(key), decode(value)) else {
+            return Err(Error::malformed(format!("{pair:?} is not percent-encoded UTF-8")));
+        };
+        if !known.contains(&key.as_str()) {
+            return Err(Error::malformed(format!(
+                "unknown query parameter {key:?}; known here: {}",
+                known.join(", ")
+            )));
+        }
+        pairs.push((key, value));
+    }
+    Ok(pairs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_is_found_by_its_own_path() {
+        for (route, method, pattern) in &TABLE {
+            let path = pattern.replace(['{', '}'], "");
+            assert_eq!(find(method, &path).expect("found").0, *route, "{path}");
+        }
+    }
+
+    #[test]
+    fn paths_mean_one_thing_or_nothing() {
+        type Expected = Result<(Route, &'static [&'static str]), &'static str>;
+        let table: &[(Method, &str, Expected)] = &[
+            (Method::GET, "/v1/accounts/%7Bm42%7D:fees", Ok((Route::GetAccount, &["{m42}:fees"]))),
+            (Method::GET, "/v1/accounts/{m42}:fees", Ok((Route::GetAccount, &["{m42}:fees"]))),
+            (Method::GET, "/v1/requests/a/b", Ok((Route::GetRequest, &["a", "b"]))),
+            (Method::GET, "/v1/accounts/", Err("route_not_found")),
+            (Method::GET, "/v1/accounts/a/", Err("route_not_found")),
+            (Method::GET, "/v1/accounts/a/limit", Err("method_not_allowed")),
+            (Method::DELETE, "/v1/accounts/a", Err("method_not_allowed")),
+            (Method::GET, "/v1/accounts/%7", Err("malformed")),
+            (Method::GET, "/v1/accounts/%ff", Err("malformed")),
+            (Method::GET, "/", Err("route_not_found")),
+            (Method::GET, "", Err("route_not_found")),
+        ];
+        for (method, path, expected) in table {
+            let found = find(method, path);
+            let found = found
+                .as_ref()
+                .map(|(route, params)| (*route, params.iter().map(String::as_str).collect::<Vec<_>>()));
+            let expected =
+                expected.as_ref().map(|(route, params)| (*route, params.to_vec())).map_err(|code| *code);
+            assert_eq!(found.map_err(|error| error.code()), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn unknown_query_parameters_are_refused() {
+        assert_eq!(
+            query("a=1&b=x%20y", &["a", "b"]).expect("known"),
+            [("a".into(), "1".into()), ("b".into(), "x y".into())]
+        );
+        assert!(query("c=1", &["a", "b"]).is_err());
+        assert_eq!(query("", &[]).expect("empty"), []);
+    }
+}

@@ -1,0 +1,233 @@
+//! What the router's tests share: a cluster of fake nodes that do as they are told, a router in front of it, and a
+//! plain HTTP client. Nothing here waits for time to pass; tests wait for conditions.
+#![allow(dead_code, missing_docs)]
+
+pub mod node;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+use tokio::sync::watch;
+use twinset_control::{Catalogue, Topology};
+use twinset_ledger::Outcome;
+use twinset_ledger::memory::MemoryState;
+use twinset_proto::cluster::v1::SetView;
+use twinset_router::config::Config;
+use twinset_router::service::{self, Handle};
+
+use node::{FakeNode, Mode};
+
+/// How long a condition may take to come true before the test fails.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub const NODES: [(&str, &str); 4] = [("a1", "A"), ("a2", "A"), ("b1", "B"), ("b2", "B")];
+
+/// What all fake nodes have in common: the ledger of each set, and who is said to lead.
+pub struct Shared {
+    pub catalogue: Catalogue,
+    pub truth: Mutex<BTreeMap<u32, (MemoryState, u64)>>,
+    pub leaders: watch::Sender<Vec<SetView>>,
+    pub announce: bool,
+}
+
+pub struct Cluster {
+    pub shared: Arc<Shared>,
+    pub nodes: Vec<Arc<FakeNode>>,
+}
+
+impl Cluster {
+    /// Four nodes, two sets; a1 leads both and says so.
+    pub async fn start() -> Cluster {
+        let cluster = Cluster::start_silent(true).await;
+        cluster.lead("a1", 1);
+        cluster
+    }
+
+    /// Nobody leads. Without `announce`, the nodes never say who leads, so that it must be found out.
+    pub async fn start_silent(announce: bool) -> Cluster {
+        let mut listeners = Vec::new();
+        let mut text = String::from("[cluster]\nname = \"test\"\nsets = 2\n");
+        for (n, (name, site)) in NODES.iter().enumerate() {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+            let api = listener.local_addr().expect("bound");
+            text.push_str(&format!("[[node]]\nname = \"{name}\"\nsite = \"{site}\"\napi = \"{api}\"\n"));
+            text.push_str(&format!("peer = \"peer:{}\"\nhttp = \"http:{}\"\n", n + 1, n + 1));
+            listeners.push(listener);
+        }
+        let topology: Topology = toml::from_str(&text).expect("a topology");
+        let catalogue = topology.place("cluster-1").expect("a catalogue");
+        let truth = [1, 2].map(|set| (set, (MemoryState::new(set, 1), 1))).into_iter().collect();
+        let (leaders, _) = watch::channel(Vec::new());
+        let shared = Arc::new(Shared { catalogue, truth: Mutex::new(truth), leaders, announce });
+        let start =
+            |((name, _), listener): (&(&str, &str), _)| FakeNode::start(name, listener, shared.clone());
+        let nodes = NODES.iter().zip(listeners).map(start).collect();
+        Cluster { shared, nodes }
+    }
+
+    pub fn node(&self, name: &str) -> &Arc<FakeNode> {
+        self.nodes.iter().find(|node| node.name == name).expect("a node of the cluster")
+    }
+
+    /// From now on `leader` leads both sets, in this term.
+    pub fn lead(&self, leader: &str, term: u64) {
+        for node in &self.nodes {
+            node.set_mode(if node.name == leader { Mode::Lead } else { Mode::NotLeader(String::new()) });
+        }
+        self.announce(leader, term);
+    }
+
+    /// All nodes say that `leader` leads both sets.
+    pub fn announce(&self, leader: &str, term: u64) {
+        let views = [1, 2].map(|set| SetView { set, leader: leader.into(), term });
+        self.shared.leaders.send_replace(views.to_vec());
+    }
+
+    pub fn config(&self) -> Config {
+        let seed = &self.shared.catalogue.nodes["b2"].api_addr;
+        let text = format!(
+            "seeds = [\"{seed}\"]\n[router]\nname = \"r\"\nsite = \"B\"\n[listen]\nhttp = \"127.0.0.1:0\"\ngrpc = \"127.0.0.1:0\"\n"
+        );
+        toml::from_str(&text).expect("a configuration")
+    }
+
+    /// A router that has found the cluster.
+    pub async fn router(&self) -> Router {
+        self.router_with(self.config()).await
+    }
+
+    pub async fn router_with(&self, config: Config) -> Router {
+        config.validate().expect("a valid configuration");
+        let handle = service::start(&config, prometheus::Registry::new()).await.expect("free ports");
+        let router = Router { http: handle.http.to_string(), handle, client: client() };
+        eventually("the router knows the cluster", async || router.has_catalogue().await).await;
+        router
+    }
+
+    /// How many commands took effect, over all sets.
+    pub fn booked(&self) -> usize {
+        let truth = self.shared.truth.lock().expect("no test panicked with it");
+        let took_effect = |outcome: &Outcome| outcome.result.is_ok() && !outcome.replayed;
+        truth
+            .values()
+            .flat_map(|(state, _)| state.history())
+            .filter(|(_, _, outcome)| took_effect(outcome))
+            .count()
+    }
+}
+
+pub struct Router {
+    pub http: String,
+    pub handle: Handle,
+    client: Client<HttpConnector, Full<Bytes>>,
+}
+
+pub fn client() -> Client<HttpConnector, Full<Bytes>> {
+    Client::builder(TokioExecutor::new()).build_http()
+}
+
+pub struct Answer {
+    pub status: u16,
+    pub headers: http::HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {:?}", self.body))
+    }
+
+    /// Status, code and outcome of a problem.
+    pub fn problem(&self) -> (u16, String, String) {
+        assert_eq!(self.headers["content-type"], "application/problem+json", "{:?}", self.body);
+        let body = self.json();
+        assert_eq!(body["status"], self.status);
+        let text = |key: &str| body[key].as_str().unwrap_or_default().to_string();
+        (self.status, text("code"), text("outcome"))
+    }
+}
+
+impl Router {
+    async fn has_catalogue(&self) -> bool {
+        let metrics = self.call("GET", "/metrics", "", None).await;
+        let text = String::from_utf8_lossy(&metrics.body).into_owned();
+        !text.contains("twinset_router_catalogue_version 0")
+    }
+
+    pub async fn call(&self, method: &str, path: &str, body: &str, deadline_ms: Option<u64>) -> Answer {
+        send(&self.client, &self.http, method, path, body, deadline_ms).await
+    }
+
+    pub async fn post(&self, path: &str, body: &str) -> Answer {
+        self.call("POST", path, body, None).await
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.call("GET", path, "", None).await
+    }
+
+    /// Two accounts without floor that live together.
+    pub async fn open_accounts(&self) {
+        for account in ["{t}:a", "{t}:b"] {
+            let body = format!(
+                r#"{{"request_id":"open-{account}","account":"{account}","subject":"asset","currency":"EUR","limit":"none"}}"#
+            );
+            let answer = self.post("/v1/accounts", &body).await;
+            assert_eq!(answer.status, 200, "{:?}", answer.body);
+        }
+    }
+
+    /// One transaction of 1 EUR, with a deadline.
+    pub async fn pay(&self, request_id: &str, deadline_ms: u64) -> Answer {
+        self.call("POST", "/v1/transactions", &payment(request_id), Some(deadline_ms)).await
+    }
+
+    pub fn spawn_pay(&self, request_id: &str, deadline_ms: u64) -> tokio::task::JoinHandle<Answer> {
+        let (client, http, body) = (self.client.clone(), self.http.clone(), payment(request_id));
+        tokio::spawn(async move {
+            send(&client, &http, "POST", "/v1/transactions", &body, Some(deadline_ms)).await
+        })
+    }
+}
+
+async fn send(
+    client: &Client<HttpConnector, Full<Bytes>>,
+    http: &str,
+    method: &str,
+    path: &str,
+    body: &str,
+    deadline_ms: Option<u64>,
+) -> Answer {
+    let mut request = http::Request::builder().method(method).uri(format!("http://{http}{path}"));
+    if let Some(ms) = deadline_ms {
+        request = request.header("Twinset-Deadline-Ms", ms);
+    }
+    let request = request.body(Full::from(Bytes::copy_from_slice(body.as_bytes()))).expect("a request");
+    let response = client.request(request).await.expect("an answer");
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.expect("a body").to_bytes();
+    Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+}
+
+pub fn payment(request_id: &str) -> String {
+    format!(
+        r#"{{"request_id":"{request_id}","legs":[{{"account":"{{t}}:a","side":"debit","amount":"1"}},{{"account":"{{t}}:b","side":"credit","amount":"1.00"}}]}}"#
+    )
+}
+
+/// Looks until something is so.
+pub async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
+    let looked = tokio::time::timeout(PATIENCE, async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    assert!(looked.await.is_ok(), "never came true: {what}");
+}

@@ -1,0 +1,222 @@
+//! A node that does as it is told: leads, refuses, stays silent, breaks the stream at the worst moment. Behind all of
+//! them stands one in-memory ledger per set, so that what is booked twice would be seen.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::{Request, Response, Status, Streaming};
+use twinset_ledger::codec::{EntryBuilder, encode_outcome};
+use twinset_proto::cluster::v1::sets_server::{Sets, SetsServer};
+use twinset_proto::cluster::v1::{
+    Item, ItemReply, NotFound, Outcomes, ReadReply, ReadRequest, Refusal, RefusalReason, ReplyFrame,
+    SubmitFrame, WatchRequest, WatchUpdate, item_reply, read_reply, read_request,
+};
+use twinset_proto::ledger::v1 as wire;
+
+use super::Shared;
+
+/// What a node does with items.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Mode {
+    /// Books them and answers.
+    Lead,
+    /// Refuses, naming a leader or nobody.
+    NotLeader(String),
+    /// Refuses for another reason.
+    Refuse(RefusalReason),
+    /// Says that it does not know what became of them, without booking.
+    Unknown,
+    /// Takes them and says nothing.
+    Silent,
+    /// Books them and ends the stream without an answer; then goes on as `NotLeader`.
+    BookAndBreak,
+    /// Ends the stream without booking; then goes on as `NotLeader`.
+    Break,
+}
+
+/// What a node has seen.
+#[derive(Default)]
+pub struct Seen {
+    /// The first command of each item, in order of arrival.
+    pub items: Vec<Bytes>,
+    /// How many items each frame had.
+    pub frames: Vec<usize>,
+    /// How many reads.
+    pub reads: usize,
+}
+
+pub struct FakeNode {
+    pub name: String,
+    pub mode: Mutex<Mode>,
+    pub seen: Mutex<Seen>,
+    shared: Arc<Shared>,
+}
+
+impl FakeNode {
+    pub fn start(name: &str, listener: TcpListener, shared: Arc<Shared>) -> Arc<FakeNode> {
+        let mode = Mutex::new(Mode::NotLeader(String::new()));
+        let node = Arc::new(FakeNode { name: name.into(), mode, seen: Mutex::default(), shared });
+        let server = SetsServer::new(Serve(node.clone())).max_decoding_message_size(64 << 20);
+        let served = tonic::transport::Server::builder()
+            .add_service(server)
+            .serve_with_incoming(TcpListenerStream::new(listener));
+        tokio::spawn(served);
+        node
+    }
+
+    pub fn set_mode(&self, mode: Mode) {
+        *self.mode.lock().expect("no test panicked with it") = mode;
+    }
+
+    pub fn items_seen(&self) -> usize {
+        self.seen.lock().expect("no test panicked with it").items.len()
+    }
+
+    fn book(&self, item: &Item) -> item_reply::Result {
+        let mut truth = self.shared.truth.lock().expect("no test panicked with it");
+        let (state, next) = truth.get_mut(&item.set).expect("a set of the cluster");
+        let index = *next;
+        *next += 1;
+        let mut entry = EntryBuilder::new(twinset_ledger::RULES_VERSION, 1, 1_000_000_000);
+        item.commands.iter().for_each(|command| entry.push_command_bytes(command));
+        let outcomes = state.apply(index, &entry.finish()).expect("an entry that can be applied");
+        let outcomes = outcomes.iter().map(|outcome| {
+            let mut bytes = Vec::new();
+            encode_outcome(outcome, &mut bytes);
+            Bytes::from(bytes)
+        });
+        item_reply::Result::Done(Outcomes { index, outcomes: outcomes.collect(), incarnation: 1 })
+    }
+
+    /// The replies to a frame; None in place of them if the stream breaks instead.
+    fn on_frame(&self, frame: SubmitFrame) -> Option<Vec<ItemReply>> {
+        let mut seen = self.seen.lock().expect("no test panicked with it");
+        seen.frames.push(frame.items.len());
+        seen.items.extend(frame.items.iter().map(|item| item.commands[0].clone()));
+        drop(seen);
+        let mode = self.mode.lock().expect("no test panicked with it").clone();
+        let mut replies = Vec::new();
+        for item in &frame.items {
+            let result = match &mode {
+                Mode::Lead => self.book(item),
+                Mode::NotLeader(hint) => refusal(RefusalReason::NotLeader, hint),
+                Mode::Refuse(reason) => refusal(*reason, ""),
+                Mode::Unknown => item_reply::Result::Unknown("lost track".into()),
+                Mode::Silent => continue,
+                Mode::BookAndBreak => {
+                    self.book(item);
+                    continue;
+                }
+                Mode::Break => continue,
+            };
+            replies.push(ItemReply { no: item.no, result: Some(result) });
+        }
+        if matches!(mode, Mode::BookAndBreak | Mode::Break) {
+            self.set_mode(Mode::NotLeader(String::new()));
+            return None;
+        }
+        Some(replies)
+    }
+
+    fn on_read(&self, request: &ReadRequest) -> read_reply::Result {
+        self.seen.lock().expect("no test panicked with it").reads += 1;
+        let mode = self.mode.lock().expect("no test panicked with it").clone();
+        let stale = request.consistency() == wire::Consistency::Stale;
+        if let (Mode::NotLeader(hint), false) = (&mode, stale) {
+            let refusal = Refusal {
+                reason: RefusalReason::NotLeader.into(),
+                leader: hint.clone(),
+                detail: String::new(),
+            };
+            return read_reply::Result::Refused(refusal);
+        }
+        let truth = self.shared.truth.lock().expect("no test panicked with it");
+        let (state, next) = &truth[&request.set];
+        let as_of = Some(wire::Position { set: request.set, index: next - 1, time_unix_ns: 1_000_000_000 });
+        let found = match &request.query {
+            Some(read_request::Query::Account(id)) => state.account_by_id(id),
+            _ => None,
+        };
+        let Some(account) = found else { return read_reply::Result::NotFound(NotFound { as_of }) };
+        let decimal = |minor| twinset_ledger::amount::to_decimal_string(minor, account.scale);
+        let account = wire::Account {
+            account: account.id.clone(),
+            posted: decimal(account.posted()),
+            subject: self.name.clone(),
+            ..wire::Account::default()
+        };
+        read_reply::Result::Account(wire::GetAccountReply {
+            account: Some(account),
+            as_of,
+            age_ms: u64::from(stale),
+        })
+    }
+}
+
+fn refusal(reason: RefusalReason, leader: &str) -> item_reply::Result {
+    item_reply::Result::Refused(Refusal {
+        reason: reason.into(),
+        leader: leader.into(),
+        detail: "told to".into(),
+    })
+}
+
+struct Serve(Arc<FakeNode>);
+
+type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Sets for Serve {
+    type SubmitStream = Replies<ReplyFrame>;
+    type WatchStream = Replies<WatchUpdate>;
+
+    async fn submit(
+        &self,
+        request: Request<Streaming<SubmitFrame>>,
+    ) -> Result<Response<Self::SubmitStream>, Status> {
+        let node = self.0.clone();
+        let mut frames = request.into_inner();
+        let (replies, outgoing) = mpsc::channel(16);
+        tokio::spawn(async move {
+            while let Ok(Some(frame)) = frames.message().await {
+                let sent = match node.on_frame(frame) {
+                    Some(found) => replies.send(Ok(ReplyFrame { replies: found })).await.is_ok(),
+                    None => {
+                        let _ = replies.send(Err(Status::unavailable("broken as told"))).await;
+                        false
+                    }
+                };
+                if !sent {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
+    }
+
+    async fn read(&self, request: Request<ReadRequest>) -> Result<Response<ReadReply>, Status> {
+        Ok(Response::new(ReadReply { result: Some(self.0.on_read(&request.into_inner())) }))
+    }
+
+    async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let shared = self.0.shared.clone();
+        let (updates, outgoing) = mpsc::channel(16);
+        tokio::spawn(async move {
+            let mut leaders = shared.leaders.subscribe();
+            let mut catalogue_json = Bytes::from(shared.catalogue.to_json());
+            loop {
+                let sets = if shared.announce { leaders.borrow_and_update().clone() } else { Vec::new() };
+                let update = WatchUpdate { catalogue_json: std::mem::take(&mut catalogue_json), sets };
+                if updates.send(Ok(update)).await.is_err() || leaders.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
+    }
+}

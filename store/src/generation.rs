@@ -1,0 +1,106 @@
+//! Generations: which one is a set's own, which were begun and never finished, which are stale. A set's pointer is one
+//! small record; flipping it is what makes a snapshot's install atomic. Whatever no pointer names is deleted at open.
+
+use parking_lot::Mutex;
+use rocksdb::WriteBatch;
+
+use crate::engine::{self, Engine};
+use crate::fault::Fault;
+use crate::keys::{self, Generation};
+use crate::table::Table;
+
+const POINTER: &str = "generation";
+const MADE: &str = "made";
+const NEXT: &[u8] = b"next-generation";
+
+/// Keeps two allocations apart.
+#[derive(Default)]
+pub(crate) struct Generations {
+    lock: Mutex<()>,
+}
+
+impl Generations {
+    /// The generation of a set; a new set gets its first one.
+    pub(crate) fn of(&self, engine: &Engine, set: u32) -> Result<Generation, Fault> {
+        let _guard = self.lock.lock();
+        if let Some(generation) = pointer(engine, set)? {
+            return Ok(generation);
+        }
+        let mut batch = WriteBatch::default();
+        let generation = make(engine, &mut batch, set)?;
+        point(engine, &mut batch, set, generation);
+        engine.write(batch)?;
+        Ok(generation)
+    }
+
+    /// A fresh generation that no pointer names yet. The caller syncs before it builds on it.
+    pub(crate) fn begin(&self, engine: &Engine, set: u32) -> Result<Generation, Fault> {
+        let _guard = self.lock.lock();
+        let mut batch = WriteBatch::default();
+        let generation = make(engine, &mut batch, set)?;
+        engine.write(batch)?;
+        Ok(generation)
+    }
+
+    /// Deletes every generation that no pointer names. Only before any set is in use.
+    pub(crate) fn sweep(&self, engine: &Engine) -> Result<(), Fault> {
+        let mut stale = Vec::new();
+        let mut iterator = engine.iterator(Table::Meta, b"made0")?;
+        iterator.seek(b"made/");
+        while let Some((key, value)) = iterator.item() {
+            let generation = keys::parse_named(MADE, key);
+            let generation = generation.ok_or_else(|| Fault::damaged("a generation record", "bad key"))?;
+            let set = number(value)?;
+            if pointer(engine, set)? != Some(generation) {
+                stale.push(generation);
+            }
+            iterator.next();
+        }
+        engine::ended(&iterator, Table::Meta)?;
+        for generation in stale {
+            delete(engine, generation)?;
+        }
+        Ok(())
+    }
+}
+
+/// Names `generation` as the set's own.
+pub(crate) fn point(engine: &Engine, batch: &mut WriteBatch, set: u32, generation: Generation) {
+    engine.put(batch, Table::Meta, &keys::named(POINTER, set), &generation.to_le_bytes());
+}
+
+/// Deletes all that a generation holds, wherever it is.
+pub(crate) fn delete(engine: &Engine, generation: Generation) -> Result<(), Fault> {
+    let mut batch = WriteBatch::default();
+    for table in Table::OF_REPLICA {
+        engine.delete_range(
+            &mut batch,
+            table,
+            &keys::generation(generation),
+            &keys::generation_end(generation),
+        );
+    }
+    for name in [keys::PURGED, keys::COMMITTED] {
+        engine.delete(&mut batch, Table::Raft, &keys::named(name, generation));
+    }
+    for name in [keys::STATE, keys::DOCUMENT, MADE] {
+        engine.delete(&mut batch, Table::Meta, &keys::named(name, generation));
+    }
+    engine.write(batch)
+}
+
+fn pointer(engine: &Engine, set: u32) -> Result<Option<Generation>, Fault> {
+    engine.get(Table::Meta, &keys::named(POINTER, set))?.map(|value| number(&value)).transpose()
+}
+
+fn make(engine: &Engine, batch: &mut WriteBatch, set: u32) -> Result<Generation, Fault> {
+    let generation = engine.get(Table::Meta, NEXT)?.map_or(Ok(1), |value| number(&value))?;
+    engine.put(batch, Table::Meta, NEXT, &(generation + 1).to_le_bytes());
+    engine.put(batch, Table::Meta, &keys::named(MADE, generation), &set.to_le_bytes());
+    Ok(generation)
+}
+
+fn number(value: &[u8]) -> Result<u32, Fault> {
+    let value: Result<[u8; 4], _> = value.try_into();
+    value.map(u32::from_le_bytes).map_err(|_| Fault::damaged("a generation record", "wrong length"))
+}

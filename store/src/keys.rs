@@ -1,0 +1,163 @@
+//! Keys. Numbers are big-endian, so that the order of keys is the order of numbers. Every key of a replica's state and
+//! log begins with its generation: a number that is unique on this node and changes when a snapshot is installed, so
+//! that old and new never mix. Request keys go on with the slot of the scope account, so that slots can move one day.
+
+use crate::wire::{BadRecord, Fields};
+
+/// Names one life of a replica's state and log on this node.
+pub(crate) type Generation = u32;
+
+/// Name of a set's vote, in the table `raft`.
+pub(crate) const VOTE: &str = "vote";
+/// Name of the purge pointer of a generation's log, in the table `raft`.
+pub(crate) const PURGED: &str = "purged";
+/// Name of the commit pointer of a generation's log, in the table `raft`.
+pub(crate) const COMMITTED: &str = "committed";
+/// Name of the state record of a generation, in the table `meta`.
+pub(crate) const STATE: &str = "state";
+/// Name of the document of a generation, in the table `meta`.
+pub(crate) const DOCUMENT: &str = "document";
+
+/// Part `part` of the log record at `index`.
+pub(crate) fn log(generation: Generation, index: u64, part: u16) -> [u8; 14] {
+    let mut key = [0; 14];
+    key[..4].copy_from_slice(&generation.to_be_bytes());
+    key[4..12].copy_from_slice(&index.to_be_bytes());
+    key[12..].copy_from_slice(&part.to_be_bytes());
+    key
+}
+
+/// Index and part of a log key.
+pub(crate) fn parse_log(key: &[u8]) -> Result<(u64, u16), BadRecord> {
+    let mut fields = Fields::new(key);
+    fields.take(4)?;
+    let index = u64::from_be_bytes(fields.array()?);
+    let part = u16::from_be_bytes(fields.array()?);
+    fields.end()?;
+    Ok((index, part))
+}
+
+/// The first key of a generation, in every table of a replica.
+pub(crate) fn generation(generation: Generation) -> [u8; 4] {
+    generation.to_be_bytes()
+}
+
+/// The first key after a generation.
+pub(crate) fn generation_end(generation: Generation) -> [u8; 4] {
+    (generation + 1).to_be_bytes()
+}
+
+/// An account's record: `part` 0 says who it is, 1 how it stands.
+pub(crate) fn account(generation: Generation, no: u32, part: u8) -> [u8; 9] {
+    let mut key = [0; 9];
+    key[..4].copy_from_slice(&generation.to_be_bytes());
+    key[4..8].copy_from_slice(&no.to_be_bytes());
+    key[8] = part;
+    key
+}
+
+/// Number and part of an account key.
+pub(crate) fn parse_account(key: &[u8]) -> Result<(u32, u8), BadRecord> {
+    let mut fields = Fields::new(key);
+    fields.take(4)?;
+    let no = u32::from_be_bytes(fields.array()?);
+    let part = fields.u8()?;
+    fields.end()?;
+    Ok((no, part))
+}
+
+/// A request id: the slot of its scope account and the hash of both, in one number.
+pub(crate) fn request(generation: Generation, key: u128) -> [u8; 20] {
+    let mut out = [0; 20];
+    out[..4].copy_from_slice(&generation.to_be_bytes());
+    out[4..].copy_from_slice(&key.to_be_bytes());
+    out
+}
+
+/// The number in a request key.
+pub(crate) fn parse_request(key: &[u8]) -> Result<u128, BadRecord> {
+    let mut fields = Fields::new(key);
+    fields.take(4)?;
+    let key = u128::from_be_bytes(fields.array()?);
+    fields.end()?;
+    Ok(key)
+}
+
+/// The chunk of an account's postings that begins at `first`.
+pub(crate) fn posting(generation: Generation, account: u32, first: u64) -> [u8; 16] {
+    let mut key = [0; 16];
+    key[..4].copy_from_slice(&generation.to_be_bytes());
+    key[4..8].copy_from_slice(&account.to_be_bytes());
+    key[8..].copy_from_slice(&first.to_be_bytes());
+    key
+}
+
+/// The outcomes of the entry at `index`.
+pub(crate) fn outcome(generation: Generation, index: u64) -> [u8; 12] {
+    let mut key = [0; 12];
+    key[..4].copy_from_slice(&generation.to_be_bytes());
+    key[4..].copy_from_slice(&index.to_be_bytes());
+    key
+}
+
+/// The link from an original to a reversal of it, both by position.
+pub(crate) fn link(generation: Generation, original: u64, by: u64) -> [u8; 20] {
+    let mut key = [0; 20];
+    key[..4].copy_from_slice(&generation.to_be_bytes());
+    key[4..12].copy_from_slice(&original.to_be_bytes());
+    key[12..].copy_from_slice(&by.to_be_bytes());
+    key
+}
+
+/// The reversal in a link key.
+pub(crate) fn parse_link(key: &[u8]) -> Result<u64, BadRecord> {
+    let mut fields = Fields::new(key);
+    fields.take(12)?;
+    let by = u64::from_be_bytes(fields.array()?);
+    fields.end()?;
+    Ok(by)
+}
+
+/// A key of the tables `raft` and `meta`: a name, a slash, a number.
+pub(crate) fn named(name: &str, number: u32) -> Vec<u8> {
+    let mut key = name.as_bytes().to_vec();
+    key.push(b'/');
+    key.extend_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// The number at the end of a named key.
+pub(crate) fn parse_named(name: &str, key: &[u8]) -> Option<u32> {
+    let rest = key.strip_prefix(name.as_bytes())?.strip_prefix(b"/")?;
+    Some(u32::from_be_bytes(rest.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_sort_as_their_numbers_and_parse_back() {
+        assert!(log(1, 255, 9) < log(1, 256, 0));
+        assert!(log(1, u64::MAX, u16::MAX)[..] < generation_end(1)[..]);
+        assert_eq!(parse_log(&log(3, 77, 5)), Ok((77, 5)));
+        assert_eq!(parse_account(&account(3, 77, 1)), Ok((77, 1)));
+        assert_eq!(parse_request(&request(3, 1 << 100)), Ok(1 << 100));
+        assert_eq!(parse_link(&link(3, 8, 9)), Ok(9));
+        assert!(posting(1, 2, u64::MAX) < posting(1, 3, 0));
+        assert!(outcome(1, 2) < outcome(1, 3));
+        assert_eq!(parse_named("vote", &named("vote", 7)), Some(7));
+        assert_eq!(parse_named("vote", &named("votes", 7)), None);
+    }
+
+    #[test]
+    fn bad_lengths_are_refused() {
+        for cut in 0..14 {
+            assert!(parse_log(&log(3, 77, 5)[..cut]).is_err());
+        }
+        assert!(parse_account(&[0; 10]).is_err());
+        assert!(parse_request(&[0; 19]).is_err());
+        assert!(parse_link(&[0; 21]).is_err());
+        assert_eq!(parse_named("vote", b"vote/abc"), None);
+    }
+}

@@ -1,0 +1,341 @@
+//! One set's Raft log over the shared database. Appends are readable at once and durable when the syncer says so; votes
+//! go the same way, so that their order holds. Purging moves a pointer: the records stay, because they are the lasting
+//! record of every transaction. Knows nothing of what the payloads mean. Above it is the node's Raft storage; the set's
+//! replica reads entries from it.
+
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
+use rocksdb::WriteBatch;
+
+use crate::engine::{self, Engine};
+use crate::fault::Fault;
+use crate::keys::{self, Generation};
+use crate::record::{self, Assembly, LogId, Record};
+use crate::shared::Shared;
+use crate::syncer::Done;
+use crate::table::Table;
+use crate::tail::Tail;
+use crate::wire::BadRecord;
+
+/// The log of one set. Cheap to clone.
+#[derive(Clone)]
+pub struct Log {
+    cell: Arc<Cell>,
+}
+
+struct Cell {
+    set: u32,
+    shared: Arc<Shared>,
+    state: Mutex<State>,
+}
+
+/// What the log keeps in memory.
+pub(crate) struct State {
+    generation: Generation,
+    vote: Option<Vec<u8>>,
+    last: Option<LogId>,
+    purged: Option<LogId>,
+    committed: Option<LogId>,
+    tail: Tail,
+}
+
+impl Log {
+    /// Reads pointers and the last record.
+    pub(crate) fn open(shared: Arc<Shared>, set: u32) -> Result<Log, Fault> {
+        let generation = shared.generations.of(&shared.engine, set)?;
+        let state = State::load(&shared.engine, set, generation)?;
+        Ok(Log { cell: Arc::new(Cell { set, shared, state: Mutex::new(state) }) })
+    }
+
+    /// Appends records, in turn after the last one. They are readable on return; `done` is called when they are on
+    /// disk, or with the fault that prevented it.
+    pub fn append(&self, records: Vec<Record>, done: Done) -> Result<(), Fault> {
+        if !records.is_empty() {
+            let mut state = self.cell.state.lock();
+            let mut batch = WriteBatch::default();
+            let mut due = state.last.map(|last| last.index + 1);
+            for record in &records {
+                let found = record.id.index;
+                if let Some(expected) = due.filter(|&due| due != found) {
+                    return Err(Fault::OutOfTurn { what: "log", expected, found });
+                }
+                due = Some(found + 1);
+                record.store(state.generation, |key, value| {
+                    self.engine().put(&mut batch, Table::Log, key, value);
+                });
+            }
+            self.engine().write(batch)?;
+            state.last = records.last().map(|record| record.id);
+            for record in records {
+                state.tail.push(Arc::new(record));
+            }
+        }
+        // Not under the lock: a full queue must not stop readers.
+        self.cell.shared.syncer.push(done)
+    }
+
+    /// Saves the vote, in the same order as appends.
+    pub fn save_vote(&self, vote: &[u8], done: Done) -> Result<(), Fault> {
+        let mut state = self.cell.state.lock();
+        self.put(Table::Raft, &keys::named(keys::VOTE, self.cell.set), vote)?;
+        state.vote = Some(vote.to_vec());
+        drop(state);
+        self.cell.shared.syncer.push(done)
+    }
+
+    /// The vote saved last.
+    pub fn vote(&self) -> Option<Vec<u8>> {
+        self.cell.state.lock().vote.clone()
+    }
+
+    /// The records `[from, to_exclusive)` that exist, up to `bytes_max` of payload but at least one. Records at or
+    /// below the purge pointer are given too.
+    pub fn read(&self, from: u64, to_exclusive: u64, bytes_max: usize) -> Result<Vec<Arc<Record>>, Fault> {
+        loop {
+            let state = self.cell.state.lock();
+            self.engine().check()?;
+            let end = state.last.map_or(0, |last| last.index + 1);
+            let to = to_exclusive.min(end);
+            let mut out = Vec::new();
+            if from >= to {
+                return Ok(out);
+            }
+            let cached = state.tail.first().unwrap_or(end);
+            if from >= cached {
+                state.tail.read(from, to, bytes_max, &mut out);
+                return Ok(out);
+            }
+            let generation = state.generation;
+            drop(state);
+            out = read_stored(self.engine(), generation, from, to.min(cached), bytes_max)?;
+            let state = self.cell.state.lock();
+            if state.generation != generation {
+                continue;
+            }
+            // The cache goes on where the disk part ended, if that is still there.
+            let next = out.last().map_or(cached, |record| record.id.index + 1);
+            if next == cached && next < to && state.tail.first() == Some(cached) {
+                state.tail.read(next, to, bytes_max, &mut out);
+            }
+            return Ok(out);
+        }
+    }
+
+    /// The record at `index`.
+    pub(crate) fn record(&self, index: u64) -> Result<Option<Arc<Record>>, Fault> {
+        Ok(self.read(index, index + 1, usize::MAX)?.pop())
+    }
+
+    /// The last record's name; the purge pointer if there is none after it.
+    pub fn last(&self) -> Option<LogId> {
+        self.cell.state.lock().last
+    }
+
+    /// Up to where the log was purged.
+    pub fn purged(&self) -> Option<LogId> {
+        self.cell.state.lock().purged
+    }
+
+    /// Removes all records after `index`, or all. Unsynced: what is appended next is later in the same write-ahead log.
+    pub fn truncate_after(&self, index: Option<u64>) -> Result<(), Fault> {
+        let mut state = self.cell.state.lock();
+        let from = index.map_or(0, |index| index + 1);
+        let Some(last) = state.last.filter(|last| last.index >= from) else { return Ok(()) };
+        let engine = self.engine();
+        let mut batch = WriteBatch::default();
+        let generation = state.generation;
+        engine.delete_range(
+            &mut batch,
+            Table::Log,
+            &keys::log(generation, from, 0),
+            &keys::log(generation, last.index + 1, 0),
+        );
+        engine.write(batch)?;
+        state.tail.truncate_from(from);
+        state.last = newest(last_stored(engine, generation)?, state.purged);
+        Ok(())
+    }
+
+    /// Moves the purge pointer. If it passes the last record, the log goes on after the pointer.
+    pub fn purge(&self, upto: LogId) -> Result<(), Fault> {
+        let mut state = self.cell.state.lock();
+        if state.purged.is_some_and(|purged| purged.index >= upto.index) {
+            return Ok(());
+        }
+        self.put(Table::Raft, &keys::named(keys::PURGED, state.generation), &upto.to_bytes())?;
+        state.purged = Some(upto);
+        if state.last.is_none_or(|last| last.index < upto.index) {
+            state.last = Some(upto);
+            state.tail.clear();
+        }
+        Ok(())
+    }
+
+    /// Saves what is known to be committed, so that a restart can apply it without waiting for a leader. Unsynced.
+    pub fn save_committed(&self, committed: LogId) -> Result<(), Fault> {
+        let mut state = self.cell.state.lock();
+        self.put(Table::Raft, &keys::named(keys::COMMITTED, state.generation), &committed.to_bytes())?;
+        state.committed = Some(committed);
+        Ok(())
+    }
+
+    /// What was saved as committed, if the log reaches that far.
+    pub fn committed(&self) -> Option<LogId> {
+        let state = self.cell.state.lock();
+        state.committed.filter(|committed| state.last.is_some_and(|last| last.index >= committed.index))
+    }
+
+    /// Waits until everything that was written before is on disk.
+    pub fn sync(&self) -> Result<(), Fault> {
+        self.cell.shared.syncer.wait()
+    }
+
+    /// Stops the log while a snapshot takes its place.
+    pub(crate) fn freeze(&self) -> MutexGuard<'_, State> {
+        self.cell.state.lock()
+    }
+
+    pub(crate) fn generation(&self) -> Generation {
+        self.cell.state.lock().generation
+    }
+
+    fn engine(&self) -> &Engine {
+        &self.cell.shared.engine
+    }
+
+    fn put(&self, table: Table, key: &[u8], value: &[u8]) -> Result<(), Fault> {
+        let mut batch = WriteBatch::default();
+        self.engine().put(&mut batch, table, key, value);
+        self.engine().write(batch)
+    }
+}
+
+impl State {
+    fn load(engine: &Engine, set: u32, generation: Generation) -> Result<State, Fault> {
+        let pointer = |name| {
+            let value = engine.get(Table::Raft, &keys::named(name, generation))?;
+            value.map(|value| LogId::from_bytes(&value).map_err(bad)).transpose()
+        };
+        let purged = pointer(keys::PURGED)?;
+        let committed = pointer(keys::COMMITTED)?;
+        let last = newest(last_stored(engine, generation)?, purged);
+        let vote = engine.get(Table::Raft, &keys::named(keys::VOTE, set))?.map(|value| value.to_vec());
+        Ok(State { generation, vote, last, purged, committed, tail: Tail::new(engine.options.tail_cache_bytes) })
+    }
+
+    pub(crate) fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// Prepares a new generation's log, which already holds all records up to `upto`: copies what follows it here,
+    /// and sets the pointers in `batch`. Gives the new last record.
+    pub(crate) fn carry_over(
+        &self,
+        engine: &Engine,
+        to: Generation,
+        upto: LogId,
+        batch: &mut WriteBatch,
+    ) -> Result<LogId, Fault> {
+        let mut last = upto;
+        let end = self.last.map_or(0, |last| last.index + 1);
+        // Only a log that agrees at the snapshot's last record goes on after it.
+        let agrees = upto.index < end
+            && read_stored(engine, self.generation, upto.index, upto.index + 1, 0)
+                .is_ok_and(|found| found.first().is_some_and(|found| found.id == upto));
+        let mut next = upto.index + 1;
+        while agrees && next < end {
+            let mut copy = WriteBatch::default();
+            for record in read_stored(engine, self.generation, next, end, 1 << 20)? {
+                record.store(to, |key, value| engine.put(&mut copy, Table::Log, key, value));
+                last = record.id;
+                next += 1;
+            }
+            engine.write(copy)?;
+        }
+        engine.put(batch, Table::Raft, &keys::named(keys::PURGED, to), &upto.to_bytes());
+        Ok(last)
+    }
+
+    /// Takes the new generation's place, after the pointer was flipped.
+    pub(crate) fn replace(&mut self, to: Generation, upto: LogId, last: LogId) {
+        self.generation = to;
+        self.purged = Some(upto);
+        self.committed = None;
+        self.last = Some(last);
+        self.tail.clear();
+    }
+}
+
+fn bad(error: BadRecord) -> Fault {
+    Fault::damaged("a log record", error.to_string())
+}
+
+fn last_stored(engine: &Engine, generation: Generation) -> Result<Option<LogId>, Fault> {
+    let mut iterator = engine.iterator(Table::Log, &keys::generation_end(generation))?;
+    iterator.seek_to_last();
+    let Some(key) = iterator.key().filter(|key| key.starts_with(&keys::generation(generation))) else {
+        engine::ended(&iterator, Table::Log)?;
+        return Ok(None);
+    };
+    let (index, _) = keys::parse_log(key).map_err(bad)?;
+    let value = engine.get(Table::Log, &keys::log(generation, index, 0))?;
+    let value = value.ok_or_else(|| Fault::damaged("a log record", format!("record {index} has no beginning")))?;
+    record::id_of(index, &value).map(Some).map_err(bad)
+}
+
+/// The last record, or the purge pointer if that is beyond it.
+fn newest(last: Option<LogId>, purged: Option<LogId>) -> Option<LogId> {
+    last.filter(|last| purged.is_none_or(|purged| last.index >= purged.index)).or(purged)
+}
+
+/// Reads records from disk. A hole is damage; a log may begin later than `from`, though.
+fn read_stored(
+    engine: &Engine,
+    generation: Generation,
+    from: u64,
+    to: u64,
+    bytes_max: usize,
+) -> Result<Vec<Arc<Record>>, Fault> {
+    let mut out: Vec<Arc<Record>> = Vec::new();
+    let mut bytes = 0;
+    let mut iterator = engine.iterator(Table::Log, &keys::log(generation, to, 0))?;
+    iterator.seek(keys::log(generation, from, 0));
+    while let Some((key, value)) = iterator.item() {
+        let (index, part) = keys::parse_log(key).map_err(bad)?;
+        let expected = match out.last() {
+            Some(last) => last.id.index + 1,
+            None if index == from || !holds_before(engine, generation, from)? => index,
+            None => from,
+        };
+        if part != 0 || index != expected {
+            let detail = format!("record {expected} is missing, found part {part} of {index}");
+            return Err(Fault::damaged("the log", detail));
+        }
+        let mut assembly = Assembly::begin(index, value).map_err(bad)?;
+        iterator.next();
+        while assembly.wants_more() {
+            let Some((key, value)) = iterator.item() else { break };
+            let (index, part) = keys::parse_log(key).map_err(bad)?;
+            assembly.add(index, part, value).map_err(bad)?;
+            iterator.next();
+        }
+        let record = assembly.finish().map_err(bad)?;
+        bytes += record.payload.len();
+        if bytes > bytes_max && !out.is_empty() {
+            break;
+        }
+        out.push(Arc::new(record));
+    }
+    engine::ended(&iterator, Table::Log)?;
+    Ok(out)
+}
+
+/// Whether any record stands before `index`.
+fn holds_before(engine: &Engine, generation: Generation, index: u64) -> Result<bool, Fault> {
+    let mut iterator = engine.iterator(Table::Log, &keys::log(generation, index, 0))?;
+    iterator.seek(keys::generation(generation));
+    let holds = iterator.valid();
+    engine::ended(&iterator, Table::Log)?;
+    Ok(holds)
+}

@@ -1,0 +1,154 @@
+//! Applying log records: one at a time, in order, under the lock of the state. Beside the ledger's own work: the
+//! running hash over entries and outcomes, the outcome records, and noticing when a checkpoint is due.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use twinset_ledger::RULES_VERSION;
+use twinset_ledger::apply::{ApplyError, apply_entry};
+use twinset_ledger::codec::{Entry, encode_outcome};
+use twinset_ledger::outcome::{Effect, Outcome};
+
+use super::LedgerReplica;
+use super::entry::Opened;
+use super::outcomes;
+use super::set_state::Applied;
+use super::state::{HASHES_KEPT, ReplicaState};
+use crate::fault::Fault;
+use crate::record::{Record, RecordKind};
+
+/// Apply makes the checkpoint itself when this many are due at once: memory is bounded even if the disk is slow.
+const CHECKPOINTS_BEHIND_MAX: u64 = 4;
+
+impl LedgerReplica {
+    /// How far the replica has come.
+    pub fn applied(&self) -> Applied {
+        self.cell.state.read().about.applied.clone()
+    }
+
+    /// Applies the next record and gives one outcome for each of its commands. Any fault but a record out of its turn
+    /// stops the replica for good.
+    pub fn apply(&self, record: &Record) -> Result<Vec<Outcome>, Fault> {
+        self.check()?;
+        if self.dues() >= CHECKPOINTS_BEHIND_MAX {
+            self.checkpoint()?;
+        }
+        let result = self.cell.state.write().apply(record);
+        match &result {
+            Ok(_) => self.offer_checkpoint(),
+            Err(Fault::OutOfTurn { .. }) => {}
+            Err(fault) => {
+                if self.cell.failed.set(fault.clone()).is_ok() {
+                    tracing::error!(set = self.cell.set, %fault, "the replica stops");
+                }
+            }
+        }
+        result
+    }
+
+    /// Whether a checkpoint is due.
+    pub fn checkpoint_due(&self) -> bool {
+        self.dues() > 0
+    }
+
+    /// How many checkpoints are due.
+    fn dues(&self) -> u64 {
+        let options = &self.engine().options;
+        let state = self.cell.state.read();
+        let by_commands = state.fresh.commands / options.checkpoint_commands.max(1);
+        by_commands.max(state.fresh.log_bytes / options.checkpoint_log_bytes.max(1))
+    }
+
+    fn offer_checkpoint(&self) {
+        if !self.engine().options.background_checkpoints || !self.checkpoint_due() {
+            return;
+        }
+        if self.cell.queued.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let weak = Arc::downgrade(&self.cell);
+        let taken = self.cell.shared.background.offer(Box::new(move || {
+            let Some(cell) = weak.upgrade() else { return };
+            let replica = LedgerReplica { cell };
+            replica.cell.queued.store(false, Ordering::SeqCst);
+            // A fault stops the store by itself; the next call says so.
+            if let Err(fault) = replica.checkpoint() {
+                tracing::error!(set = replica.cell.set, %fault, "a checkpoint failed");
+            }
+        }));
+        if !taken {
+            self.cell.queued.store(false, Ordering::SeqCst);
+        }
+    }
+}
+
+impl ReplicaState {
+    fn apply(&mut self, record: &Record) -> Result<Vec<Outcome>, Fault> {
+        let found = record.id.index;
+        let due = self.about.applied.log_id.map(|last| last.index + 1);
+        if let Some(expected) = due.filter(|&due| due != found) {
+            return Err(Fault::OutOfTurn { what: "replica", expected, found });
+        }
+        let mut outcomes = Vec::new();
+        match record.kind {
+            RecordKind::Blank => {}
+            RecordKind::Membership => {
+                self.about.applied.membership = Some((Some(record.id), record.payload.to_vec()));
+            }
+            RecordKind::Commands => self.apply_commands(record, &mut outcomes)?,
+        }
+        self.about.applied.log_id = Some(record.id);
+        self.fresh.log_bytes += record.payload.len() as u64;
+        self.extend_hash(record, &outcomes);
+        Ok(outcomes)
+    }
+
+    fn apply_commands(&mut self, record: &Record, out: &mut Vec<Outcome>) -> Result<(), Fault> {
+        let index = record.id.index;
+        let bad = |error: &dyn std::fmt::Display| Fault::damaged("a log entry", format!("entry {index}: {error}"));
+        let entry = Entry::parse(&record.payload).map_err(|error| bad(&error))?;
+        self.about.incarnation = entry.incarnation();
+        self.current = Some(Opened::new(index, record.payload.clone())?);
+        let result = apply_entry(self, index, &entry, out);
+        self.current = None;
+        if let Some(fault) = self.fault.take() {
+            return Err(fault);
+        }
+        match result {
+            Ok(()) => {}
+            Err(ApplyError::Fault(fault)) => return Err(fault),
+            Err(ApplyError::UnknownRules { found }) => {
+                return Err(Fault::UnknownRules { version: found, known: RULES_VERSION });
+            }
+            Err(error) => return Err(bad(&error)),
+        }
+        let booked = |outcome: &&Outcome| !outcome.replayed && matches!(outcome.result, Ok(Effect::Posted(_)));
+        self.about.transactions += out.iter().filter(booked).count() as u64;
+        self.fresh.commands += out.len() as u64;
+        if let Some(last) = (out.len() as u64).checked_sub(1) {
+            let start = self.about.last_time - last;
+            self.fresh.outcomes.push((index, outcomes::encode(out, start, entry.is_all_short())));
+        }
+        Ok(())
+    }
+
+    /// Hashes the record and its outcomes on top of what was hashed before: replicas that disagree show it.
+    fn extend_hash(&mut self, record: &Record, out: &[Outcome]) {
+        let mut bytes = Vec::with_capacity(out.len() * 132);
+        for outcome in out {
+            encode_outcome(outcome, &mut bytes);
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.about.hash);
+        hasher.update(&record.id.to_bytes());
+        hasher.update(&[record.kind as u8]);
+        hasher.update(&(record.payload.len() as u64).to_le_bytes());
+        hasher.update(&record.payload);
+        hasher.update(&bytes);
+        self.about.hash = *hasher.finalize().as_bytes();
+        if self.hashes.len() == HASHES_KEPT {
+            self.hashes.pop_front();
+        }
+        self.hashes.push_back((record.id.index, self.about.hash));
+    }
+}

@@ -1,0 +1,133 @@
+//! Checkpoints: what has gathered in memory becomes sorted files. Freezing is quick and under the lock; building,
+//! ingesting and the last write are not, and apply goes on meanwhile. The state record is written last, in one batch
+//! with the touched accounts: until it is on disk, the files before it do not count and replay makes them again.
+
+use std::sync::Arc;
+
+use parking_lot::MutexGuard;
+use rocksdb::WriteBatch;
+
+use super::account::{FIGURES, WHO, encode_figures, encode_who};
+use super::requests;
+use super::set_state::SetState;
+use super::state::{Fresh, ReplicaState};
+use super::{LedgerReplica, SnapshotMeta};
+use crate::engine::Engine;
+use crate::fault::Fault;
+use crate::keys::{self, Generation};
+use crate::sst::Builder;
+use crate::table::Table;
+
+/// What a freeze took out of the state.
+struct Frozen {
+    generation: Generation,
+    fresh: Arc<Fresh>,
+    about: SetState,
+    /// New accounts and figures, encoded, in the order of keys.
+    accounts: Vec<([u8; 9], Vec<u8>)>,
+}
+
+impl LedgerReplica {
+    /// Makes the disk hold everything applied so far, and gives what that is. One at a time; apply goes on meanwhile.
+    pub fn checkpoint(&self) -> Result<SnapshotMeta, Fault> {
+        self.checkpoint_and_hold().map(|(meta, _)| meta)
+    }
+
+    /// What the disk holds since the last checkpoint.
+    pub fn last_snapshot(&self) -> Option<SnapshotMeta> {
+        self.cell.stored.read().clone()
+    }
+
+    /// The same, and no other checkpoint until the guard is dropped.
+    pub(super) fn checkpoint_and_hold(&self) -> Result<(SnapshotMeta, MutexGuard<'_, ()>), Fault> {
+        let guard = self.cell.writing.lock();
+        self.check()?;
+        let Some(frozen) = self.cell.state.write().freeze()? else {
+            let stored = self.cell.stored.read().clone();
+            let empty = || SnapshotMeta::new(self.cell.set, &super::Applied::default());
+            return Ok((stored.unwrap_or_else(empty), guard));
+        };
+        // Whatever fails here leaves the state with what the checkpoint was to write: nothing may go on.
+        self.store(&frozen).map_err(|fault| self.engine().poison(fault))?;
+        let meta = SnapshotMeta::new(self.cell.set, &frozen.about.applied);
+        *self.cell.stored.write() = Some(meta.clone());
+        let mut state = self.cell.state.write();
+        state.stored_end = frozen.about.applied.log_id.map_or(0, |last| last.index + 1);
+        let written = state.frozen.take();
+        drop(state);
+        // Freeing it takes a while: not under the lock.
+        drop(written);
+        Ok((meta, guard))
+    }
+
+    fn store(&self, frozen: &Frozen) -> Result<(), Fault> {
+        let engine = self.engine();
+        let Frozen { generation, fresh, .. } = frozen;
+        store_requests(engine, *generation, fresh)?;
+        let mut postings = Builder::new(engine, Table::Posting);
+        fresh.journal.chunks(|account, first, value| {
+            postings.put(&keys::posting(*generation, account, first), value)
+        })?;
+        postings.finish()?.ingest(engine, Table::Posting)?;
+        let mut outcomes = Builder::new(engine, Table::Outcome);
+        for (index, record) in &fresh.outcomes {
+            outcomes.put(&keys::outcome(*generation, *index), record)?;
+        }
+        outcomes.finish()?.ingest(engine, Table::Outcome)?;
+        let mut links = Builder::new(engine, Table::Link);
+        for (original, by) in &fresh.links {
+            for (by, amount) in by {
+                links.put(&keys::link(*generation, *original, *by), &amount.to_le_bytes())?;
+            }
+        }
+        links.finish()?.ingest(engine, Table::Link)?;
+        let mut batch = WriteBatch::default();
+        for (key, value) in &frozen.accounts {
+            engine.put(&mut batch, Table::Account, key, value);
+        }
+        let key = keys::named(keys::STATE, *generation);
+        engine.put(&mut batch, Table::Meta, &key, &frozen.about.encode());
+        engine.write(batch)?;
+        engine.sync()
+    }
+}
+
+fn store_requests(engine: &Arc<Engine>, generation: Generation, fresh: &Fresh) -> Result<(), Fault> {
+    let mut builder = Builder::new(engine, Table::Request);
+    let mut value = Vec::with_capacity(16);
+    for key in fresh.requests.sorted_keys() {
+        let (position, scope) = fresh.requests.get(key).expect("the key was just listed");
+        value.clear();
+        requests::encode(position, &scope, &mut value);
+        builder.put(&keys::request(generation, key), &value)?;
+    }
+    builder.finish()?.ingest(engine, Table::Request)
+}
+
+impl ReplicaState {
+    /// Takes out what has gathered since the last freeze; None if nothing was applied since.
+    fn freeze(&mut self) -> Result<Option<Frozen>, Fault> {
+        let end = self.about.applied.log_id.map_or(0, |last| last.index + 1);
+        if end == self.stored_end {
+            return Ok(None);
+        }
+        self.touched.sort_unstable();
+        let mut accounts = Vec::with_capacity(self.touched.len());
+        for &no in &self.touched {
+            let account = &self.accounts[no as usize];
+            if account.posted() != self.sides[no as usize].posted {
+                let detail = format!("account {} is not the sum of its postings", account.id);
+                return Err(Fault::damaged("the state in memory", detail));
+            }
+            if account.opened_at.index() >= self.stored_end {
+                accounts.push((keys::account(self.generation, no, WHO), encode_who(account)));
+            }
+            accounts.push((keys::account(self.generation, no, FIGURES), encode_figures(account).to_vec()));
+        }
+        self.touched.clear();
+        self.stamp = self.stamp.wrapping_add(1);
+        let fresh = Arc::new(std::mem::replace(&mut self.fresh, Fresh::new()));
+        self.frozen = Some(Arc::clone(&fresh));
+        Ok(Some(Frozen { generation: self.generation, fresh, about: self.about.clone(), accounts }))
+    }
+}

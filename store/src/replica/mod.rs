@@ -1,0 +1,118 @@
+//! One set's ledger on this node: applying entries, answering reads, checkpoints, snapshots. The rules are the
+//! ledger's; here is where its state lives. Above is the node's state machine; below are the set's log and the engine.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `state` | the state in memory and on disk, behind the ledger's seam |
+//! | `apply`, `reads` | one entry in, outcomes out; questions |
+//! | `checkpoint`, `load` | memory to disk and back |
+//! | `snapshot`, `install` | disk to another node |
+//! | `account`, `requests`, `postings`, `outcomes`, `set_state` | stored records, one each |
+//! | `bloom`, `entry` | the filter of request ids; commands out of log records |
+
+mod account;
+mod apply;
+mod bloom;
+mod checkpoint;
+mod entry;
+mod install;
+mod load;
+mod outcomes;
+mod postings;
+mod reads;
+mod requests;
+mod set_state;
+mod snapshot;
+mod state;
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::engine::Engine;
+use crate::fault::Fault;
+use crate::log::Log;
+use crate::record::LogId;
+use crate::shared::Shared;
+use state::ReplicaState;
+
+pub use install::{SnapshotWriter, StagedSnapshot};
+pub use reads::{Booked, Read, Totals};
+pub use set_state::{Applied, Membership};
+pub use snapshot::SnapshotReader;
+
+/// The ledger replica of one set. Cheap to clone.
+#[derive(Clone)]
+pub struct LedgerReplica {
+    cell: Arc<Cell>,
+}
+
+struct Cell {
+    set: u32,
+    log: Log,
+    /// Before any lock of the log.
+    state: RwLock<ReplicaState>,
+    /// Held by a checkpoint or an install; before `state`.
+    writing: Mutex<()>,
+    /// A checkpoint waits for the background thread.
+    queued: AtomicBool,
+    /// What the disk holds.
+    stored: RwLock<Option<SnapshotMeta>>,
+    /// The fault that stopped this replica.
+    failed: OnceLock<Fault>,
+    shared: Arc<Shared>,
+}
+
+/// What a snapshot is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotMeta {
+    /// The last record it includes.
+    pub last: Option<LogId>,
+    /// The membership as of that record.
+    pub membership: Option<Membership>,
+    /// Names the snapshot.
+    pub id: String,
+}
+
+impl SnapshotMeta {
+    pub(crate) fn new(set: u32, applied: &Applied) -> SnapshotMeta {
+        let id = match applied.log_id {
+            Some(last) => format!("{set}-{}-{}-{}", last.term, last.leader, last.index),
+            None => format!("{set}-empty"),
+        };
+        SnapshotMeta { last: applied.log_id, membership: applied.membership.clone(), id }
+    }
+}
+
+impl LedgerReplica {
+    pub(crate) fn open(shared: Arc<Shared>, set: u32, log: Log) -> Result<LedgerReplica, Fault> {
+        let generation = log.generation();
+        let about = load::load_about(&shared.engine, generation)?;
+        let stored = about.applied.log_id.map(|_| SnapshotMeta::new(set, &about.applied));
+        let state = ReplicaState::load(Arc::clone(&shared.engine), set, generation, log.clone(), about)?;
+        let cell = Cell {
+            set,
+            log,
+            state: RwLock::new(state),
+            writing: Mutex::new(()),
+            queued: AtomicBool::new(false),
+            stored: RwLock::new(stored),
+            failed: OnceLock::new(),
+            shared,
+        };
+        Ok(LedgerReplica { cell: Arc::new(cell) })
+    }
+
+    /// Fails when an earlier fault stopped the replica or the store.
+    fn check(&self) -> Result<(), Fault> {
+        if let Some(fault) = self.cell.failed.get() {
+            return Err(fault.as_stop());
+        }
+        self.engine().check()
+    }
+
+    fn engine(&self) -> &Arc<Engine> {
+        &self.cell.shared.engine
+    }
+}

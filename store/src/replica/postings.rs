@@ -1,0 +1,169 @@
+//! Postings: the journal of those since the last checkpoint, in the order they were booked, and the chunks that a
+//! checkpoint makes of it, one run per account. Both answer one question: the posted balance after a position.
+//!
+//! A chunk may overlap an older one that a crash left behind. Their contents agree wherever they meet, so a reader
+//! only has to look for the position itself and, if a chunk does not hold it, in the one before.
+
+use twinset_ledger::state::Posting;
+
+use crate::wire::{BadRecord, Fields};
+
+/// Postings in a chunk, unless the last transaction of it has more: postings of one position are never parted.
+const CHUNK_POSTINGS: usize = 512;
+const OPENING_BYTES: usize = 16;
+const POSTING_BYTES: usize = 24;
+
+/// A posting in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    position: u64,
+    account: u32,
+    delta: i128,
+    /// Posted balance after it.
+    after: i128,
+}
+
+/// The postings since a checkpoint, in order.
+#[derive(Default)]
+pub(crate) struct Journal {
+    lines: Vec<Line>,
+}
+
+impl Journal {
+    /// Adds a posting; `after` is the account's posted balance after it.
+    pub(crate) fn push(&mut self, account: u32, posting: Posting, after: i128) {
+        let (position, delta) = (posting.position.0, posting.delta);
+        self.lines.push(Line { position, account, delta, after });
+    }
+
+    /// The posted balance of `account` after all its postings at `position`.
+    pub(crate) fn after(&self, account: u32, position: u64) -> Option<i128> {
+        let end = self.lines.partition_point(|line| line.position <= position);
+        let there = self.lines[..end].iter().rev().take_while(|line| line.position == position);
+        there.into_iter().find(|line| line.account == account).map(|line| line.after)
+    }
+
+    /// Cuts the journal into chunks, in the order of their keys: account, first position, value.
+    pub(crate) fn chunks<E>(
+        &self,
+        mut each: impl FnMut(u32, u64, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut order: Vec<(u32, u32)> = Vec::with_capacity(self.lines.len());
+        for (at, line) in self.lines.iter().enumerate() {
+            order.push((line.account, u32::try_from(at).expect("checkpoints come long before")));
+        }
+        order.sort_unstable();
+        let mut value = Vec::with_capacity(OPENING_BYTES + CHUNK_POSTINGS * POSTING_BYTES);
+        for run in order.chunk_by(|a, b| a.0 == b.0) {
+            let lines: Vec<&Line> = run.iter().map(|&(_, at)| &self.lines[at as usize]).collect();
+            let mut rest = &lines[..];
+            while !rest.is_empty() {
+                let (chunk, more) = rest.split_at(cut(rest));
+                rest = more;
+                value.clear();
+                let first = chunk[0];
+                value.extend_from_slice(&(first.after - first.delta).to_le_bytes());
+                for line in chunk {
+                    value.extend_from_slice(&line.position.to_le_bytes());
+                    value.extend_from_slice(&line.delta.to_le_bytes());
+                }
+                each(first.account, first.position, &value)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How many of one account's lines make a chunk.
+fn cut(lines: &[&Line]) -> usize {
+    let mut count = lines.len().min(CHUNK_POSTINGS);
+    while count < lines.len() && lines[count].position == lines[count - 1].position {
+        count += 1;
+    }
+    count
+}
+
+/// The posted balance after all postings of a chunk at `position`; None if it has none there.
+pub(crate) fn after_in_chunk(chunk: &[u8], position: u64) -> Result<Option<i128>, BadRecord> {
+    let mut fields = Fields::new(chunk);
+    let mut balance = fields.i128()?;
+    let mut found = None;
+    while !fields.rest().is_empty() {
+        let at = fields.u64()?;
+        let delta = fields.i128()?;
+        if at > position {
+            break;
+        }
+        // Sums of postings were checked when they were booked.
+        balance = balance.checked_add(delta).ok_or(BadRecord::Value { field: "delta", value: at })?;
+        if at == position {
+            found = Some(balance);
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use twinset_ledger::id::Position;
+
+    use super::*;
+
+    fn journal(lines: &[(u32, u64, i128)]) -> Journal {
+        let mut journal = Journal::default();
+        let mut balances = std::collections::BTreeMap::<u32, i128>::new();
+        for &(account, position, delta) in lines {
+            let after = balances.entry(account).or_insert(100);
+            *after += delta;
+            journal.push(account, Posting { position: Position(position), delta }, *after);
+        }
+        journal
+    }
+
+    fn chunks(journal: &Journal) -> Vec<(u32, u64, Vec<u8>)> {
+        let mut out = Vec::new();
+        let all: Result<(), ()> = journal.chunks(|account, first, value| {
+            out.push((account, first, value.to_vec()));
+            Ok(())
+        });
+        all.unwrap();
+        out
+    }
+
+    #[test]
+    fn the_balance_after_a_position_is_the_same_in_memory_and_in_chunks() {
+        // Two postings of account 1 at position 6: the balance after it is after both.
+        let journal = journal(&[(1, 5, 10), (2, 5, -10), (1, 6, 1), (1, 6, 2), (2, 6, -3), (1, 9, -50)]);
+        let chunks = chunks(&journal);
+        assert_eq!(chunks.len(), 2);
+        let expected = [(1, 5, Some(110)), (1, 6, Some(113)), (1, 9, Some(63)), (2, 6, Some(87)), (1, 7, None), (2, 9, None)];
+        for (account, position, balance) in expected {
+            assert_eq!(journal.after(account, position), balance, "{account} at {position}");
+            let chunk = &chunks.iter().find(|chunk| chunk.0 == account).unwrap().2;
+            assert_eq!(after_in_chunk(chunk, position), Ok(balance), "{account} at {position}");
+        }
+    }
+
+    #[test]
+    fn chunks_are_capped_and_never_part_a_position() {
+        let mut lines: Vec<_> = (0..511).map(|n| (1, n, 1)).collect();
+        lines.extend([(1, 600, 1), (1, 600, 1), (1, 600, 1), (1, 601, 1)]);
+        let chunks = chunks(&journal(&lines));
+        assert_eq!(chunks.iter().map(|chunk| chunk.1).collect::<Vec<_>>(), [0, 601]);
+        assert_eq!(chunks[0].2.len(), OPENING_BYTES + 514 * POSTING_BYTES);
+        assert_eq!(after_in_chunk(&chunks[0].2, 600), Ok(Some(614)));
+        assert_eq!(after_in_chunk(&chunks[1].2, 601), Ok(Some(615)));
+    }
+
+    #[test]
+    fn golden_bytes_and_bad_lengths() {
+        let chunk = &chunks(&journal(&[(1, 5, -1)]))[0].2;
+        let mut golden = 100i128.to_le_bytes().to_vec();
+        golden.extend_from_slice(&5u64.to_le_bytes());
+        golden.extend_from_slice(&(-1i128).to_le_bytes());
+        assert_eq!(*chunk, golden);
+        for cut in (0..golden.len()).filter(|&cut| cut != OPENING_BYTES) {
+            assert!(after_in_chunk(&golden[..cut], 5).is_err(), "cut at {cut}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The state record of a replica's generation: everything about the set that is neither an account nor a run of
+//! entries. Written last by every checkpoint, in one batch with the accounts it touched; what it says was applied is
+//! what the disk holds.
+
+use std::collections::BTreeMap;
+
+use twinset_ledger::account::Side;
+use twinset_ledger::state::Durability;
+
+use super::account::side;
+use crate::record::LogId;
+use crate::wire::{BadRecord, Fields, put_block};
+
+const VERSION: u8 = 1;
+
+/// A membership in the bytes of whoever wrote it, with the log record that carried it.
+pub type Membership = (Option<LogId>, Vec<u8>);
+
+/// How far a replica has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// The last record applied.
+    pub log_id: Option<LogId>,
+    /// The last membership applied.
+    pub membership: Option<Membership>,
+}
+
+/// Currencies and subjects that were defined in the set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Chart {
+    pub(crate) currencies: BTreeMap<String, u8>,
+    pub(crate) subjects: BTreeMap<String, (String, Side)>,
+}
+
+/// The record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SetState {
+    pub(crate) applied: Applied,
+    /// The running hash after the last record.
+    pub(crate) hash: [u8; 32],
+    pub(crate) incarnation: u32,
+    pub(crate) last_time: u64,
+    pub(crate) durability: Durability,
+    /// Transactions and reversals booked.
+    pub(crate) transactions: u64,
+    /// Accounts opened.
+    pub(crate) accounts: u32,
+    /// Request ids remembered, so that the filter is made large enough.
+    pub(crate) requests: u64,
+    pub(crate) chart: Chart,
+}
+
+impl Applied {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        put_log_id(out, self.log_id);
+        out.push(u8::from(self.membership.is_some()));
+        if let Some((log_id, bytes)) = &self.membership {
+            put_log_id(out, *log_id);
+            put_block(out, bytes);
+        }
+    }
+
+    pub(crate) fn decode(fields: &mut Fields<'_>) -> Result<Applied, BadRecord> {
+        let log_id = log_id(fields)?;
+        let membership = match fields.flag("membership")? {
+            true => Some((self::log_id(fields)?, fields.block()?.to_vec())),
+            false => None,
+        };
+        Ok(Applied { log_id, membership })
+    }
+}
+
+fn put_log_id(out: &mut Vec<u8>, log_id: Option<LogId>) {
+    out.push(u8::from(log_id.is_some()));
+    if let Some(log_id) = log_id {
+        out.extend_from_slice(&log_id.to_bytes());
+    }
+}
+
+fn log_id(fields: &mut Fields<'_>) -> Result<Option<LogId>, BadRecord> {
+    fields.flag("log id")?.then(|| LogId::read(fields)).transpose()
+}
+
+impl SetState {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        self.applied.encode(&mut out);
+        out.extend_from_slice(&self.hash);
+        out.extend_from_slice(&self.incarnation.to_le_bytes());
+        out.extend_from_slice(&self.last_time.to_le_bytes());
+        out.push(self.durability as u8);
+        out.extend_from_slice(&self.transactions.to_le_bytes());
+        out.extend_from_slice(&self.accounts.to_le_bytes());
+        out.extend_from_slice(&self.requests.to_le_bytes());
+        put_count(&mut out, self.chart.currencies.len());
+        for (code, scale) in &self.chart.currencies {
+            put_block(&mut out, code.as_bytes());
+            out.push(*scale);
+        }
+        put_count(&mut out, self.chart.subjects.len());
+        for (code, (name, side)) in &self.chart.subjects {
+            put_block(&mut out, code.as_bytes());
+            put_block(&mut out, name.as_bytes());
+            out.push(*side as u8);
+        }
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<SetState, BadRecord> {
+        let mut fields = Fields::new(bytes);
+        let version = fields.u8()?;
+        if version != VERSION {
+            return Err(BadRecord::Value { field: "version", value: version.into() });
+        }
+        let mut state = SetState {
+            applied: Applied::decode(&mut fields)?,
+            hash: fields.array()?,
+            incarnation: fields.u32()?,
+            last_time: fields.u64()?,
+            durability: durability(fields.u8()?)?,
+            transactions: fields.u64()?,
+            accounts: fields.u32()?,
+            requests: fields.u64()?,
+            chart: Chart::default(),
+        };
+        for _ in 0..fields.u32()? {
+            let code = fields.text("currency")?.to_owned();
+            state.chart.currencies.insert(code, fields.u8()?);
+        }
+        for _ in 0..fields.u32()? {
+            let code = fields.text("subject")?.to_owned();
+            let name = fields.text("subject name")?.to_owned();
+            state.chart.subjects.insert(code, (name, side(&mut fields)?));
+        }
+        fields.end()?;
+        Ok(state)
+    }
+}
+
+fn put_count(out: &mut Vec<u8>, count: usize) {
+    let count = u32::try_from(count).expect("definitions come one by one");
+    out.extend_from_slice(&count.to_le_bytes());
+}
+
+fn durability(byte: u8) -> Result<Durability, BadRecord> {
+    match byte {
+        0 => Ok(Durability::Sync),
+        1 => Ok(Durability::Degraded),
+        other => Err(BadRecord::Value { field: "durability", value: other.into() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> SetState {
+        let id = LogId { term: 1, leader: 2, index: 3 };
+        SetState {
+            applied: Applied { log_id: Some(id), membership: Some((Some(id), b"members".to_vec())) },
+            hash: [7; 32],
+            incarnation: 1,
+            last_time: 99,
+            durability: Durability::Degraded,
+            transactions: 5,
+            accounts: 2,
+            requests: 8,
+            chart: Chart {
+                currencies: [("XTS".to_owned(), 3)].into(),
+                subjects: [("4711".to_owned(), ("Fees".to_owned(), Side::Credit))].into(),
+            },
+        }
+    }
+
+    #[test]
+    fn round_trip() {
+        let mut bare = sample();
+        bare.applied.membership = None;
+        for state in [SetState::default(), sample(), bare] {
+            assert_eq!(SetState::decode(&state.encode()), Ok(state));
+        }
+    }
+
+    #[test]
+    fn golden_bytes_of_an_empty_set() {
+        let bytes = SetState::default().encode();
+        assert_eq!(bytes.len(), 1 + 2 + 32 + 4 + 8 + 1 + 8 + 4 + 8 + 4 + 4);
+        assert_eq!(bytes[..3], [1, 0, 0]);
+    }
+
+    #[test]
+    fn bad_lengths_and_values_are_refused() {
+        let bytes = sample().encode();
+        for cut in 0..bytes.len() {
+            assert!(SetState::decode(&bytes[..cut]).is_err(), "cut at {cut}");
+        }
+        assert_eq!(SetState::decode(&[&bytes[..], &[0]].concat()), Err(BadRecord::Trailing { count: 1 }));
+        assert!(SetState::decode(&[&[2], &bytes[1..]].concat()).is_err());
+    }
+}

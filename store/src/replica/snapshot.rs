@@ -1,0 +1,196 @@
+//! Sending a replica: a stream of bytes that carries the state as of a checkpoint and every log record up to it. A
+//! thread reads a view of the database and stays a few blocks ahead; memory is bounded whatever the size of the set.
+//!
+//! The stream is a run of blocks: kind (1), length (4), crc32c of the body (4), body. Kinds are table numbers, whose
+//! bodies are records (key length 2, value length 4, key without its generation, value) in the order of keys; 240, the
+//! head: format (1), set (4), snapshot id, state record; 255, the end: number of blocks before it (8).
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use super::set_state::SetState;
+use super::{LedgerReplica, SnapshotMeta};
+use crate::engine::{self, Engine, View};
+use crate::fault::Fault;
+use crate::keys::{self, Generation};
+use crate::table::Table;
+use crate::wire::{BadRecord, Fields, put_block};
+
+pub(super) const FORMAT: u8 = 1;
+pub(super) const HEAD: u8 = 240;
+pub(super) const END: u8 = 255;
+pub(super) const BLOCK_HEADER_BYTES: usize = 9;
+/// A block is ended at this size.
+const BLOCK_BYTES: usize = 256 << 10;
+/// Blocks that may wait to be taken.
+const BLOCKS_AHEAD: usize = 4;
+
+/// A snapshot being read. Dropping it ends it.
+pub struct SnapshotReader {
+    meta: SnapshotMeta,
+    blocks: Receiver<Result<Vec<u8>, Fault>>,
+    block: Vec<u8>,
+    taken: usize,
+    ended: bool,
+}
+
+/// What is sent.
+struct Source {
+    engine: Arc<Engine>,
+    set: u32,
+    generation: Generation,
+    about: SetState,
+    meta: SnapshotMeta,
+}
+
+impl LedgerReplica {
+    /// Makes a checkpoint and opens a snapshot of it. Nothing applied later changes what it gives.
+    pub fn snapshot(&self) -> Result<SnapshotReader, Fault> {
+        let (meta, guard) = self.checkpoint_and_hold()?;
+        let generation = self.cell.log.generation();
+        let about = super::load::load_about(self.engine(), generation)?;
+        if about.applied.log_id != meta.last {
+            return Err(Fault::damaged("the state record", "it is not of the last checkpoint"));
+        }
+        let (sender, blocks) = sync_channel(BLOCKS_AHEAD);
+        let (tell, opened) = sync_channel(1);
+        let engine = Arc::clone(self.engine());
+        let source = Source { engine, set: self.cell.set, generation, about, meta: meta.clone() };
+        std::thread::Builder::new()
+            .name("store-snapshot".to_owned())
+            .spawn(move || {
+                let view = source.engine.view();
+                // Nobody listens any more: then nobody reads either.
+                if tell.send(()).is_err() {
+                    return;
+                }
+                if let Err(Stop::Fault(fault)) = source.send(&view, &sender) {
+                    drop(sender.send(Err(fault)));
+                }
+            })
+            .map_err(|error| Fault::io("start a thread", &error))?;
+        opened.recv().map_err(|_| Fault::Closed)?;
+        // The view is open: later checkpoints cannot change it.
+        drop(guard);
+        Ok(SnapshotReader { meta, blocks, block: Vec::new(), taken: 0, ended: false })
+    }
+}
+
+impl SnapshotReader {
+    /// What it is a snapshot of.
+    pub fn meta(&self) -> &SnapshotMeta {
+        &self.meta
+    }
+
+    /// The next bytes, `bytes_max` at most; None at the end. Chunks may be cut anywhere.
+    pub fn next_chunk(&mut self, bytes_max: usize) -> Result<Option<Vec<u8>>, Fault> {
+        while self.taken == self.block.len() {
+            if self.ended {
+                return Ok(None);
+            }
+            let cut_off = || Fault::damaged("a snapshot", "its reader ended early");
+            self.block = self.blocks.recv().map_err(|_| cut_off())??;
+            self.taken = 0;
+            self.ended = self.block[0] == END;
+        }
+        let end = self.block.len().min(self.taken + bytes_max.max(1));
+        let chunk = self.block[self.taken..end].to_vec();
+        self.taken = end;
+        Ok(Some(chunk))
+    }
+}
+
+/// Why sending stops.
+enum Stop {
+    Fault(Fault),
+    /// The reader was dropped.
+    Dropped,
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Stop {
+        Stop::Fault(fault)
+    }
+}
+
+impl Source {
+    fn send(&self, view: &View<'_>, out: &SyncSender<Result<Vec<u8>, Fault>>) -> Result<(), Stop> {
+        let mut head = vec![FORMAT];
+        head.extend_from_slice(&self.set.to_le_bytes());
+        put_block(&mut head, self.meta.id.as_bytes());
+        head.extend_from_slice(&self.about.encode());
+        let mut count = 1;
+        emit(out, HEAD, &head)?;
+        for table in Table::OF_REPLICA {
+            count += self.send_table(view, table, out)?;
+        }
+        emit(out, END, &u64::to_le_bytes(count))
+    }
+
+    /// Sends a table's records and gives the number of blocks.
+    fn send_table(
+        &self,
+        view: &View<'_>,
+        table: Table,
+        out: &SyncSender<Result<Vec<u8>, Fault>>,
+    ) -> Result<u64, Stop> {
+        let begin = keys::generation(self.generation);
+        let mut iterator = view.iterator(table, &keys::generation_end(self.generation));
+        iterator.seek(begin);
+        let mut count = 0;
+        let mut body = Vec::with_capacity(BLOCK_BYTES);
+        while let Some((key, value)) = iterator.item() {
+            let bad = |error: BadRecord| Fault::damaged(table.name(), error.to_string());
+            if self.counts(table, key, value).map_err(bad)? {
+                let key = &key[begin.len()..];
+                let key_length = u16::try_from(key.len()).expect("keys are short");
+                body.extend_from_slice(&key_length.to_le_bytes());
+                let length = u32::try_from(value.len()).expect("records are below 4 GiB");
+                body.extend_from_slice(&length.to_le_bytes());
+                body.extend_from_slice(key);
+                body.extend_from_slice(value);
+            }
+            if body.len() >= BLOCK_BYTES {
+                emit(out, table as u8, &body)?;
+                count += 1;
+                body.clear();
+            }
+            iterator.next();
+        }
+        engine::ended(&iterator, table)?;
+        if !body.is_empty() {
+            emit(out, table as u8, &body)?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Whether a record belongs to the snapshot: not what a crashed checkpoint, a later one or the log left above it.
+    fn counts(&self, table: Table, key: &[u8], value: &[u8]) -> Result<bool, BadRecord> {
+        let Some(last) = self.about.applied.log_id else { return Ok(false) };
+        let mut fields = Fields::new(key);
+        fields.take(4)?;
+        let position = match table {
+            Table::Account => return Ok(keys::parse_account(key)?.0 < self.about.accounts),
+            Table::Log | Table::Outcome => return Ok(u64::from_be_bytes(fields.array()?) <= last.index),
+            Table::Request => Fields::new(value).u64()?,
+            Table::Posting => {
+                fields.take(4)?;
+                u64::from_be_bytes(fields.array()?)
+            }
+            Table::Link => keys::parse_link(key)?,
+            Table::Raft | Table::Meta => return Ok(false),
+        };
+        Ok(twinset_ledger::Position(position).index() <= last.index)
+    }
+}
+
+fn emit(out: &SyncSender<Result<Vec<u8>, Fault>>, kind: u8, body: &[u8]) -> Result<(), Stop> {
+    let mut block = Vec::with_capacity(BLOCK_HEADER_BYTES + body.len());
+    block.push(kind);
+    let length = u32::try_from(body.len()).expect("blocks are far below 4 GiB");
+    block.extend_from_slice(&length.to_le_bytes());
+    block.extend_from_slice(&crc32c::crc32c(body).to_le_bytes());
+    block.extend_from_slice(body);
+    out.send(Ok(block)).map_err(|_| Stop::Dropped)
+}

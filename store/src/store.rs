@@ -1,0 +1,203 @@
+//! The store of a node: opens the database, keeps the node's own small records, and hands out the log and the replica
+//! of each set. Everything durable of a node goes through here. Above it is the node; below it are the logs, the
+//! replicas and the engine.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rocksdb::WriteBatch;
+use serde::{Deserialize, Serialize};
+
+use crate::document::DocumentReplica;
+use crate::engine;
+use crate::fault::{Fault, OpenError};
+use crate::keys;
+use crate::log::Log;
+use crate::options::Options;
+use crate::replica::LedgerReplica;
+use crate::shared::Shared;
+use crate::table::Table;
+
+const IDENTITY: &[u8] = b"identity";
+const REPLICA: &str = "replica";
+const BLOB: &str = "blob/";
+
+/// Whose data this is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// The cluster.
+    pub cluster_id: String,
+    /// The node's name in it.
+    pub node: String,
+}
+
+/// A replica that this node hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplicaRecord {
+    /// The set.
+    pub set: u32,
+    /// The replica's own Raft id, never reused.
+    pub replica_id: u64,
+    /// The set's incarnation, as far as this replica knows: the fence.
+    pub incarnation: u32,
+}
+
+/// The store. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    sets: Mutex<BTreeMap<u32, Handles>>,
+    /// One write of a small record at a time.
+    small: Mutex<()>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Handles {
+    log: Option<Log>,
+    ledger: Option<LedgerReplica>,
+    document: Option<DocumentReplica>,
+}
+
+impl Store {
+    /// Opens the store in `dir`, or makes a new one there. The directory is locked until every handle is dropped.
+    pub fn open(dir: &Path, options: Options) -> Result<Store, OpenError> {
+        let shared = Arc::new(Shared::open(dir, &options)?);
+        let inner = Inner { sets: Mutex::default(), small: Mutex::default(), shared };
+        Ok(Store { inner: Arc::new(inner) })
+    }
+
+    /// Whose data this is; None in a new store, or when the record cannot be read (then every write fails as well).
+    pub fn identity(&self) -> Option<Identity> {
+        self.get_json(IDENTITY).ok().flatten()
+    }
+
+    /// Says whose data this is, once and for ever. The same again changes nothing. Synced.
+    pub fn set_identity(&self, identity: &Identity) -> Result<(), Fault> {
+        let guard = self.inner.small.lock();
+        if let Some(known) = self.get_json::<Identity>(IDENTITY)? {
+            if known == *identity {
+                return Ok(());
+            }
+            return Err(Fault::OtherIdentity { cluster_id: known.cluster_id, node: known.node });
+        }
+        self.put_json(IDENTITY, identity)?;
+        drop(guard);
+        self.inner.shared.syncer.wait()
+    }
+
+    /// The replicas that this node hosts, by set.
+    pub fn replicas(&self) -> Result<Vec<ReplicaRecord>, Fault> {
+        let engine = &self.inner.shared.engine;
+        let mut out = Vec::new();
+        // A zero byte follows the slash in the order of bytes: this is the end of the records.
+        let mut iterator = engine.iterator(Table::Meta, b"replica0")?;
+        iterator.seek(b"replica/");
+        while let Some((_, value)) = iterator.item() {
+            out.push(from_json(value)?);
+            iterator.next();
+        }
+        engine::ended(&iterator, Table::Meta)?;
+        Ok(out)
+    }
+
+    /// Adds or changes the record of a replica. Synced.
+    pub fn put_replica(&self, record: ReplicaRecord) -> Result<(), Fault> {
+        self.put_json(&keys::named(REPLICA, record.set), &record)?;
+        self.inner.shared.syncer.wait()
+    }
+
+    /// Keeps bytes under a name. Synced.
+    pub fn put_blob(&self, name: &str, bytes: &[u8]) -> Result<(), Fault> {
+        self.put(&blob(name), bytes)?;
+        self.inner.shared.syncer.wait()
+    }
+
+    /// The bytes kept under a name.
+    pub fn get_blob(&self, name: &str) -> Result<Option<Vec<u8>>, Fault> {
+        let value = self.inner.shared.engine.get(Table::Meta, &blob(name))?;
+        Ok(value.map(|value| value.to_vec()))
+    }
+
+    /// The log of a set; always the same one.
+    pub fn log(&self, set: u32) -> Result<Log, Fault> {
+        let mut sets = self.inner.sets.lock();
+        self.open_log(sets.entry(set).or_default(), set)
+    }
+
+    /// The ledger replica of a set; always the same one. Its state is as of the last checkpoint: the log above
+    /// `applied` is to be applied again.
+    pub fn ledger(&self, set: u32) -> Result<LedgerReplica, Fault> {
+        let mut sets = self.inner.sets.lock();
+        let handles = sets.entry(set).or_default();
+        if let Some(ledger) = &handles.ledger {
+            return Ok(ledger.clone());
+        }
+        let log = self.open_log(handles, set)?;
+        let ledger = LedgerReplica::open(Arc::clone(&self.inner.shared), set, log)?;
+        handles.ledger = Some(ledger.clone());
+        Ok(ledger)
+    }
+
+    /// The document replica of a set (the control set); always the same one.
+    pub fn document(&self, set: u32) -> Result<DocumentReplica, Fault> {
+        let mut sets = self.inner.sets.lock();
+        let handles = sets.entry(set).or_default();
+        if let Some(document) = &handles.document {
+            return Ok(document.clone());
+        }
+        let log = self.open_log(handles, set)?;
+        let document = DocumentReplica::open(Arc::clone(&self.inner.shared), set, &log)?;
+        handles.document = Some(document.clone());
+        Ok(document)
+    }
+
+    /// Makes everything written so far durable and ends the threads. Handles that are still around fail from now on.
+    pub fn close(self) {
+        self.inner.shared.stop();
+        // The last word: what was written after the syncer's last round.
+        if let Err(fault) = self.inner.shared.engine.sync() {
+            tracing::error!(%fault, "the last sync failed");
+        }
+    }
+
+    fn open_log(&self, handles: &mut Handles, set: u32) -> Result<Log, Fault> {
+        if let Some(log) = &handles.log {
+            return Ok(log.clone());
+        }
+        let log = Log::open(Arc::clone(&self.inner.shared), set)?;
+        handles.log = Some(log.clone());
+        Ok(log)
+    }
+
+    fn put(&self, key: &[u8], value: &[u8]) -> Result<(), Fault> {
+        let engine = &self.inner.shared.engine;
+        let mut batch = WriteBatch::default();
+        engine.put(&mut batch, Table::Meta, key, value);
+        engine.write(batch)
+    }
+
+    fn put_json<T: Serialize>(&self, key: &[u8], record: &T) -> Result<(), Fault> {
+        self.put(key, &serde_json::to_vec(record).expect("records of plain fields have a JSON form"))
+    }
+
+    fn get_json<T: for<'a> Deserialize<'a>>(&self, key: &[u8]) -> Result<Option<T>, Fault> {
+        let value = self.inner.shared.engine.get(Table::Meta, key)?;
+        value.map(|value| from_json(&value)).transpose()
+    }
+}
+
+fn from_json<T: for<'a> Deserialize<'a>>(value: &[u8]) -> Result<T, Fault> {
+    serde_json::from_slice(value).map_err(|error| Fault::damaged("a record of the node", error.to_string()))
+}
+
+fn blob(name: &str) -> Vec<u8> {
+    [BLOB.as_bytes(), name.as_bytes()].concat()
+}

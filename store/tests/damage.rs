@@ -1,0 +1,115 @@
+//! Damage on disk: what was synced and is gone stops the store; a torn tail that nobody was told of does not.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::{append, open, options};
+use twinset_store::{Fault, LogId, OpenError, Record, RecordKind, Store};
+
+fn record(index: u64) -> Record {
+    let id = LogId { term: 1, leader: 1, index };
+    Record { id, kind: RecordKind::Commands, payload: vec![index as u8; 3000].into() }
+}
+
+/// The newest write-ahead log that holds anything.
+fn wal(dir: &Path) -> PathBuf {
+    let logs = fs::read_dir(dir.join("db")).unwrap().map(|entry| entry.unwrap().path());
+    let mut logs: Vec<_> = logs.filter(|path| path.extension().is_some_and(|end| end == "log")).collect();
+    logs.retain(|path| fs::metadata(path).unwrap().len() > 0);
+    logs.sort();
+    logs.pop().unwrap()
+}
+
+/// A store of ten synced records, and where its log and its marker stood after each.
+fn ten(dir: &Path) -> Vec<(u64, Vec<u8>)> {
+    let store = open(dir);
+    let log = store.log(1).unwrap();
+    let mut steps = Vec::new();
+    for index in 0..10 {
+        append(&log, vec![record(index)]);
+        steps.push((fs::metadata(wal(dir)).unwrap().len(), fs::read(dir.join("synced")).unwrap()));
+    }
+    steps
+}
+
+#[test]
+fn a_log_cut_below_what_was_synced_is_refused_every_time() {
+    for (index, cut) in [(9, 1), (9, 100), (5, 0), (0, 10)] {
+        let dir = tempfile::tempdir().unwrap();
+        let steps = ten(dir.path());
+        let file = fs::File::options().write(true).open(wal(dir.path())).unwrap();
+        file.set_len(steps[index].0 - cut).unwrap();
+        drop(file);
+        for _ in 0..2 {
+            let refused = Store::open(dir.path(), options()).err().unwrap();
+            assert!(matches!(refused, OpenError::Damaged { .. }), "{index} {cut}: {refused}");
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_below_what_was_synced_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let steps = ten(dir.path());
+    let mut bytes = fs::read(wal(dir.path())).unwrap();
+    bytes[steps[4].0 as usize + 500] ^= 4;
+    fs::write(wal(dir.path()), bytes).unwrap();
+    let refused = Store::open(dir.path(), options()).err().unwrap();
+    assert!(matches!(refused, OpenError::Damaged { .. }), "{refused}");
+}
+
+#[test]
+fn a_torn_tail_above_what_was_synced_is_cut() {
+    for (cut, garbage) in [(1, 0), (700, 0), (700, 500), (0, 300)] {
+        let dir = tempfile::tempdir().unwrap();
+        let steps = ten(dir.path());
+        // As if the last two had been written and not synced: the marker is of before.
+        fs::write(dir.path().join("synced"), &steps[7].1).unwrap();
+        let mut bytes = fs::read(wal(dir.path())).unwrap();
+        bytes.truncate((steps[8].0 - cut) as usize);
+        bytes.extend((0..garbage).map(|n| n as u8));
+        fs::write(wal(dir.path()), bytes).unwrap();
+        let store = open(dir.path());
+        let log = store.log(1).unwrap();
+        let last = if cut == 0 { 8 } else { 7 };
+        assert_eq!(log.last(), Some(record(last).id), "{cut} {garbage}");
+        append(&log, vec![record(last + 1)]);
+        drop(log);
+        store.close();
+        assert_eq!(open(dir.path()).log(1).unwrap().last(), Some(record(last + 1).id));
+    }
+}
+
+#[test]
+fn missing_pieces_are_refused() {
+    for piece in ["synced", "db/CURRENT"] {
+        let dir = tempfile::tempdir().unwrap();
+        ten(dir.path());
+        fs::remove_file(dir.path().join(piece)).unwrap();
+        let refused = Store::open(dir.path(), options()).err().unwrap();
+        assert!(matches!(refused, OpenError::Damaged { .. }), "{piece}: {refused}");
+    }
+}
+
+#[test]
+fn a_damaged_table_file_is_a_fault_and_never_a_wrong_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    ten(dir.path());
+    // Opening and closing once more moves the records from the log into a table file.
+    open(dir.path()).close();
+    let files = fs::read_dir(dir.path().join("db")).unwrap().map(|entry| entry.unwrap().path());
+    let tables = files.filter(|path| path.extension().is_some_and(|end| end == "sst"));
+    let largest = tables.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    let mut bytes = fs::read(&largest).unwrap();
+    bytes[4000] ^= 1;
+    fs::write(&largest, bytes).unwrap();
+    match Store::open(dir.path(), options()) {
+        Err(refused) => assert!(matches!(refused, OpenError::Damaged { .. }), "{refused}"),
+        Ok(store) => {
+            let read = store.log(1).and_then(|log| log.read(0, 10, usize::MAX));
+            assert!(matches!(read, Err(Fault::Damaged { .. })), "{read:?}");
+        }
+    }
+}

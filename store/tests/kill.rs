@@ -1,0 +1,97 @@
+//! kill -9 at any moment: a child process appends, applies, checkpoints all the time and installs snapshots into a
+//! second store; the test kills it again and again and looks at what is left.
+
+mod common;
+
+use std::env;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use common::{Dice, Load, catch_up, compare, model, open, options};
+use twinset_store::{Options, Store};
+
+const DIR: &str = "TWINSET_STORE_KILL_TEST_DIR";
+const LOADS: [Load; 2] = [Load { seed: 21, set: 1 }, Load { seed: 22, set: 2 }];
+
+/// Not a test of its own: what the kill loop runs in another process.
+#[test]
+fn child() {
+    let Some(dir) = env::var_os(DIR) else { return };
+    let dir = Path::new(&dir);
+    let often = Options { checkpoint_commands: 40, ..options() };
+    let near = Store::open(&dir.join("near"), often.clone()).unwrap();
+    let far = Store::open(&dir.join("far"), often).unwrap();
+    let handles = LOADS.map(|load| (load, near.log(load.set).unwrap(), near.ledger(load.set).unwrap()));
+    let (far_log, far_replica) = (far.log(1).unwrap(), far.ledger(1).unwrap());
+    for step in 0u64.. {
+        for (load, log, replica) in &handles {
+            let index = log.last().map_or(0, |last| last.index + 1);
+            let set = load.set;
+            let told = Box::new(move |result: Result<(), twinset_store::Fault>| {
+                result.unwrap();
+                // One write for each line: the reader never sees half of an acknowledgement.
+                std::io::stdout().write_all(format!("synced {set} {index}\n").as_bytes()).unwrap();
+            });
+            log.append(vec![load.record(index)], told).unwrap();
+            catch_up(log, replica);
+        }
+        if step % 8 == 7 {
+            let mut reader = handles[0].2.snapshot().unwrap();
+            let mut writer = far_replica.begin_install().unwrap();
+            while let Some(chunk) = reader.next_chunk(30_000).unwrap() {
+                writer.write_chunk(&chunk).unwrap();
+            }
+            far_replica.install(writer.finish(reader.meta()).unwrap()).unwrap();
+            assert_eq!(far_log.last(), reader.meta().last);
+        }
+    }
+}
+
+#[test]
+fn nothing_synced_is_lost_and_state_and_log_agree() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut dice = Dice::new(u64::from(std::process::id()));
+    println!("seed {}", std::process::id());
+    let mut synced = [None; 2];
+    for _ in 0..12 {
+        let mut child = Command::new(env::current_exe().unwrap())
+            .args(["child", "--exact", "--nocapture"])
+            .env(DIR, dir.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut note = |line: &str| {
+            let Some(numbers) = line.strip_prefix("synced ") else { return false };
+            let (set, index) = numbers.split_once(' ').unwrap();
+            synced[set.parse::<usize>().unwrap() - 1] = Some(index.parse::<u64>().unwrap());
+            true
+        };
+        let mut left = 1 + dice.roll(80);
+        while left > 0 {
+            let line = lines.next().expect("the child runs until it is killed").unwrap();
+            left -= u64::from(note(&line));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for line in lines {
+            note(&line.unwrap());
+        }
+        let near = open(&dir.path().join("near"));
+        for (load, synced) in LOADS.into_iter().zip(synced) {
+            let (log, replica) = (near.log(load.set).unwrap(), near.ledger(load.set).unwrap());
+            let last = log.last().map(|last| last.index);
+            assert!(last >= synced, "set {}: {synced:?} was synced, {last:?} is there", load.set);
+            assert!(replica.applied().log_id.map(|applied| applied.index) <= last);
+            catch_up(&log, &replica);
+            compare(&replica, &model(load, last), &mut dice);
+        }
+        let far = open(&dir.path().join("far"));
+        let (log, replica) = (far.log(1).unwrap(), far.ledger(1).unwrap());
+        assert_eq!(replica.applied().log_id, log.last());
+        compare(&replica, &model(LOADS[0], log.last().map(|last| last.index)), &mut dice);
+        near.close();
+        far.close();
+    }
+}

@@ -1,0 +1,89 @@
+//! The command line: one variant per command, help that teaches. What a command does is in `cmd/`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::cmd;
+
+/// Twinset: an active-active double-entry ledger over two sites.
+#[derive(Debug, Parser)]
+#[command(name = "twinset", version, max_term_width = 110, arg_required_else_help = true)]
+#[command(
+    after_help = "Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 64 asked wrongly.\n\
+    A first session:\n  twinset dev up --detach\n  twinset status\n  twinset bench --seconds 5\n  \
+    twinset switch --set 1 --to B --yes\n  twinset verify\n  twinset dev down"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Print data as JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Where the cluster is.
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// Where the cluster is: named addresses, or the local cluster of a directory.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Where the cluster is")]
+pub struct Place {
+    /// Directory of the local cluster.
+    #[arg(long, global = true, default_value = ".twinset-dev", value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Nodes to ask, as ADDRESS:PORT; the others are found through them. Default: those of --dir.
+    #[arg(long, global = true, value_delimiter = ',', value_name = "ADDR,...")]
+    pub nodes: Vec<String>,
+    /// Routers to send requests to, as http://ADDRESS:PORT. Default: those of --dir.
+    #[arg(
+        long = "router",
+        visible_alias = "routers",
+        global = true,
+        value_delimiter = ',',
+        value_name = "URL,..."
+    )]
+    pub routers: Vec<String>,
+}
+
+/// All commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a cluster of real processes on this machine.
+    #[command(subcommand)]
+    Dev(cmd::dev::Dev),
+    /// Make a cluster out of blank nodes.
+    #[command(subcommand)]
+    Cluster(cmd::cluster::Cluster),
+    /// Show sets, homes, leaders, durability and lag.
+    #[command(long_about = cmd::status::HELP)]
+    Status(cmd::status::Status),
+    /// Move the home of a set to the other site, under traffic.
+    #[command(long_about = cmd::switch::HELP)]
+    Switch(cmd::switch::Switch),
+    /// Let a set acknowledge with one site only, or demand both again.
+    #[command(long_about = cmd::durability::HELP)]
+    Durability(cmd::durability::Durability),
+    /// Read every replica of every set and compare the books.
+    #[command(long_about = cmd::verify::HELP)]
+    Verify(cmd::verify::Verify),
+    /// Open, read, limit, freeze and close accounts.
+    #[command(subcommand)]
+    Account(cmd::account::Account),
+    /// Post, read, reverse and list transactions.
+    #[command(subcommand)]
+    Transaction(cmd::transaction::Transaction),
+    /// Measure throughput and latency.
+    #[command(long_about = cmd::bench::HELP)]
+    Bench(cmd::bench::Bench),
+    /// Book a plain-text-accounting journal.
+    #[command(long_about = cmd::import::HELP)]
+    Import(cmd::import::ImportArgs),
+    /// Write an imported journal back out.
+    #[command(long_about = cmd::export::HELP)]
+    Export(cmd::export::ExportArgs),
+    /// Watch a cluster survive: switches and a kill under traffic.
+    #[command(long_about = cmd::demo::HELP)]
+    Demo(cmd::demo::Demo),
+}

@@ -1,0 +1,153 @@
+//! Asking nodes over their operators' service: connections, and the same question to many at once. What the answers
+//! mean is for others.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::future::join_all;
+use tonic::transport::{Channel, Endpoint};
+use twinset_control::Catalogue;
+use twinset_proto::cluster::v1::admin_client::AdminClient;
+use twinset_proto::cluster::v1::{IdentifyReply, IdentifyRequest, StatusReply, StatusRequest};
+
+use crate::error;
+
+/// How long a node may take to accept a connection.
+const CONNECT: Duration = Duration::from_millis(500);
+/// How long a node may take to answer a question that needs no work.
+pub const ASK: Duration = Duration::from_secs(2);
+
+/// Speaks to one node. Connects at the first call, and again when the connection broke.
+pub fn client(addr: &str) -> anyhow::Result<AdminClient<Channel>> {
+    let endpoint = Endpoint::from_shared(format!("http://{addr}")).map_err(|_| {
+        error::usage(format!("{addr} is no address"), "give nodes as ADDRESS:PORT, separated by commas")
+    })?;
+    Ok(AdminClient::new(endpoint.connect_timeout(CONNECT).connect_lazy()).max_decoding_message_size(64 << 20))
+}
+
+/// What a node said, or why it said nothing.
+pub type Answer<T> = Result<T, String>;
+
+/// One line for a failed call: the code, and the message where there is one.
+pub fn explain(status: &tonic::Status) -> String {
+    match status.message() {
+        "" => format!("{:?}", status.code()),
+        message => message.to_owned(),
+    }
+}
+
+async fn patient<T>(
+    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    patience: Duration,
+) -> Answer<T> {
+    match tokio::time::timeout(patience, call).await {
+        Ok(Ok(reply)) => Ok(reply.into_inner()),
+        Ok(Err(status)) => Err(explain(&status)),
+        Err(_) => Err(format!("no answer within {patience:?}")),
+    }
+}
+
+/// Who listens at `addr`.
+pub async fn identify(addr: &str) -> Answer<IdentifyReply> {
+    let mut client = client(addr).map_err(|error| error.to_string())?;
+    patient(client.identify(IdentifyRequest {}), ASK).await
+}
+
+/// The status of the node at `addr`.
+pub async fn status(addr: &str) -> Answer<StatusReply> {
+    let mut client = client(addr).map_err(|error| error.to_string())?;
+    patient(client.status(StatusRequest {}), ASK).await
+}
+
+/// The answers of a cluster's nodes, and the newest catalogue among them.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// By address.
+    pub answers: BTreeMap<String, Answer<StatusReply>>,
+    /// The newest catalogue that any node holds.
+    pub catalogue: Option<Catalogue>,
+}
+
+impl Survey {
+    /// Takes in answers, and the newest catalogue among them. A catalogue that cannot be read is an error of its node.
+    pub fn add(&mut self, addr: String, answer: Answer<StatusReply>) {
+        let read = answer.and_then(|reply| {
+            if reply.catalogue_json.is_empty() {
+                return Ok((reply, None));
+            }
+            match Catalogue::from_json(&reply.catalogue_json) {
+                Ok(catalogue) => Ok((reply, Some(catalogue))),
+                Err(error) => Err(format!("its catalogue cannot be read: {error}")),
+            }
+        });
+        let (answer, catalogue) = match read {
+            Ok((reply, catalogue)) => (Ok(reply), catalogue),
+            Err(reason) => (Err(reason), None),
+        };
+        if let Some(found) = catalogue
+            && self.catalogue.as_ref().is_none_or(|known| known.version < found.version)
+        {
+            self.catalogue = Some(found);
+        }
+        self.answers.insert(addr, answer);
+    }
+
+    /// The replies of the nodes that answered.
+    pub fn replies(&self) -> impl Iterator<Item = &StatusReply> {
+        self.answers.values().filter_map(|answer| answer.as_ref().ok())
+    }
+
+    /// The catalogue, or why there is none.
+    pub fn catalogue(&self) -> anyhow::Result<&Catalogue> {
+        self.catalogue.as_ref().ok_or_else(|| {
+            let reasons: Vec<String> = self
+                .answers
+                .iter()
+                .map(|(addr, answer)| match answer {
+                    Ok(_) => format!("{addr}: blank, waits for its cluster"),
+                    Err(reason) => format!("{addr}: {reason}"),
+                })
+                .collect();
+            error::failure(
+                format!("no node knows a cluster ({})", reasons.join("; ")),
+                "check the addresses (--nodes or --dir), start the nodes, or give blank ones a cluster with \
+                 `twinset cluster bootstrap --topology FILE`",
+            )
+        })
+    }
+
+    /// The address of the node that leads `set`: the one with the highest term of those that say so.
+    pub fn leader(&self, set: u32) -> Option<(String, &StatusReply)> {
+        let leads = |reply: &StatusReply| {
+            reply.replicas.iter().find(|r| r.set == set && r.role == "leader").map(|r| r.term)
+        };
+        let found = self.answers.iter().filter_map(|(addr, answer)| {
+            let reply = answer.as_ref().ok()?;
+            leads(reply).map(|term| (term, addr.clone(), reply))
+        });
+        found.max_by_key(|(term, _, _)| *term).map(|(_, addr, reply)| (addr, reply))
+    }
+}
+
+/// Asks the nodes at `seeds`, then every other node that their catalogue names.
+pub async fn survey(seeds: &[String]) -> Survey {
+    let mut survey = Survey::default();
+    let mut ask: Vec<String> = seeds.to_vec();
+    // Two rounds: the seeds, and who they know.
+    for _ in 0..2 {
+        ask.sort();
+        ask.dedup();
+        let answers = join_all(ask.iter().map(|addr| status(addr))).await;
+        for (addr, answer) in ask.drain(..).zip(answers) {
+            survey.add(addr, answer);
+        }
+        if let Some(catalogue) = &survey.catalogue {
+            let known = catalogue.nodes.values().map(|node| node.api_addr.clone());
+            ask = known.filter(|addr| !survey.answers.contains_key(addr)).collect();
+        }
+        if ask.is_empty() {
+            break;
+        }
+    }
+    survey
+}

@@ -1,0 +1,316 @@
+//! What a local cluster consists of: names, sites, ports, files. Pure text and paths; starts nothing. [`super::local`]
+//! stands above.
+//!
+//! The directory of a cluster: `dev.json` (this layout and the running processes), `topology.toml`, `conf/NAME.toml`,
+//! `data/NAME/`, `log/NAME.log`.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::process::Pid;
+use crate::error;
+
+/// The file that makes a directory a local cluster.
+pub const DEV_JSON: &str = "dev.json";
+const FORMAT: u32 = 1;
+
+/// What a process of the cluster is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Hosts sets.
+    Node,
+    /// Votes in the control set and hosts nothing else.
+    Arbiter,
+    /// Serves clients.
+    Router,
+}
+
+/// One process: where it listens, and which run of it is alive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Process {
+    /// Its name in the cluster.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Its site.
+    pub site: String,
+    /// HTTP: the public API of a router; health and metrics of a node.
+    pub http: String,
+    /// A node's address for routers and operators; a router's gRPC address.
+    pub api: String,
+    /// A node's address for other nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// The process that runs it, if it was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<Pid>,
+}
+
+/// The whole local cluster, as `dev.json` keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Layout {
+    /// The format of the file.
+    pub format: u32,
+    /// How many sets it was made with.
+    pub sets: u32,
+    /// Ports count from here.
+    pub base_port: u16,
+    /// Where the binaries are.
+    pub bin_dir: PathBuf,
+    /// In the order they are started.
+    pub processes: Vec<Process>,
+    /// The directory itself; not kept in the file, so that it can be moved.
+    #[serde(skip)]
+    pub dir: PathBuf,
+}
+
+const NODES: [(&str, &str, Kind); 5] = [
+    ("a1", "A", Kind::Node),
+    ("a2", "A", Kind::Node),
+    ("b1", "B", Kind::Node),
+    ("b2", "B", Kind::Node),
+    ("c1", "C", Kind::Arbiter),
+];
+const ROUTERS: [(&str, &str); 2] = [("ra", "A"), ("rb", "B")];
+/// Ports that a layout spans, from its base port on.
+pub const PORT_SPAN: u16 = 500;
+
+impl Layout {
+    /// Two sites of two nodes, an arbiter, and a router per site. Ports of nodes: base + 1.. (api), + 101.. (peer),
+    /// + 201.. (http); of routers: + 301.. (http), + 401.. (grpc).
+    pub fn new(dir: &Path, bin_dir: &Path, sets: u32, base_port: u16) -> Self {
+        let local = |offset: usize| format!("127.0.0.1:{}", usize::from(base_port) + offset);
+        let nodes = NODES.iter().enumerate().map(|(i, &(name, site, kind))| Process {
+            name: name.to_owned(),
+            kind,
+            site: site.to_owned(),
+            api: local(i + 1),
+            peer: Some(local(i + 101)),
+            http: local(i + 201),
+            pid: None,
+        });
+        let routers = ROUTERS.iter().enumerate().map(|(i, &(name, site))| Process {
+            name: name.to_owned(),
+            kind: Kind::Router,
+            site: site.to_owned(),
+            http: local(i + 301),
+            api: local(i + 401),
+            peer: None,
+            pid: None,
+        });
+        let processes = nodes.chain(routers).collect();
+        let (dir, bin_dir) = (dir.to_owned(), bin_dir.to_owned());
+        Layout { format: FORMAT, sets, base_port, bin_dir, processes, dir }
+    }
+
+    /// Reads `dev.json` of `dir`.
+    pub fn load(dir: &Path) -> anyhow::Result<Self> {
+        let path = dir.join(DEV_JSON);
+        let bytes = std::fs::read(&path).map_err(|cause| {
+            error::failure(
+                format!("there is no local cluster in {}: {}: {cause}", dir.display(), path.display()),
+                "start one with `twinset dev up`, or name its directory with --dir",
+            )
+        })?;
+        let mut layout: Layout = serde_json::from_slice(&bytes).map_err(|cause| {
+            error::failure(
+                format!("{} cannot be read: {cause}", path.display()),
+                "it was written by another version or by hand: begin anew with `twinset dev up --fresh`",
+            )
+        })?;
+        if layout.format != FORMAT {
+            return Err(error::failure(
+                format!("{} has format {}, this program knows {FORMAT}", path.display(), layout.format),
+                "begin anew with `twinset dev up --fresh`",
+            ));
+        }
+        layout.dir = dir.to_owned();
+        Ok(layout)
+    }
+
+    /// Writes `dev.json`, whole or not at all.
+    pub fn save(&self) -> anyhow::Result<()> {
+        let fresh = self.dir.join("dev.json.new");
+        std::fs::write(&fresh, serde_json::to_vec_pretty(self)?)?;
+        std::fs::rename(fresh, self.dir.join(DEV_JSON))?;
+        Ok(())
+    }
+
+    /// Writes the topology and a config per process.
+    pub fn write_files(&self) -> anyhow::Result<()> {
+        for folder in ["conf", "data", "log"] {
+            std::fs::create_dir_all(self.dir.join(folder))?;
+        }
+        std::fs::write(self.topology_path(), self.topology())?;
+        for process in &self.processes {
+            std::fs::write(self.config_path(&process.name), self.config(process))?;
+        }
+        Ok(())
+    }
+
+    /// The process of that name.
+    pub fn process(&self, name: &str) -> anyhow::Result<&Process> {
+        self.processes.iter().find(|p| p.name == name).ok_or_else(|| {
+            let names: Vec<&str> = self.processes.iter().map(|p| p.name.as_str()).collect();
+            error::usage(
+                format!("no process is called {name}"),
+                format!("choose one of {}", names.join(", ")),
+            )
+        })
+    }
+
+    /// Where nodes (the arbiter too) listen for operators.
+    pub fn node_addrs(&self) -> Vec<String> {
+        self.nodes().map(|p| p.api.clone()).collect()
+    }
+
+    /// The routers' HTTP URLs.
+    pub fn router_urls(&self) -> Vec<String> {
+        self.routers().map(|p| format!("http://{}", p.http)).collect()
+    }
+
+    /// The routers' gRPC URLs.
+    pub fn router_grpc_urls(&self) -> Vec<String> {
+        self.routers().map(|p| format!("http://{}", p.api)).collect()
+    }
+
+    /// Nodes and the arbiter.
+    pub fn nodes(&self) -> impl Iterator<Item = &Process> {
+        self.processes.iter().filter(|p| p.kind != Kind::Router)
+    }
+
+    /// The routers.
+    pub fn routers(&self) -> impl Iterator<Item = &Process> {
+        self.processes.iter().filter(|p| p.kind == Kind::Router)
+    }
+
+    /// Every address that something will listen on, with the name of who will.
+    pub fn listens(&self) -> Vec<(String, String)> {
+        let of = |p: &Process| {
+            let addrs = [Some(p.api.clone()), p.peer.clone(), Some(p.http.clone())];
+            addrs.into_iter().flatten().map(|addr| (p.name.clone(), addr)).collect::<Vec<_>>()
+        };
+        self.processes.iter().flat_map(of).collect()
+    }
+
+    /// `topology.toml` of this cluster.
+    pub fn topology_path(&self) -> PathBuf {
+        self.dir.join("topology.toml")
+    }
+
+    /// The config file of a process.
+    pub fn config_path(&self, name: &str) -> PathBuf {
+        self.dir.join("conf").join(format!("{name}.toml"))
+    }
+
+    /// The data directory of a node.
+    pub fn data_path(&self, name: &str) -> PathBuf {
+        self.dir.join("data").join(name)
+    }
+
+    /// The log file of a process.
+    pub fn log_path(&self, name: &str) -> PathBuf {
+        self.dir.join("log").join(format!("{name}.log"))
+    }
+
+    /// The topology as text.
+    pub fn topology(&self) -> String {
+        let mut text = format!("[cluster]\nname = \"local\"\nsets = {}\n", self.sets);
+        for node in self.nodes() {
+            let peer = node.peer.as_deref().unwrap_or_default();
+            text.push_str(&format!(
+                "\n[[node]]\nname = \"{}\"\nsite = \"{}\"\narbiter = {}\napi = \"{}\"\npeer = \"{peer}\"\nhttp = \"{}\"\n",
+                node.name, node.site, node.kind == Kind::Arbiter, node.api, node.http
+            ));
+        }
+        text
+    }
+
+    /// The config of one process as text.
+    pub fn config(&self, process: &Process) -> String {
+        let Process { name, site, api, http, .. } = process;
+        match &process.peer {
+            Some(peer) => {
+                let data = toml::Value::String(self.data_path(name).display().to_string());
+                let arbiter = process.kind == Kind::Arbiter;
+                format!(
+                    "[node]\nname = \"{name}\"\nsite = \"{site}\"\narbiter = {arbiter}\ndata_dir = {data}\n\n\
+                     [listen]\napi = \"{api}\"\npeer = \"{peer}\"\nhttp = \"{http}\"\n"
+                )
+            }
+            None => {
+                let seeds: Vec<String> = self.node_addrs().iter().map(|addr| format!("\"{addr}\"")).collect();
+                format!(
+                    "seeds = [{}]\n\n[router]\nname = \"{name}\"\nsite = \"{site}\"\n\n\
+                     [listen]\nhttp = \"{http}\"\ngrpc = \"{api}\"\n",
+                    seeds.join(", ")
+                )
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(dir: &Path) -> Layout {
+        Layout::new(dir, Path::new("/bin"), 2, 7100)
+    }
+
+    #[test]
+    fn the_topology_is_a_valid_one() {
+        let topology: twinset_control::topology::Topology =
+            toml::from_str(&layout(Path::new("d")).topology()).unwrap();
+        topology.validate().unwrap();
+    }
+
+    #[test]
+    fn a_node_config_quotes_its_data_directory() {
+        let layout = layout(Path::new("a \"b\""));
+        let text = layout.config(layout.process("a1").unwrap());
+        let value: toml::Table = toml::from_str(&text).unwrap();
+        assert_eq!(value["node"]["data_dir"].as_str().unwrap(), "a \"b\"/data/a1");
+        assert_eq!(value["node"]["arbiter"].as_bool(), Some(false));
+        assert_eq!(value["listen"]["api"].as_str(), Some("127.0.0.1:7101"));
+        assert_eq!(value["listen"]["peer"].as_str(), Some("127.0.0.1:7201"));
+        assert_eq!(value["listen"]["http"].as_str(), Some("127.0.0.1:7301"));
+    }
+
+    #[test]
+    fn a_router_config_names_every_node_as_seed() {
+        let layout = layout(Path::new("d"));
+        let value: toml::Table = toml::from_str(&layout.config(layout.process("rb").unwrap())).unwrap();
+        assert_eq!(value["seeds"].as_array().unwrap().len(), 5);
+        assert_eq!(value["listen"]["http"].as_str(), Some("127.0.0.1:7402"));
+        assert_eq!(value["listen"]["grpc"].as_str(), Some("127.0.0.1:7502"));
+    }
+
+    #[test]
+    fn no_two_listeners_share_an_address_and_all_fit_the_span() {
+        let mut addrs: Vec<String> = layout(Path::new("d")).listens().into_iter().map(|(_, a)| a).collect();
+        let all = addrs.len();
+        addrs.sort();
+        addrs.dedup();
+        assert_eq!(addrs.len(), all);
+        for addr in addrs {
+            let port: u16 = addr.rsplit(':').next().unwrap().parse().unwrap();
+            assert!((7101..7100 + PORT_SPAN).contains(&port), "{addr}");
+        }
+    }
+
+    #[test]
+    fn the_layout_survives_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = layout(dir.path());
+        layout.save().unwrap();
+        assert_eq!(Layout::load(dir.path()).unwrap(), layout);
+        assert!(
+            Layout::load(&dir.path().join("nowhere")).unwrap_err().to_string().contains("no local cluster")
+        );
+    }
+}

@@ -1,0 +1,194 @@
+//! One process of the operating system: start it with its log, know it again by its number *and* its start time (a
+//! number alone may be reused), signal it, wait for its end. Knows nothing of clusters.
+
+use std::fs::OpenOptions;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::error;
+
+/// A running process, told apart from a later one with the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pid {
+    /// Its number.
+    pub number: i32,
+    /// When it started, in the kernel's ticks since boot.
+    pub started_ticks: u64,
+}
+
+/// What a signal is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Stop cleanly: drain, flush, leave.
+    Term,
+    /// Die at once: what a power cut does to a process.
+    Kill,
+    /// Freeze: silent, but alive.
+    Stop,
+    /// Go on after a freeze.
+    Cont,
+}
+
+impl Signal {
+    fn number(self) -> i32 {
+        match self {
+            Signal::Term => libc::SIGTERM,
+            Signal::Kill => libc::SIGKILL,
+            Signal::Stop => libc::SIGSTOP,
+            Signal::Cont => libc::SIGCONT,
+        }
+    }
+}
+
+impl std::str::FromStr for Signal {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.to_ascii_uppercase().trim_start_matches("SIG") {
+            "TERM" => Ok(Signal::Term),
+            "KILL" => Ok(Signal::Kill),
+            "STOP" => Ok(Signal::Stop),
+            "CONT" => Ok(Signal::Cont),
+            _ => Err("choose one of KILL, TERM, STOP, CONT".to_owned()),
+        }
+    }
+}
+
+/// Whether a child outlives the thread that starts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tie {
+    /// The kernel kills it when the starting thread ends, however it ends.
+    Parent,
+    /// It goes on alone.
+    Detached,
+}
+
+/// A started process: its name for later, and the handle that reaps it while we live.
+pub struct Started {
+    /// Its name for later.
+    pub pid: Pid,
+    /// Reaps it. Dropping it leaves the process alone.
+    pub child: std::process::Child,
+}
+
+/// Starts `binary --config CONFIG`, its output appended to `log`. It gets a process group of its own, so that Ctrl-C in
+/// our terminal reaches us alone and we can stop things in order.
+pub fn start(binary: &Path, config: &Path, log: &Path, tie: Tie) -> anyhow::Result<Started> {
+    let output = OpenOptions::new().create(true).append(true).open(log)?;
+    let mut command = Command::new(binary);
+    command.arg("--config").arg(config).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+    command.process_group(0);
+    if tie == Tie::Parent {
+        die_with_parent(&mut command);
+    }
+    let child = command.spawn().map_err(|cause| {
+        error::failure(
+            format!("{} cannot be started: {cause}", binary.display()),
+            "build it first (`cargo build --release`), or name its directory with --bin-dir",
+        )
+    })?;
+    let number = i32::try_from(child.id()).expect("process numbers fit 31 bits");
+    Ok(Started { pid: Pid { number, started_ticks: started_ticks(number).unwrap_or(0) }, child })
+}
+
+#[allow(unsafe_code)]
+fn die_with_parent(command: &mut Command) {
+    let parent = std::process::id();
+    // SAFETY: between fork and exec only async-signal-safe calls are made: prctl and getppid.
+    unsafe {
+        command.pre_exec(move || {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            // The parent may have ended before the line above: then no signal would ever come.
+            if u32::try_from(libc::getppid()) != Ok(parent) {
+                return Err(std::io::Error::from(std::io::ErrorKind::NotFound));
+            }
+            Ok(())
+        });
+    }
+}
+
+impl Pid {
+    /// Whether it still runs. A zombie does not.
+    pub fn alive(self) -> bool {
+        started_ticks(self.number) == Some(self.started_ticks)
+    }
+
+    /// Sends a signal; `false` if it has ended already.
+    #[allow(unsafe_code)]
+    pub fn signal(self, signal: Signal) -> bool {
+        // SAFETY: kill takes two integers and touches no memory of ours.
+        self.alive() && unsafe { libc::kill(self.number, signal.number()) } == 0
+    }
+
+    /// Waits for its end; `false` if it still runs when the patience is over.
+    pub async fn ended(self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        while self.alive() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        true
+    }
+}
+
+/// The start time of a live process: field 22 of its `stat`; nothing for a process that is gone or a zombie.
+fn started_ticks(number: i32) -> Option<u64> {
+    parse_stat(&std::fs::read_to_string(format!("/proc/{number}/stat")).ok()?)
+}
+
+fn parse_stat(stat: &str) -> Option<u64> {
+    // The second field is the name in parentheses and may hold blanks and parentheses itself.
+    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X" | "x") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_start_time_is_found_behind_an_odd_name() {
+        let stat = "12 (a) b (c) S 1 12 12 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2";
+        assert_eq!(parse_stat(stat), Some(987_654));
+        assert_eq!(parse_stat(&stat.replace(" S ", " Z ")), None);
+        assert_eq!(parse_stat("nonsense"), None);
+    }
+
+    #[tokio::test]
+    async fn a_process_is_known_signalled_and_seen_to_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("loop");
+        std::fs::write(&script, "#!/bin/sh\nexec sleep 60\n").unwrap();
+        std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let mut started = start(&script, Path::new("c"), &dir.path().join("log"), Tie::Parent).unwrap();
+        let pid = started.pid;
+        assert!(pid.alive());
+        assert!(!Pid { started_ticks: pid.started_ticks + 1, ..pid }.alive());
+        assert!(!pid.ended(Duration::from_millis(20)).await);
+        assert!(pid.signal(Signal::Kill));
+        assert!(pid.ended(Duration::from_secs(10)).await);
+        started.child.wait().unwrap();
+        assert!(!pid.signal(Signal::Kill));
+    }
+
+    #[test]
+    fn a_missing_binary_says_what_to_build() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = start(Path::new("/nowhere/x"), Path::new("c"), &dir.path().join("log"), Tie::Parent);
+        assert!(error.err().unwrap().to_string().contains("cannot be started"));
+    }
+}

@@ -1,0 +1,234 @@
+//! `twinset account`: accounts by hand, through a router.
+
+use clap::{Args, Subcommand, ValueEnum};
+use http::Method;
+use serde_json::{Value, json};
+
+use super::Context;
+use super::router::{self, Router};
+use crate::out;
+
+/// Open, read, limit, freeze and close accounts.
+#[derive(Debug, Subcommand)]
+pub enum Account {
+    /// Open an account.
+    #[command(long_about = "Open an account.\n\n\
+        The limit is the floor of the available balance: 0 by default, a number below zero for a credit line, none for \
+        no floor. A part of the id in braces decides the set: accounts that share it can be in one transaction.\n\n\
+        Examples:\n  twinset account open '{shop}:cash' --subject asset --currency EUR --limit none\n  \
+        twinset account open '{shop}:alice' --subject liability --currency EUR --limit -50.00")]
+    Open(Open),
+    /// Show an account: balances, limit, state.
+    Get(Get),
+    /// Set the floor of the available balance.
+    Limit(SetLimit),
+    /// Refuse debits, credits or both.
+    Freeze(Freeze),
+    /// Allow them again.
+    Unfreeze(Freeze),
+    /// Close an account for good; its balance must be zero.
+    Close(Close),
+}
+
+/// Every write has an id; repeating it books once.
+#[derive(Debug, Args)]
+pub struct Id {
+    /// Repeats an earlier request instead of making a new one.
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
+}
+
+/// Arguments of `account open`.
+#[derive(Debug, Args)]
+pub struct Open {
+    /// 1-64 of A-Za-z0-9._:-{}
+    account: String,
+    /// General-ledger subject: asset, liability, equity, income, expense, or one that was defined.
+    #[arg(long)]
+    subject: String,
+    /// Currency code.
+    #[arg(long)]
+    currency: String,
+    /// Floor of the available balance: a decimal, or none.
+    #[arg(long, allow_hyphen_values = true)]
+    limit: Option<String>,
+    /// The side that raises the balance. Default: the subject's.
+    #[arg(long, value_enum)]
+    normal_side: Option<Side>,
+    /// Kept with the account.
+    #[arg(long, value_name = "KEY=VALUE")]
+    metadata: Vec<String>,
+    #[command(flatten)]
+    id: Id,
+}
+
+/// Debit or credit.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Side {
+    /// Left.
+    Debit,
+    /// Right.
+    Credit,
+}
+
+impl Side {
+    fn text(self) -> &'static str {
+        match self {
+            Side::Debit => "debit",
+            Side::Credit => "credit",
+        }
+    }
+}
+
+/// What a freeze refuses.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Mode {
+    /// Debit legs.
+    Debit,
+    /// Credit legs.
+    Credit,
+    /// All legs.
+    Both,
+}
+
+/// Arguments of `account get`.
+#[derive(Debug, Args)]
+pub struct Get {
+    /// The account.
+    account: String,
+    /// Answer from any replica, with its age, instead of the newest state.
+    #[arg(long)]
+    stale: bool,
+}
+
+/// Arguments of `account limit`.
+#[derive(Debug, Args)]
+pub struct SetLimit {
+    /// The account.
+    account: String,
+    /// A decimal, or none.
+    #[arg(allow_hyphen_values = true)]
+    limit: String,
+    #[command(flatten)]
+    id: Id,
+}
+
+/// Arguments of `account freeze` and `unfreeze`.
+#[derive(Debug, Args)]
+pub struct Freeze {
+    /// The account.
+    account: String,
+    /// Which legs.
+    #[arg(long, value_enum, default_value = "both")]
+    mode: Mode,
+    #[command(flatten)]
+    id: Id,
+}
+
+/// Arguments of `account close`.
+#[derive(Debug, Args)]
+pub struct Close {
+    /// The account.
+    account: String,
+    #[command(flatten)]
+    id: Id,
+}
+
+/// Runs `twinset account ...`.
+pub async fn run(command: Account, context: &Context) -> anyhow::Result<()> {
+    let mut router = Router::new(&context.routers()?[0])?;
+    match command {
+        Account::Get(get) => return show(&mut router, get, context.json).await,
+        Account::Open(open) => {
+            let mut body = json!({
+                "account": open.account, "subject": open.subject, "currency": open.currency,
+                "metadata": router::metadata(&open.metadata)?,
+            });
+            if let Some(limit) = open.limit {
+                body["limit"] = limit.into();
+            }
+            if let Some(side) = open.normal_side {
+                body["normal_side"] = side.text().into();
+            }
+            write(&mut router, &open.account, "/v1/accounts", "opened", body, open.id, context.json).await
+        }
+        Account::Limit(limit) => {
+            let path = path(&limit.account, "limit");
+            let body = json!({ "limit": limit.limit });
+            write(&mut router, &limit.account, &path, "limited", body, limit.id, context.json).await
+        }
+        Account::Freeze(freeze) => {
+            let path = path(&freeze.account, "freeze");
+            let body = json!({ "mode": freeze.mode.text() });
+            write(&mut router, &freeze.account, &path, "frozen", body, freeze.id, context.json).await
+        }
+        Account::Unfreeze(freeze) => {
+            let path = path(&freeze.account, "unfreeze");
+            let body = json!({ "mode": freeze.mode.text() });
+            write(&mut router, &freeze.account, &path, "unfrozen", body, freeze.id, context.json).await
+        }
+        Account::Close(close) => {
+            let path = path(&close.account, "close");
+            write(&mut router, &close.account, &path, "closed", json!({}), close.id, context.json).await
+        }
+    }
+}
+
+impl Mode {
+    fn text(self) -> &'static str {
+        match self {
+            Mode::Debit => "debit",
+            Mode::Credit => "credit",
+            Mode::Both => "both",
+        }
+    }
+}
+
+fn path(account: &str, act: &str) -> String {
+    format!("/v1/accounts/{}/{act}", router::segment(account))
+}
+
+async fn write(
+    router: &mut Router,
+    account: &str,
+    path: &str,
+    done: &str,
+    mut body: Value,
+    id: Id,
+    json: bool,
+) -> anyhow::Result<()> {
+    let request_id = router::request_id(id.request_id);
+    body["request_id"] = request_id.clone().into();
+    let reply = router
+        .call(Method::POST, path, Some(&body))
+        .await
+        .map_err(|error| router::write_failed(&format!("{account} was not {done}"), &request_id, error))?;
+    if json {
+        return out::json(&reply);
+    }
+    let again = if reply["replayed"] == true { " before, under the same request id" } else { "" };
+    out::line(&format!(
+        "{account} {done}{again}: set {}, index {}",
+        reply["position"]["set"], reply["position"]["index"]
+    ))
+}
+
+async fn show(router: &mut Router, get: Get, json: bool) -> anyhow::Result<()> {
+    let query = if get.stale { "?consistency=stale" } else { "" };
+    let path = format!("/v1/accounts/{}{query}", router::segment(&get.account));
+    let reply = router
+        .call(Method::GET, &path, None)
+        .await
+        .map_err(|error| router::read_failed(&format!("{} cannot be read", get.account), error))?;
+    if json {
+        return out::json(&reply);
+    }
+    // The account itself, or the whole reply where the router does not nest it.
+    let account = reply.get("account").filter(|nested| nested.is_object()).unwrap_or(&reply);
+    let Some(fields) = account.as_object() else { return out::json(&reply) };
+    for (name, value) in fields {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        out::line(&format!("{name:<14} {text}"))?;
+    }
+    Ok(())
+}

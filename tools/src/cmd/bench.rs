@@ -1,0 +1,158 @@
+//! `twinset bench`: measures throughput and latency. The traffic is made in [`crate::load`].
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+
+use super::Context;
+use crate::cluster::admin;
+use crate::load::plan::Shape;
+use crate::load::record::LoadReport;
+use crate::load::{Load, LoadOptions, Protocol, Running, Until};
+use crate::out;
+
+/// What `twinset bench --help` says.
+pub const HELP: &str = "Measure throughput and latency.\n\n\
+    Opens the accounts, then sends two-leg transactions with unique request ids in closed loops, spread over the \
+    routers; each connection keeps to the accounts of one set. Latency is measured at the client and kept in an HDR \
+    histogram. With a batch above 1 a request is a whole batch.\n\n\
+    Examples:\n  twinset bench                                    one transaction per request, 64 connections\n  \
+    twinset bench --protocol grpc --seconds 30\n  \
+    twinset bench --batch 8000 --connections 4       batches\n  \
+    twinset bench --hot                              all into one account\n  \
+    twinset bench --connections 1 --requests 2000    one client, one at a time";
+
+/// Measure throughput and latency.
+#[derive(Clone, Debug, Args)]
+pub struct Bench {
+    /// How requests travel.
+    #[arg(long, value_enum, default_value_t = Protocol::Http)]
+    protocol: Protocol,
+    /// Transactions per request.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8190))]
+    batch: u32,
+    /// Closed loops, each with a connection of its own.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    connections: u32,
+    /// How many accounts.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(2..=10_000_000))]
+    accounts: u32,
+    /// Credit one and the same account in every transaction.
+    #[arg(long)]
+    hot: bool,
+    /// How long to measure.
+    #[arg(long, default_value_t = 10, conflicts_with = "requests")]
+    seconds: u64,
+    /// How many requests to send, instead of a time.
+    #[arg(long)]
+    requests: Option<u64>,
+    /// Seconds of traffic before the measuring begins.
+    #[arg(long, default_value_t = 2, value_name = "SECONDS")]
+    warmup: u64,
+    /// The deadline that each request names. Default: the router's own.
+    #[arg(long, value_name = "MS")]
+    deadline_ms: Option<u32>,
+}
+
+/// Runs `twinset bench`.
+pub async fn run(arguments: Bench, context: &Context) -> anyhow::Result<()> {
+    let options = LoadOptions {
+        protocol: arguments.protocol,
+        routers: match arguments.protocol {
+            Protocol::Http => context.routers()?,
+            Protocol::Grpc => context.grpc_routers()?,
+        },
+        connections: arguments.connections as usize,
+        shape: Shape {
+            name: if arguments.hot { "hot" } else { "bench" }.to_owned(),
+            accounts: arguments.accounts as usize,
+            hot: arguments.hot,
+            batch: arguments.batch as usize,
+            slots: slots(context).await,
+        },
+        deadline_ms: arguments.deadline_ms,
+        samples_max: 0,
+    };
+    let load = prepare(options).await?;
+    if arguments.warmup > 0 {
+        watch(load.start(Until::Elapsed(Duration::from_secs(arguments.warmup)))?, "warming up", None).await?;
+    }
+    let until = match arguments.requests {
+        Some(requests) => Until::Requests(requests),
+        None => Until::Elapsed(Duration::from_secs(arguments.seconds)),
+    };
+    let report = watch(load.start(until)?, "measuring", arguments.requests).await?;
+    if context.json {
+        return out::json(&json!({
+            "protocol": arguments.protocol, "batch": arguments.batch, "connections": arguments.connections,
+            "accounts": arguments.accounts, "hot": arguments.hot, "report": report,
+        }));
+    }
+    out::line(&text(&report))
+}
+
+/// The slot table, so that accounts are spread evenly; empty if no node can be asked.
+async fn slots(context: &Context) -> Vec<u32> {
+    let Ok(nodes) = context.nodes() else { return Vec::new() };
+    admin::survey(&nodes).await.catalogue.map(|catalogue| catalogue.slot_table()).unwrap_or_default()
+}
+
+/// Opens the accounts under a progress bar.
+pub async fn prepare(options: LoadOptions) -> anyhow::Result<Load> {
+    let bar = out::bar(options.shape.accounts as u64, "accounts");
+    bar.set_message("opening");
+    let load = Load::prepare(options, |opened| bar.set_position(opened)).await;
+    bar.finish_and_clear();
+    load
+}
+
+/// Shows the traffic while it flows.
+async fn watch(running: Running, message: &str, requests: Option<u64>) -> anyhow::Result<LoadReport> {
+    let bar = match requests {
+        Some(requests) => out::bar(requests, "requests"),
+        None => out::spinner(message),
+    };
+    let progress = running.watch();
+    let mut tick = tokio::time::interval(Duration::from_millis(200));
+    let finish = running.finish();
+    tokio::pin!(finish);
+    loop {
+        tokio::select! {
+            report = &mut finish => {
+                bar.finish_and_clear();
+                return report;
+            }
+            _ = tick.tick() => {
+                let (done, failed) = progress.counts();
+                bar.set_position(done);
+                bar.set_message(format!("{message}: {done} requests, {failed} failed"));
+            }
+        }
+    }
+}
+
+/// The report for people.
+pub fn text(report: &LoadReport) -> String {
+    let ms = |us: u64| format!("{:.2} ms", us as f64 / 1e3);
+    let latency = &report.latency;
+    format!(
+        "requests   {} in {:.1} s, {:.0}/s, failed {}\n\
+         transfers  {} booked, {:.0}/s; rejected {}, not applied {}, unknown {}\n\
+         latency    p50 {}  p90 {}  p99 {}  p99.9 {}  max {}",
+        report.requests,
+        report.seconds,
+        report.requests_per_second,
+        report.failed_requests,
+        report.transfers,
+        report.transfers_per_second,
+        report.rejected,
+        report.not_applied,
+        report.unknown,
+        ms(latency.p50_us),
+        ms(latency.p90_us),
+        ms(latency.p99_us),
+        ms(latency.p999_us),
+        ms(latency.max_us),
+    )
+}

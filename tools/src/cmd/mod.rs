@@ -1,0 +1,88 @@
+//! One file per command: its arguments, its help, what it prints. The work itself is in the modules beside `cmd/`.
+
+pub mod account;
+pub mod bench;
+pub mod cluster;
+pub mod demo;
+pub mod dev;
+pub mod durability;
+pub mod export;
+pub mod import;
+pub mod router;
+pub mod status;
+pub mod switch;
+pub mod transaction;
+pub mod verify;
+
+use crate::cli::{Cli, Command, Place};
+use crate::cluster::Layout;
+use crate::error;
+
+/// What every command is given besides its own arguments.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Print data as JSON.
+    pub json: bool,
+    /// Where the cluster is.
+    pub place: Place,
+}
+
+impl Context {
+    /// The nodes to ask.
+    pub fn nodes(&self) -> anyhow::Result<Vec<String>> {
+        if !self.place.nodes.is_empty() {
+            return Ok(self.place.nodes.clone());
+        }
+        Ok(self.layout("--nodes ADDRESS:PORT,...")?.node_addrs())
+    }
+
+    /// The routers' HTTP URLs.
+    pub fn routers(&self) -> anyhow::Result<Vec<String>> {
+        if !self.place.routers.is_empty() {
+            return Ok(self.place.routers.clone());
+        }
+        Ok(self.layout("--router http://ADDRESS:PORT")?.router_urls())
+    }
+
+    /// The routers' gRPC URLs.
+    pub fn grpc_routers(&self) -> anyhow::Result<Vec<String>> {
+        if !self.place.routers.is_empty() {
+            return Ok(self.place.routers.clone());
+        }
+        Ok(self.layout("--router http://ADDRESS:PORT")?.router_grpc_urls())
+    }
+
+    fn layout(&self, flag: &str) -> anyhow::Result<Layout> {
+        Layout::load(&self.place.dir).map_err(|cause| {
+            error::usage(
+                cause.to_string(),
+                format!("name the cluster with {flag} or --dir DIR, or start one with `twinset dev up`"),
+            )
+        })
+    }
+}
+
+/// Runs one command.
+pub async fn run(cli: Cli) -> anyhow::Result<()> {
+    let context = Context { json: cli.json, place: cli.place };
+    match cli.command {
+        Command::Dev(command) => dev::run(command, &context).await,
+        Command::Cluster(command) => cluster::run(command, &context).await,
+        Command::Status(command) => status::run(command, &context).await,
+        Command::Switch(command) => switch::run(command, &context).await,
+        Command::Durability(command) => durability::run(command, &context).await,
+        Command::Verify(command) => verify::run(command, &context).await,
+        Command::Account(command) => account::run(command, &context).await,
+        Command::Transaction(command) => transaction::run(command, &context).await,
+        Command::Bench(command) => bench::run(command, &context).await,
+        Command::Import(command) => import::run(command, &context).await,
+        Command::Export(command) => export::run(command, &context).await,
+        Command::Demo(command) => demo::run(command, &context).await,
+    }
+}
+
+/// Who an act is recorded under: the login name.
+pub fn who() -> String {
+    let name = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER"));
+    name.ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "operator".to_owned())
+}

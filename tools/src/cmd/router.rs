@@ -1,0 +1,211 @@
+//! A call to a router's HTTP API, and its honest errors turned into words and a next step. Shared by the commands that
+//! read and write accounts and transactions, and by the import and export of journals.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, Uri};
+use http_body_util::Full;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{error, http1};
+
+/// More than the longest deadline a router grants.
+const PATIENCE: Duration = Duration::from_secs(65);
+
+/// Speaks to one router, one call at a time over one connection that is opened again after it broke.
+pub struct Router {
+    addr: String,
+    open: Option<http1::Connection>,
+}
+
+/// A problem as the router tells it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Problem {
+    /// Stable and documented.
+    pub code: String,
+    /// "rejected", "not_applied" or "unknown"; reads and malformed requests may have none.
+    #[serde(default)]
+    pub outcome: String,
+    /// One sentence.
+    #[serde(default)]
+    pub detail: String,
+}
+
+/// A call that did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The router answered with a problem.
+    #[error("{} ({})", .0.detail, .0.code)]
+    Problem(Problem),
+    /// There was no answer, or none that can be read.
+    #[error("{reason}")]
+    NoAnswer {
+        /// Why.
+        reason: String,
+        /// Whether the request may have arrived all the same.
+        sent: bool,
+    },
+}
+
+impl CallError {
+    /// Whether the request may have been booked.
+    pub fn unknown(&self) -> bool {
+        match self {
+            CallError::Problem(problem) => problem.outcome == "unknown",
+            CallError::NoAnswer { sent, .. } => *sent,
+        }
+    }
+
+    /// The stable code, if the router answered.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            CallError::Problem(problem) => Some(&problem.code),
+            CallError::NoAnswer { .. } => None,
+        }
+    }
+}
+
+impl Router {
+    /// Will speak to the router at `url` (`http://ADDRESS:PORT`).
+    pub fn new(url: &str) -> anyhow::Result<Self> {
+        let addr = http1::authority(url)
+            .map_err(|cause| error::usage(cause.to_string(), "give it as --router http://ADDRESS:PORT"))?;
+        Ok(Router { addr, open: None })
+    }
+
+    /// Sends one request and reads the JSON of a successful answer.
+    pub async fn call(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, CallError> {
+        let no_answer = |reason: String, sent| CallError::NoAnswer { reason, sent };
+        let body = body.map_or_else(Bytes::new, |value| Bytes::from(value.to_string()));
+        let uri: Uri = path.parse().map_err(|_| no_answer(format!("{path} is no path"), false))?;
+        let request = http1::request(method, &self.addr, &uri, body);
+        let (status, body) =
+            self.send(request).await.map_err(|error| no_answer(with_sources(&error), !error.unsent()))?;
+        if status.is_success() {
+            return serde_json::from_slice(&body)
+                .map_err(|cause| no_answer(format!("the answer cannot be read: {cause}"), true));
+        }
+        Err(match serde_json::from_slice::<Problem>(&body) {
+            Ok(problem) => CallError::Problem(problem),
+            Err(_) => no_answer(format!("{status}: {}", String::from_utf8_lossy(&body)), true),
+        })
+    }
+
+    async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), http1::Error> {
+        // A connection that the router closed meanwhile, or that failed, is not used again.
+        let mut connection = match self.open.take().filter(http1::Connection::is_open) {
+            Some(connection) => connection,
+            None => http1::Connection::open(&self.addr, PATIENCE).await?,
+        };
+        let answer = connection.call(request, PATIENCE).await?;
+        self.open = Some(connection);
+        Ok(answer)
+    }
+}
+
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}
+
+/// A failed read in words.
+pub fn read_failed(what: &str, error: CallError) -> anyhow::Error {
+    let next = match &error {
+        CallError::Problem(problem) if problem.code.ends_with("not_found") => {
+            "check the id; `twinset transaction list --set N` shows what a set has booked"
+        }
+        CallError::Problem(_) => "docs/reference/errors.md explains the code",
+        CallError::NoAnswer { .. } => {
+            "is a router listening there? `twinset dev ps`, or name one with --router"
+        }
+    };
+    error::failure(format!("{what}: {error}"), next)
+}
+
+/// A failed write in words: `unknown` tells how to ask again without booking twice.
+pub fn write_failed(what: &str, request_id: &str, error: CallError) -> anyhow::Error {
+    let next = if error.unknown() {
+        format!(
+            "it may have been booked: run the same command with --request-id {request_id}, which books at most once"
+        )
+    } else {
+        match &error {
+            CallError::Problem(problem) if problem.outcome == "rejected" => {
+                "the ledger refused it, and will under the same request id; docs/reference/errors.md explains the code"
+                    .to_owned()
+            }
+            CallError::Problem(_) => "nothing was booked: correct it or try again".to_owned(),
+            CallError::NoAnswer { .. } => {
+                "nothing was sent: is a router listening there? `twinset dev ps`, or name one with --router".to_owned()
+            }
+        }
+    };
+    error::failure(format!("{what}: {error}"), next)
+}
+
+/// An id as a part of a path: braces and everything else outside the plain alphabet are escaped.
+pub fn segment(id: &str) -> String {
+    let mut text = String::with_capacity(id.len());
+    for byte in id.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
+}
+
+/// The request id that was given, or a new one.
+pub fn request_id(given: Option<String>) -> String {
+    given.unwrap_or_else(|| uuid::Uuid::new_v4().to_string())
+}
+
+/// `KEY=VALUE` pairs as a JSON object.
+pub fn metadata(pairs: &[String]) -> anyhow::Result<Value> {
+    let mut map = serde_json::Map::new();
+    for pair in pairs {
+        let Some((key, value)) = pair.split_once('=') else {
+            return Err(error::usage(format!("{pair} is no metadata"), "give it as --metadata KEY=VALUE"));
+        };
+        map.insert(key.to_owned(), value.into());
+    }
+    Ok(Value::Object(map))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_with_braces_become_path_segments() {
+        assert_eq!(segment("{m42}:fees"), "%7Bm42%7D:fees");
+        assert_eq!(segment("a/b?c"), "a%2Fb%3Fc");
+    }
+
+    #[test]
+    fn an_unknown_end_names_the_request_id() {
+        let problem =
+            Problem { code: "deadline_exceeded".into(), outcome: "unknown".into(), detail: "late".into() };
+        let text = error::text(&write_failed("not posted", "r-1", CallError::Problem(problem)));
+        assert!(text.contains("--request-id r-1"), "{text}");
+    }
+
+    #[test]
+    fn metadata_wants_an_equals_sign() {
+        assert_eq!(metadata(&["a=b=c".into()]).unwrap()["a"], "b=c");
+        assert!(metadata(&["a".into()]).is_err());
+    }
+}

@@ -1,0 +1,267 @@
+//! `twinset transaction`: transactions by hand, through a router.
+
+use clap::{Args, Subcommand};
+use http::Method;
+use serde_json::{Value, json};
+
+use super::Context;
+use super::router::{self, Router};
+use crate::{error, out};
+
+/// Post, read, reverse and list transactions.
+#[derive(Debug, Subcommand)]
+pub enum Transaction {
+    /// Book a transaction: all its legs, or none.
+    #[command(long_about = "Book a transaction: all its legs, or none.\n\n\
+        A leg is ACCOUNT:AMOUNT (the amount follows the last colon). Debits must equal credits in every currency, and all \
+        accounts must be in one set: share a tag in braces.\n\n\
+        Examples:\n  twinset transaction post --debit '{shop}:cash:10.00' --credit '{shop}:alice:10.00'\n  \
+        twinset transaction post --debit '{shop}:cash:9.80' --debit '{shop}:fees:0.20' --credit '{shop}:alice:10' \\\n      \
+        --metadata order=1234 --date 2026-03-01")]
+    Post(Post),
+    /// Show a transaction.
+    Get(Get),
+    /// Book the opposite of a transaction, or of a part of it.
+    Reverse(Reverse),
+    /// List what a set has booked, in order.
+    List(List),
+}
+
+/// Arguments of `transaction post`.
+#[derive(Debug, Args)]
+pub struct Post {
+    /// A debit leg, ACCOUNT:AMOUNT.
+    #[arg(long, value_name = "LEG", required = true)]
+    debit: Vec<String>,
+    /// A credit leg, ACCOUNT:AMOUNT.
+    #[arg(long, value_name = "LEG", required = true)]
+    credit: Vec<String>,
+    /// The account in whose scope the request id is unique. Default: the smallest one that pays.
+    #[arg(long, value_name = "ACCOUNT")]
+    scope: Option<String>,
+    /// A number that says what kind of transaction it is.
+    #[arg(long)]
+    kind: Option<u32>,
+    /// A number that says why.
+    #[arg(long)]
+    reason: Option<u32>,
+    /// The accounting date, YYYY-MM-DD.
+    #[arg(long)]
+    date: Option<String>,
+    /// Kept with the transaction.
+    #[arg(long, value_name = "KEY=VALUE")]
+    metadata: Vec<String>,
+    /// Repeats an earlier request instead of making a new one.
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
+}
+
+/// Arguments of `transaction get`.
+#[derive(Debug, Args)]
+pub struct Get {
+    /// SET-INCARNATION-INDEX-OFFSET, as `post` printed it.
+    transaction: String,
+}
+
+/// Arguments of `transaction reverse`.
+#[derive(Debug, Args)]
+pub struct Reverse {
+    /// SET-INCARNATION-INDEX-OFFSET, as `post` printed it.
+    transaction: String,
+    /// A part of it, for a transaction of two legs. Default: all that is left.
+    #[arg(long)]
+    amount: Option<String>,
+    /// A number that says why.
+    #[arg(long)]
+    reason: Option<u32>,
+    /// Repeats an earlier request instead of making a new one.
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
+}
+
+/// Arguments of `transaction list`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// The set.
+    #[arg(long)]
+    set: u32,
+    /// Begin behind this transaction.
+    #[arg(long, value_name = "TRANSACTION")]
+    after: Option<String>,
+    /// How many at most.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    page_size: u32,
+}
+
+/// Runs `twinset transaction ...`.
+pub async fn run(command: Transaction, context: &Context) -> anyhow::Result<()> {
+    let mut router = Router::new(&context.routers()?[0])?;
+    match command {
+        Transaction::Post(arguments) => post(&mut router, arguments, context.json).await,
+        Transaction::Get(Get { transaction }) => {
+            let path = format!("/v1/transactions/{}", router::segment(&transaction));
+            let reply = router
+                .call(Method::GET, &path, None)
+                .await
+                .map_err(|error| router::read_failed(&format!("{transaction} cannot be read"), error))?;
+            if context.json { out::json(&reply) } else { out::line(&one(inner(&reply))) }
+        }
+        Transaction::Reverse(arguments) => reverse(&mut router, arguments, context.json).await,
+        Transaction::List(arguments) => list(&mut router, arguments, context.json).await,
+    }
+}
+
+/// `ACCOUNT:AMOUNT` as a leg; the account's id may hold colons itself.
+fn leg(text: &str, side: &str) -> anyhow::Result<Value> {
+    match text.rsplit_once(':') {
+        Some((account, amount))
+            if !account.is_empty() && amount.starts_with(|c: char| c.is_ascii_digit()) =>
+        {
+            Ok(json!({ "account": account, "side": side, "amount": amount }))
+        }
+        _ => Err(error::usage(
+            format!("{text} is no leg"),
+            format!("give it as --{side} ACCOUNT:AMOUNT, for example --{side} '{{shop}}:cash:10.00'"),
+        )),
+    }
+}
+
+async fn post(router: &mut Router, arguments: Post, json: bool) -> anyhow::Result<()> {
+    let debits = arguments.debit.iter().map(|text| leg(text, "debit"));
+    let credits = arguments.credit.iter().map(|text| leg(text, "credit"));
+    let legs = debits.chain(credits).collect::<anyhow::Result<Vec<_>>>()?;
+    let request_id = router::request_id(arguments.request_id);
+    let mut body = json!({
+        "request_id": request_id, "legs": legs, "metadata": router::metadata(&arguments.metadata)?,
+    });
+    let optional = [
+        ("scope_account", arguments.scope.map(Value::from)),
+        ("kind", arguments.kind.map(Value::from)),
+        ("reason", arguments.reason.map(Value::from)),
+        ("accounting_date", arguments.date.map(Value::from)),
+    ];
+    for (name, value) in optional {
+        if let Some(value) = value {
+            body[name] = value;
+        }
+    }
+    let reply = router
+        .call(Method::POST, "/v1/transactions", Some(&body))
+        .await
+        .map_err(|error| router::write_failed("the transaction was not booked", &request_id, error))?;
+    booked(&reply, json)
+}
+
+async fn reverse(router: &mut Router, arguments: Reverse, json: bool) -> anyhow::Result<()> {
+    let request_id = router::request_id(arguments.request_id);
+    let mut body = json!({ "request_id": request_id });
+    if let Some(amount) = arguments.amount {
+        body["amount"] = amount.into();
+    }
+    if let Some(reason) = arguments.reason {
+        body["reason"] = reason.into();
+    }
+    let path = format!("/v1/transactions/{}/reversals", router::segment(&arguments.transaction));
+    let what = format!("{} was not reversed", arguments.transaction);
+    let reply = router
+        .call(Method::POST, &path, Some(&body))
+        .await
+        .map_err(|error| router::write_failed(&what, &request_id, error))?;
+    booked(&reply, json)
+}
+
+fn booked(reply: &Value, json: bool) -> anyhow::Result<()> {
+    if json {
+        return out::json(reply);
+    }
+    let again = if reply["replayed"] == true { " (booked before, under the same request id)" } else { "" };
+    out::line(&format!("{}{again}", text(&reply["transaction"])))?;
+    for posting in reply["postings"].as_array().into_iter().flatten() {
+        out::line(&format!(
+            "  {:<6} {:<40} {:>16}  balance {:>16}",
+            text(&posting["side"]),
+            text(&posting["account"]),
+            text(&posting["amount"]),
+            text(&posting["posted"])
+        ))?;
+    }
+    Ok(())
+}
+
+async fn list(router: &mut Router, arguments: List, json: bool) -> anyhow::Result<()> {
+    let after =
+        arguments.after.map(|after| format!("&after={}", router::segment(&after))).unwrap_or_default();
+    let path = format!("/v1/sets/{}/transactions?page_size={}{after}", arguments.set, arguments.page_size);
+    let reply = router
+        .call(Method::GET, &path, None)
+        .await
+        .map_err(|error| router::read_failed(&format!("set {} cannot be listed", arguments.set), error))?;
+    if json {
+        return out::json(&reply);
+    }
+    for transaction in reply["transactions"].as_array().into_iter().flatten() {
+        out::line(&one(transaction))?;
+    }
+    match reply["next"].as_str() {
+        Some(next) if !next.is_empty() => {
+            out::say(&format!("more: twinset transaction list --set {} --after {next}", arguments.set));
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The transaction of a reply that nests it.
+fn inner(reply: &Value) -> &Value {
+    reply.get("transaction").filter(|nested| nested.is_object()).unwrap_or(reply)
+}
+
+fn one(transaction: &Value) -> String {
+    let mut lines = vec![format!(
+        "{}  {}  request {}",
+        text(&transaction["transaction"]),
+        text(&transaction["accounting_date"]),
+        text(&transaction["request_id"])
+    )];
+    if let Some(reverses) = transaction["reverses"].as_str().filter(|id| !id.is_empty()) {
+        lines.push(format!("  reverses {reverses}"));
+    }
+    for by in transaction["reversed_by"].as_array().into_iter().flatten() {
+        lines.push(format!("  reversed by {}", text(by)));
+    }
+    for leg in transaction["legs"].as_array().into_iter().flatten() {
+        lines.push(format!(
+            "  {:<6} {:<40} {:>16} {}",
+            text(&leg["side"]),
+            text(&leg["account"]),
+            text(&leg["amount"]),
+            leg["currency"].as_str().unwrap_or_default()
+        ));
+    }
+    for (key, value) in transaction["metadata"].as_object().into_iter().flatten() {
+        lines.push(format!("  {key} = {}", text(value)));
+    }
+    lines.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n")
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_amount_of_a_leg_follows_the_last_colon() {
+        let leg = leg("{shop}:cash:10.00", "debit").unwrap();
+        assert_eq!(leg, json!({ "account": "{shop}:cash", "side": "debit", "amount": "10.00" }));
+    }
+
+    #[test]
+    fn a_leg_without_an_amount_is_refused_with_an_example() {
+        for bad in ["cash", "{shop}:cash", ":1", "cash:-1"] {
+            assert!(super::leg(bad, "credit").is_err(), "{bad}");
+        }
+    }
+}

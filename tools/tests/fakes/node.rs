@@ -1,0 +1,177 @@
+//! A node that speaks the operators' service. Once bootstrapped it leads the sets whose first replica it hosts.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status};
+use twinset_control::{Catalogue, Topology};
+use twinset_proto::cluster::v1::admin_server::{Admin, AdminServer};
+use twinset_proto::cluster::v1::*;
+
+/// What a test may change at any time.
+#[derive(Default)]
+pub struct Script {
+    pub name: String,
+    pub site: String,
+    pub cluster_id: String,
+    pub catalogue: Option<Catalogue>,
+    /// So many bootstraps are answered with "unavailable" first.
+    pub busy: u32,
+    /// So many switches are answered with "ask again" first.
+    pub tidying: u32,
+    /// The phases of a switch.
+    pub phases: Vec<SwitchProgress>,
+    /// Switches asked for.
+    pub switches: Vec<SwitchRequest>,
+    /// The figures of each set; the applied index grows to the one asked for.
+    pub figures: VerifyReply,
+}
+
+#[derive(Clone)]
+pub struct FakeNode {
+    pub addr: String,
+    pub script: Arc<Mutex<Script>>,
+}
+
+impl FakeNode {
+    pub async fn start(name: &str, site: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        let script = Script { name: name.into(), site: site.into(), ..Default::default() };
+        let node = FakeNode { addr, script: Arc::new(Mutex::new(script)) };
+        let serve = tonic::transport::Server::builder()
+            .add_service(AdminServer::new(node.clone()))
+            .serve_with_incoming(TcpListenerStream::new(listener));
+        tokio::spawn(serve);
+        node
+    }
+
+    pub fn with<T>(&self, act: impl FnOnce(&mut Script) -> T) -> T {
+        act(&mut self.script.lock().unwrap())
+    }
+}
+
+/// Two sites of two nodes and an arbiter, and the topology that names them.
+pub async fn five() -> (Vec<FakeNode>, Topology) {
+    let mut nodes = Vec::new();
+    let mut text = "[cluster]\nname = \"test\"\nsets = 2\n".to_owned();
+    for (number, (name, site)) in
+        [("a1", "A"), ("a2", "A"), ("b1", "B"), ("b2", "B"), ("c1", "C")].into_iter().enumerate()
+    {
+        let node = FakeNode::start(name, site).await;
+        text.push_str(&format!(
+            "[[node]]\nname = \"{name}\"\nsite = \"{site}\"\narbiter = {}\napi = \"{}\"\n\
+             peer = \"127.0.0.1:{}\"\nhttp = \"127.0.0.1:{}\"\n",
+            site == "C",
+            node.addr,
+            1 + number,
+            11 + number,
+        ));
+        nodes.push(node);
+    }
+    (nodes, toml::from_str(&text).unwrap())
+}
+
+#[tonic::async_trait]
+impl Admin for FakeNode {
+    type SwitchStream = tokio_stream::Iter<std::vec::IntoIter<Result<SwitchProgress, Status>>>;
+
+    async fn identify(&self, _: Request<IdentifyRequest>) -> Result<Response<IdentifyReply>, Status> {
+        Ok(Response::new(self.with(|script| IdentifyReply {
+            node: script.name.clone(),
+            site: script.site.clone(),
+            cluster_id: script.cluster_id.clone(),
+            ..Default::default()
+        })))
+    }
+
+    async fn bootstrap(
+        &self,
+        request: Request<BootstrapRequest>,
+    ) -> Result<Response<BootstrapReply>, Status> {
+        let request = request.into_inner();
+        self.with(|script| {
+            if script.busy > 0 {
+                script.busy -= 1;
+                return Err(Status::unavailable("busy"));
+            }
+            if !script.cluster_id.is_empty() && script.cluster_id != request.cluster_id {
+                return Err(Status::failed_precondition("belongs to another cluster"));
+            }
+            let already = !script.cluster_id.is_empty();
+            script.cluster_id = request.cluster_id;
+            script.catalogue = Some(Catalogue::from_json(&request.catalogue_json).unwrap());
+            Ok(Response::new(BootstrapReply { already }))
+        })
+    }
+
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
+        Ok(Response::new(self.with(|script| {
+            let Some(catalogue) = &script.catalogue else {
+                return StatusReply {
+                    node: script.name.clone(),
+                    site: script.site.clone(),
+                    ..Default::default()
+                };
+            };
+            let replicas = catalogue.replicas_on(&script.name).map(|(set, replica)| {
+                let first = catalogue.replicas(set)[0].id == replica.id;
+                ReplicaStatus {
+                    set,
+                    replica: replica.id,
+                    role: if first { "leader" } else { "follower" }.into(),
+                    term: 1,
+                    committed_index: 5,
+                    safe_index: 5,
+                    last_log_index: 5,
+                    applied_index: 5,
+                    durability: "SYNC".into(),
+                    incarnation: 1,
+                    ..Default::default()
+                }
+            });
+            StatusReply {
+                node: script.name.clone(),
+                site: script.site.clone(),
+                cluster_id: script.cluster_id.clone(),
+                catalogue_version: catalogue.version,
+                replicas: replicas.collect(),
+                catalogue_json: catalogue.to_json().into(),
+                ready: true,
+                ..Default::default()
+            }
+        })))
+    }
+
+    async fn switch(&self, request: Request<SwitchRequest>) -> Result<Response<Self::SwitchStream>, Status> {
+        let phases = self.with(|script| {
+            if script.tidying > 0 {
+                script.tidying -= 1;
+                return Err(Status::aborted("ask again"));
+            }
+            script.switches.push(request.into_inner());
+            Ok(script.phases.clone())
+        })?;
+        Ok(Response::new(tokio_stream::iter(phases.into_iter().map(Ok).collect::<Vec<_>>())))
+    }
+
+    async fn set_durability(
+        &self,
+        _: Request<SetDurabilityRequest>,
+    ) -> Result<Response<SetDurabilityReply>, Status> {
+        Ok(Response::new(SetDurabilityReply { index: 9, last_safe_index: 7 }))
+    }
+
+    async fn verify(&self, request: Request<VerifyRequest>) -> Result<Response<VerifyReply>, Status> {
+        let request = request.into_inner();
+        Ok(Response::new(self.with(|script| {
+            script.figures.applied_index = script.figures.applied_index.max(request.at_least_index);
+            VerifyReply { set: request.set, ..script.figures.clone() }
+        })))
+    }
+
+    async fn control(&self, _: Request<ControlRequest>) -> Result<Response<ControlReply>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+}
