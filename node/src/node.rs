@@ -9,8 +9,8 @@ use anyhow::{Context, bail};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 use tracing::{info, warn};
 use twinset_control::{CONTROL_SET, Catalogue};
 use twinset_proto::cluster::v1::{
@@ -136,7 +136,7 @@ impl Node {
             node.host_replicas(&catalogue).await?;
         }
         tokio::spawn(catalogue::follow(node.cell.clone(), node.config.node.name.clone()));
-        tokio::spawn(follow_sites(node.clone()));
+        tokio::spawn(follow_catalogue(node.clone()));
         Ok(node)
     }
 
@@ -155,14 +155,14 @@ impl Node {
                     .max_encoding_message_size(MESSAGE_BYTES_MAX),
             )
             .add_service(AdminServer::new(AdminService { node: self.clone() }))
-            .serve_with_incoming(TcpListenerStream::new(listeners.api));
+            .serve_with_incoming(incoming(listeners.api));
         let peer = server()
             .add_service(
                 PeerServer::new(PeerService::new(self.sets.clone()))
                     .max_decoding_message_size(MESSAGE_BYTES_MAX)
                     .max_encoding_message_size(MESSAGE_BYTES_MAX),
             )
-            .serve_with_incoming(TcpListenerStream::new(listeners.peer));
+            .serve_with_incoming(incoming(listeners.peer));
         let http = axum::serve(listeners.http, http::routes(self.clone()));
         info!(node = self.config.node.name, site = self.config.node.site, "serving");
         tokio::select! {
@@ -369,11 +369,15 @@ async fn stop_on_fault(replica: Arc<Replica>, draining: watch::Receiver<bool>) {
     }
 }
 
-/// Tells the gates where replicas stand when the catalogue changes.
-async fn follow_sites(node: Arc<Node>) {
+/// When the catalogue changes, tells the gates where replicas stand, and connects to nodes that are new: a replica that
+/// begins to lead must not have to connect first.
+async fn follow_catalogue(node: Arc<Node>) {
     let mut changes = node.cell.watch();
     loop {
         if let Some(catalogue) = changes.borrow_and_update().clone() {
+            for name in catalogue.nodes.keys().filter(|name| **name != node.config.node.name) {
+                node.links.to(name);
+            }
             for replica in node.sets.all() {
                 replica.fence.gate.set_sites(replica_sites(&catalogue, replica.fence.set));
             }
@@ -384,9 +388,13 @@ async fn follow_sites(node: Arc<Node>) {
     }
 }
 
+/// Small frames must not wait for the peer's delayed acknowledgement.
+fn incoming(listener: TcpListener) -> TcpIncoming {
+    TcpIncoming::from(listener).with_nodelay(Some(true))
+}
+
 fn server() -> Server {
     Server::builder()
-        .tcp_nodelay(true)
         .http2_keepalive_interval(Some(Duration::from_secs(2)))
         .http2_keepalive_timeout(Some(Duration::from_secs(2)))
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
