@@ -12,7 +12,7 @@ help: ## List the commands
 
 demo: build ## Two sites, live traffic, a switch, a killed leader: what clients saw, and whether the books balance
 	deploy/checks/example_journal.sh $(DEMO_DIR)/journal
-	$(BIN)/twinset demo --dir $(DEMO_DIR)/cluster --journal $(DEMO_DIR)/journal/example.beancount
+	$(BIN)/twinset demo --data $(DEMO_DIR)/cluster --journal $(DEMO_DIR)/journal/example.beancount
 
 up: build ## Start a local cluster and leave it running (stop it with `make down`)
 	$(BIN)/twinset dev up --dir $(DEMO_DIR)/dev --detach

@@ -20,7 +20,8 @@ pub(crate) struct Background {
 impl Background {
     pub(crate) fn start() -> std::io::Result<Background> {
         let (queue, jobs) = sync_channel(QUEUE);
-        let thread = std::thread::Builder::new().name("store-background".to_owned()).spawn(move || run(&jobs))?;
+        let thread =
+            std::thread::Builder::new().name("store-background".to_owned()).spawn(move || run(&jobs))?;
         Ok(Background { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) })
     }
 

@@ -19,6 +19,7 @@ use crate::format::{self, Found};
 use crate::marker::{self, Marked, Marker};
 use crate::options::Options;
 use crate::table::Table;
+use crate::wal;
 
 /// The key, in the table `raft`, of the number of the last batch.
 const WRITTEN: &[u8] = b"written";
@@ -50,6 +51,10 @@ impl Engine {
             fs::remove_dir_all(&built).map_err(io)?;
         }
         fs::create_dir(&built).map_err(io)?;
+        if let Some(wal::Unreadable { file, offset }) = wal::check(&dir.join("db")).map_err(io)? {
+            let detail = format!("the write-ahead log {file} has an impossible record at byte {offset}");
+            return Err(OpenError::Damaged { dir: dir.to_owned(), detail });
+        }
         let rocks = open_rocks(dir, options)?;
         let found = written(&rocks).map_err(|fault| OpenError::Damaged {
             dir: dir.to_owned(),
@@ -122,9 +127,7 @@ impl Engine {
         self.check()?;
         let written = *self.written.lock();
         self.rocks.flush_wal(true).map_err(|error| self.poison(Fault::rocks("sync", &error)))?;
-        self.marker
-            .advance(written)
-            .map_err(|error| self.poison(Fault::io("mark what is synced", &error)))
+        self.marker.advance(written).map_err(|error| self.poison(Fault::io("mark what is synced", &error)))
     }
 
     pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<DBPinnableSlice<'_>>, Fault> {

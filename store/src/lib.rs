@@ -30,6 +30,7 @@ mod store;
 mod syncer;
 mod table;
 mod tail;
+mod wal;
 mod wire;
 
 pub use document::DocumentReplica;

@@ -221,7 +221,14 @@ impl State {
         let committed = pointer(keys::COMMITTED)?;
         let last = newest(last_stored(engine, generation)?, purged);
         let vote = engine.get(Table::Raft, &keys::named(keys::VOTE, set))?.map(|value| value.to_vec());
-        Ok(State { generation, vote, last, purged, committed, tail: Tail::new(engine.options.tail_cache_bytes) })
+        Ok(State {
+            generation,
+            vote,
+            last,
+            purged,
+            committed,
+            tail: Tail::new(engine.options.tail_cache_bytes),
+        })
     }
 
     pub(crate) fn generation(&self) -> Generation {
@@ -280,7 +287,8 @@ fn last_stored(engine: &Engine, generation: Generation) -> Result<Option<LogId>,
     };
     let (index, _) = keys::parse_log(key).map_err(bad)?;
     let value = engine.get(Table::Log, &keys::log(generation, index, 0))?;
-    let value = value.ok_or_else(|| Fault::damaged("a log record", format!("record {index} has no beginning")))?;
+    let value =
+        value.ok_or_else(|| Fault::damaged("a log record", format!("record {index} has no beginning")))?;
     record::id_of(index, &value).map(Some).map_err(bad)
 }
 

@@ -58,7 +58,8 @@ pub(crate) fn read(dir: &Path) -> io::Result<Marked> {
 impl Marker {
     /// Opens or creates the marker, at `synced`, and syncs it once.
     pub(crate) fn open(dir: &Path, synced: u64) -> io::Result<Marker> {
-        let file = File::options().read(true).write(true).create(true).truncate(false).open(dir.join(FILE))?;
+        let file =
+            File::options().read(true).write(true).create(true).truncate(false).open(dir.join(FILE))?;
         for slot in 0..2 {
             file.write_all_at(&encode(synced), slot * SLOT_BYTES)?;
         }

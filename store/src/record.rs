@@ -11,7 +11,9 @@ pub(crate) const PART_BYTES: usize = 8 << 10;
 const HEADER_BYTES: usize = 25;
 
 /// Names a record of a Raft log for ever. Ordered by term, then leader, then index, as Raft compares logs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct LogId {
     /// The leader's term.
     pub term: u64,
@@ -200,9 +202,13 @@ mod tests {
     #[test]
     fn golden_bytes() {
         let id = LogId { term: 1, leader: 2, index: 3 };
-        let stored = stored(&Record { id, kind: RecordKind::Membership, payload: Bytes::from_static(b"abc") });
+        let stored =
+            stored(&Record { id, kind: RecordKind::Membership, payload: Bytes::from_static(b"abc") });
         assert_eq!(stored[0].0, [0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0]);
-        assert_eq!(stored[0].1[4..], [1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 2, 3, 0, 0, 0, b'a', b'b', b'c']);
+        assert_eq!(
+            stored[0].1[4..],
+            [1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 2, 3, 0, 0, 0, b'a', b'b', b'c']
+        );
         assert_eq!(id_of(3, &stored[0].1), Ok(id));
     }
 

@@ -59,6 +59,13 @@ struct Inner {
     shared: Arc<Shared>,
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // A checkpoint under way holds the replica, and with it the directory: who drops the store may open it again.
+        self.shared.background.stop();
+    }
+}
+
 #[derive(Default)]
 struct Handles {
     log: Option<Log>,

@@ -1,4 +1,5 @@
 //! Damage on disk: what was synced and is gone stops the store; a torn tail that nobody was told of does not.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -62,23 +63,54 @@ fn a_flipped_bit_below_what_was_synced_is_refused() {
 
 #[test]
 fn a_torn_tail_above_what_was_synced_is_cut() {
-    for (cut, garbage) in [(1, 0), (700, 0), (700, 500), (0, 300)] {
+    for (cut, zeros) in [(1, 0), (700, 0), (700, 500), (0, 300), (0, 100_000)] {
         let dir = tempfile::tempdir().unwrap();
         let steps = ten(dir.path());
         // As if the last two had been written and not synced: the marker is of before.
         fs::write(dir.path().join("synced"), &steps[7].1).unwrap();
         let mut bytes = fs::read(wal(dir.path())).unwrap();
         bytes.truncate((steps[8].0 - cut) as usize);
-        bytes.extend((0..garbage).map(|n| n as u8));
+        bytes.resize(bytes.len() + zeros, 0);
         fs::write(wal(dir.path()), bytes).unwrap();
         let store = open(dir.path());
         let log = store.log(1).unwrap();
         let last = if cut == 0 { 8 } else { 7 };
-        assert_eq!(log.last(), Some(record(last).id), "{cut} {garbage}");
+        assert_eq!(log.last(), Some(record(last).id), "{cut} {zeros}");
         append(&log, vec![record(last + 1)]);
         drop(log);
         store.close();
         assert_eq!(open(dir.path()).log(1).unwrap().last(), Some(record(last + 1).id));
+    }
+}
+
+#[test]
+fn no_flipped_bit_of_the_log_hangs_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let steps = ten(dir.path());
+    let path = wal(dir.path());
+    let bytes = fs::read(&path).unwrap();
+    // The header of a record stands where the one before it ends: its type is the seventh byte.
+    for bit in 0..8 {
+        let mut changed = bytes.clone();
+        changed[steps[2].0 as usize + 6] ^= 1 << bit;
+        fs::write(&path, changed).unwrap();
+        let copy = tempfile::tempdir().unwrap();
+        copy_all(dir.path(), copy.path());
+        let refused = Store::open(copy.path(), options()).err().unwrap();
+        assert!(matches!(refused, OpenError::Damaged { .. }), "bit {bit}: {refused}");
+    }
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_all(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
     }
 }
 

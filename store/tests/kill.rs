@@ -1,5 +1,6 @@
 //! kill -9 at any moment: a child process appends, applies, checkpoints all the time and installs snapshots into a
 //! second store; the test kills it again and again and looks at what is left.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -12,6 +13,7 @@ use common::{Dice, Load, catch_up, compare, model, open, options};
 use twinset_store::{Options, Store};
 
 const DIR: &str = "TWINSET_STORE_KILL_TEST_DIR";
+const FULL_DIR: &str = "TWINSET_STORE_FULL_TEST_DIR";
 const LOADS: [Load; 2] = [Load { seed: 21, set: 1 }, Load { seed: 22, set: 2 }];
 
 /// Not a test of its own: what the kill loop runs in another process.
@@ -46,6 +48,53 @@ fn child() {
             assert_eq!(far_log.last(), reader.meta().last);
         }
     }
+}
+
+/// Not a test of its own: fills the disk, or what it may use of it, until the store says so.
+#[test]
+fn child_on_a_full_disk() {
+    let Some(dir) = env::var_os(FULL_DIR) else { return };
+    let store = Store::open(Path::new(&dir), Options { checkpoint_commands: 400, ..options() }).unwrap();
+    let load = LOADS[0];
+    let (log, replica) = (store.log(1).unwrap(), store.ledger(1).unwrap());
+    let fault = loop {
+        let index = log.last().map_or(0, |last| last.index + 1);
+        let (tell, told) = std::sync::mpsc::channel();
+        let done = Box::new(move |result| tell.send(result).unwrap());
+        let result = log.append(vec![load.record(index)], done).and_then(|()| told.recv().unwrap());
+        if let Err(fault) = result.and_then(|()| replica.apply(&load.record(index)).map(drop)) {
+            break fault;
+        }
+        println!("synced 1 {index}");
+    };
+    println!("fault {fault}");
+    // From now on nothing is answered.
+    assert!(log.append(vec![load.record(log.last().unwrap().index + 1)], Box::new(|_| {})).is_err());
+    assert!(log.read(0, 1, 1).is_err() && replica.apply(&load.record(0)).is_err());
+    store.close();
+    println!("closed");
+}
+
+#[test]
+fn a_full_disk_is_a_fault_and_nothing_synced_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    // The limit on the size of a file stands for the end of the disk; its signal is ignored, so that writes fail.
+    let output = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 1500; exec \"$0\" child_on_a_full_disk --exact --nocapture"])
+        .arg(env::current_exe().unwrap())
+        .env(FULL_DIR, dir.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("fault") && text.contains("closed"), "{text}");
+    let synced = text.lines().filter_map(|line| line.strip_prefix("synced 1 ")).next_back().unwrap();
+    let synced: u64 = synced.parse().unwrap();
+    let store = open(dir.path());
+    let (log, replica) = (store.log(1).unwrap(), store.ledger(1).unwrap());
+    let last = log.last().map(|last| last.index);
+    assert!(last >= Some(synced), "{synced} was synced, {last:?} is there");
+    catch_up(&log, &replica);
+    compare(&replica, &model(LOADS[0], last), &mut Dice::new(1));
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! A set's log and the node's small records: order, truncation, purging, restarts, neighbours, and what is refused.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -109,7 +110,10 @@ fn purging_moves_a_pointer() {
     }
     let store = open(dir.path());
     let log = store.log(1).unwrap();
-    assert_eq!((log.purged(), log.last(), log.committed()), (Some(id(1, 9)), Some(id(1, 19)), Some(id(1, 15))));
+    assert_eq!(
+        (log.purged(), log.last(), log.committed()),
+        (Some(id(1, 9)), Some(id(1, 19)), Some(id(1, 15)))
+    );
     // Past the end: the log goes on behind the pointer.
     log.purge(id(2, 30)).unwrap();
     assert_eq!(log.last(), Some(id(2, 30)));

@@ -6,6 +6,8 @@ mod log;
 mod machine;
 mod network;
 mod peer_side;
+#[cfg(test)]
+mod suite;
 mod types;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -79,10 +79,13 @@ pub(crate) fn decode_who(bytes: &[u8]) -> Result<Account, BadRecord> {
 pub(crate) fn encode_figures(account: &Account) -> [u8; FIGURES_BYTES] {
     let mut out = [0; FIGURES_BYTES];
     out[0] = VERSION;
-    out[1] = u8::from(account.frozen_debit) * FROZEN_DEBIT
-        | u8::from(account.frozen_credit) * FROZEN_CREDIT
-        | u8::from(account.closed) * CLOSED
-        | u8::from(account.limit.is_some()) * LIMITED;
+    let flags = [
+        (account.frozen_debit, FROZEN_DEBIT),
+        (account.frozen_credit, FROZEN_CREDIT),
+        (account.closed, CLOSED),
+        (account.limit.is_some(), LIMITED),
+    ];
+    out[1] = flags.into_iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum();
     let figures = [
         account.limit.unwrap_or(0),
         account.debits,

@@ -105,10 +105,11 @@ impl ReplicaState {
 
     fn apply_commands(&mut self, record: &Record, out: &mut Vec<Outcome>) -> Result<(), Fault> {
         let index = record.id.index;
-        let bad = |error: &dyn std::fmt::Display| Fault::damaged("a log entry", format!("entry {index}: {error}"));
+        let bad =
+            |error: &dyn std::fmt::Display| Fault::damaged("a log entry", format!("entry {index}: {error}"));
         let entry = Entry::parse(&record.payload).map_err(|error| bad(&error))?;
         self.about.incarnation = entry.incarnation();
-        self.current = Some(Opened::new(index, record.payload.clone())?);
+        self.current = Some(Opened::of(index, &record.payload, &entry));
         let result = apply_entry(self, index, &entry, out);
         self.current = None;
         if let Some(fault) = self.fault.take() {
@@ -122,12 +123,13 @@ impl ReplicaState {
             }
             Err(error) => return Err(bad(&error)),
         }
-        let booked = |outcome: &&Outcome| !outcome.replayed && matches!(outcome.result, Ok(Effect::Posted(_)));
+        let booked =
+            |outcome: &&Outcome| !outcome.replayed && matches!(outcome.result, Ok(Effect::Posted(_)));
         self.about.transactions += out.iter().filter(booked).count() as u64;
         self.fresh.commands += out.len() as u64;
         if let Some(last) = (out.len() as u64).checked_sub(1) {
             let start = self.about.last_time - last;
-            self.fresh.outcomes.push((index, outcomes::encode(out, start, entry.is_all_short())));
+            self.fresh.outcomes.push((index, outcomes::encode(out, start)));
         }
         Ok(())
     }

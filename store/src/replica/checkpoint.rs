@@ -126,7 +126,8 @@ impl ReplicaState {
         }
         self.touched.clear();
         self.stamp = self.stamp.wrapping_add(1);
-        let fresh = Arc::new(std::mem::replace(&mut self.fresh, Fresh::new()));
+        let next = Fresh::after(&self.fresh);
+        let fresh = Arc::new(std::mem::replace(&mut self.fresh, next));
         self.frozen = Some(Arc::clone(&fresh));
         Ok(Some(Frozen { generation: self.generation, fresh, about: self.about.clone(), accounts }))
     }

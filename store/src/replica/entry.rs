@@ -31,8 +31,13 @@ pub(crate) struct Opened {
 impl Opened {
     pub(crate) fn new(index: u64, payload: Bytes) -> Result<Opened, Fault> {
         let entry = Entry::parse(&payload).map_err(|error| bad(index, &error))?;
-        let starts = (!entry.is_all_short()).then(|| starts(&payload, &entry));
-        Ok(Opened { index, incarnation: entry.incarnation(), starts, payload })
+        Ok(Opened::of(index, &payload, &entry))
+    }
+
+    /// The same of an entry that was parsed from `payload`.
+    pub(crate) fn of(index: u64, payload: &Bytes, entry: &Entry<'_>) -> Opened {
+        let starts = (!entry.is_all_short()).then(|| starts(payload, entry));
+        Opened { index, incarnation: entry.incarnation(), starts, payload: payload.clone() }
     }
 
     /// The command at `offset`, if the entry has one there.
@@ -86,7 +91,9 @@ fn starts(payload: &[u8], entry: &Entry<'_>) -> Vec<u32> {
         at = match record {
             codec::Record::Short(_) => at + SHORT_BYTES,
             // A general record ends with its command.
-            codec::Record::General(command) => command.as_ptr() as usize - payload.as_ptr() as usize + command.len(),
+            codec::Record::General(command) => {
+                command.as_ptr() as usize - payload.as_ptr() as usize + command.len()
+            }
         };
     }
     starts.push(u32::try_from(at).expect("an entry is far below 4 GiB"));

@@ -92,7 +92,13 @@ impl LedgerReplica {
     }
 
     /// The moment of change, under the locks of state and log. Gives the old generation.
-    fn flip(&self, to: Generation, upto: LogId, about: &[u8], next: ReplicaState) -> Result<Generation, Fault> {
+    fn flip(
+        &self,
+        to: Generation,
+        upto: LogId,
+        about: &[u8],
+        next: ReplicaState,
+    ) -> Result<Generation, Fault> {
         let engine = self.engine();
         let mut state = self.cell.state.write();
         let mut log = self.cell.log.freeze();
@@ -158,7 +164,8 @@ impl SnapshotWriter {
             kind => {
                 let table = Table::from_number(kind).filter(|table| Table::OF_REPLICA.contains(table));
                 let table = table.filter(|_| self.head.is_some());
-                let table = table.ok_or_else(|| refused(format!("a block of kind {kind} is out of place")))?;
+                let table =
+                    table.ok_or_else(|| refused(format!("a block of kind {kind} is out of place")))?;
                 self.take_records(table, body)?;
             }
         }

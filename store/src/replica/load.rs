@@ -86,7 +86,8 @@ fn load_bloom(engine: &Engine, generation: Generation, count: u64) -> Result<Blo
     let mut iterator = engine.iterator(Table::Request, &keys::generation_end(generation))?;
     iterator.seek(keys::generation(generation));
     while let Some(key) = iterator.key() {
-        let key = keys::parse_request(key).map_err(|error| Fault::damaged("a request key", error.to_string()))?;
+        let key =
+            keys::parse_request(key).map_err(|error| Fault::damaged("a request key", error.to_string()))?;
         bloom.insert(key);
         iterator.next();
     }

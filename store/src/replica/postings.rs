@@ -30,6 +30,14 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
+    pub(crate) fn with_capacity(count: usize) -> Journal {
+        Journal { lines: Vec::with_capacity(count) }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.lines.len()
+    }
+
     /// Adds a posting; `after` is the account's posted balance after it.
     pub(crate) fn push(&mut self, account: u32, posting: Posting, after: i128) {
         let (position, delta) = (posting.position.0, posting.delta);
@@ -44,10 +52,7 @@ impl Journal {
     }
 
     /// Cuts the journal into chunks, in the order of their keys: account, first position, value.
-    pub(crate) fn chunks<E>(
-        &self,
-        mut each: impl FnMut(u32, u64, &[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub(crate) fn chunks<E>(&self, mut each: impl FnMut(u32, u64, &[u8]) -> Result<(), E>) -> Result<(), E> {
         let mut order: Vec<(u32, u32)> = Vec::with_capacity(self.lines.len());
         for (at, line) in self.lines.iter().enumerate() {
             order.push((line.account, u32::try_from(at).expect("checkpoints come long before")));
@@ -136,7 +141,14 @@ mod tests {
         let journal = journal(&[(1, 5, 10), (2, 5, -10), (1, 6, 1), (1, 6, 2), (2, 6, -3), (1, 9, -50)]);
         let chunks = chunks(&journal);
         assert_eq!(chunks.len(), 2);
-        let expected = [(1, 5, Some(110)), (1, 6, Some(113)), (1, 9, Some(63)), (2, 6, Some(87)), (1, 7, None), (2, 9, None)];
+        let expected = [
+            (1, 5, Some(110)),
+            (1, 6, Some(113)),
+            (1, 9, Some(63)),
+            (2, 6, Some(87)),
+            (1, 7, None),
+            (2, 9, None),
+        ];
         for (account, position, balance) in expected {
             assert_eq!(journal.after(account, position), balance, "{account} at {position}");
             let chunk = &chunks.iter().find(|chunk| chunk.0 == account).unwrap().2;

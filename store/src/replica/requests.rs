@@ -81,8 +81,12 @@ struct Item {
 const TEXT_BASE: u32 = 1 << 31;
 
 impl Requests {
-    pub(crate) fn new() -> Requests {
-        Requests { items: HashMap::with_hasher(Seed::random()), texts: Vec::new() }
+    pub(crate) fn with_capacity(count: usize) -> Requests {
+        Requests { items: HashMap::with_capacity_and_hasher(count, Seed::random()), texts: Vec::new() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.items.len()
     }
 
     pub(crate) fn insert(&mut self, key: u128, position: u64, scope: &Scope<'_>) {
@@ -152,7 +156,7 @@ impl Hasher for Mixer {
     fn write_u128(&mut self, value: u128) {
         // The value is a hash already; the seed keeps its place in a map unpredictable.
         let folded = (value as u64) ^ ((value >> 64) as u64) ^ self.0;
-        self.0 = folded.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) ^ self.0;
+        self.0 ^= folded.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
     }
 
     fn finish(&self) -> u64 {
@@ -192,7 +196,7 @@ mod tests {
 
     #[test]
     fn memory_gives_back_what_it_was_given() {
-        let mut requests = Requests::new();
+        let mut requests = Requests::with_capacity(0);
         requests.insert(5, 50, &Scope::Account(1));
         requests.insert(3, 30, &Scope::Text("x"));
         requests.insert(4, 40, &Scope::Text("y"));

@@ -77,10 +77,19 @@ pub(crate) struct Fresh {
 }
 
 impl Fresh {
+    /// Empty, with room for as much as `before` holds.
+    pub(crate) fn after(before: &Fresh) -> Fresh {
+        Fresh {
+            journal: Journal::with_capacity(before.journal.len()),
+            requests: Requests::with_capacity(before.requests.len()),
+            ..Fresh::new()
+        }
+    }
+
     pub(crate) fn new() -> Fresh {
         Fresh {
             journal: Journal::default(),
-            requests: Requests::new(),
+            requests: Requests::with_capacity(0),
             outcomes: Vec::new(),
             links: BTreeMap::new(),
             commands: 0,
@@ -111,7 +120,8 @@ impl ReplicaState {
 
     /// Adds an account that was opened or loaded.
     pub(crate) fn add_account(&mut self, account: Account) -> AccountNo {
-        let no = u32::try_from(self.accounts.len()).expect("a set has fewer than four thousand million accounts");
+        let no =
+            u32::try_from(self.accounts.len()).expect("a set has fewer than four thousand million accounts");
         self.numbers.insert(account.id.as_str().into(), no);
         self.sides.push(Aside { posted: account.posted(), slot: slot_of(&account.id), stamp: 0 });
         self.accounts.push(account);
@@ -251,7 +261,12 @@ impl ReplicaState {
                 let result = Ok(Effect::Posted(self.booked_legs(transaction, position)?));
                 Outcome { position, time_unix_ns, replayed: false, result }
             }
-            (Err(_), _) => return Err(Fault::damaged("an outcome record", "it takes another command for a transaction")),
+            (Err(_), _) => {
+                return Err(Fault::damaged(
+                    "an outcome record",
+                    "it takes another command for a transaction",
+                ));
+            }
         };
         Ok(Some((command, outcome, entry.incarnation)))
     }
@@ -266,7 +281,14 @@ impl ReplicaState {
             let amount = twinset_ledger::amount::to_minor(leg.amount, scale);
             let amount = amount.map_err(|_| unfit("an amount does not fit"))?;
             let posted = self.posted_after(no, position)?;
-            legs.push(Posted { account: String::new(), side: leg.side, amount, scale, posted, available: posted });
+            legs.push(Posted {
+                account: String::new(),
+                side: leg.side,
+                amount,
+                scale,
+                posted,
+                available: posted,
+            });
         }
         Ok(legs)
     }
@@ -275,11 +297,16 @@ impl ReplicaState {
     /// empty scope.
     pub(crate) fn scope_of(&self, command: &Command, outcome: &Outcome) -> Result<Option<String>, Fault> {
         let original = match command {
-            Command::Transaction(transaction) => return Ok(scope_account(self, transaction).map(str::to_owned)),
+            Command::Transaction(transaction) => {
+                return Ok(scope_account(self, transaction).map(str::to_owned));
+            }
             Command::Reversal(reversal) => reversal.transaction.position,
             other => return Ok(other.accounts().next().map(str::to_owned)),
         };
-        if matches!(outcome.result, Err(Rejection::TransactionNotFound { .. } | Rejection::NotReversible { .. })) {
+        if matches!(
+            outcome.result,
+            Err(Rejection::TransactionNotFound { .. } | Rejection::NotReversible { .. })
+        ) {
             return Ok(Some(String::new()));
         }
         match self.remembered(original)? {

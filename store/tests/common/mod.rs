@@ -162,7 +162,12 @@ impl Load {
     fn many_legs(self, index: u64, offset: u64, dice: &mut Dice) -> Transaction {
         let first = dice.roll(u64::from(ACCOUNTS)) as u32;
         let unknown = dice.roll(8) == 0;
-        let leg = |account: String, side, cents| Leg { account, side, amount: Decimal::new(cents, 2), currency: None };
+        let leg = |account: String, side, cents| Leg {
+            account,
+            side,
+            amount: Decimal::new(cents, 2),
+            currency: None,
+        };
         let other = if unknown { format!("nobody-{index}") } else { name((first + 1) % ACCOUNTS) };
         Transaction {
             request_id: format!("many-{index}-{offset}"),
