@@ -5,7 +5,7 @@ export CARGO_TARGET_DIR ?= $(or $(wildcard $(HOME)/.cache/twinset-target),$(CURD
 BIN := $(CARGO_TARGET_DIR)/release
 DEMO_DIR ?= demo-data
 
-.PHONY: help demo up down test build lint fmt bench setup clean
+.PHONY: help demo journal up down test build lint fmt bench setup clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,6 +13,9 @@ help: ## List the commands
 demo: build ## Two sites, live traffic, a switch, a killed leader: what clients saw, and whether the books balance
 	deploy/checks/example_journal.sh $(DEMO_DIR)/journal
 	$(BIN)/twinset demo --data $(DEMO_DIR)/cluster --journal $(DEMO_DIR)/journal/example.beancount
+
+journal: build ## Import the example journal, export it, and let beancount compare every balance
+	deploy/checks/journal_roundtrip.sh $(DEMO_DIR)/roundtrip
 
 up: build ## Start a local cluster and leave it running (stop it with `make down`)
 	$(BIN)/twinset dev up --dir $(DEMO_DIR)/dev --detach

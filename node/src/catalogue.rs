@@ -63,7 +63,8 @@ impl CatalogueCell {
     /// Takes a catalogue if it is newer than ours and of the same cluster.
     pub fn offer(&self, catalogue: Catalogue) -> Result<(), Fault> {
         let current = self.get();
-        let news = current.is_none_or(|c| c.cluster_id == catalogue.cluster_id && c.version < catalogue.version);
+        let news =
+            current.is_none_or(|c| c.cluster_id == catalogue.cluster_id && c.version < catalogue.version);
         if news {
             info!(version = catalogue.version, "catalogue");
             self.store.put_blob(BLOB, &catalogue.to_json())?;
@@ -79,7 +80,8 @@ pub async fn follow(cell: CatalogueCell, me: String) {
     let mut changes = cell.watch();
     loop {
         if let Some(catalogue) = changes.borrow_and_update().clone() {
-            let sources = catalogue.control.replicas.iter().map(|r| r.node.clone()).filter(|node| *node != me);
+            let sources =
+                catalogue.control.replicas.iter().map(|r| r.node.clone()).filter(|node| *node != me);
             for node in sources {
                 followed.entry(node.clone()).or_insert_with(|| tokio::spawn(follow_node(cell.clone(), node)));
             }
@@ -105,7 +107,8 @@ async fn follow_node(cell: CatalogueCell, node: String) {
 async fn follow_stream(cell: &CatalogueCell, node: &str) -> Result<(), String> {
     let catalogue = cell.get().ok_or("no catalogue")?;
     let address = &catalogue.nodes.get(node).ok_or("unknown node")?.api_addr;
-    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).map_err(|e| e.to_string())?;
+    let endpoint =
+        tonic::transport::Endpoint::from_shared(format!("http://{address}")).map_err(|e| e.to_string())?;
     let endpoint = endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(Duration::from_secs(1))

@@ -127,7 +127,11 @@ pub struct StoreConfig {
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        StoreConfig { checkpoint_commands: 262_144, checkpoint_log_bytes: 64 << 20, tail_cache_bytes: 32 << 20 }
+        StoreConfig {
+            checkpoint_commands: 262_144,
+            checkpoint_log_bytes: 64 << 20,
+            tail_cache_bytes: 32 << 20,
+        }
     }
 }
 
@@ -167,7 +171,8 @@ fn ensure(ok: bool, key: &'static str, reason: impl Into<String>) -> Result<(), 
 impl Config {
     /// Reads and checks a file.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
         let config: Config = toml::from_str(&text)
             .map_err(|source| Error::Parse { path: path.into(), source: Box::new(source) })?;
         config.validate()?;
@@ -180,7 +185,9 @@ impl Config {
         ensure(twinset_ledger::id::is_valid(&self.node.site), "node.site", "1-64 of A-Za-z0-9._:-{}")?;
         ensure(!self.node.data_dir.as_os_str().is_empty(), "node.data_dir", "must name a directory")?;
         let listen = &self.listen;
-        for (key, addr) in [("listen.api", listen.api), ("listen.peer", listen.peer), ("listen.http", listen.http)] {
+        for (key, addr) in
+            [("listen.api", listen.api), ("listen.peer", listen.peer), ("listen.http", listen.http)]
+        {
             ensure(
                 addr.ip().is_loopback(),
                 key,

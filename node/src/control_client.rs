@@ -53,7 +53,8 @@ impl ControlClient {
     /// Proposes a command and waits for its reply, by way of any node that leads the control set. Repeats itself while
     /// the outcome is open: a repeated command of the control set changes nothing.
     pub async fn propose(&self, command: &Command) -> Result<Reply, Error> {
-        let command = Bytes::from(serde_json::to_vec(command).expect("plain data with string keys has a JSON form"));
+        let command =
+            Bytes::from(serde_json::to_vec(command).expect("plain data with string keys has a JSON form"));
         let deadline = Instant::now() + DEADLINE;
         loop {
             let error = match self.attempt(&command).await {

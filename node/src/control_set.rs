@@ -72,7 +72,10 @@ impl ControlMachine {
         // The lock keeps the document and the applied index together.
         let catalogue = self.catalogue.lock();
         let applied = self.replica.applied();
-        (SnapshotMeta { last: applied.log_id, membership: applied.membership, id: String::new() }, catalogue.to_json())
+        (
+            SnapshotMeta { last: applied.log_id, membership: applied.membership, id: String::new() },
+            catalogue.to_json(),
+        )
     }
 
     /// Replaces the document.

@@ -221,7 +221,10 @@ mod tests {
         gate.contact(2, began);
         let wait = gate.wait_for_away_site(1, began);
         tokio::pin!(wait);
-        assert!(futures::poll!(&mut wait).is_pending(), "word from the own site, or older word, does not count");
+        assert!(
+            futures::poll!(&mut wait).is_pending(),
+            "word from the own site, or older word, does not count"
+        );
         gate.contact(4, began);
         assert!(futures::poll!(&mut wait).is_ready());
     }

@@ -11,12 +11,15 @@ use twinset_control::{CONTROL_SET, Catalogue, Command, Set, SwitchIntent};
 
 use crate::catalogue::CatalogueCell;
 use crate::control_client::ControlClient;
-use crate::raft::{Progress, Role, View};
+use crate::handover;
+use crate::raft::{Role, View};
 use crate::set::Replica;
 
 const PERIOD: Duration = Duration::from_millis(250);
 /// A leader outside the home site goes home after this, if nothing else is going on.
 const HOME_AFTER: Duration = Duration::from_secs(3);
+/// Entries that a target may lack.
+const HOME_LAG_MAX: u64 = 500;
 /// An intent without a running switch here is settled after this: its owner may just be recording the end.
 const SETTLE_AFTER: Duration = Duration::from_secs(1);
 
@@ -59,7 +62,8 @@ impl Keeper {
             tick.tick().await;
             let view = self.replica.group.view().borrow().clone();
             let lock = self.switching.clone().try_lock_owned();
-            let (true, Ok(_lock), Some(catalogue)) = (view.role == Role::Leader, lock, self.cell.get()) else {
+            let (true, Ok(_lock), Some(catalogue)) = (view.role == Role::Leader, lock, self.cell.get())
+            else {
                 away.lasts(false, HOME_AFTER);
                 open.lasts(false, SETTLE_AFTER);
                 continue;
@@ -72,7 +76,8 @@ impl Keeper {
             }
             let Some(set) = catalogue.sets.get(&self.replica.fence.set) else { continue };
             let settle = open.lasts(set.switch.is_some(), SETTLE_AFTER);
-            let leader_away = catalogue.site_of_replica(set.id, self.replica.group.replica()) != Some(&set.home);
+            let leader_away =
+                catalogue.site_of_replica(set.id, self.replica.group.replica()) != Some(&set.home);
             let go_home = away.lasts(leader_away && set.switch.is_none(), HOME_AFTER);
             match &set.switch {
                 Some(intent) if settle => self.settle(&catalogue, set, intent, &view).await,
@@ -85,7 +90,9 @@ impl Keeper {
     /// Finishes a switch that has reached the new home, undoes any other.
     async fn settle(&self, catalogue: &Catalogue, set: &Set, intent: &SwitchIntent, view: &View) {
         let arrived = catalogue.site_of_replica(set.id, self.replica.group.replica()) == Some(&intent.to)
-            && catalogue.placement_after_switch(set, &intent.to).is_ok_and(|after| after.voters == view.voters);
+            && catalogue
+                .placement_after_switch(set, &intent.to)
+                .is_ok_and(|after| after.voters == view.voters);
         let command = if arrived {
             Command::CompleteSwitch { set: set.id, id: intent.id }
         } else {
@@ -114,9 +121,19 @@ impl Keeper {
         if !self.restore_voters(catalogue, set, view).await || !go_home {
             return;
         }
-        if let Some(target) = home_target(catalogue, set, view, &self.replica.group.progress()) {
-            info!(set = set.id, target, home = set.home, "leader goes home");
-            self.replica.group.transfer_leader(target).await;
+        let at_home = |id: &u64| catalogue.site_of_replica(set.id, *id) == Some(&set.home);
+        let targets: Vec<u64> = view.voters.iter().copied().filter(at_home).collect();
+        let group = &self.replica.group;
+        let lag = |id: &u64| {
+            group.progress().last_log.saturating_sub(group.progress().matched.get(id).copied().unwrap_or(0))
+        };
+        // A target that is far behind would only cost a pause.
+        if targets.iter().any(|id| lag(id) <= HOME_LAG_MAX) {
+            info!(set = set.id, home = set.home, "leader goes home");
+            let proposer = self.replica.ledger().map(|ledger| &ledger.proposer);
+            if let Err(error) = handover::hand_over(group, proposer, &targets, &|_, _| {}).await {
+                info!(set = set.id, %error, "leader not home yet");
+            }
         }
     }
 
@@ -135,11 +152,4 @@ impl Keeper {
             }
         }
     }
-}
-
-/// A voter of the home site that holds the whole log.
-fn home_target(catalogue: &Catalogue, set: &Set, view: &View, progress: &Progress) -> Option<u64> {
-    let at_home = |id: &&u64| catalogue.site_of_replica(set.id, **id) == Some(&set.home);
-    let holds_all = |id: &&u64| progress.matched.get(id).is_some_and(|&m| m + 16 >= progress.last_log);
-    view.voters.iter().filter(at_home).find(holds_all).copied()
 }

@@ -10,6 +10,7 @@ pub mod control_set;
 pub mod durability;
 pub mod fatal;
 pub mod gate;
+pub mod handover;
 pub mod http;
 pub mod keeper;
 pub mod metrics;

@@ -25,7 +25,7 @@ struct Args {
     #[arg(long)]
     dump_config: bool,
     /// What to log: error, warn, info, debug, trace, or directives as in `info,twinset_node::switch=debug`.
-    #[arg(long, default_value = "info,openraft=error")]
+    #[arg(long, default_value = "info,openraft=off")]
     log: String,
 }
 

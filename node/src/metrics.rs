@@ -28,14 +28,20 @@ pub struct Metrics {
 impl Metrics {
     /// Registers everything.
     pub fn new(registry: Registry) -> prometheus::Result<Self> {
-        let counter = |name: &str, help: &str| register_int_counter_with_registry!(Opts::new(name, help), registry);
-        let gauges =
-            |name: &str, help: &str, labels: &[&str]| register_int_gauge_vec_with_registry!(name, help, labels, registry);
+        let counter =
+            |name: &str, help: &str| register_int_counter_with_registry!(Opts::new(name, help), registry);
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            register_int_gauge_vec_with_registry!(name, help, labels, registry)
+        };
         Ok(Metrics {
             items: counter("twinset_node_items_total", "Client calls received from routers.")?,
             commands: counter("twinset_node_commands_total", "Ledger commands received from routers.")?,
             reads: counter("twinset_node_reads_total", "Reads received from routers.")?,
-            ready: register_gauge_with_registry!("twinset_node_ready", "1 if the node serves all its sets.", registry)?,
+            ready: register_gauge_with_registry!(
+                "twinset_node_ready",
+                "1 if the node serves all its sets.",
+                registry
+            )?,
             set_leader: gauges("twinset_set_leader", "1 on the node that leads the set.", &["set"])?,
             set_index: gauges(
                 "twinset_set_index",

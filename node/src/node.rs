@@ -25,12 +25,13 @@ use crate::control_client::ControlClient;
 use crate::control_set::ControlMachine;
 use crate::fatal;
 use crate::gate::Gate;
+use crate::handover;
 use crate::http;
 use crate::keeper::{Keeper, SwitchLock};
 use crate::metrics::Metrics;
 use crate::peer::{Links, PeerService};
 use crate::proposer::Proposer;
-use crate::raft::{Group, Machine, Role};
+use crate::raft::{Group, Machine};
 use crate::reader::Reader;
 use crate::set::{Fence, Kind, Ledger, Replica, Sets, replica_sites};
 
@@ -101,7 +102,8 @@ impl Node {
     /// Opens the store and, if this node has a place in a cluster already, its replicas.
     pub async fn open(config: Config, metrics: Metrics) -> anyhow::Result<Arc<Self>> {
         let dir = &config.node.data_dir;
-        std::fs::create_dir_all(dir).with_context(|| format!("node.data_dir: cannot create {}", dir.display()))?;
+        std::fs::create_dir_all(dir)
+            .with_context(|| format!("node.data_dir: cannot create {}", dir.display()))?;
         let options = twinset_store::Options {
             checkpoint_commands: config.store.checkpoint_commands,
             checkpoint_log_bytes: config.store.checkpoint_log_bytes,
@@ -112,7 +114,12 @@ impl Node {
         if let Some(identity) = store.identity()
             && identity.node != config.node.name
         {
-            bail!("node.data_dir: {} belongs to node {}, not {}", dir.display(), identity.node, config.node.name);
+            bail!(
+                "node.data_dir: {} belongs to node {}, not {}",
+                dir.display(),
+                identity.node,
+                config.node.name
+            );
         }
         let cell = CatalogueCell::open(store.clone())?;
         let sets = Arc::new(Sets::default());
@@ -131,7 +138,11 @@ impl Node {
         if let Some(identity) = node.store.identity() {
             let catalogue = node.cell.get().context("the catalogue is missing from the data directory")?;
             if catalogue.cluster_id != identity.cluster_id {
-                bail!("the data directory is of cluster {}, its catalogue of {}", identity.cluster_id, catalogue.cluster_id);
+                bail!(
+                    "the data directory is of cluster {}, its catalogue of {}",
+                    identity.cluster_id,
+                    catalogue.cluster_id
+                );
             }
             node.host_replicas(&catalogue).await?;
         }
@@ -141,7 +152,11 @@ impl Node {
     }
 
     /// Serves until `stop` comes true, then drains.
-    pub async fn serve(self: Arc<Self>, listeners: Listeners, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
+    pub async fn serve(
+        self: Arc<Self>,
+        listeners: Listeners,
+        mut stop: watch::Receiver<bool>,
+    ) -> anyhow::Result<()> {
         let sets_service = SetsService {
             sets: self.sets.clone(),
             cell: self.cell.clone(),
@@ -188,8 +203,13 @@ impl Node {
             return Some("waiting for the cluster's bootstrap".into());
         }
         let leaderless = |replica: &Arc<Replica>| replica.group.view().borrow().leader.is_none();
-        let waiting: Vec<_> = self.sets.all().iter().filter(|r| leaderless(r)).map(|r| r.fence.set.to_string()).collect();
-        if waiting.is_empty() { None } else { Some(format!("no leader known for set {}", waiting.join(", "))) }
+        let waiting: Vec<_> =
+            self.sets.all().iter().filter(|r| leaderless(r)).map(|r| r.fence.set.to_string()).collect();
+        if waiting.is_empty() {
+            None
+        } else {
+            Some(format!("no leader known for set {}", waiting.join(", ")))
+        }
     }
 
     /// Whoever moves a set holds its lock.
@@ -232,7 +252,9 @@ impl Node {
     async fn host_replicas(&self, catalogue: &Catalogue) -> anyhow::Result<()> {
         let mut hosted = Vec::new();
         for (set, replica) in catalogue.replicas_on(&self.config.node.name) {
-            hosted.push(self.open_replica(catalogue, set, replica.id).await.with_context(|| format!("set {set}"))?);
+            hosted.push(
+                self.open_replica(catalogue, set, replica.id).await.with_context(|| format!("set {set}"))?,
+            );
         }
         for replica in &hosted {
             replica.group.run();
@@ -270,15 +292,23 @@ impl Node {
         let machine = match &state {
             Some(state) => Machine::Ledger(state.clone(), gate.clone()),
             None => {
-                let first = self.store.get_blob(FIRST_CATALOGUE)?.context("the first catalogue is missing")?;
+                let first =
+                    self.store.get_blob(FIRST_CATALOGUE)?.context("the first catalogue is missing")?;
                 let first = Catalogue::from_json(&first)?;
                 Machine::Control(ControlMachine::open(self.store.document(set)?, &first, self.cell.clone())?)
             }
         };
         let home = catalogue.sets.get(&set).map(|set| set.home.as_str());
         let preferred = home.is_none_or(|home| home == self.config.node.site);
-        let group =
-            Group::open(fence.clone(), self.links.clone(), log, machine.clone(), &self.config.raft, preferred).await?;
+        let group = Group::open(
+            fence.clone(),
+            self.links.clone(),
+            log,
+            machine.clone(),
+            &self.config.raft,
+            preferred,
+        )
+        .await?;
         let kind = match machine {
             Machine::Control(machine) => Kind::Control(machine),
             Machine::Ledger(state, gate) => {
@@ -338,23 +368,21 @@ impl Node {
     }
 }
 
-/// Gives the leadership to the voter that holds most of the log.
+/// Gives the leadership to another voter, the one that holds most of the log first.
 async fn hand_over(replica: &Replica) {
     if !replica.group.is_leader() {
         return;
     }
-    let _pause = match replica.ledger() {
-        Some(ledger) => Some(ledger.proposer.pause().await),
-        None => None,
-    };
     let own = replica.group.replica();
     let voters = replica.group.view().borrow().voters.clone();
     let matched = replica.group.progress().matched;
-    let best = matched.into_iter().filter(|(id, _)| *id != own && voters.contains(id)).max_by_key(|(_, m)| *m);
-    if let Some((target, _)) = best {
-        replica.group.transfer_leader(target).await;
-        // The view outlives the group, so the wait ends by a change or by the caller's deadline.
-        let _ = replica.group.view().wait_for(|view| view.role != Role::Leader && view.leader.is_some()).await;
+    let mut targets: Vec<_> =
+        matched.into_iter().filter(|(id, _)| *id != own && voters.contains(id)).collect();
+    targets.sort_by_key(|(_, matched)| std::cmp::Reverse(*matched));
+    let targets: Vec<u64> = targets.into_iter().map(|(id, _)| id).collect();
+    let proposer = replica.ledger().map(|ledger| &ledger.proposer);
+    if let Err(error) = handover::hand_over(&replica.group, proposer, &targets, &|_, _| {}).await {
+        info!(set = replica.fence.set, %error, "not handed over; the others elect");
     }
 }
 

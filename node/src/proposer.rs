@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, watch};
-use tracing::warn;
+use tracing::info;
 use twinset_ledger::codec::{EntryBuilder, encode_outcome};
 use twinset_ledger::{Outcome, RULES_VERSION};
 use twinset_proto::cluster::v1 as wire;
@@ -17,7 +17,7 @@ use wire::item_reply::Result as ItemResult;
 use crate::clock;
 use crate::config::ProposerConfig;
 use crate::gate::Gate;
-use crate::raft::{Applied, Group, ProposeError, Proposal, Role};
+use crate::raft::{Applied, Group, Proposal, ProposeError, Role};
 
 /// What one client call asks of the set.
 pub struct Submission {
@@ -265,13 +265,15 @@ async fn finish(proposal: Proposal, batch: Vec<Waiting>, incarnation: u32, gate:
         Ok::<_, ProposeError>((index, applied))
     });
     let reason = match applied.await {
-        Ok(Ok((index, Applied::Outcomes(outcomes)))) => return answer(index, &outcomes, incarnation, batch).await,
+        Ok(Ok((index, Applied::Outcomes(outcomes)))) => {
+            return answer(index, &outcomes, incarnation, batch).await;
+        }
         Ok(Ok(_)) => unreachable!("an entry of commands gives outcomes"),
         // Whatever the error promises: the entry was handed over, so only the request id can tell.
         Ok(Err(error)) => format!("{error:?}"),
         Err(_) => "not safe before the deadline".to_owned(),
     };
-    warn!(items = batch.len(), reason, "entry without a definite answer");
+    info!(items = batch.len(), reason, "entry without a definite answer");
     for waiting in batch {
         unknown(waiting, &reason).await;
     }
@@ -298,6 +300,9 @@ async fn answer(index: u64, outcomes: &[Outcome], incarnation: u32, batch: Vec<W
         let submission = waiting.submission;
         let done = wire::Outcomes { index, outcomes, incarnation };
         // The router's stream may be gone; the client asks again with the same ids.
-        let _ = submission.reply.send(wire::ItemReply { no: submission.no, result: Some(ItemResult::Done(done)) }).await;
+        let _ = submission
+            .reply
+            .send(wire::ItemReply { no: submission.no, result: Some(ItemResult::Done(done)) })
+            .await;
     }
 }

@@ -67,7 +67,10 @@ impl Fence {
             ));
         }
         if to.to_replica != self.replica {
-            return Err(format!("wrong replica {} of set {}: here is {}", to.to_replica, self.set, self.replica));
+            return Err(format!(
+                "wrong replica {} of set {}: here is {}",
+                to.to_replica, self.set, self.replica
+            ));
         }
         Ok(())
     }
@@ -167,7 +170,5 @@ impl Sets {
 /// The site of every replica of a set.
 pub fn replica_sites(catalogue: &Catalogue, set: u32) -> BTreeMap<u64, String> {
     let replicas = catalogue.replicas(set).iter();
-    replicas
-        .filter_map(|r| Some((r.id, catalogue.site_of_node(&r.node)?.to_owned())))
-        .collect()
+    replicas.filter_map(|r| Some((r.id, catalogue.site_of_node(&r.node)?.to_owned()))).collect()
 }

@@ -13,20 +13,14 @@ use twinset_proto::cluster::v1 as wire;
 
 use crate::catalogue::CatalogueCell;
 use crate::control_client::ControlClient;
+use crate::handover;
 use crate::raft::{Group, Role};
 use crate::set::{Ledger, Replica};
 
 /// Entries that the target may lack before the pause begins.
 const LAG_MAX: u64 = 2000;
-/// A pause never lasts longer, whatever happens to whoever asked for it.
-const PAUSE_MAX: Duration = Duration::from_millis(500);
-/// Without a new leader after this, the next best voter of the new home is asked.
-const RETARGET_AFTER: Duration = Duration::from_millis(80);
-/// Without a new leader after this the transfer has failed; an election settles it.
-const TRANSFER_MAX: Duration = Duration::from_millis(1700);
 /// For the membership change under load.
 const MEMBERSHIP_MAX: Duration = Duration::from_secs(10);
-const POLL: Duration = Duration::from_millis(1);
 
 /// Why a switch did not happen. The text says what to do next.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +101,12 @@ pub async fn run(context: Context, request: Request, reporter: Reporter) {
     match steps(&context, &request, &reporter).await {
         Ok(Some(pause)) => {
             info!(set = context.replica.fence.set, to = request.to, pause_us = micros(pause), "switched");
-            reporter.say("done", format!("set {} is at home in {}", context.replica.fence.set, request.to), Some(pause), false);
+            reporter.say(
+                "done",
+                format!("set {} is at home in {}", context.replica.fence.set, request.to),
+                Some(pause),
+                false,
+            );
         }
         Ok(None) => reporter.say("done", "all checks pass; nothing was changed", None, false),
         Err(error) => {
@@ -171,7 +170,13 @@ fn aborted(step: &'static str, reason: impl Into<String>) -> Error {
 }
 
 /// The replicas of the new home, best first; or the first thing that is wrong.
-fn checks(group: &Group, ledger: &Ledger, catalogue: &Catalogue, set: &Set, to: &str) -> Result<Vec<u64>, Error> {
+fn checks(
+    group: &Group,
+    ledger: &Ledger,
+    catalogue: &Catalogue,
+    set: &Set,
+    to: &str,
+) -> Result<Vec<u64>, Error> {
     let view = group.view().borrow().clone();
     if view.role != Role::Leader {
         return Err(check("leader", "this node does not lead the set any more; ask again"));
@@ -228,65 +233,24 @@ async fn move_set(
         .map_err(|e| aborted("membership", format!("{e:?}")))?;
     reporter.say("membership", format!("the majority is in the new home; voter {keep} stays"), None, false);
 
-    let paused_at = Instant::now();
-    let pause = tokio::time::timeout(PAUSE_MAX, ledger.proposer.pause());
-    let _pause = pause.await.map_err(|_| aborted("pause", "entries in flight were not answered in time"))?;
-    reporter.say("pause", "new writes wait", None, false);
-
-    let target = catch_up(group, targets, paused_at + PAUSE_MAX).await?;
-    reporter.say("catch-up", format!("replica {target} holds everything"), None, false);
-
-    transfer(group, targets, target).await?;
-    let paused = paused_at.elapsed();
+    let say = |phase: &str, detail: String| reporter.say(phase, detail, None, false);
+    let (leader, paused) = handover::hand_over(group, Some(&ledger.proposer), targets, &say)
+        .await
+        .map_err(|error| aborted(error.step, error.reason))?;
+    if !targets.contains(&leader) {
+        return Err(aborted("transfer", format!("replica {leader} of the old home was elected instead")));
+    }
     reporter.say("transfer", format!("set {} has a leader in the new home", set.id), Some(paused), false);
     Ok(paused)
-}
-
-/// Waits until one of the targets holds the whole log.
-async fn catch_up(group: &Group, targets: &[u64], deadline: Instant) -> Result<u64, Error> {
-    loop {
-        let progress = group.progress();
-        let holds_all = |id: &&u64| progress.matched.get(id).is_some_and(|&m| m >= progress.last_log);
-        if let Some(&target) = targets.iter().find(holds_all) {
-            return Ok(target);
-        }
-        if Instant::now() >= deadline {
-            return Err(aborted("catch-up", "no replica of the new home holds everything in time"));
-        }
-        tokio::time::sleep(POLL).await;
-    }
-}
-
-/// Hands the leadership over; a target that stays silent is passed over for the next.
-async fn transfer(group: &Group, targets: &[u64], first: u64) -> Result<(), Error> {
-    let mut view = group.view();
-    let deadline = tokio::time::Instant::now() + TRANSFER_MAX;
-    let others = targets.iter().copied().filter(|&id| id != first);
-    let mut candidates = std::iter::once(first).chain(others).cycle();
-    loop {
-        let target = candidates.next().expect("a cycle of at least one");
-        group.transfer_leader(target).await;
-        let moved = view.wait_for(|view| {
-            view.leader.is_some_and(|leader| leader != group.replica()) && view.role != Role::Leader
-        });
-        let patience = (tokio::time::Instant::now() + RETARGET_AFTER).min(deadline);
-        if let Ok(Ok(view)) = tokio::time::timeout_at(patience, moved).await {
-            let leader = view.leader.expect("just seen");
-            if targets.contains(&leader) {
-                return Ok(());
-            }
-            return Err(aborted("transfer", format!("replica {leader} of the old home was elected instead")));
-        }
-        if tokio::time::Instant::now() >= deadline {
-            return Err(aborted("transfer", "no new leader in time; an election settles it"));
-        }
-    }
 }
 
 /// Puts the voters back, if this replica still leads; otherwise the next leader does.
 async fn restore(group: &Group, catalogue: &Catalogue, set: &Set) -> Result<(), Error> {
     if !group.is_leader() {
-        return Err(aborted("undo", "this node does not lead any more; the set's next leader undoes the rest"));
+        return Err(aborted(
+            "undo",
+            "this node does not lead any more; the set's next leader undoes the rest",
+        ));
     }
     let voters = catalogue.placement(set).voters;
     let change = tokio::time::timeout(MEMBERSHIP_MAX, group.change_voters(voters)).await;

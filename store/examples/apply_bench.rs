@@ -10,8 +10,11 @@ use rust_decimal::Decimal;
 use twinset_ledger::account::Side;
 use twinset_ledger::codec::{EntryBuilder, encode_command};
 use twinset_ledger::command::{Command, Leg, Metadata, Transaction};
-use twinset_ledger::{Effect, RULES_VERSION};
+use twinset_ledger::{Effect, Position, RULES_VERSION};
 use twinset_store::{LedgerReplica, Log, LogId, Options, Record, RecordKind, Store};
+
+/// Transactions that are read in the end.
+const READS: u32 = 2000;
 
 fn main() {
     let mut numbers =
@@ -103,12 +106,26 @@ impl Bench {
         println!("us each: make {:.2}, encode+shorten {:.2}", each(spent.make), each(spent.shorten));
         println!("us each: append+sync {:.2}, apply {:.2}", each(spent.append), each(spent.apply));
         println!("slowest apply of a batch: {:.1} ms", spent.apply_max.as_secs_f64() * 1e3);
-        let (load, store) = (spent.make + spent.shorten, total - spent.make - spent.shorten);
+        let store = total - spent.make - spent.shorten;
         println!("us each: {:.2} for append, apply and checkpoint, wall clock", each(store));
-        // Background threads included; the load generator's own time is taken off.
-        let cpu = self::cpu().saturating_sub(cpu).saturating_sub(load);
-        println!("us each: {:.2} of CPU, all threads", each(cpu));
+        println!(
+            "us each: {:.2} of CPU, all threads, making the load included",
+            each(self::cpu().saturating_sub(cpu))
+        );
         println!("{:.0} transfers/s", count as f64 / store.as_secs_f64());
+        self.read(&mut dice, first, batches, batch);
+    }
+
+    /// Reads transactions here and there.
+    fn read(&self, dice: &mut Dice, first: u64, batches: u64, batch: u64) {
+        let begin = Instant::now();
+        for _ in 0..READS {
+            let offset = u16::try_from(dice.roll() % batch).expect("a batch has at most 65,535 commands");
+            let position = Position::new(first + dice.roll() % batches, offset);
+            let found = self.replica.transaction(position).expect("the transaction is read").value;
+            assert!(found.is_some(), "every command was a transaction");
+        }
+        println!("{:.0} us to read a transaction", begin.elapsed().as_secs_f64() * 1e6 / f64::from(READS));
     }
 }
 

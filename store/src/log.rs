@@ -11,7 +11,7 @@ use rocksdb::WriteBatch;
 use crate::engine::{self, Engine};
 use crate::fault::Fault;
 use crate::keys::{self, Generation};
-use crate::record::{self, Assembly, LogId, Record};
+use crate::record::{self, Assembly, LogId, PART_BYTES, Record};
 use crate::shared::Shared;
 use crate::syncer::Done;
 use crate::table::Table;
@@ -125,6 +125,35 @@ impl Log {
     /// The record at `index`.
     pub(crate) fn record(&self, index: u64) -> Result<Option<Arc<Record>>, Fault> {
         Ok(self.read(index, index + 1, usize::MAX)?.pop())
+    }
+
+    /// Bytes `[from, to)` of the payload of the record at `index`, without reading the rest of it, and so without its
+    /// checksum: the database's own covers what is read. None if they are not there.
+    pub(crate) fn slice(&self, index: u64, from: usize, to: usize) -> Result<Option<Vec<u8>>, Fault> {
+        let state = self.cell.state.lock();
+        let generation = state.generation;
+        if state.tail.first().is_some_and(|first| index >= first) {
+            let mut found = Vec::new();
+            state.tail.read(index, index + 1, usize::MAX, &mut found);
+            let bytes = found.first().and_then(|record| record.payload.get(from..to));
+            return Ok(bytes.map(<[u8]>::to_vec));
+        }
+        drop(state);
+        let mut out = Vec::with_capacity(to - from);
+        while from + out.len() < to {
+            let at = from + out.len();
+            let Ok(part) = u16::try_from(at / PART_BYTES) else { return Ok(None) };
+            let stored = self.engine().get(Table::Log, &keys::log(generation, index, part))?;
+            let Some(stored) = stored else { return Ok(None) };
+            let payload = record::payload_of_part(part, &stored).map_err(bad)?;
+            let begin = at % PART_BYTES;
+            let end = payload.len().min(begin + to - at);
+            match payload.get(begin..end) {
+                Some(bytes) if !bytes.is_empty() => out.extend_from_slice(bytes),
+                _ => return Ok(None),
+            }
+        }
+        Ok(Some(out))
     }
 
     /// The last record's name; the purge pointer if there is none after it.

@@ -154,6 +154,16 @@ impl Assembly {
     }
 }
 
+/// The bytes of a part that belong to the payload.
+pub(crate) fn payload_of_part(part: u16, value: &[u8]) -> Result<&[u8], BadRecord> {
+    if part > 0 {
+        return Ok(value);
+    }
+    let mut fields = Fields::new(value);
+    fields.take(HEADER_BYTES)?;
+    Ok(fields.rest())
+}
+
 /// The name of a record, from its part 0 alone.
 pub(crate) fn id_of(index: u64, value: &[u8]) -> Result<LogId, BadRecord> {
     Ok(header_id(index, &Fields::new(value).array()?))

@@ -30,7 +30,10 @@ pub struct AdminService {
 impl Admin for AdminService {
     type SwitchStream = ReceiverStream<Result<wire::SwitchProgress, Status>>;
 
-    async fn identify(&self, _: Request<wire::IdentifyRequest>) -> Result<Response<wire::IdentifyReply>, Status> {
+    async fn identify(
+        &self,
+        _: Request<wire::IdentifyRequest>,
+    ) -> Result<Response<wire::IdentifyReply>, Status> {
         let catalogue = self.node.identified_catalogue();
         Ok(Response::new(wire::IdentifyReply {
             node: self.node.config.node.name.clone(),
@@ -67,7 +70,9 @@ impl Admin for AdminService {
             cluster_id: catalogue.as_ref().map(|c| c.cluster_id.clone()).unwrap_or_default(),
             catalogue_version: catalogue.as_ref().map_or(0, |c| c.version),
             replicas: match &catalogue {
-                Some(catalogue) => self.node.sets.all().iter().map(|r| replica_status(r, catalogue)).collect(),
+                Some(catalogue) => {
+                    self.node.sets.all().iter().map(|r| replica_status(r, catalogue)).collect()
+                }
                 None => Vec::new(),
             },
             catalogue_json: catalogue.map(|c| c.to_json().into()).unwrap_or_default(),
@@ -76,7 +81,10 @@ impl Admin for AdminService {
         }))
     }
 
-    async fn switch(&self, request: Request<wire::SwitchRequest>) -> Result<Response<Self::SwitchStream>, Status> {
+    async fn switch(
+        &self,
+        request: Request<wire::SwitchRequest>,
+    ) -> Result<Response<Self::SwitchStream>, Status> {
         let request = request.into_inner();
         let replica = self.leading(request.set)?;
         let lock = self.node.switch_lock(request.set);
@@ -129,15 +137,23 @@ impl Admin for AdminService {
         }))
     }
 
-    async fn verify(&self, request: Request<wire::VerifyRequest>) -> Result<Response<wire::VerifyReply>, Status> {
+    async fn verify(
+        &self,
+        request: Request<wire::VerifyRequest>,
+    ) -> Result<Response<wire::VerifyReply>, Status> {
         let request = request.into_inner();
-        let replica = self.node.sets.get(request.set).ok_or_else(|| Status::not_found("the set is not hosted here"))?;
-        let ledger = replica.ledger().ok_or_else(|| Status::invalid_argument("the control set has no accounts"))?;
+        let replica =
+            self.node.sets.get(request.set).ok_or_else(|| Status::not_found("the set is not hosted here"))?;
+        let ledger =
+            replica.ledger().ok_or_else(|| Status::invalid_argument("the control set has no accounts"))?;
         let deadline = Duration::from_millis(request.deadline_ms.into()).min(VERIFY_MAX);
         // Everything verified has passed the gate, like any other read.
         let safe = replica.fence.gate.wait(request.at_least_index);
         tokio::time::timeout(deadline, safe).await.map_err(|_| {
-            Status::deadline_exceeded(format!("index {} is not safe on this replica yet", request.at_least_index))
+            Status::deadline_exceeded(format!(
+                "index {} is not safe on this replica yet",
+                request.at_least_index
+            ))
         })?;
         let state = ledger.state.clone();
         let read = tokio::task::spawn_blocking(move || state.totals())
@@ -170,7 +186,10 @@ impl Admin for AdminService {
         }))
     }
 
-    async fn control(&self, request: Request<wire::ControlRequest>) -> Result<Response<wire::ControlReply>, Status> {
+    async fn control(
+        &self,
+        request: Request<wire::ControlRequest>,
+    ) -> Result<Response<wire::ControlReply>, Status> {
         let request = request.into_inner();
         let answer = if request.forwarded {
             self.node.control.propose_here(&request.command_json).await
@@ -183,7 +202,8 @@ impl Admin for AdminService {
 
 impl AdminService {
     fn leading(&self, set: u32) -> Result<Arc<Replica>, Status> {
-        let replica = self.node.sets.get(set).ok_or_else(|| Status::not_found("the set is not hosted here"))?;
+        let replica =
+            self.node.sets.get(set).ok_or_else(|| Status::not_found("the set is not hosted here"))?;
         if replica.ledger().is_none() {
             return Err(Status::invalid_argument("the control set cannot be moved"));
         }

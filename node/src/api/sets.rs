@@ -81,11 +81,15 @@ impl SetsApi for SetsService {
         self.metrics.reads.inc();
         let deadline = Duration::from_millis(request.deadline_ms.into()).min(DEADLINE_MAX);
         let answer = tokio::time::timeout(deadline, self.answer(request)).await;
-        let result = answer.unwrap_or_else(|_| refused(Reason::Deadline, String::new(), "not safe before the deadline"));
+        let result = answer
+            .unwrap_or_else(|_| refused(Reason::Deadline, String::new(), "not safe before the deadline"));
         Ok(Response::new(wire::ReadReply { result: Some(result) }))
     }
 
-    async fn watch(&self, request: Request<wire::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(
+        &self,
+        request: Request<wire::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
         let asked = request.into_inner().cluster_id;
         if let Some(catalogue) = self.cell.get()
             && !asked.is_empty()
@@ -100,7 +104,11 @@ impl SetsApi for SetsService {
 }
 
 /// Sends everything once, then what changes, until the watcher goes away.
-async fn publish(sets: Arc<Sets>, cell: CatalogueCell, updates: mpsc::Sender<Result<wire::WatchUpdate, Status>>) {
+async fn publish(
+    sets: Arc<Sets>,
+    cell: CatalogueCell,
+    updates: mpsc::Sender<Result<wire::WatchUpdate, Status>>,
+) {
     let mut pulse = sets.pulse.subscribe();
     let mut catalogues = cell.watch();
     let mut sent_version = 0;
@@ -176,7 +184,12 @@ impl SetsService {
     }
 }
 
-async fn run_query(replica: &Replica, ledger: &Ledger, query: Query, age_ms: u64) -> Result<ReadResult, String> {
+async fn run_query(
+    replica: &Replica,
+    ledger: &Ledger,
+    query: Query,
+    age_ms: u64,
+) -> Result<ReadResult, String> {
     let set = replica.fence.set;
     let as_of = |index, time| Some(convert::position(set, index, time));
     match query {
@@ -193,11 +206,13 @@ async fn run_query(replica: &Replica, ledger: &Ledger, query: Query, age_ms: u64
             })
         }
         Query::Transaction(text) => {
-            let id: TransactionId = text.parse().map_err(|e: twinset_ledger::id::ParseTransactionIdError| e.to_string())?;
+            let id: TransactionId =
+                text.parse().map_err(|e: twinset_ledger::id::ParseTransactionIdError| e.to_string())?;
             if id.set != set {
                 return Err(format!("transaction {id} is not of set {set}"));
             }
-            let Read { value, index, time_unix_ns } = safe(ledger, |state| state.transaction(id.position)).await;
+            let Read { value, index, time_unix_ns } =
+                safe(ledger, |state| state.transaction(id.position)).await;
             let value = value.filter(|booked| booked.id == id);
             Ok(one_transaction(Read { value, index, time_unix_ns }, set))
         }
@@ -209,8 +224,10 @@ async fn run_query(replica: &Replica, ledger: &Ledger, query: Query, age_ms: u64
             let after = if page.after.is_empty() {
                 None
             } else {
-                let id: TransactionId =
-                    page.after.parse().map_err(|e: twinset_ledger::id::ParseTransactionIdError| e.to_string())?;
+                let id: TransactionId = page
+                    .after
+                    .parse()
+                    .map_err(|e: twinset_ledger::id::ParseTransactionIdError| e.to_string())?;
                 Some(id.position)
             };
             let size = page.page_size.clamp(1, PAGE_MAX) as usize;
@@ -233,7 +250,10 @@ async fn safe<T>(
     ledger: &Ledger,
     query: impl FnOnce(&twinset_store::LedgerReplica) -> Result<Read<T>, twinset_store::Fault>,
 ) -> Read<T> {
-    ledger.reader.read(|state| query(state).unwrap_or_else(|fault| crate::fatal::stop(&fault.to_string()))).await
+    ledger
+        .reader
+        .read(|state| query(state).unwrap_or_else(|fault| crate::fatal::stop(&fault.to_string())))
+        .await
 }
 
 fn one_transaction(read: Read<Option<Booked>>, set: u32) -> ReadResult {
@@ -281,7 +301,8 @@ impl Intake {
         let Some(replica) = self.sets.get(item.set) else {
             return refuse(Reason::NotHosted, "the set is not hosted here");
         };
-        let (Some(ledger), Some(set)) = (replica.ledger(), catalogue.and_then(|c| c.sets.get(&item.set))) else {
+        let (Some(ledger), Some(set)) = (replica.ledger(), catalogue.and_then(|c| c.sets.get(&item.set)))
+        else {
             return refuse(Reason::NotHosted, "no set of accounts");
         };
         if item.commands.is_empty() || item.commands.len() > COMMANDS_PER_ENTRY_MAX {
@@ -291,7 +312,12 @@ impl Intake {
             return refuse(reason, &detail);
         }
         let deadline = Instant::now() + Duration::from_millis(item.deadline_ms.into()).min(DEADLINE_MAX);
-        ledger.proposer.submit(Submission { no, commands: item.commands, deadline, reply: self.replies.clone() })
+        ledger.proposer.submit(Submission {
+            no,
+            commands: item.commands,
+            deadline,
+            reply: self.replies.clone(),
+        })
     }
 }
 
@@ -305,7 +331,10 @@ fn check(bytes: &Bytes, set: &Set) -> Result<(), (Reason, String)> {
     if let Command::Reversal(reversal) = &command
         && reversal.transaction.set != set.id
     {
-        return Err((Reason::WrongSet, format!("transaction {} is not of set {}", reversal.transaction, set.id)));
+        return Err((
+            Reason::WrongSet,
+            format!("transaction {} is not of set {}", reversal.transaction, set.id),
+        ));
     }
     match command.accounts().find(|account| !set.owns(slot_of(account))) {
         Some(account) => Err((Reason::WrongSet, format!("account {account} is not of set {}", set.id))),

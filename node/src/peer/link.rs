@@ -130,7 +130,10 @@ impl PeerLink {
     }
 
     /// Sends a snapshot over a connection of its own.
-    pub async fn snapshot(&self, chunks: mpsc::Receiver<wire::SnapshotChunk>) -> Result<wire::SnapshotReply, tonic::Status> {
+    pub async fn snapshot(
+        &self,
+        chunks: mpsc::Receiver<wire::SnapshotChunk>,
+    ) -> Result<wire::SnapshotReply, tonic::Status> {
         let channel = connect(&self.node, &self.catalogue)
             .await
             .ok_or_else(|| tonic::Status::unavailable("no connection to the peer"))?;
@@ -140,7 +143,9 @@ impl PeerLink {
 }
 
 fn client(channel: Channel) -> PeerClient<Channel> {
-    PeerClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
+    PeerClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
 async fn connect(node: &str, catalogue: &watch::Receiver<Option<Arc<Catalogue>>>) -> Option<Channel> {

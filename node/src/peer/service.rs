@@ -9,7 +9,7 @@ use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::warn;
+use tracing::{info, warn};
 use twinset_proto::cluster::v1 as wire;
 use wire::append_reply_frame::Result as AppendResult;
 use wire::beat_message::Body;
@@ -62,7 +62,10 @@ impl Peer for PeerService {
         Ok(Response::new(Box::pin(ReceiverStream::new(out).map(Ok))))
     }
 
-    async fn beat(&self, request: Request<Streaming<wire::BeatFrame>>) -> Result<Response<Self::BeatStream>, Status> {
+    async fn beat(
+        &self,
+        request: Request<Streaming<wire::BeatFrame>>,
+    ) -> Result<Response<Self::BeatStream>, Status> {
         let (replies, mut out) = mpsc::channel::<wire::BeatReply>(REPLY_QUEUE);
         let sets = self.sets.clone();
         let mut frames = request.into_inner();
@@ -141,7 +144,13 @@ impl AppendLane {
         }
     }
 
-    async fn take(&mut self, frame: wire::AppendFrame, key: (u32, u64), no: u64, safe: u64) -> Result<(), String> {
+    async fn take(
+        &mut self,
+        frame: wire::AppendFrame,
+        key: (u32, u64),
+        no: u64,
+        safe: u64,
+    ) -> Result<(), String> {
         let to = frame.to.as_ref().ok_or("no address")?;
         let replica = self.sets.addressed(to)?;
         if !self.sessions.contains_key(&key) {
@@ -187,7 +196,12 @@ async fn answer(sets: &Sets, message: wire::BeatMessage) -> Result<ReplyBody, St
                 replica.fence.gate.follow(message.safe_index);
                 replica.compare_hash(message.hash_index, &message.hash);
             }
-            Ok(ReplyBody::Heartbeat(wire::AppendReplyFrame { set, session: 0, no: message.no, result: Some(result) }))
+            Ok(ReplyBody::Heartbeat(wire::AppendReplyFrame {
+                set,
+                session: 0,
+                no: message.no,
+                result: Some(result),
+            }))
         }
         Body::Vote(request) => replica.group.vote(request, false).await.map(ReplyBody::Vote).map_err(fault),
         Body::PreVote(request) => replica.group.vote(request, true).await.map(ReplyBody::Vote).map_err(fault),
@@ -197,7 +211,10 @@ async fn answer(sets: &Sets, message: wire::BeatMessage) -> Result<ReplyBody, St
     }
 }
 
-async fn receive_snapshot(sets: &Sets, mut chunks: Streaming<wire::SnapshotChunk>) -> Result<wire::Vote, String> {
+async fn receive_snapshot(
+    sets: &Sets,
+    mut chunks: Streaming<wire::SnapshotChunk>,
+) -> Result<wire::Vote, String> {
     let mut next = async || chunks.message().await.map_err(|s| s.to_string())?.ok_or("cut off".to_owned());
     let mut chunk = next().await?;
     let replica = sets.addressed(chunk.to.as_ref().ok_or("no address")?)?;
@@ -244,5 +261,8 @@ async fn receive_snapshot(sets: &Sets, mut chunks: Streaming<wire::SnapshotChunk
             SnapshotData::Staged(Box::new(staged))
         }
     };
-    replica.group.install_snapshot(vote, meta, data).await.map_err(|e| e.to_string())
+    let last = meta.last.map_or(0, |id| id.index);
+    let vote = replica.group.install_snapshot(vote, meta, data).await.map_err(|e| e.to_string())?;
+    info!(set = replica.fence.set, last, "snapshot installed");
+    Ok(vote)
 }

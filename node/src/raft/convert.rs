@@ -1,7 +1,9 @@
 //! openraft's messages to and from the wire. Nothing is decided here.
 
 use bytes::Bytes;
-use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult, VoteRequest, VoteResponse};
+use openraft::raft::{
+    AppendEntriesRequest, StreamAppendError, StreamAppendResult, VoteRequest, VoteResponse,
+};
 use openraft::{EntryPayload, RaftTypeConfig};
 use twinset_proto::cluster::v1 as wire;
 
@@ -44,7 +46,9 @@ fn entry_in(entry: wire::Entry) -> Result<Entries, Malformed> {
     let payload = match entry.kind {
         0 => EntryPayload::Blank,
         1 => EntryPayload::Normal(Commands(entry.payload)),
-        2 => EntryPayload::Membership(decode_membership(&entry.payload).map_err(|_| Malformed("membership"))?),
+        2 => {
+            EntryPayload::Membership(decode_membership(&entry.payload).map_err(|_| Malformed("membership"))?)
+        }
         _ => return Err(Malformed("unknown kind of entry")),
     };
     let log_id = id_in(entry.log_id.ok_or(Malformed("an entry without a log id"))?);

@@ -10,8 +10,8 @@ use openraft::{EntryPayload, OptionalSend};
 use twinset_store::{LedgerReplica, RecordKind, SnapshotReader, StagedSnapshot};
 
 use super::types::{
-    Applied, CommittedLeader, LogId, StoredMembership, TypeConfig, decode_membership, encode_membership, log_id,
-    store_id, to_record,
+    Applied, CommittedLeader, LogId, StoredMembership, TypeConfig, decode_membership, encode_membership,
+    log_id, store_id, to_record,
 };
 use crate::control_set::ControlMachine;
 use crate::gate::Gate;
@@ -68,7 +68,9 @@ impl Machine {
     }
 }
 
-fn stored_membership(stored: Option<(Option<twinset_store::LogId>, Vec<u8>)>) -> io::Result<StoredMembership> {
+fn stored_membership(
+    stored: Option<(Option<twinset_store::LogId>, Vec<u8>)>,
+) -> io::Result<StoredMembership> {
     match stored {
         None => Ok(StoredMembership::default()),
         Some((id, bytes)) => Ok(StoredMembership::new(id.map(log_id), decode_membership(&bytes)?)),
@@ -116,14 +118,20 @@ impl RaftStateMachine<TypeConfig> for Machine {
                 Machine::Ledger(replica, gate) => {
                     let outcomes = replica.apply(&record).map_err(io::Error::other)?;
                     gate.applied(record.id.index, replica.durability());
-                    if record.kind == RecordKind::Commands { Applied::Outcomes(outcomes) } else { Applied::Nothing }
+                    if record.kind == RecordKind::Commands {
+                        Applied::Outcomes(outcomes)
+                    } else {
+                        Applied::Nothing
+                    }
                 }
                 Machine::Control(machine) => match machine.apply(&record).map_err(io::Error::other)? {
                     Some(reply) => Applied::Control(reply),
                     None => Applied::Nothing,
                 },
             };
-            debug_assert!(matches!(entry.payload, EntryPayload::Normal(_)) || matches!(applied, Applied::Nothing));
+            debug_assert!(
+                matches!(entry.payload, EntryPayload::Normal(_)) || matches!(applied, Applied::Nothing)
+            );
             if let Some(responder) = responder {
                 responder.send(applied);
             }

@@ -169,8 +169,7 @@ impl Group {
     ) -> anyhow::Result<Self> {
         let config = settings(format!("set-{}", fence.set), timing, preferred).validate()?;
         let network = Network { fence: fence.clone(), links };
-        let raft =
-            Raft::build(fence.replica, Arc::new(config), network, LogStore::new(log), machine).await?;
+        let raft = Raft::build(fence.replica, Arc::new(config), network, LogStore::new(log), machine).await?;
         let (publish, view) = watch::channel(view_of(&raft));
         tokio::spawn(observe(raft.clone(), fence.clone(), publish));
         Ok(Group { raft, fence, view })

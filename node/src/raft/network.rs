@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, future::BoxFuture, stream};
+use openraft::OptionalSend;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
-use openraft::OptionalSend;
 use tokio::sync::mpsc;
 use twinset_proto::cluster::v1 as wire;
 use wire::beat_message::Body;
@@ -36,8 +36,7 @@ const SNAPSHOT_QUEUE: usize = 4;
 static NEXT_SESSION: AtomicU64 = AtomicU64::new(1);
 
 type Rpc<T> = Result<T, RPCError<TypeConfig>>;
-type SnapshotOf =
-    openraft::storage::Snapshot<CommittedLeader, u64, openraft::impls::BasicNode, SnapshotData>;
+type SnapshotOf = openraft::storage::Snapshot<CommittedLeader, u64, openraft::impls::BasicNode, SnapshotData>;
 
 /// Makes the clients of one group.
 pub struct Network {
@@ -100,7 +99,11 @@ impl Client {
         }
     }
 
-    async fn heartbeat(&self, request: AppendEntriesRequest<TypeConfig>, ttl: Duration) -> Rpc<StreamAppendResult<TypeConfig>> {
+    async fn heartbeat(
+        &self,
+        request: AppendEntriesRequest<TypeConfig>,
+        ttl: Duration,
+    ) -> Rpc<StreamAppendResult<TypeConfig>> {
         let sent_at = Instant::now();
         let prev = request.prev_log_id;
         let body = self.beat(Body::Heartbeat(convert::append_out(&request)), ttl).await?;
@@ -148,11 +151,19 @@ impl RaftNetworkV2<TypeConfig> for Client {
         Box::pin(async move { self.open_append(input).await })
     }
 
-    async fn vote(&mut self, request: VoteRequest<TypeConfig>, option: RPCOption) -> Rpc<VoteResponse<TypeConfig>> {
+    async fn vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Rpc<VoteResponse<TypeConfig>> {
         self.vote_on(Body::Vote(convert::vote_request_out(&request)), option.hard_ttl()).await
     }
 
-    async fn pre_vote(&mut self, request: VoteRequest<TypeConfig>, option: RPCOption) -> Rpc<VoteResponse<TypeConfig>> {
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Rpc<VoteResponse<TypeConfig>> {
         self.vote_on(Body::PreVote(convert::vote_request_out(&request)), option.hard_ttl()).await
     }
 
@@ -177,7 +188,8 @@ impl RaftNetworkV2<TypeConfig> for Client {
         if !reply.refused.is_empty() {
             return Err(StreamingError::Network(NetworkError::from_string(reply.refused)));
         }
-        let vote = convert::vote_in(reply.vote).map_err(|e| StreamingError::Network(NetworkError::new(&e)))?;
+        let vote =
+            convert::vote_in(reply.vote).map_err(|e| StreamingError::Network(NetworkError::new(&e)))?;
         Ok(SnapshotResponse { vote })
     }
 
@@ -205,7 +217,10 @@ struct Pending {
 }
 
 impl Client {
-    async fn open_append<'s, S>(&'s self, mut input: S) -> Rpc<BoxStream<'s, Rpc<StreamAppendResult<TypeConfig>>>>
+    async fn open_append<'s, S>(
+        &'s self,
+        mut input: S,
+    ) -> Rpc<BoxStream<'s, Rpc<StreamAppendResult<TypeConfig>>>>
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {

@@ -40,14 +40,19 @@ impl Group {
         &self,
         requests: mpsc::Receiver<DecodedAppend>,
     ) -> impl Stream<Item = wire::append_reply_frame::Result> + Send + 'static {
-        self.raft.stream_append(ReceiverStream::new(requests).map(|request| request.0)).map(|result| match result {
-            Ok(result) => convert::append_result_out(result),
-            Err(fatal) => wire::append_reply_frame::Result::Closed(fatal.to_string()),
+        self.raft.stream_append(ReceiverStream::new(requests).map(|request| request.0)).map(|result| {
+            match result {
+                Ok(result) => convert::append_result_out(result),
+                Err(fatal) => wire::append_reply_frame::Result::Closed(fatal.to_string()),
+            }
         })
     }
 
     /// A heartbeat.
-    pub async fn heartbeat(&self, append: wire::Append) -> Result<wire::append_reply_frame::Result, PeerError> {
+    pub async fn heartbeat(
+        &self,
+        append: wire::Append,
+    ) -> Result<wire::append_reply_frame::Result, PeerError> {
         let request = convert::append_in(append)?;
         let prev = request.prev_log_id;
         let response = self.raft.append_entries(request).await.map_err(stopped)?;

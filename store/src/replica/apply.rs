@@ -129,7 +129,7 @@ impl ReplicaState {
         self.fresh.commands += out.len() as u64;
         if let Some(last) = (out.len() as u64).checked_sub(1) {
             let start = self.about.last_time - last;
-            self.fresh.outcomes.push((index, outcomes::encode(out, start)));
+            self.fresh.outcomes.push((index, outcomes::encode(out, start, entry.is_all_short())));
         }
         Ok(())
     }

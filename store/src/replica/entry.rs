@@ -2,6 +2,7 @@
 //! of its commands lies. A few are kept, because retries come in bursts for the same entries.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,7 +23,6 @@ const COUNT_AT: usize = HEADER_BYTES - 4;
 /// An entry that knows where its commands lie.
 pub(crate) struct Opened {
     pub(crate) index: u64,
-    pub(crate) incarnation: u32,
     payload: Bytes,
     /// Where each command begins, and the end; None: all are in short form.
     starts: Option<Vec<u32>>,
@@ -37,28 +37,54 @@ impl Opened {
     /// The same of an entry that was parsed from `payload`.
     pub(crate) fn of(index: u64, payload: &Bytes, entry: &Entry<'_>) -> Opened {
         let starts = (!entry.is_all_short()).then(|| starts(payload, entry));
-        Opened { index, incarnation: entry.incarnation(), starts, payload: payload.clone() }
+        Opened { index, starts, payload: payload.clone() }
     }
 
-    /// The command at `offset`, if the entry has one there.
-    pub(crate) fn command<S: State>(&self, offset: u16, state: &S) -> Result<Option<Command>, Fault> {
-        let Some(bytes) = self.one(offset) else { return Ok(None) };
-        let entry = Entry::parse(&bytes).map_err(|error| bad(self.index, &error))?;
-        let record = entry.record(0).expect("it was made with one record");
-        let command = match record {
+    /// The command at `offset`.
+    pub(crate) fn one(&self, offset: u16) -> Option<One> {
+        let offset = usize::from(offset);
+        let range = match &self.starts {
+            Some(starts) => *starts.get(offset)? as usize..*starts.get(offset + 1)? as usize,
+            None => short_range(offset),
+        };
+        Some(One::new(self.index, &self.payload[..HEADER_BYTES], self.payload.get(range)?))
+    }
+}
+
+/// One command of an entry, as an entry of its own.
+pub(crate) struct One {
+    index: u64,
+    bytes: Vec<u8>,
+}
+
+impl One {
+    fn new(index: u64, header: &[u8], record: &[u8]) -> One {
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + record.len());
+        bytes.extend_from_slice(&header[..COUNT_AT]);
+        bytes.extend_from_slice(&1u32.to_le_bytes());
+        bytes.extend_from_slice(record);
+        One { index, bytes }
+    }
+
+    fn entry(&self) -> Result<Entry<'_>, Fault> {
+        Entry::parse(&self.bytes).map_err(|error| bad(self.index, &error))
+    }
+
+    /// The command, and the incarnation of its entry.
+    pub(crate) fn command<S: State>(&self, state: &S) -> Result<(Command, u32), Fault> {
+        let entry = self.entry()?;
+        let command = match entry.record(0).expect("it was made with one record") {
             codec::Record::Short(short) => Command::Transaction(expand(&short, state)),
             codec::Record::General(bytes) => {
                 codec::decode_command(bytes).map_err(|error| bad(self.index, &error))?
             }
         };
-        Ok(Some(command))
+        Ok((command, entry.incarnation()))
     }
 
-    /// Whether the command at `offset` carries this request id.
-    pub(crate) fn has_request_id(&self, offset: u16, request_id: &str) -> Result<bool, Fault> {
-        let Some(bytes) = self.one(offset) else { return Ok(false) };
-        let entry = Entry::parse(&bytes).map_err(|error| bad(self.index, &error))?;
-        Ok(match entry.record(0).expect("it was made with one record") {
+    /// Whether the command carries this request id.
+    pub(crate) fn has_request_id(&self, request_id: &str) -> Result<bool, Fault> {
+        Ok(match self.entry()?.record(0).expect("it was made with one record") {
             codec::Record::Short(short) => short.request_id.to_string() == request_id,
             codec::Record::General(bytes) => {
                 let command = codec::decode_command(bytes).map_err(|error| bad(self.index, &error))?;
@@ -66,21 +92,12 @@ impl Opened {
             }
         })
     }
+}
 
-    /// An entry of the one command at `offset`.
-    fn one(&self, offset: u16) -> Option<Vec<u8>> {
-        let offset = usize::from(offset);
-        let range = match &self.starts {
-            Some(starts) => *starts.get(offset)? as usize..*starts.get(offset + 1)? as usize,
-            None => HEADER_BYTES + offset * SHORT_BYTES..HEADER_BYTES + (offset + 1) * SHORT_BYTES,
-        };
-        let record = self.payload.get(range)?;
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + record.len());
-        bytes.extend_from_slice(&self.payload[..COUNT_AT]);
-        bytes.extend_from_slice(&1u32.to_le_bytes());
-        bytes.extend_from_slice(record);
-        Some(bytes)
-    }
+/// Where a command lies in an entry whose commands are all in short form.
+fn short_range(offset: usize) -> Range<usize> {
+    let begin = HEADER_BYTES + offset * SHORT_BYTES;
+    begin..begin + SHORT_BYTES
 }
 
 fn starts(payload: &[u8], entry: &Entry<'_>) -> Vec<u32> {
@@ -115,8 +132,20 @@ impl Entries {
         Entries { log, kept: Mutex::new(VecDeque::new()) }
     }
 
+    /// The command at an offset of the entry at `index`. If all commands of the entry are known to be in short form, only
+    /// that one is read.
+    pub(crate) fn one(&self, index: u64, offset: u16, all_short: bool) -> Result<Option<One>, Fault> {
+        if !all_short {
+            return Ok(self.open(index)?.and_then(|opened| opened.one(offset)));
+        }
+        let range = short_range(offset.into());
+        let header = self.log.slice(index, 0, HEADER_BYTES)?;
+        let record = self.log.slice(index, range.start, range.end)?;
+        Ok(header.zip(record).map(|(header, record)| One::new(index, &header, &record)))
+    }
+
     /// The entry at `index`; None if that record carries no commands, or is not there.
-    pub(crate) fn open(&self, index: u64) -> Result<Option<Arc<Opened>>, Fault> {
+    fn open(&self, index: u64) -> Result<Option<Arc<Opened>>, Fault> {
         if let Some(opened) = self.kept.lock().iter().find(|opened| opened.index == index) {
             return Ok(Some(Arc::clone(opened)));
         }
@@ -153,13 +182,13 @@ mod tests {
             commands.push(command);
         }
         let opened = Opened::new(9, builder.finish().into()).unwrap();
-        assert_eq!(opened.incarnation, 5);
         let state = MemoryState::new(1, 5);
         for (offset, command) in (0u16..).zip(&commands) {
-            assert_eq!(opened.command(offset, &state).unwrap().as_ref(), Some(command));
-            assert!(!opened.has_request_id(offset, "x").unwrap());
+            let one = opened.one(offset).unwrap();
+            assert_eq!(one.command(&state).unwrap(), (command.clone(), 5));
+            assert!(!one.has_request_id("x").unwrap());
         }
-        assert_eq!(opened.command(5, &state).unwrap(), None);
+        assert!(opened.one(5).is_none());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! | bytes | field |
 //! |---|---|
 //! | 1 | version (1) |
+//! | 1 | flags: bit 0, all commands are in short form |
 //! | 4 | commands |
 //! | 8 | ledger time of the first one |
 //! | 4 | exceptions |
@@ -16,7 +17,8 @@ use twinset_ledger::outcome::{Effect, Outcome};
 use crate::wire::{BadRecord, Fields};
 
 const VERSION: u8 = 1;
-const HEADER_BYTES: usize = 17;
+const ALL_SHORT: u8 = 1;
+const HEADER_BYTES: usize = 18;
 const EXCEPTION_BYTES: usize = 6;
 
 /// What the record says about one command.
@@ -34,7 +36,7 @@ pub(crate) enum Kept<'a> {
 }
 
 /// Makes the record of an entry. `start` is the ledger time of its first command.
-pub(crate) fn encode(outcomes: &[Outcome], start: u64) -> Vec<u8> {
+pub(crate) fn encode(outcomes: &[Outcome], start: u64, all_short: bool) -> Vec<u8> {
     let mut table = Vec::new();
     let mut details = Vec::new();
     let mut exceptions = 0u32;
@@ -51,7 +53,7 @@ pub(crate) fn encode(outcomes: &[Outcome], start: u64) -> Vec<u8> {
         table.extend_from_slice(&end.to_le_bytes());
     }
     let mut out = Vec::with_capacity(HEADER_BYTES + table.len() + details.len());
-    out.push(VERSION);
+    out.extend_from_slice(&[VERSION, u8::from(all_short) * ALL_SHORT]);
     let count = u32::try_from(outcomes.len()).expect("an entry has at most 65,535 commands");
     out.extend_from_slice(&count.to_le_bytes());
     out.extend_from_slice(&start.to_le_bytes());
@@ -73,6 +75,7 @@ fn stands_in_postings(outcome: &Outcome) -> bool {
 
 /// A record, opened.
 pub(crate) struct Outcomes<'a> {
+    all_short: bool,
     count: u32,
     start: u64,
     table: &'a [u8],
@@ -86,6 +89,10 @@ impl<'a> Outcomes<'a> {
         if version != VERSION {
             return Err(BadRecord::Value { field: "version", value: version.into() });
         }
+        let flags = fields.u8()?;
+        if flags > ALL_SHORT {
+            return Err(BadRecord::Value { field: "flags", value: flags.into() });
+        }
         let count = fields.u32()?;
         let start = fields.u64()?;
         let exceptions = fields.u32()?;
@@ -94,7 +101,7 @@ impl<'a> Outcomes<'a> {
         }
         let table = fields.take(exceptions as usize * EXCEPTION_BYTES)?;
         let details = fields.rest();
-        let outcomes = Outcomes { count, start, table, details };
+        let outcomes = Outcomes { all_short: flags == ALL_SHORT, count, start, table, details };
         let end = outcomes.table.len() / EXCEPTION_BYTES;
         let end = end.checked_sub(1).map_or(0, |last| outcomes.exception(last).1);
         match details.len().checked_sub(end) {
@@ -102,6 +109,11 @@ impl<'a> Outcomes<'a> {
             Some(count) => Err(BadRecord::Trailing { count }),
             None => Err(BadRecord::Short { at: bytes.len() }),
         }
+    }
+
+    /// Whether every command of the entry is in short form, so that each lies where its number says.
+    pub(crate) fn all_short(&self) -> bool {
+        self.all_short
     }
 
     /// What is kept of the command at `offset`; None if the entry has no such command.
@@ -171,8 +183,9 @@ mod tests {
     #[test]
     fn only_exceptions_are_written_out() {
         let all = sample();
-        let bytes = encode(&all, 100);
+        let bytes = encode(&all, 100, true);
         let record = Outcomes::open(&bytes).unwrap();
+        assert!(record.all_short());
         assert_eq!(record.get(0), Some(Kept::Booked { time_unix_ns: 100 }));
         assert_eq!(record.get(2), Some(Kept::Nothing));
         assert_eq!(record.get(5), Some(Kept::Booked { time_unix_ns: 105 }));
@@ -186,18 +199,18 @@ mod tests {
 
     #[test]
     fn golden_bytes_of_the_common_case() {
-        let bytes = encode(&sample()[..1], 100);
-        assert_eq!(bytes, [1, 1, 0, 0, 0, 100, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let bytes = encode(&sample()[..1], 100, false);
+        assert_eq!(bytes, [1, 0, 1, 0, 0, 0, 100, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     }
 
     #[test]
     fn bad_lengths_and_values_are_refused() {
-        let bytes = encode(&sample(), 100);
+        let bytes = encode(&sample(), 100, true);
         for cut in 0..bytes.len() {
             assert!(Outcomes::open(&bytes[..cut]).is_err(), "cut at {cut}");
         }
         assert!(Outcomes::open(&[&bytes[..], &[0]].concat()).is_err());
-        for (at, bad) in [(0, 2), (13, 7)] {
+        for (at, bad) in [(0, 2), (1, 2), (14, 7)] {
             let mut changed = bytes.clone();
             changed[at] = bad;
             assert!(Outcomes::open(&changed).is_err(), "byte {at}");

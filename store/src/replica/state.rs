@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use twinset_ledger::account::{Account, AccountNo, Side};
 use twinset_ledger::apply::scope_account;
-use twinset_ledger::codec::decode_outcome;
+use twinset_ledger::codec::{DecodeError, decode_outcome};
 use twinset_ledger::command::{Command, Transaction};
 use twinset_ledger::id::{Position, slot_of};
 use twinset_ledger::outcome::{Effect, Outcome, Posted};
@@ -107,6 +107,11 @@ fn bad(what: &'static str) -> impl Fn(BadRecord) -> Fault {
     move |error| Fault::damaged(what, error.to_string())
 }
 
+fn missing(position: Position) -> Fault {
+    let detail = format!("command {} of entry {} is missing", position.offset(), position.index());
+    Fault::damaged("the log", detail)
+}
+
 impl ReplicaState {
     /// The memory parts, newest first.
     fn memories(&self) -> impl Iterator<Item = &Fresh> {
@@ -160,13 +165,15 @@ impl ReplicaState {
 
     /// Whether the command at a position carries this request id.
     fn has_request_id(&self, position: Position, request_id: &str) -> Result<bool, Fault> {
-        if let Some(current) = self.current.as_ref().filter(|current| current.index == position.index()) {
-            return current.has_request_id(position.offset(), request_id);
-        }
-        match self.entries.open(position.index())? {
-            Some(entry) => entry.has_request_id(position.offset(), request_id),
-            None => Err(Fault::damaged("the log", format!("entry {} is missing", position.index()))),
-        }
+        let (index, offset) = (position.index(), position.offset());
+        let one = match &self.current {
+            Some(current) if current.index == index => current.one(offset),
+            _ => match self.with_outcomes(index, |outcomes| Ok(outcomes.all_short()))? {
+                Some(all_short) => self.entries.one(index, offset, all_short)?,
+                None => None,
+            },
+        };
+        one.ok_or_else(|| missing(position))?.has_request_id(request_id)
     }
 
     /// Goes through the candidates of a request: where it was decided before `before`, or the key that is free for it.
@@ -240,21 +247,22 @@ impl ReplicaState {
 
     /// The remembered command at a position with its first outcome and the incarnation of its entry.
     pub(crate) fn remembered(&self, position: Position) -> Result<Option<(Command, Outcome, u32)>, Fault> {
-        let index = position.index();
+        let (index, offset) = (position.index(), position.offset());
         let kept = self.with_outcomes(index, |outcomes| {
-            Ok(match outcomes.get(position.offset()) {
+            let all_short = outcomes.all_short();
+            Ok(match outcomes.get(offset) {
                 None | Some(Kept::Nothing) => None,
-                Some(Kept::Booked { time_unix_ns }) => Some(Err(time_unix_ns)),
+                Some(Kept::Booked { time_unix_ns }) => Some((Err(time_unix_ns), all_short)),
                 Some(Kept::Outcome(bytes)) => {
                     let outcome = decode_outcome(bytes);
-                    Some(Ok(outcome.map_err(|error| Fault::damaged("an outcome", error.to_string()))?))
+                    let bad = |error: DecodeError| Fault::damaged("an outcome", error.to_string());
+                    Some((Ok(outcome.map_err(bad)?), all_short))
                 }
             })
         })?;
-        let Some(kept) = kept.flatten() else { return Ok(None) };
-        let missing = || Fault::damaged("the log", format!("command {} is missing", position.0));
-        let entry = self.entries.open(index)?.ok_or_else(missing)?;
-        let command = entry.command(position.offset(), self)?.ok_or_else(missing)?;
+        let Some((kept, all_short)) = kept.flatten() else { return Ok(None) };
+        let one = self.entries.one(index, offset, all_short)?.ok_or_else(|| missing(position))?;
+        let (command, incarnation) = one.command(self)?;
         let outcome = match (kept, &command) {
             (Ok(outcome), _) => outcome,
             (Err(time_unix_ns), Command::Transaction(transaction)) => {
@@ -268,7 +276,7 @@ impl ReplicaState {
                 ));
             }
         };
-        Ok(Some((command, outcome, entry.incarnation)))
+        Ok(Some((command, outcome, incarnation)))
     }
 
     /// The legs of a transaction that was booked, with the balances after it.

@@ -72,7 +72,7 @@ impl Load {
         let (kind, payload) = match index {
             0 => (RecordKind::Blank, Vec::new()),
             1 => (RecordKind::Membership, b"three voters".to_vec()),
-            _ if index % 17 == 0 => (RecordKind::Blank, Vec::new()),
+            _ if index.is_multiple_of(17) => (RecordKind::Blank, Vec::new()),
             _ => (RecordKind::Commands, self.entry(index)),
         };
         Record { id: self.id(index), kind, payload: payload.into() }
@@ -109,15 +109,15 @@ impl Load {
         }
         let mut dice = self.dice(index, offset);
         // Half of the entries are in short form alone.
-        let kind = if index % 2 == 0 { 20 } else { dice.roll(40) };
+        let kind = if index.is_multiple_of(2) { 20 } else { dice.roll(40) };
         let earlier = FIRST_LOAD + dice.roll(index - FIRST_LOAD + 1).min(index - FIRST_LOAD);
         match kind {
             // A retry of anything before, this entry included.
-            0..=3 if earlier % 17 != 0 => {
+            0..=3 if !earlier.is_multiple_of(17) => {
                 let limit = if earlier == index { offset } else { self.count(earlier) };
                 if limit == 0 { self.short(index, offset) } else { self.command(earlier, dice.roll(limit)) }
             }
-            4..=7 if earlier % 17 != 0 && earlier < index => {
+            4..=7 if !earlier.is_multiple_of(17) && earlier < index => {
                 let position = Position::new(earlier, dice.roll(self.count(earlier)) as u16);
                 Made::General(Command::Reversal(Reversal {
                     request_id: format!("reversal-{index}-{offset}"),

@@ -6,6 +6,7 @@ use std::path::Path;
 use futures::FutureExt;
 use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
 use openraft::type_config::TypeConfigExt;
+use tokio::task::coop::unconstrained;
 
 use super::super::log::{LogStore, make_vote};
 use super::super::types::TypeConfig;
@@ -74,7 +75,8 @@ where
     let mut newest = None;
     for (n, when) in told.iter_mut().enumerate().rev() {
         let Some(waiting) = when else { continue };
-        if waiting.now_or_never().is_some() {
+        // Without the runtime's budget, which would make some that are there look as if they were not.
+        if unconstrained(waiting).now_or_never().is_some() {
             *when = None;
             newest = newest.max(Some(n));
         } else {

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use openraft::impls::BasicNode;
-use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult, VoteRequest, VoteResponse};
+use openraft::raft::{
+    AppendEntriesRequest, StreamAppendError, StreamAppendResult, VoteRequest, VoteResponse,
+};
 use openraft::storage::{RaftLogReader, RaftLogStorage};
 use openraft::{EntryPayload, Membership};
 use proptest::collection::{btree_map, btree_set, vec};
@@ -16,13 +18,14 @@ use wire::append_reply_frame::Result as Answer;
 use super::super::convert::{self, Malformed};
 use super::super::log::{LogStore, make_vote};
 use super::super::types::{
-    Commands, Entries, LogId, TypeConfig, Vote, decode_membership, encode_membership, from_record, log_id, store_id,
-    to_record,
+    Commands, Entries, LogId, TypeConfig, Vote, decode_membership, encode_membership, from_record, log_id,
+    store_id, to_record,
 };
 use super::{id, membership, open};
 
 fn votes() -> impl Strategy<Value = Vote> {
-    (any::<u64>(), any::<u64>(), any::<bool>()).prop_map(|(term, leader, committed)| make_vote(term, leader, committed))
+    (any::<u64>(), any::<u64>(), any::<bool>())
+        .prop_map(|(term, leader, committed)| make_vote(term, leader, committed))
 }
 
 fn ids() -> impl Strategy<Value = LogId> {
@@ -35,7 +38,8 @@ fn memberships() -> impl Strategy<Value = Membership<u64, BasicNode>> {
     let learners = btree_map(any::<u64>(), "[a-z0-9:\"é ]{0,12}", 0..4);
     (configs, learners).prop_map(|(configs, learners)| {
         let voters: BTreeSet<u64> = configs.iter().flatten().copied().collect();
-        let mut nodes: BTreeMap<u64, BasicNode> = learners.into_iter().map(|(id, addr)| (id, BasicNode { addr })).collect();
+        let mut nodes: BTreeMap<u64, BasicNode> =
+            learners.into_iter().map(|(id, addr)| (id, BasicNode { addr })).collect();
         nodes.extend(voters.into_iter().map(|id| (id, BasicNode { addr: format!("node-{id}") })));
         Membership::new(configs, nodes).unwrap()
     })
@@ -51,9 +55,14 @@ fn entries() -> impl Strategy<Value = Entries> {
 }
 
 fn appends() -> impl Strategy<Value = AppendEntriesRequest<TypeConfig>> {
-    (votes(), of(ids()), vec(entries(), 0..5), of(ids())).prop_map(|(vote, prev_log_id, entries, leader_commit)| {
-        AppendEntriesRequest { vote, prev_log_id, entries, leader_commit }
-    })
+    (votes(), of(ids()), vec(entries(), 0..5), of(ids())).prop_map(
+        |(vote, prev_log_id, entries, leader_commit)| AppendEntriesRequest {
+            vote,
+            prev_log_id,
+            entries,
+            leader_commit,
+        },
+    )
 }
 
 /// Through the bytes that a connection carries.
@@ -126,7 +135,10 @@ fn malformed_messages_are_refused() {
     let good = wire::Entry { log_id, kind: 0, payload: Vec::new().into() };
     assert_eq!(refused(append(good.clone())), None);
     assert_eq!(refused(append(wire::Entry { kind: 3, ..good.clone() })), Some("unknown kind of entry"));
-    assert_eq!(refused(append(wire::Entry { log_id: None, ..good.clone() })), Some("an entry without a log id"));
+    assert_eq!(
+        refused(append(wire::Entry { log_id: None, ..good.clone() })),
+        Some("an entry without a log id")
+    );
     assert_eq!(refused(append(wire::Entry { kind: 2, ..good.clone() })), Some("membership"));
     assert_eq!(refused(wire::Append { vote: None, ..append(good) }), Some("no vote"));
     assert!(convert::vote_request_in(wire::VoteRequest::default()).is_err());
@@ -136,12 +148,19 @@ fn malformed_messages_are_refused() {
 #[test]
 fn golden_membership() {
     let nodes = BTreeMap::from([(1, "a1"), (2, "a2"), (3, "b1"), (4, "b2")]);
-    let nodes: BTreeMap<u64, BasicNode> = nodes.into_iter().map(|(id, addr)| (id, BasicNode::new(addr))).collect();
+    let nodes: BTreeMap<u64, BasicNode> =
+        nodes.into_iter().map(|(id, addr)| (id, BasicNode::new(addr))).collect();
     let joint = Membership::new(vec![[1, 2, 3].into(), [1, 3, 4].into()], nodes).unwrap();
     let bytes = br#"{"configs":[[1,2,3],[1,3,4]],"nodes":{"1":"a1","2":"a2","3":"b1","4":"b2"}}"#;
     assert_eq!(String::from_utf8_lossy(&encode_membership(&joint)), String::from_utf8_lossy(bytes));
     assert_eq!(decode_membership(bytes).unwrap(), joint);
-    for bad in [&b""[..], b"{}", b"[]", br#"{"configs":[[1]],"nodes":{}}"#, br#"{"configs":[[1]],"nodes":{"x":"a"}}"#] {
+    for bad in [
+        &b""[..],
+        b"{}",
+        b"[]",
+        br#"{"configs":[[1]],"nodes":{}}"#,
+        br#"{"configs":[[1]],"nodes":{"x":"a"}}"#,
+    ] {
         assert!(decode_membership(bad).is_err(), "{}", String::from_utf8_lossy(bad));
     }
 }
@@ -152,7 +171,8 @@ async fn golden_vote() {
     let store = open(dir.path());
     let mut log = LogStore::new(store.log(1).unwrap());
     assert_eq!(log.read_vote().await.unwrap(), None);
-    let golden = |committed| [&[0x39, 0x30, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0][..], &[committed]].concat();
+    let golden =
+        |committed| [&[0x39, 0x30, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0][..], &[committed]].concat();
     for committed in [false, true] {
         let vote = make_vote(12_345, 7, committed);
         log.save_vote(&vote).await.unwrap();

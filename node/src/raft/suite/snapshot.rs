@@ -100,7 +100,11 @@ async fn a_snapshot_makes_the_receiver_what_the_sender_was() {
     apply(&mut receiver, rest).await.unwrap();
     same(&mut sender, &mut receiver).await;
     assert_eq!(replica(&receiver).totals().value.accounts, LAST + 10);
-    assert_eq!(replica(&ledger(&far_store, SET + 1).1).applied().log_id, None, "it had no checkpoint; its log is there");
+    assert_eq!(
+        replica(&ledger(&far_store, SET + 1).1).applied().log_id,
+        None,
+        "it had no checkpoint; its log is there"
+    );
     assert_eq!(far_store.log(SET + 1).unwrap().read(0, 99, usize::MAX).unwrap().len(), 8);
 }
 
@@ -162,7 +166,10 @@ async fn what_is_no_snapshot_of_this_set_changes_nothing() {
     other.last_log_id = Some(id(1 + LAST / 50, LAST - 1));
     assert!(take(&receiver, &bytes, &other).is_err(), "of another entry than it says");
     let unsent = sender.get_current_snapshot().await.unwrap().unwrap().snapshot;
-    assert!(receiver.install_snapshot(&meta, unsent).await.is_err(), "a reader is not a snapshot that has arrived");
+    assert!(
+        receiver.install_snapshot(&meta, unsent).await.is_err(),
+        "a reader is not a snapshot that has arrived"
+    );
     let document = SnapshotData::Document(b"{}".to_vec());
     assert!(receiver.install_snapshot(&meta, document).await.is_err(), "a document is no ledger");
     assert_eq!(receiver.applied_state().await.unwrap().0, None);

@@ -1,0 +1,117 @@
+//! The killer: which process dies next, when, and for how long. The choice is pure and seeded; the deed waits until the
+//! cluster is whole again, so that no set ever loses its quorum by us.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use twinset_control::CONTROL_SET;
+use twinset_tools::cluster::LocalCluster;
+use twinset_tools::cluster::admin;
+use twinset_tools::cluster::layout::{Kind, Layout};
+use twinset_tools::load::random::Random;
+
+use crate::wait;
+
+/// Who dies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Victim {
+    /// Whoever leads that set.
+    LeaderOf(u32),
+    /// That process.
+    Process(String),
+}
+
+/// One death.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Death {
+    /// Who.
+    pub victim: Victim,
+    /// How long the whole cluster works undisturbed before it.
+    pub after: Duration,
+    /// How long the process stays dead.
+    pub down: Duration,
+    /// It dies again so long after its start, in the middle of its recovery.
+    pub again: Option<Duration>,
+}
+
+/// Draws the next death.
+pub fn next(random: &mut Random, layout: &Layout, sets: &[u32]) -> Death {
+    let victim = match random.below(100) {
+        0..40 => Victim::LeaderOf(sets[random.below(sets.len())]),
+        40..44 => Victim::LeaderOf(CONTROL_SET),
+        44..82 => one_of(random, layout, Kind::Node),
+        82..90 => one_of(random, layout, Kind::Arbiter),
+        _ => one_of(random, layout, Kind::Router),
+    };
+    let mut ms = |most: usize| Duration::from_millis(random.below(most) as u64);
+    let (after, down, again) = (ms(1_200), ms(1_500), ms(600));
+    let again = (random.below(100) < 15).then_some(again);
+    Death { victim, after, down, again }
+}
+
+fn one_of(random: &mut Random, layout: &Layout, kind: Kind) -> Victim {
+    let names: Vec<&String> = layout.processes.iter().filter(|p| p.kind == kind).map(|p| &p.name).collect();
+    Victim::Process(names[random.below(names.len())].clone())
+}
+
+/// Kills, starts again, and waits until the cluster is whole. Gives the name of the process that died.
+pub async fn kill(cluster: &mut LocalCluster, death: &Death) -> anyhow::Result<String> {
+    tokio::time::sleep(death.after).await;
+    let victim = match &death.victim {
+        Victim::Process(name) => name.clone(),
+        Victim::LeaderOf(set) => {
+            let seeds = cluster.layout().node_addrs();
+            let led = |survey: &admin::Survey| match survey.leader(*set) {
+                Some(_) => Ok(()),
+                None => Err(format!("set {set} has no leader")),
+            };
+            let survey = wait::until(&seeds, wait::HEAL, led).await?;
+            survey.leader(*set).map(|(_, reply)| reply.node.clone()).unwrap_or_default()
+        }
+    };
+    cluster.kill(&victim).await?;
+    tokio::time::sleep(death.down).await;
+    cluster.start_process(&victim)?;
+    if let Some(again) = death.again {
+        tokio::time::sleep(again).await;
+        cluster.kill(&victim).await?;
+        cluster.start_process(&victim)?;
+    }
+    wait::whole(cluster.layout()).await?;
+    Ok(victim)
+}
+
+/// Processes that have died without us.
+pub fn missing(cluster: &LocalCluster) -> anyhow::Result<Vec<String>> {
+    let mut missing = Vec::new();
+    for process in &cluster.layout().processes {
+        if !cluster.alive(&process.name)? {
+            missing.push(process.name.clone());
+        }
+    }
+    Ok(missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_draws_the_same_deaths_and_every_process_dies_some_time() {
+        let layout = Layout::new("d".as_ref(), "b".as_ref(), 2, 7100);
+        let draw = |seed| {
+            let mut random = Random::seeded(seed);
+            (0..300).map(|_| next(&mut random, &layout, &[1, 2])).collect::<Vec<_>>()
+        };
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+        let deaths = draw(3);
+        for process in &layout.processes {
+            assert!(deaths.iter().any(|death| death.victim == Victim::Process(process.name.clone())));
+        }
+        for set in [CONTROL_SET, 1, 2] {
+            assert!(deaths.iter().any(|death| death.victim == Victim::LeaderOf(set)));
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Waiting until a cluster is whole again: conditions polled with a deadline. The judging of one survey is pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use twinset_control::{CONTROL_SET, Catalogue};
+use twinset_proto::cluster::v1::ReplicaStatus;
+use twinset_tools::cluster::Layout;
+use twinset_tools::cluster::admin::{self, Survey};
+use twinset_tools::cluster::ready;
+
+/// How long a cluster may take to heal.
+pub const HEAL: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(50);
+
+/// Waits until `holds` of a survey; its words say what is still missing.
+pub async fn until(
+    seeds: &[String],
+    patience: Duration,
+    mut holds: impl FnMut(&Survey) -> Result<(), String>,
+) -> anyhow::Result<Survey> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let survey = admin::survey(seeds).await;
+        let Err(missing) = holds(&survey) else { return Ok(survey) };
+        anyhow::ensure!(Instant::now() < deadline, "after {patience:?} still: {missing}");
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Waits until every node answers, every set is led, and every replica holds what was committed when all were led:
+/// then no set loses its quorum by one more death.
+pub async fn whole(layout: &Layout) -> anyhow::Result<Survey> {
+    let mut targets = BTreeMap::new();
+    let survey = until(&layout.node_addrs(), HEAL, |survey| is_whole(survey, &mut targets)).await?;
+    let routers: Vec<String> = layout.routers().map(|router| router.http.clone()).collect();
+    ready::routers(&routers, HEAL).await?;
+    Ok(survey)
+}
+
+/// What the leader of `set` says of itself.
+pub fn leader(survey: &Survey, set: u32) -> Option<&ReplicaStatus> {
+    let (_, reply) = survey.leader(set)?;
+    reply.replicas.iter().find(|replica| replica.set == set)
+}
+
+/// `targets` are the indexes that all replicas must reach; kept between surveys of one wait.
+fn is_whole(survey: &Survey, targets: &mut BTreeMap<u32, u64>) -> Result<(), String> {
+    let catalogue = survey.catalogue.as_ref().ok_or("no node knows the catalogue")?;
+    for (name, node) in &catalogue.nodes {
+        match survey.answers.get(&node.api_addr) {
+            Some(Ok(reply)) if reply.ready => {}
+            Some(Ok(reply)) => return Err(format!("{name} is not ready: {}", reply.not_ready_because)),
+            Some(Err(reason)) => return Err(format!("{name} does not answer: {reason}")),
+            None => return Err(format!("{name} was not asked")),
+        }
+    }
+    for set in sets(catalogue) {
+        let leader = leader(survey, set).ok_or(format!("set {set} has no leader"))?;
+        let target = *targets.entry(set).or_insert(leader.committed_index);
+        for replica in catalogue.replicas(set) {
+            let matched = leader.matched.get(&replica.id).copied().unwrap_or(0);
+            if matched < target {
+                return Err(format!("{} holds set {set} up to {matched}, not yet {target}", replica.node));
+            }
+        }
+        if leader.committed_index < target || leader.safe_index.min(leader.applied_index) < target && set != CONTROL_SET {
+            return Err(format!("set {set} is not safe up to {target} yet"));
+        }
+    }
+    Ok(())
+}
+
+fn sets(catalogue: &Catalogue) -> impl Iterator<Item = u32> {
+    std::iter::once(CONTROL_SET).chain(catalogue.sets.keys().copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twinset_proto::cluster::v1::StatusReply;
+
+    fn survey(matched: u64) -> Survey {
+        let layout = Layout::new("d".as_ref(), "b".as_ref(), 1, 7100);
+        let path = std::env::temp_dir().join(format!("twinset-topology-{}", std::process::id()));
+        std::fs::write(&path, layout.topology()).unwrap();
+        let topology = twinset_tools::cluster::bootstrap::read_topology(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let catalogue = topology.place("c").unwrap();
+        let replica = |set: u32| ReplicaStatus {
+            set,
+            role: "leader".into(),
+            committed_index: 9,
+            applied_index: 9,
+            safe_index: 9,
+            matched: catalogue.replicas(set).iter().map(|replica| (replica.id, matched)).collect(),
+            ..Default::default()
+        };
+        let mut survey = Survey::default();
+        for (name, node) in &catalogue.nodes {
+            let replicas = if name == "a1" { sets(&catalogue).map(replica).collect() } else { Vec::new() };
+            let reply = StatusReply { node: name.clone(), ready: true, replicas, ..Default::default() };
+            survey.add(node.api_addr.clone(), Ok(reply));
+        }
+        survey.catalogue = Some(catalogue);
+        survey
+    }
+
+    #[test]
+    fn a_cluster_with_a_lagging_replica_or_a_silent_node_is_not_whole() {
+        assert_eq!(is_whole(&survey(9), &mut BTreeMap::new()), Ok(()));
+        assert!(is_whole(&survey(8), &mut BTreeMap::new()).unwrap_err().contains("not yet 9"));
+        let mut silent = survey(9);
+        let addr = silent.answers.keys().next().unwrap().clone();
+        silent.add(addr, Err("gone".into()));
+        assert!(is_whole(&silent, &mut BTreeMap::new()).is_err());
+    }
+
+    #[test]
+    fn a_set_without_leader_is_not_whole() {
+        let mut survey = survey(9);
+        for answer in survey.answers.values_mut().flatten() {
+            answer.replicas.clear();
+        }
+        assert!(is_whole(&survey, &mut BTreeMap::new()).unwrap_err().contains("no leader"));
+    }
+}

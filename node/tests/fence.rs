@@ -1,0 +1,134 @@
+//! The fence on the lanes between nodes: what is not addressed to this cluster, set, incarnation and replica is refused
+//! with the reason, on each lane, and leaves no trace; the same message with the right address goes through.
+
+mod common;
+
+use std::future::Future;
+use std::time::Duration;
+
+use common::{CLUSTER, Node, SET, cluster, entry, listener};
+use twinset_node::config::RaftConfig;
+use twinset_proto::cluster::v1 as wire;
+use wire::append_reply_frame::Result as Answer;
+use wire::beat_message::Body;
+use wire::beat_reply::Body as ReplyBody;
+use wire::peer_client::PeerClient;
+
+type Client = PeerClient<tonic::transport::Channel>;
+
+const TERM: u64 = 3;
+const LEADER: u64 = 99;
+const SAFE: u64 = 1_000;
+
+fn vote() -> Option<wire::Vote> {
+    Some(wire::Vote { term: TERM, leader: LEADER, committed: true })
+}
+
+/// A leader's first entries.
+fn append() -> wire::Append {
+    let log_id = |index| Some(wire::LogId { term: TERM, index });
+    let one = wire::Entry { log_id: log_id(0), kind: 0, payload: Vec::new().into() };
+    let other = wire::Entry { log_id: log_id(1), kind: 1, payload: entry(1).into() };
+    wire::Append { vote: vote(), prev: None, entries: vec![one, other], committed: log_id(1) }
+}
+
+async fn within<T>(answer: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), answer).await.expect("an answer in time")
+}
+
+async fn on_append_lane(client: &mut Client, to: Option<wire::Address>) -> Answer {
+    let frame = wire::AppendFrame { to, session: 1, no: 1, append: Some(append()), safe_index: SAFE };
+    // The stream stays open until the answer is there.
+    let frames = tokio_stream::StreamExt::chain(tokio_stream::iter([frame]), tokio_stream::pending());
+    let mut replies = within(client.append(frames)).await.unwrap().into_inner();
+    within(replies.message()).await.unwrap().unwrap().result.unwrap()
+}
+
+async fn on_beat_lane(client: &mut Client, to: Option<wire::Address>, body: Body) -> ReplyBody {
+    let message = wire::BeatMessage {
+        no: 1,
+        to,
+        body: Some(body),
+        safe_index: SAFE,
+        hash_index: 0,
+        hash: Vec::new().into(),
+    };
+    let frame = wire::BeatFrame { messages: vec![message] };
+    let frames = tokio_stream::StreamExt::chain(tokio_stream::iter([frame]), tokio_stream::pending());
+    let mut replies = within(client.beat(frames)).await.unwrap().into_inner();
+    within(replies.message()).await.unwrap().unwrap().replies.remove(0).body.unwrap()
+}
+
+async fn on_snapshot_lane(client: &mut Client, to: Option<wire::Address>) -> String {
+    let last = Some(wire::LogId { term: TERM, index: 1 });
+    let chunk = wire::SnapshotChunk { to, vote: vote(), last, finished: true, ..Default::default() };
+    within(client.snapshot(tokio_stream::iter([chunk]))).await.unwrap().into_inner().refused
+}
+
+/// Every way to be wrong, and what the refusal says.
+fn wrong(right: &wire::Address) -> Vec<(Option<wire::Address>, &'static str)> {
+    let cluster_id = "another".to_owned();
+    vec![
+        (Some(wire::Address { cluster_id, ..right.clone() }), "wrong cluster another"),
+        (Some(wire::Address { cluster_id: String::new(), ..right.clone() }), "wrong cluster"),
+        (Some(wire::Address { set: SET + 1, ..right.clone() }), "not hosted here"),
+        (Some(wire::Address { set: 0, ..right.clone() }), "not hosted here"),
+        (Some(wire::Address { incarnation: 0, ..right.clone() }), "wrong incarnation 0"),
+        (Some(wire::Address { incarnation: 2, ..right.clone() }), "wrong incarnation 2"),
+        (Some(wire::Address { to_replica: right.to_replica + 1, ..right.clone() }), "wrong replica"),
+        (None, "no address"),
+    ]
+}
+
+#[test]
+fn what_is_for_somebody_else_is_refused_on_every_lane() {
+    let dir = tempfile::tempdir().unwrap();
+    let (catalogue, listeners) = cluster();
+    let node = Node::start("a1", dir.path(), &catalogue, listener(&listeners, "a1"), &RaftConfig::default());
+    let (log, gate) = (node.store.log(SET).unwrap(), node.replica.fence.gate.clone());
+    let right = wire::Address {
+        cluster_id: CLUSTER.to_owned(),
+        set: SET,
+        incarnation: 1,
+        from_replica: LEADER,
+        to_replica: node.id(),
+    };
+    let request = wire::VoteRequest { vote: vote(), last: None, leadership_transfer: true };
+    let transfer = wire::TransferLeader { vote: vote(), to: node.id(), last: None };
+    let bodies =
+        [Body::Heartbeat(append()), Body::Vote(request), Body::PreVote(request), Body::Transfer(transfer)];
+    node.runtime.block_on(async {
+        let mut client = PeerClient::connect(format!("http://{}", node.peer)).await.unwrap();
+        for (to, expected) in wrong(&right) {
+            let what = format!("{to:?}");
+            let Answer::Closed(reason) = on_append_lane(&mut client, to.clone()).await else {
+                panic!("{what}")
+            };
+            assert!(reason.contains(expected), "{what}: {reason}");
+            for body in &bodies {
+                let reply = on_beat_lane(&mut client, to.clone(), body.clone()).await;
+                let ReplyBody::Refused(reason) = reply else { panic!("{what}: {body:?}: {reply:?}") };
+                assert!(reason.contains(expected), "{what}: {reason}");
+            }
+            let reason = on_snapshot_lane(&mut client, to).await;
+            assert!(reason.contains(expected), "{what}: {reason}");
+            assert_eq!((log.vote(), log.last(), gate.safe()), (None, None, 0), "{what}");
+        }
+        // The same messages, rightly addressed.
+        let reply = on_beat_lane(&mut client, Some(right.clone()), bodies[2].clone()).await;
+        assert!(matches!(reply, ReplyBody::Vote(_)), "{reply:?}");
+        let answer = on_append_lane(&mut client, Some(right.clone())).await;
+        let ok = Answer::Ok(wire::AppendOk { matched: Some(wire::LogId { term: TERM, index: 1 }) });
+        assert_eq!(answer, ok);
+        let reply = on_beat_lane(&mut client, Some(right.clone()), bodies[0].clone()).await;
+        let ReplyBody::Heartbeat(frame) = reply else { panic!("{reply:?}") };
+        assert_eq!(frame.result, Some(ok));
+        let reason = on_snapshot_lane(&mut client, Some(right.clone())).await;
+        assert!(reason.contains("not complete"), "it is read, and found empty: {reason}");
+    });
+    assert_eq!(log.last().map(|last| last.index), Some(1));
+    assert!(log.vote().is_some());
+    assert_eq!(gate.safe(), SAFE);
+    node.until("both entries are applied", |node| node.group().progress().applied == 1);
+    node.die();
+}
