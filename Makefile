@@ -5,7 +5,7 @@ export CARGO_TARGET_DIR ?= $(or $(wildcard $(HOME)/.cache/twinset-target),$(CURD
 BIN := $(CARGO_TARGET_DIR)/release
 DEMO_DIR ?= demo-data
 
-.PHONY: help demo journal up down test build lint fmt bench setup clean
+.PHONY: help demo journal up down test build lint fmt bench bin setup clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,10 +18,10 @@ journal: build ## Import the example journal, export it, and let beancount compa
 	deploy/checks/journal_roundtrip.sh $(DEMO_DIR)/roundtrip
 
 up: build ## Start a local cluster and leave it running (stop it with `make down`)
-	$(BIN)/twinset dev up --dir $(DEMO_DIR)/dev --detach
+	$(BIN)/twinset dev up --detach
 
 down: ## Stop the cluster of `make up`
-	$(BIN)/twinset dev down --dir $(DEMO_DIR)/dev
+	$(BIN)/twinset dev down
 
 test: build ## Run all tests
 	cargo test --release --workspace
@@ -38,6 +38,9 @@ fmt: ## Format the code
 
 bench: build ## The figures of docs/reference/performance.md, on this machine
 	deploy/checks/figures.sh $(DEMO_DIR)/figures
+
+bin: ## Where the programs are
+	@echo $(BIN)
 
 setup: ## Install what the build needs and this machine lacks
 	@deploy/setup.sh

@@ -112,8 +112,7 @@ impl Router {
 
     /// A read; the router's own words when it is refused.
     pub async fn get(&mut self, path: &str, deadline: Duration) -> anyhow::Result<(StatusCode, Value)> {
-        let (status, body) =
-            self.call(Method::GET, path, String::new(), deadline, deadline + GRACE).await?;
+        let (status, body) = self.call(Method::GET, path, String::new(), deadline, deadline + GRACE).await?;
         Ok((status, serde_json::from_slice(&body)?))
     }
 
@@ -133,7 +132,12 @@ impl Router {
     }
 
     /// An account's balance in cents; `consistency` is `linearizable` or `stale`.
-    pub async fn balance(&mut self, account: &str, consistency: &str, deadline: Duration) -> anyhow::Result<i128> {
+    pub async fn balance(
+        &mut self,
+        account: &str,
+        consistency: &str,
+        deadline: Duration,
+    ) -> anyhow::Result<i128> {
         let path = format!("/v1/accounts/{}?consistency={consistency}", escaped(account));
         let (status, reply) = self.get(&path, deadline).await?;
         anyhow::ensure!(status.is_success(), "{path}: {reply}");
@@ -142,7 +146,12 @@ impl Router {
     }
 
     /// A page of a set's transactions behind `after`, and where the next begins.
-    pub async fn page(&mut self, set: u32, after: &str, deadline: Duration) -> anyhow::Result<(Vec<Found>, String)> {
+    pub async fn page(
+        &mut self,
+        set: u32,
+        after: &str,
+        deadline: Duration,
+    ) -> anyhow::Result<(Vec<Found>, String)> {
         let path = format!("/v1/sets/{set}/transactions?page_size=1000&after={after}");
         let (status, reply) = self.get(&path, deadline).await?;
         anyhow::ensure!(status.is_success(), "{path}: {reply}");

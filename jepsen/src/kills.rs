@@ -240,13 +240,27 @@ async fn account_for(
     let resolved = books::resolve(history, &routers, || traffic::micros(clock)).await;
     narrate(&format!("traffic stopped: {} requests, {resolved} asked again", history.requests.len()));
     let books = books::read(history, &routers, sets).await?;
-    narrate(&format!("looked up {} requests, listed {} transactions", books.lookups.len(), books.listed.len()));
+    narrate(&format!(
+        "looked up {} requests, listed {} transactions",
+        books.lookups.len(),
+        books.listed.len()
+    ));
     violations.extend(check::all(history, &books));
     let survey = wait::whole(cluster.layout()).await?;
     let report = verify::verify(&survey, survey.catalogue()?, VERIFY).await;
-    violations.extend(report.lines.iter().filter(|line| !line.clean).map(|line| format!("verify: {} {}", line.subject, line.detail)));
+    violations.extend(
+        report
+            .lines
+            .iter()
+            .filter(|line| !line.clean)
+            .map(|line| format!("verify: {} {}", line.subject, line.detail)),
+    );
     if report.transactions != books.listed.len() as u64 {
-        violations.push(format!("verify counts {} transactions, {} are listed", report.transactions, books.listed.len()));
+        violations.push(format!(
+            "verify counts {} transactions, {} are listed",
+            report.transactions,
+            books.listed.len()
+        ));
     }
     Ok(report.lines)
 }

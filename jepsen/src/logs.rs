@@ -18,21 +18,14 @@ pub const AFTER_KILLS: &[Allowed] = &[
         part: "entry without a definite answer",
         why: "a leader that lost its majority or its away site cannot know; the router asks the next one",
     },
-    Allowed {
-        part: "learner not added yet",
-        why: "the keeper tries again when the learner's node is back",
-    },
-    Allowed {
-        part: "voters not changed yet",
-        why: "the keeper tries again when the voters' nodes are back",
-    },
+    Allowed { part: "learner not added yet", why: "the keeper tries again when the learner's node is back" },
+    Allowed { part: "voters not changed yet", why: "the keeper tries again when the voters' nodes are back" },
 ];
 
 /// The lines of `text` that nobody expects.
 pub fn unlisted<'a>(text: &'a str, allowed: &[Allowed]) -> Vec<&'a str> {
-    let loud = |line: &&str| {
-        line.contains(" WARN ") || line.contains(" ERROR ") || line.contains("panicked at")
-    };
+    let loud =
+        |line: &&str| line.contains(" WARN ") || line.contains(" ERROR ") || line.contains("panicked at");
     let listed = |line: &&str| allowed.iter().any(|allowed| line.contains(allowed.part));
     text.lines().filter(loud).filter(|line| !listed(line)).collect()
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::time::Instant;
 use twinset_control::CONTROL_SET;
 use twinset_tools::cluster::LocalCluster;
 use twinset_tools::cluster::admin;
@@ -70,16 +71,30 @@ pub async fn kill(cluster: &mut LocalCluster, death: &Death) -> anyhow::Result<S
             survey.leader(*set).map(|(_, reply)| reply.node.clone()).unwrap_or_default()
         }
     };
-    cluster.kill(&victim).await?;
+    end(cluster, &victim).await?;
     tokio::time::sleep(death.down).await;
     cluster.start_process(&victim)?;
     if let Some(again) = death.again {
         tokio::time::sleep(again).await;
-        cluster.kill(&victim).await?;
+        end(cluster, &victim).await?;
         cluster.start_process(&victim)?;
     }
     wait::whole(cluster.layout()).await?;
     Ok(victim)
+}
+
+/// Kills a process and waits until its last thread has ended: its main thread may be gone while another one still holds
+/// the ports and the lock of the data directory.
+pub async fn end(cluster: &mut LocalCluster, name: &str) -> anyhow::Result<()> {
+    let pid = cluster.layout().process(name)?.pid;
+    cluster.kill(name).await?;
+    let threads = pid.map(|pid| format!("/proc/{}/task", pid.number));
+    let deadline = Instant::now() + wait::HEAL;
+    while threads.as_ref().is_some_and(|path| std::fs::read_dir(path).is_ok_and(|tasks| tasks.count() > 1)) {
+        anyhow::ensure!(Instant::now() < deadline, "a thread of {name} does not end");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
 }
 
 /// Processes that have died without us.

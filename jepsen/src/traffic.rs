@@ -66,7 +66,13 @@ impl Traffic {
             accounts.iter().enumerate().map(|(number, id)| (id.clone(), number as u32)).collect();
         let shared = Arc::new(Shared {
             plan,
-            sets: options.slots.iter().copied().collect::<std::collections::BTreeSet<_>>().into_iter().collect(),
+            sets: options
+                .slots
+                .iter()
+                .copied()
+                .collect::<std::collections::BTreeSet<_>>()
+                .into_iter()
+                .collect(),
             accounts: accounts.clone(),
             numbers,
             left: AtomicUsize::new(options.requests_max),
@@ -78,7 +84,9 @@ impl Traffic {
                 name: format!("{:x}-{number}", options.seed),
                 shared: shared.clone(),
                 routers: options.routers.iter().map(|addr| Router::new(addr)).collect(),
-                random: Random::seeded(options.seed ^ (number as u64 + 1).wrapping_mul(0xa076_1d64_78bd_642f)),
+                random: Random::seeded(
+                    options.seed ^ (number as u64 + 1).wrapping_mul(0xa076_1d64_78bd_642f),
+                ),
                 began,
                 requests: Vec::new(),
             };

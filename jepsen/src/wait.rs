@@ -65,7 +65,9 @@ fn is_whole(survey: &Survey, targets: &mut BTreeMap<u32, u64>) -> Result<(), Str
                 return Err(format!("{} holds set {set} up to {matched}, not yet {target}", replica.node));
             }
         }
-        if leader.committed_index < target || leader.safe_index.min(leader.applied_index) < target && set != CONTROL_SET {
+        if leader.committed_index < target
+            || leader.safe_index.min(leader.applied_index) < target && set != CONTROL_SET
+        {
             return Err(format!("set {set} is not safe up to {target} yet"));
         }
     }

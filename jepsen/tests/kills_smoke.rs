@@ -21,5 +21,8 @@ async fn eight_kills_lose_nothing() {
     assert!(report.clean, "seed {seed}: {:#?}", report.violations);
     let seen = &report.seen;
     assert!(seen.repeated * 10 >= seen.requests * 3, "too few requests were sent again: {seen:?}");
-    assert!(seen.booked > 0 && seen.rejected > 0 && seen.other_bodies > 0, "the traffic proves little: {seen:?}");
+    assert!(
+        seen.booked > 0 && seen.rejected > 0 && seen.other_bodies > 0,
+        "the traffic proves little: {seen:?}"
+    );
 }

@@ -17,6 +17,9 @@ use crate::proposer::Proposer;
 use crate::raft::Group;
 use crate::reader::Reader;
 
+/// Entries between two points of the running hash that leader and followers compare.
+const HASH_POINT_EVERY: u64 = 64;
+
 /// What every message of a set must carry, and what goes with every message.
 pub struct Fence {
     /// The cluster.
@@ -47,10 +50,12 @@ impl Fence {
         }
     }
 
-    /// An applied index and the running hash there, for a follower to compare with its own.
+    /// An applied index and the running hash there, for a follower to compare with its own. A follower is usually a few
+    /// entries behind, so the point is not the newest one.
     pub fn hash_point(&self) -> (u64, bytes::Bytes) {
         let point = self.state.as_ref().and_then(|state| {
-            let index = state.applied().log_id?.index;
+            let applied = state.applied().log_id?.index;
+            let index = applied - applied % HASH_POINT_EVERY;
             Some((index, state.hash_at(index)?.to_vec().into()))
         });
         point.unwrap_or_default()

@@ -1,5 +1,6 @@
 //! The fence on the lanes between nodes: what is not addressed to this cluster, set, incarnation and replica is refused
 //! with the reason, on each lane, and leaves no trace; the same message with the right address goes through.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -122,7 +123,7 @@ fn what_is_for_somebody_else_is_refused_on_every_lane() {
         assert_eq!(answer, ok);
         let reply = on_beat_lane(&mut client, Some(right.clone()), bodies[0].clone()).await;
         let ReplyBody::Heartbeat(frame) = reply else { panic!("{reply:?}") };
-        assert_eq!(frame.result, Some(ok));
+        assert!(matches!(frame.result, Some(Answer::Ok(_))), "{frame:?}");
         let reason = on_snapshot_lane(&mut client, Some(right.clone())).await;
         assert!(reason.contains("not complete"), "it is read, and found empty: {reason}");
     });

@@ -11,11 +11,16 @@ pub fn one_result_each(history: &History) -> Vec<Violation> {
         results.sort();
         results.dedup();
         if results.len() > 1 {
-            violations.push(format!("request {} has {} different results: {results:?}", asked.id, results.len()));
+            violations.push(format!(
+                "request {} has {} different results: {results:?}",
+                asked.id,
+                results.len()
+            ));
         }
         let firsts = asked.same_body().filter(|call| is_first(&call.answer)).count();
         if firsts > 1 {
-            violations.push(format!("request {} was answered {firsts} times as new, not as a replay", asked.id));
+            violations
+                .push(format!("request {} was answered {firsts} times as new, not as a replay", asked.id));
         }
     }
     violations
@@ -45,7 +50,8 @@ pub fn other_bodies_are_refused(history: &History) -> Vec<Violation> {
                 Answer::NotApplied { .. } | Answer::Unknown => true,
             };
             if !fine {
-                violations.push(format!("request {} with another body was answered {:?}", asked.id, call.answer));
+                violations
+                    .push(format!("request {} with another body was answered {:?}", asked.id, call.answer));
             }
         }
     }
@@ -64,7 +70,8 @@ pub fn wishes_come_out_right(history: &History) -> Vec<Violation> {
                 Answer::Unknown => true,
             };
             if !fine {
-                violations.push(format!("request {} ({:?}) was answered {:?}", asked.id, asked.wish, call.answer));
+                violations
+                    .push(format!("request {} ({:?}) was answered {:?}", asked.id, asked.wish, call.answer));
             }
         }
     }

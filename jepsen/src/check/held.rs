@@ -140,7 +140,11 @@ mod tests {
         books.lookups.insert(0, Lookup::Found(changed));
         assert_eq!(found_as_answered(&history, &books).len(), 1);
         books.lookups.clear();
-        assert_eq!(found_as_answered(&history, &books).len(), 1, "a request that was not looked up proves nothing");
+        assert_eq!(
+            found_as_answered(&history, &books).len(),
+            1,
+            "a request that was not looked up proves nothing"
+        );
     }
 
     #[test]
@@ -153,7 +157,8 @@ mod tests {
     #[test]
     fn a_rejection_that_is_told_otherwise_is_caught() {
         let history = history(vec![asked("x", vec![call(0, 1, rejected("limit_exceeded", 7, false))])]);
-        let told = |code: &str| Books { lookups: [(0, Lookup::Rejected(code.into()))].into(), ..Books::default() };
+        let told =
+            |code: &str| Books { lookups: [(0, Lookup::Rejected(code.into()))].into(), ..Books::default() };
         assert!(found_as_answered(&history, &told("limit_exceeded")).is_empty());
         assert_eq!(found_as_answered(&history, &told("account_closed")).len(), 1);
         assert_eq!(found_as_answered(&request(), &told("limit_exceeded")).len(), 1);

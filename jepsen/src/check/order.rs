@@ -47,7 +47,8 @@ pub fn time_follows_position(history: &History) -> Vec<Violation> {
     let neighbours = by_position.iter().zip(by_position.iter().skip(1));
     for (((set, ..), (time, id)), ((other_set, ..), (next_time, next_id))) in neighbours {
         if set == other_set && time >= next_time {
-            violations.push(format!("request {next_id} stands behind {id}, but its ledger time is not later"));
+            violations
+                .push(format!("request {next_id} stands behind {id}, but its ledger time is not later"));
         }
     }
     violations

@@ -1,6 +1,6 @@
 //! A node without its API: a store, the lanes between nodes, and one replica of one set, in a runtime of its own. Dropping
 //! it is how its process would die: every task ends where it is.
-#![allow(dead_code)]
+#![allow(clippy::unwrap_used, dead_code)]
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;

@@ -119,7 +119,7 @@ where
 }
 
 /// Takes a snapshot to another replica as the peers do: in chunks, and with the metadata that Raft has.
-fn carry(to: &LedgerReplica, meta: &Meta, mut reader: Box<SnapshotReader>) -> StagedSnapshot {
+fn carry(to: &LedgerReplica, meta: &Meta, mut reader: SnapshotReader) -> StagedSnapshot {
     let mut writer = to.begin_install().unwrap();
     while let Some(chunk) = reader.next_chunk(1_000).unwrap() {
         writer.write_chunk(&chunk).unwrap();
@@ -175,7 +175,7 @@ impl RaftStateMachine<TypeConfig> for Suited {
     async fn install_snapshot(&mut self, meta: &Meta, snapshot: SnapshotData) -> io::Result<()> {
         let data = match (&self.0, snapshot) {
             (Machine::Ledger(replica, _), SnapshotData::Reader(reader)) => {
-                SnapshotData::Staged(Box::new(carry(replica, meta, reader)))
+                SnapshotData::Staged(Box::new(carry(replica, meta, *reader)))
             }
             (_, other) => other,
         };

@@ -60,7 +60,7 @@ async fn a_snapshot_makes_the_receiver_what_the_sender_was() {
     let other_was = replica(&other).totals();
 
     let SnapshotData::Reader(reader) = snapshot.snapshot else { panic!("a sender reads") };
-    let staged = carry(replica(&receiver), &meta, reader);
+    let staged = carry(replica(&receiver), &meta, *reader);
     assert_eq!(receiver.applied_state().await.unwrap().0, None, "staged is not installed");
     receiver.install_snapshot(&meta, SnapshotData::Staged(Box::new(staged))).await.unwrap();
     assert_eq!(gate.safe(), LAST);
@@ -80,7 +80,7 @@ async fn a_snapshot_makes_the_receiver_what_the_sender_was() {
         // Again, and nothing changes.
         let again = sender.build_snapshot().await.unwrap();
         let SnapshotData::Reader(reader) = again.snapshot else { panic!("a sender reads") };
-        let staged = carry(replica(&receiver), &again.meta, reader);
+        let staged = carry(replica(&receiver), &again.meta, *reader);
         receiver.install_snapshot(&again.meta, SnapshotData::Staged(Box::new(staged))).await.unwrap();
         same(&mut sender, &mut receiver).await;
     }
@@ -118,7 +118,7 @@ async fn entries_that_follow_on_a_snapshot_stay() {
     append(&mut far_log, near_log.try_get_log_entries(..).await.unwrap()).await;
     let snapshot = sender.build_snapshot().await.unwrap();
     let SnapshotData::Reader(reader) = snapshot.snapshot else { panic!("a sender reads") };
-    let staged = carry(replica(&receiver), &snapshot.meta, reader);
+    let staged = carry(replica(&receiver), &snapshot.meta, *reader);
     receiver.install_snapshot(&snapshot.meta, SnapshotData::Staged(Box::new(staged))).await.unwrap();
     let rest = far_log.try_get_log_entries(..).await.unwrap();
     assert_eq!(rest, near_log.try_get_log_entries(LAST + 1..).await.unwrap());

@@ -1,0 +1,9 @@
+//! Faults of whole clusters of real processes on free ports: what clients see, what the processes say, and that the
+//! books are right afterwards. Every wait is for a condition, with a deadline.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic anywhere, in its helpers too")]
+
+mod disk;
+mod refusals;
+mod running;
+mod support;

@@ -1,0 +1,113 @@
+//! Faults under traffic: switches, killed leaders, a leader that is asked to stop, a dark site.
+
+use std::time::Duration;
+
+use crate::support::{Stage, no_failure};
+use twinset_jepsen::history::{Answer, Wish};
+use twinset_jepsen::{logs, wait};
+use twinset_proto::cluster::v1::SetDurabilityRequest;
+use twinset_tools::cluster::admin;
+use twinset_tools::cluster::local::Stopped;
+use twinset_tools::cluster::process::Signal;
+use twinset_tools::drama::{self, Script};
+
+#[tokio::test]
+async fn switches_and_killed_leaders_fail_no_request() {
+    let mut stage = Stage::start().await;
+    let pace = Duration::from_millis(300);
+    let script = Script { switches: 4, kills: 2, connections: 8, accounts: 40, pace };
+    let report = drama::play(&script, &mut stage.cluster, &mut |text| println!("{text}")).await.unwrap();
+    assert_eq!(report.load.failed_requests, 0, "{report:?}");
+    assert_eq!(report.moves.len(), 6);
+    stage.end(logs::AFTER_KILLS).await;
+}
+
+#[tokio::test]
+async fn a_leader_that_is_asked_to_stop_hands_over() {
+    let mut stage = Stage::start().await;
+    let traffic = stage.traffic().await;
+    let leader = stage.leader(1).await;
+    assert_eq!(stage.cluster.stop_process(&leader).await.unwrap(), Stopped::Cleanly);
+    let text = stage.log(&leader, 0);
+    assert!(text.contains("drained") && !text.contains("not everything was handed over"), "{text}");
+    let seeds = stage.cluster.layout().node_addrs();
+    let led = wait::until(&seeds, wait::HEAL, |survey| match survey.leader(1) {
+        Some(_) => Ok(()),
+        None => Err("set 1 has no leader".to_owned()),
+    });
+    assert_ne!(led.await.unwrap().leader(1).unwrap().1.node, leader);
+    stage.cluster.start_process(&leader).unwrap();
+    stage.whole().await;
+    no_failure(traffic).await;
+    stage.end(logs::AFTER_KILLS).await;
+}
+
+const SHORT: Duration = Duration::from_millis(1_500);
+const LONG: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn a_dark_site_holds_every_answer_back_until_the_set_is_degraded() {
+    let mut stage = Stage::start().await;
+    let slots = stage.whole().await.catalogue().unwrap().slot_table();
+    let in_set_1 = |tag: &String| slots[usize::from(twinset_ledger::slot_of(tag))] == 1;
+    let tag = (0..100).map(|n| format!("{{d{n}}}")).find(in_set_1).unwrap();
+    let accounts = [format!("{tag}:payer"), format!("{tag}:payee")];
+    let (mut here, mut there) = (stage.router("ra"), stage.router("rb"));
+    for account in &accounts {
+        here.open_account(account, "none").await.unwrap();
+    }
+    let wish = |cents| Wish { debit: 0, credit: 1, cents, doomed: false };
+    let first = here.book(&accounts, "first", &wish(100), LONG, None).await;
+    assert!(matches!(first, Answer::Booked { replayed: false, .. }), "{first:?}");
+
+    for node in ["b1", "b2"] {
+        stage.cluster.signal(node, Signal::Stop).await.unwrap();
+    }
+    let held = here.book(&accounts, "held", &wish(250), SHORT, None).await;
+    assert_eq!(held, Answer::Unknown, "site B has it on no disk");
+    for router in [&mut here, &mut there] {
+        let read = router.balance(&accounts[1], "linearizable", SHORT).await;
+        assert!(read.is_err(), "site B did not confirm it: {read:?}");
+        let found = router.lookup(&accounts[0], "held", SHORT).await;
+        assert!(found.is_err(), "site B did not confirm it: {found:?}");
+        let stale = router.balance(&accounts[1], "stale", SHORT).await;
+        assert!(
+            !matches!(stale, Ok(balance) if balance != 100),
+            "a stale read shows what is not safe: {stale:?}"
+        );
+    }
+
+    degrade(&stage, true).await;
+    let again = there.book(&accounts, "held", &wish(250), LONG, None).await;
+    assert!(matches!(again, Answer::Booked { .. }), "{again:?}");
+    for (router, consistency) in [(&mut here, "linearizable"), (&mut there, "linearizable")] {
+        assert_eq!(router.balance(&accounts[1], consistency, LONG).await.unwrap(), 350);
+    }
+
+    for node in ["b1", "b2"] {
+        stage.cluster.signal(node, Signal::Cont).await.unwrap();
+    }
+    stage.whole().await;
+    degrade(&stage, false).await;
+    let last = there.book(&accounts, "last", &wish(1), LONG, None).await;
+    assert!(matches!(last, Answer::Booked { .. }), "{last:?}");
+    let survey = stage.whole().await;
+    assert_eq!(wait::leader(&survey, 1).unwrap().durability, "SYNC");
+    stage.end(logs::AFTER_KILLS).await;
+}
+
+/// An operator's word on set 1, repeated until it is heard: the control set may be electing.
+async fn degrade(stage: &Stage, degraded: bool) {
+    let seeds = stage.cluster.layout().node_addrs();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let survey = admin::survey(&seeds).await;
+        let (addr, _) = survey.leader(1).unwrap();
+        let request =
+            SetDurabilityRequest { set: 1, degraded, who: "test".to_owned(), why: "a dark site".to_owned() };
+        match admin::client(&addr).unwrap().set_durability(request).await {
+            Ok(_) => return,
+            Err(status) => assert!(tokio::time::Instant::now() < deadline, "{status:?}"),
+        }
+    }
+}
