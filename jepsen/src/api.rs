@@ -138,11 +138,21 @@ impl Router {
         consistency: &str,
         deadline: Duration,
     ) -> anyhow::Result<i128> {
+        Ok(self.balance_as_of(account, consistency, deadline).await?.0)
+    }
+
+    /// The same, with the position that the balance is as of.
+    pub async fn balance_as_of(
+        &mut self,
+        account: &str,
+        consistency: &str,
+        deadline: Duration,
+    ) -> anyhow::Result<(i128, Place)> {
         let path = format!("/v1/accounts/{}?consistency={consistency}", escaped(account));
         let (status, reply) = self.get(&path, deadline).await?;
         anyhow::ensure!(status.is_success(), "{path}: {reply}");
         let posted = reply["account"]["posted"].as_str().and_then(cents);
-        posted.ok_or_else(|| anyhow::anyhow!("{path}: no balance in {reply}"))
+        posted.zip(place(&reply["as_of"])).ok_or_else(|| anyhow::anyhow!("{path}: no balance in {reply}"))
     }
 
     /// A page of a set's transactions behind `after`, and where the next begins.

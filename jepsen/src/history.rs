@@ -114,6 +114,21 @@ impl Asked {
     }
 }
 
+/// A balance that a client read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// Number of the account.
+    pub account: u32,
+    /// Linearizable; else stale.
+    pub linearizable: bool,
+    /// Before it was asked. Microseconds on the run's clock.
+    pub begin_us: u64,
+    /// As of when the answer is, by its own word.
+    pub as_of: Place,
+    /// In cents.
+    pub balance: i128,
+}
+
 /// All of a run.
 #[derive(Clone, Debug, Default)]
 pub struct History {
@@ -121,6 +136,8 @@ pub struct History {
     pub accounts: Vec<String>,
     /// Every request id.
     pub requests: Vec<Asked>,
+    /// Every balance read while the traffic flowed.
+    pub reads: Vec<Read>,
 }
 
 impl History {

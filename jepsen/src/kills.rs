@@ -83,6 +83,8 @@ pub struct Seen {
     pub requests: usize,
     /// Of those, asked more than once with the same body.
     pub repeated: usize,
+    /// Balances read meanwhile.
+    pub reads: usize,
     /// Calls, all told.
     pub calls: usize,
     /// Calls with the id of a decided request and another body.
@@ -102,7 +104,8 @@ pub struct Seen {
 impl Seen {
     /// Counts a history.
     pub fn of(history: &History) -> Self {
-        let mut seen = Seen { requests: history.requests.len(), ..Seen::default() };
+        let mut seen =
+            Seen { requests: history.requests.len(), reads: history.reads.len(), ..Seen::default() };
         for asked in &history.requests {
             seen.repeated += usize::from(asked.same_body().count() > 1);
             seen.calls += asked.calls.len();
@@ -227,8 +230,8 @@ async fn kill_all(
     Ok(kills)
 }
 
-/// Resolves, reads, verifies; adds what is wrong.
-async fn account_for(
+/// Resolves what is open, reads everything, verifies; adds what is wrong.
+pub async fn account_for(
     cluster: &LocalCluster,
     history: &mut History,
     sets: &[u32],
@@ -270,12 +273,13 @@ fn print(report: &Report, dir: &Path) -> anyhow::Result<()> {
     let kills: Vec<String> = report.kills.iter().map(|(name, count)| format!("{name} {count}")).collect();
     out::line(&format!("kills      {} ({})", report.kills.values().sum::<u32>(), kills.join(", ")))?;
     out::line(&format!(
-        "requests   {} ({} sent again: {}%), {} calls, {} with another body; slowest {} ms",
+        "requests   {} ({} sent again: {}%), {} calls, {} with another body, {} reads; slowest {} ms",
         seen.requests,
         seen.repeated,
         seen.repeated * 100 / seen.requests.max(1),
         seen.calls,
         seen.other_bodies,
+        seen.reads,
         seen.slowest_ms
     ))?;
     out::line(&format!(

@@ -14,7 +14,7 @@ use twinset_tools::load::plan::{Plan, Shape};
 use twinset_tools::load::random::Random;
 
 use crate::api::Router;
-use crate::history::{Answer, Asked, Call, History, Wish};
+use crate::history::{Answer, Asked, Call, History, Read, Wish};
 
 /// What traffic to make.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub struct Traffic {
     accounts: Vec<String>,
     stop: Arc<AtomicBool>,
     began: Instant,
-    workers: Vec<JoinHandle<Vec<Asked>>>,
+    workers: Vec<JoinHandle<(Vec<Asked>, Vec<Read>)>>,
 }
 
 /// How long most calls wait.
@@ -89,6 +89,7 @@ impl Traffic {
                 ),
                 began,
                 requests: Vec::new(),
+                reads: Vec::new(),
             };
             tokio::spawn(client.run(stop.clone(), period))
         };
@@ -109,11 +110,13 @@ impl Traffic {
     /// Sends nothing new, waits for what is under way, and hands over the journal.
     pub async fn stop(self) -> anyhow::Result<History> {
         self.stop.store(true, Ordering::Relaxed);
-        let mut requests = Vec::new();
+        let mut history = History { accounts: self.accounts, ..History::default() };
         for worker in self.workers {
-            requests.extend(worker.await.context("a client was cut off")?);
+            let (requests, reads) = worker.await.context("a client was cut off")?;
+            history.requests.extend(requests);
+            history.reads.extend(reads);
         }
-        Ok(History { accounts: self.accounts, requests })
+        Ok(history)
     }
 }
 
@@ -167,6 +170,7 @@ struct Client {
     random: Random,
     began: Instant,
     requests: Vec<Asked>,
+    reads: Vec<Read>,
 }
 
 /// How one call is made.
@@ -180,7 +184,7 @@ struct Manner {
 }
 
 impl Client {
-    async fn run(mut self, stop: Arc<AtomicBool>, period: Duration) -> Vec<Asked> {
+    async fn run(mut self, stop: Arc<AtomicBool>, period: Duration) -> (Vec<Asked>, Vec<Read>) {
         let mut pace = tokio::time::interval(period);
         // What a pause has held up is not made up for all at once.
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -194,8 +198,24 @@ impl Client {
             if self.chance(8) {
                 self.old_request().await;
             }
+            if self.chance(15) {
+                self.read().await;
+            }
         }
-        self.requests
+        (self.requests, self.reads)
+    }
+
+    /// A balance; a refused read proves nothing and is not kept.
+    async fn read(&mut self) {
+        let account = self.random.below(self.shared.accounts.len());
+        let linearizable = self.chance(60);
+        let router = self.random.below(self.routers.len());
+        let consistency = if linearizable { "linearizable" } else { "stale" };
+        let begin_us = micros(self.began);
+        let id = &self.shared.accounts[account];
+        if let Ok((balance, as_of)) = self.routers[router].balance_as_of(id, consistency, PATIENT).await {
+            self.reads.push(Read { account: account as u32, linearizable, begin_us, as_of, balance });
+        }
     }
 
     fn chance(&mut self, percent: usize) -> bool {

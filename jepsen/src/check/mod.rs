@@ -4,6 +4,7 @@
 mod answers;
 mod held;
 mod order;
+mod reads;
 
 use crate::books::Books;
 use crate::history::History;
@@ -21,6 +22,8 @@ pub fn all(history: &History, books: &Books) -> Vec<Violation> {
         order::positions_are_unique(history),
         order::time_follows_position(history),
         order::real_time_order(history),
+        reads::balances_are_as_of_their_position(history),
+        reads::linearizable_reads_are_fresh(history),
         held::found_as_answered(history, books),
         held::what_was_not_applied_is_not_there(history, books),
         held::listed_exactly_once(history, books),
@@ -60,7 +63,7 @@ pub(crate) mod tests {
     }
 
     pub fn history(requests: Vec<Asked>) -> History {
-        History { accounts: vec!["{t}:0".into(), "{t}:1".into()], requests }
+        History { accounts: vec!["{t}:0".into(), "{t}:1".into()], requests, reads: Vec::new() }
     }
 
     /// A request that was booked at `index`, in a call from `begin_us` to `end_us`.

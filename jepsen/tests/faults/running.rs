@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::support::{Stage, no_failure};
 use twinset_jepsen::history::{Answer, Wish};
-use twinset_jepsen::{logs, wait};
+use twinset_jepsen::traffic::{self, Traffic};
+use twinset_jepsen::{kills, logs, wait};
 use twinset_proto::cluster::v1::SetDurabilityRequest;
 use twinset_tools::cluster::admin;
 use twinset_tools::cluster::local::Stopped;
@@ -39,6 +40,44 @@ async fn a_leader_that_is_asked_to_stop_hands_over() {
     stage.cluster.start_process(&leader).unwrap();
     stage.whole().await;
     no_failure(traffic).await;
+    stage.end(logs::AFTER_KILLS).await;
+}
+
+#[tokio::test]
+async fn leaders_that_freeze_and_wake_lose_nothing_and_answer_nothing_old() {
+    let mut stage = Stage::start().await;
+    let layout = stage.cluster.layout().clone();
+    let traffic = Traffic::start(&traffic::Options {
+        routers: layout.routers().map(|router| router.http.clone()).collect(),
+        slots: stage.whole().await.catalogue().unwrap().slot_table(),
+        seed: 1,
+        clients: 8,
+        accounts: 40,
+        rate: 200,
+        requests_max: 100_000,
+    })
+    .await
+    .unwrap();
+    for set in [1, 2, 1] {
+        let leader = stage.leader(set).await;
+        stage.cluster.signal(&leader, Signal::Stop).await.unwrap();
+        let replaced = wait::until(&layout.node_addrs(), wait::HEAL, |survey| match survey.leader(set) {
+            Some((_, reply)) if reply.node != leader => Ok(()),
+            _ => Err(format!("nobody follows {leader}")),
+        });
+        replaced.await.unwrap();
+        stage.cluster.signal(&leader, Signal::Cont).await.unwrap();
+        stage.whole().await;
+    }
+    let clock = traffic.began();
+    let mut history = traffic.stop().await.unwrap();
+    let mut violations = Vec::new();
+    let judged =
+        kills::account_for(&stage.cluster, &mut history, &[1, 2], clock, &mut violations, &mut |text| {
+            println!("{text}")
+        });
+    judged.await.unwrap();
+    assert!(violations.is_empty(), "{violations:#?}");
     stage.end(logs::AFTER_KILLS).await;
 }
 

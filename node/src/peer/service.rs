@@ -42,9 +42,9 @@ impl PeerService {
 
 /// One session on the receiving side.
 struct Session {
-    replica: Arc<Replica>,
     requests: mpsc::Sender<crate::raft::DecodedAppend>,
-    numbers: mpsc::Sender<u64>,
+    /// The number of each request, and the safe index that came with it.
+    numbers: mpsc::Sender<(u64, u64)>,
 }
 
 #[tonic::async_trait]
@@ -159,9 +159,8 @@ impl AppendLane {
         }
         let session = self.sessions.get(&key).expect("just opened");
         let append = Group::decode_append(frame.append.ok_or("no append")?).map_err(|e| e.to_string())?;
-        session.numbers.send(no).await.map_err(|_| "the session is over")?;
+        session.numbers.send((no, safe)).await.map_err(|_| "the session is over")?;
         session.requests.send(append).await.map_err(|_| "the session is over")?;
-        session.replica.fence.gate.follow(safe);
         Ok(())
     }
 
@@ -172,15 +171,18 @@ impl AppendLane {
         let replies = self.replies.clone();
         tokio::spawn(async move {
             while let Some(result) = results.next().await {
-                let Some(no) = number_queue.recv().await else { return };
+                let Some((no, safe)) = number_queue.recv().await else { return };
                 let over = !matches!(result, AppendResult::Ok(_));
+                if !over {
+                    replica.fence.gate.follow(safe);
+                }
                 let reply = wire::AppendReplyFrame { set: key.0, session: key.1, no, result: Some(result) };
                 if replies.send(reply).await.is_err() || over {
                     return;
                 }
             }
         });
-        Session { replica, requests, numbers }
+        Session { requests, numbers }
     }
 }
 

@@ -60,8 +60,11 @@ impl RaftLogReader<TypeConfig> for LogStore {
         let (mut from, to) = self.bounds(&range);
         let mut entries = Vec::new();
         while from < to {
-            entries.extend(self.read(from, to, APPLY_BYTES_MAX)?);
-            from = entries.last().expect("a read of a non-empty range gives at least one").index() + 1;
+            let piece = self.read(from, to, APPLY_BYTES_MAX)?;
+            // The log was truncated meanwhile: what is left is the answer.
+            let Some(last) = piece.last() else { break };
+            from = last.index() + 1;
+            entries.extend(piece);
         }
         Ok(entries)
     }
@@ -96,8 +99,15 @@ impl RaftLogReader<TypeConfig> for LogStore {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entries>> {
-        let (from, to) = self.bounds(&(start..end));
-        if from >= to { Ok(Vec::new()) } else { self.read(from, to, APPEND_BYTES_MAX) }
+        // Not raised to the purge pointer: a run that begins later than asked would leave a hole in the follower's log,
+        // and what is purged is still here.
+        let end = end.min(self.log.last().map_or(0, |id| id.index + 1));
+        if start >= end {
+            return Ok(Vec::new());
+        }
+        let entries = self.read(start, end, APPEND_BYTES_MAX)?;
+        let follows_on = entries.first().is_some_and(|first| first.index() == start);
+        Ok(if follows_on { entries } else { Vec::new() })
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
