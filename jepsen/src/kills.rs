@@ -52,8 +52,8 @@ const ACCOUNTS: usize = 200;
 /// Bounds the journal: about a gigabyte.
 const REQUESTS_MAX: usize = 2_000_000;
 const VERIFY: Duration = Duration::from_secs(60);
-/// Violations that are printed; all are counted.
-const PRINTED: usize = 20;
+/// Violations of one check that are printed; all are counted, and stand in the JSON report.
+const PRINTED: usize = 3;
 
 /// What happened, and the verdict.
 #[derive(Clone, Debug, Serialize)]
@@ -289,8 +289,15 @@ fn print(report: &Report, dir: &Path) -> anyhow::Result<()> {
     for line in &report.verify {
         out::line(&format!("verify     {}: {}", line.subject, line.detail))?;
     }
-    for violation in report.violations.iter().take(PRINTED) {
-        out::line(&format!("VIOLATION  {violation}"))?;
+    let mut by_check: BTreeMap<&str, Vec<&String>> = BTreeMap::new();
+    for violation in &report.violations {
+        by_check.entry(violation.split(':').next().unwrap_or_default()).or_default().push(violation);
+    }
+    for (check, found) in by_check {
+        out::line(&format!("VIOLATED   {check}: {} times, the first:", found.len()))?;
+        for violation in found.iter().take(PRINTED) {
+            out::line(&format!("           {violation}"))?;
+        }
     }
     let logs = dir.join("log");
     match report.clean {

@@ -84,11 +84,11 @@ mod tests {
     use twinset_proto::cluster::v1::StatusReply;
 
     fn survey(matched: u64) -> Survey {
-        let layout = Layout::new("d".as_ref(), "b".as_ref(), 1, 7100);
-        let path = std::env::temp_dir().join(format!("twinset-topology-{}", std::process::id()));
+        let layout = Layout::new("d".as_ref(), "b".as_ref(), 2, 7100);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("topology.toml");
         std::fs::write(&path, layout.topology()).unwrap();
         let topology = twinset_tools::cluster::bootstrap::read_topology(&path).unwrap();
-        std::fs::remove_file(&path).unwrap();
         let catalogue = topology.place("c").unwrap();
         let replica = |set: u32| ReplicaStatus {
             set,

@@ -18,7 +18,8 @@ async fn eight_kills_lose_nothing() {
         println!("seed {seed}; the cluster's directory stays: {}", dir.keep().display());
     }
     let report = report.unwrap();
-    assert!(report.clean, "seed {seed}: {:#?}", report.violations);
+    let first = &report.violations[..report.violations.len().min(5)];
+    assert!(report.clean, "seed {seed}: {} violations, the first: {first:#?}", report.violations.len());
     let seen = &report.seen;
     assert!(seen.repeated * 10 >= seen.requests * 3, "too few requests were sent again: {seen:?}");
     assert!(

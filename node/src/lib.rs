@@ -4,6 +4,7 @@
 pub mod api;
 pub mod catalogue;
 pub mod clock;
+pub mod cluster_check;
 pub mod config;
 pub mod control_client;
 pub mod control_set;

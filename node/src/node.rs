@@ -20,6 +20,7 @@ use twinset_store::{Identity, ReplicaRecord, Store};
 
 use crate::api::{AdminService, SetsService};
 use crate::catalogue::{self, CatalogueCell};
+use crate::cluster_check;
 use crate::config::Config;
 use crate::control_client::ControlClient;
 use crate::control_set::ControlMachine;
@@ -145,6 +146,7 @@ impl Node {
                 );
             }
             node.host_replicas(&catalogue).await?;
+            tokio::spawn(cluster_check::run(catalogue, node.config.node.name.clone()));
         }
         tokio::spawn(catalogue::follow(node.cell.clone(), node.config.node.name.clone()));
         tokio::spawn(follow_catalogue(node.clone()));

@@ -290,6 +290,12 @@ impl Api {
                 Ok(Found::Transaction(reply))
             }
             ReadReply { result: Some(read_reply::Result::Account(reply)) } => Ok(Found::Account(reply)),
+            ReadReply { result: Some(read_reply::Result::Rejected(bytes)) } => {
+                let outcome = Outcome { replayed: true, ..read_outcome(&bytes)? };
+                Err(not_rejected(set, outcome)
+                    .err()
+                    .unwrap_or_else(|| unreadable("a rejection that is none")))
+            }
             reply => Err(missing(
                 &reply,
                 &format!("the request id {request_id} was not used in scope {scope_account}"),

@@ -108,8 +108,9 @@ impl Fault {
     }
 }
 
-/// Why a store does not open. Nothing was changed on disk, except that a torn, never acknowledged tail of the
-/// write-ahead log may have been cut.
+/// Why a store does not open. What had been acknowledged is never dropped silently: a damaged store stays refused however
+/// often it is opened. The database may have moved the readable part of its write-ahead log into tables meanwhile, so
+/// repair means restoring the whole directory, not a single file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it open.

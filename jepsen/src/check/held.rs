@@ -7,23 +7,33 @@ use crate::api::{Found, Lookup};
 use crate::books::Books;
 use crate::history::{Answer, Asked, History};
 
-/// Every request that was answered as booked is found under its id, as it was answered; what was rejected is not.
+/// Every request that was answered as booked is found under its id, as it was answered.
 pub fn found_as_answered(history: &History, books: &Books) -> Vec<Violation> {
     let mut violations = Vec::new();
+    for (number, asked) in history.requests.iter().enumerate().filter(|(_, asked)| asked.booked().is_some()) {
+        let lookup = books.lookups.get(&number);
+        if !matches!(lookup, Some(Lookup::Found(found)) if as_answered(history, asked, found)) {
+            violations.push(format!("request {} is held as {lookup:?}, but: {:?}", asked.id, asked.calls));
+        }
+    }
+    violations
+}
+
+/// A request that was rejected is not held as a transaction; it may be told as the rejection that it was.
+pub fn rejections_are_no_transactions(history: &History, books: &Books) -> Vec<Violation> {
+    let mut violations = Vec::new();
     for (number, asked) in history.requests.iter().enumerate() {
-        if asked.decided().is_none() {
+        if asked.decided().is_none() || asked.booked().is_some() {
             continue;
         }
         let lookup = books.lookups.get(&number);
-        let fine = match (asked.booked(), lookup) {
-            (Some(_), Some(Lookup::Found(found))) => as_answered(history, asked, found),
-            // A rejection is no transaction; it may be told as what it is.
-            (None, Some(Lookup::Nothing)) => true,
-            (None, Some(Lookup::Rejected(code))) => was_rejected(asked, code),
-            _ => false,
+        let fine = match lookup {
+            Some(Lookup::Nothing) => true,
+            Some(Lookup::Rejected(code)) => was_rejected(asked, code),
+            Some(Lookup::Found(_)) | None => false,
         };
         if !fine {
-            violations.push(format!("request {} is held as {lookup:?}, but: {:?}", asked.id, asked.calls));
+            violations.push(format!("request {} was rejected, but is held as {lookup:?}", asked.id));
         }
     }
     violations
@@ -150,7 +160,8 @@ mod tests {
     #[test]
     fn a_rejected_request_that_was_booked_is_caught() {
         let history = history(vec![asked("x", vec![call(0, 1, rejected("limit_exceeded", 7, false))])]);
-        assert_eq!(found_as_answered(&history, &books()).len(), 1);
+        assert_eq!(rejections_are_no_transactions(&history, &books()).len(), 1);
+        assert_eq!(rejections_are_no_transactions(&history, &Books::default()).len(), 1);
         assert_eq!(listed_exactly_once(&history, &books()).len(), 1);
     }
 
@@ -159,8 +170,8 @@ mod tests {
         let history = history(vec![asked("x", vec![call(0, 1, rejected("limit_exceeded", 7, false))])]);
         let told =
             |code: &str| Books { lookups: [(0, Lookup::Rejected(code.into()))].into(), ..Books::default() };
-        assert!(found_as_answered(&history, &told("limit_exceeded")).is_empty());
-        assert_eq!(found_as_answered(&history, &told("account_closed")).len(), 1);
+        assert!(rejections_are_no_transactions(&history, &told("limit_exceeded")).is_empty());
+        assert_eq!(rejections_are_no_transactions(&history, &told("account_closed")).len(), 1);
         assert_eq!(found_as_answered(&request(), &told("limit_exceeded")).len(), 1);
     }
 

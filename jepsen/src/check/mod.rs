@@ -12,24 +12,28 @@ use crate::history::History;
 /// One broken promise, in words that name the request.
 pub type Violation = String;
 
-/// Everything that is wrong with a history and the books that it left behind.
+/// Everything that is wrong with a history and the books that it left behind, each with the name of its check.
 pub fn all(history: &History, books: &Books) -> Vec<Violation> {
-    [
-        answers::one_result_each(history),
-        answers::other_bodies_are_refused(history),
-        answers::wishes_come_out_right(history),
-        answers::nothing_stays_open(history),
-        order::positions_are_unique(history),
-        order::time_follows_position(history),
-        order::real_time_order(history),
-        reads::balances_are_as_of_their_position(history),
-        reads::linearizable_reads_are_fresh(history),
-        held::found_as_answered(history, books),
-        held::what_was_not_applied_is_not_there(history, books),
-        held::listed_exactly_once(history, books),
-        held::balances(history, books),
-    ]
-    .concat()
+    let checks = [
+        ("one result each", answers::one_result_each(history)),
+        ("other bodies are refused", answers::other_bodies_are_refused(history)),
+        ("wishes come out right", answers::wishes_come_out_right(history)),
+        ("nothing stays open", answers::nothing_stays_open(history)),
+        ("positions are unique", order::positions_are_unique(history)),
+        ("time follows position", order::time_follows_position(history)),
+        ("real-time order", order::real_time_order(history)),
+        ("balances as of their position", reads::balances_are_as_of_their_position(history)),
+        ("linearizable reads are fresh", reads::linearizable_reads_are_fresh(history)),
+        ("found as answered", held::found_as_answered(history, books)),
+        ("rejections are no transactions", held::rejections_are_no_transactions(history, books)),
+        ("not applied is not there", held::what_was_not_applied_is_not_there(history, books)),
+        ("listed exactly once", held::listed_exactly_once(history, books)),
+        ("balances", held::balances(history, books)),
+    ];
+    let named = |(name, found): (&str, Vec<Violation>)| {
+        found.into_iter().map(move |violation| format!("{name}: {violation}")).collect::<Vec<_>>()
+    };
+    checks.into_iter().flat_map(named).collect()
 }
 
 /// Short histories for the checkers' tests.

@@ -1,7 +1,7 @@
 //! The ledger's records as the public API shows them: money as decimal strings, days as dates.
 
 use twinset_ledger::amount::to_decimal_string;
-use twinset_ledger::{Account, Command, Durability, Leg, Position, Side};
+use twinset_ledger::{Account, Command, Durability, Effect, Leg, Position, Side};
 use twinset_proto::ledger::v1 as api;
 use twinset_store::Booked;
 
@@ -60,8 +60,9 @@ fn leg(leg: &Leg) -> api::Leg {
     }
 }
 
-/// A booked transaction or reversal; None if the record is of another kind.
+/// A booked transaction or reversal; None if it was rejected, or is a command of another kind.
 pub fn transaction(booked: &Booked) -> Option<api::Transaction> {
+    let Ok(Effect::Posted(postings)) = &booked.outcome.result else { return None };
     let text = |position: Position| twinset_ledger::TransactionId { position, ..booked.id }.to_string();
     let mut out = api::Transaction {
         transaction: booked.id.to_string(),
@@ -86,17 +87,15 @@ pub fn transaction(booked: &Booked) -> Option<api::Transaction> {
             out.reason = r.reason.into();
             out.accounting_date = date(own_day);
             out.metadata = r.metadata.clone().into_iter().collect();
-            if let Ok(twinset_ledger::Effect::Posted(postings)) = &booked.outcome.result {
-                out.legs = postings
-                    .iter()
-                    .map(|p| api::Leg {
-                        account: p.account.clone(),
-                        side: side(p.side),
-                        amount: to_decimal_string(p.amount, p.scale),
-                        currency: String::new(),
-                    })
-                    .collect();
-            }
+            out.legs = postings
+                .iter()
+                .map(|p| api::Leg {
+                    account: p.account.clone(),
+                    side: side(p.side),
+                    amount: to_decimal_string(p.amount, p.scale),
+                    currency: String::new(),
+                })
+                .collect();
         }
         _ => return None,
     }

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use twinset_control::{Catalogue, Set};
-use twinset_ledger::{COMMANDS_PER_ENTRY_MAX, Command, TransactionId, codec, slot_of};
+use twinset_ledger::{COMMANDS_PER_ENTRY_MAX, Command, Effect, TransactionId, codec, slot_of};
 use twinset_proto::cluster::v1 as wire;
 use twinset_proto::ledger::v1 as api;
 use twinset_store::{Booked, Read};
@@ -193,18 +193,7 @@ async fn run_query(
     let set = replica.fence.set;
     let as_of = |index, time| Some(convert::position(set, index, time));
     match query {
-        Query::Account(id) => {
-            let read = ledger.reader.read(|state| state.account(&id)).await;
-            let as_of = as_of(read.index, read.time_unix_ns);
-            Ok(match read.value {
-                None => ReadResult::NotFound(wire::NotFound { as_of }),
-                Some(account) => ReadResult::Account(api::GetAccountReply {
-                    account: Some(convert::account(&account)),
-                    as_of,
-                    age_ms,
-                }),
-            })
-        }
+        Query::Account(id) => Ok(account(ledger, &id, set, age_ms).await),
         Query::Transaction(text) => {
             let id: TransactionId =
                 text.parse().map_err(|e: twinset_ledger::id::ParseTransactionIdError| e.to_string())?;
@@ -218,7 +207,7 @@ async fn run_query(
         }
         Query::Request(key) => {
             let read = safe(ledger, |state| state.request(&key.scope_account, &key.request_id)).await;
-            Ok(one_transaction(read, set))
+            Ok(decided(ledger, read, set, age_ms).await)
         }
         Query::List(page) => {
             let after = if page.after.is_empty() {
@@ -254,6 +243,34 @@ async fn safe<T>(
         .reader
         .read(|state| query(state).unwrap_or_else(|fault| crate::fatal::stop(&fault.to_string())))
         .await
+}
+
+/// What a request id stands for: a transaction, an account as it is now, or the rejection that was its answer.
+async fn decided(ledger: &Ledger, read: Read<Option<Booked>>, set: u32, age_ms: u64) -> ReadResult {
+    match &read.value {
+        Some(Booked { outcome, .. }) if outcome.result.is_err() => {
+            let mut bytes = Vec::new();
+            codec::encode_outcome(outcome, &mut bytes);
+            ReadResult::Rejected(bytes.into())
+        }
+        Some(Booked { outcome, command, .. }) if outcome.result == Ok(Effect::Account) => {
+            let id = command.accounts().next().expect("a command of an account names it").to_owned();
+            account(ledger, &id, set, age_ms).await
+        }
+        _ => one_transaction(read, set),
+    }
+}
+
+async fn account(ledger: &Ledger, id: &str, set: u32, age_ms: u64) -> ReadResult {
+    let read = ledger.reader.read(|state| state.account(id)).await;
+    let as_of = Some(convert::position(set, read.index, read.time_unix_ns));
+    match read.value {
+        None => ReadResult::NotFound(wire::NotFound { as_of }),
+        Some(account) => {
+            let account = Some(convert::account(&account));
+            ReadResult::Account(api::GetAccountReply { account, as_of, age_ms })
+        }
+    }
 }
 
 fn one_transaction(read: Read<Option<Booked>>, set: u32) -> ReadResult {

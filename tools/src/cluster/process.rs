@@ -150,10 +150,12 @@ fn parse_stat(stat: &str) -> Option<u64> {
     // The second field is the name in parentheses and may hold blanks and parentheses itself.
     let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
     let state = fields.next()?;
-    if matches!(state, "Z" | "X" | "x") {
+    let threads: u32 = fields.nth(16)?.parse().ok()?;
+    // The first thread may be a zombie while another one still ends and holds ports and locks.
+    if matches!(state, "X" | "x") || (state == "Z" && threads <= 1) {
         return None;
     }
-    fields.nth(18)?.parse().ok()
+    fields.nth(1)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -165,6 +167,10 @@ mod tests {
         let stat = "12 (a) b (c) S 1 12 12 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2";
         assert_eq!(parse_stat(stat), Some(987_654));
         assert_eq!(parse_stat(&stat.replace(" S ", " Z ")), None);
+        assert_eq!(
+            parse_stat(&stat.replace(" S ", " Z ").replace(" 20 0 1 0 ", " 20 0 2 0 ")),
+            Some(987_654)
+        );
         assert_eq!(parse_stat("nonsense"), None);
     }
 
