@@ -5,7 +5,7 @@ export CARGO_TARGET_DIR ?= $(or $(wildcard $(HOME)/.cache/twinset-target),$(CURD
 BIN := $(CARGO_TARGET_DIR)/release
 DEMO_DIR ?= demo-data
 
-.PHONY: help demo journal up down test build lint fmt bench bin setup clean
+.PHONY: help demo journal up down test build lint audit fmt bench bin setup clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ build: setup ## Build everything (the first time RocksDB alone takes 15 to 25 mi
 lint: setup ## Formatting and clippy, without changing anything
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
+
+audit: setup ## Licences, sources and bans of all dependencies (the first time it builds cargo-deny)
+	@command -v cargo-deny >/dev/null || cargo install --locked --quiet cargo-deny@0.20.2
+	cargo deny --log-level error check bans licenses sources
 
 fmt: ## Format the code
 	cargo fmt --all

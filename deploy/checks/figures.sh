@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures the figures of docs/reference/performance.md on this machine: a fresh local cluster and the load beside it.
-# Usage: figures.sh DIR [ROUNDS]. Throughput and latency are the medians of ROUNDS runs (default 3).
+# Usage: figures.sh DIR [ROUNDS]. Throughput and latency are the medians of ROUNDS runs (default 3). Fails if any request failed.
 set -euo pipefail
 dir=${1:?usage: figures.sh DIR [ROUNDS]}
 rounds=${2:-3}
@@ -36,4 +36,7 @@ measure http-64-hot --hot --connections 64 --accounts 10000 --seconds 10
 measure batch-8000 --batch 8000 --connections 4 --accounts 10000 --seconds 10
 measure http-1 --connections 1 --accounts 1000 --seconds 5
 "$twinset" verify --dir "$dir/cluster"
-"$twinset" demo --data "$dir/demo" --switches 100 --kills 20 --pace 500 2>/dev/null | tail -n 12
+"$twinset" demo --data "$dir/demo" --switches 100 --kills 20 --pace 500 2>"$dir/demo.txt" | tail -n 12 || {
+    tail -n 5 "$dir/demo.txt" >&2
+    exit 1
+}

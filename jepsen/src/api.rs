@@ -148,11 +148,29 @@ impl Router {
         consistency: &str,
         deadline: Duration,
     ) -> anyhow::Result<(i128, Place)> {
+        let reply = self.account(account, consistency, deadline).await?;
+        let posted = reply["account"]["posted"].as_str().and_then(cents);
+        posted.zip(place(&reply["as_of"])).ok_or_else(|| anyhow::anyhow!("{account}: no balance in {reply}"))
+    }
+
+    /// A stale balance in cents, and how old it may be in milliseconds.
+    pub async fn stale(&mut self, account: &str, deadline: Duration) -> anyhow::Result<(i128, u64)> {
+        let reply = self.account(account, "stale", deadline).await?;
+        let posted = reply["account"]["posted"].as_str().and_then(cents);
+        let stale = posted.zip(reply["age_ms"].as_u64());
+        stale.ok_or_else(|| anyhow::anyhow!("{account}: no balance or no age in {reply}"))
+    }
+
+    async fn account(
+        &mut self,
+        account: &str,
+        consistency: &str,
+        deadline: Duration,
+    ) -> anyhow::Result<Value> {
         let path = format!("/v1/accounts/{}?consistency={consistency}", escaped(account));
         let (status, reply) = self.get(&path, deadline).await?;
         anyhow::ensure!(status.is_success(), "{path}: {reply}");
-        let posted = reply["account"]["posted"].as_str().and_then(cents);
-        posted.zip(place(&reply["as_of"])).ok_or_else(|| anyhow::anyhow!("{path}: no balance in {reply}"))
+        Ok(reply)
     }
 
     /// A page of a set's transactions behind `after`, and where the next begins.

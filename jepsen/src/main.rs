@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use twinset_jepsen::kills;
-use twinset_tools::error;
+use twinset_tools::start;
 
 /// Consistency tests of a whole local cluster under faults.
 #[derive(Debug, Parser)]
@@ -22,23 +22,5 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(usage) => {
-            // A closed stdout is the reader's choice, not a failure of ours.
-            let _ = usage.print();
-            return if usage.use_stderr() { ExitCode::from(error::EXIT_USAGE) } else { ExitCode::SUCCESS };
-        }
-    };
-    // One thread: the processes are tied to the thread that starts them, and the cluster needs the cores.
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return error::report(&error.into()),
-    };
-    let Command::Kills(arguments) = cli.command;
-    match runtime.block_on(kills::run(arguments)) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(error::EXIT_FAILED),
-        Err(error) => error::report(&error),
-    }
+    start::start(async |Cli { command: Command::Kills(arguments) }: Cli| kills::run(arguments).await)
 }

@@ -35,7 +35,8 @@ impl Position {
 pub struct TransactionId {
     /// The set that booked it.
     pub set: u32,
-    /// The incarnation it was booked in: a forced recovery may give an index a second life.
+    /// The incarnation it was booked in: a forced recovery may give an index a second life. It stays the same for ever,
+    /// whatever the set's incarnation becomes.
     pub incarnation: u32,
     /// Where in the set's log.
     pub position: Position,
@@ -46,6 +47,22 @@ impl fmt::Display for TransactionId {
         write!(f, "{}-{}-{}-{}", self.set, self.incarnation, self.position.index(), self.position.offset())
     }
 }
+
+impl TransactionId {
+    /// The scope under which a reversal of it is remembered that was refused because there is no such transaction, or none
+    /// that can be reversed. No account id is spelled like that.
+    pub fn scope(self) -> String {
+        format!("{SCOPE_MARK}{self}")
+    }
+
+    /// The transaction whose [`TransactionId::scope`] the text is.
+    pub fn of_scope(text: &str) -> Option<Self> {
+        text.strip_prefix(SCOPE_MARK)?.parse().ok()
+    }
+}
+
+/// Outside the alphabet of ids, and can stand in the path of a URL as it is.
+const SCOPE_MARK: char = '@';
 
 /// The text is no transaction id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -140,6 +157,14 @@ mod tests {
         let id = TransactionId { set: 3, incarnation: 1, position: Position::new(77, 12) };
         assert_eq!(id.to_string(), "3-1-77-12");
         assert_eq!("3-1-77-12".parse(), Ok(id));
+        assert_eq!(id.scope(), "@3-1-77-12");
+        assert_eq!(TransactionId::of_scope("@3-1-77-12"), Some(id));
+        for other in ["3-1-77-12", "@", "@3-1-77", "alice"] {
+            assert_eq!(TransactionId::of_scope(other), None, "{other}");
+        }
+        let position = Position::new((1 << 48) - 1, u16::MAX);
+        let longest = TransactionId { set: u32::MAX, incarnation: u32::MAX, position }.scope();
+        assert!(longest.len() <= ID_BYTES_MAX && !is_valid(&longest));
         for bad in ["", "1-2-3", "1-2-3-4-5", "1-2-3-+4", "1--3-4", "1-2-281474976710656-0", "1-2-3-65536"] {
             assert_eq!(bad.parse::<TransactionId>(), Err(ParseTransactionIdError), "{bad}");
         }

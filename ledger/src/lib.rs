@@ -13,6 +13,7 @@ pub mod apply;
 pub mod chart;
 pub mod codec;
 pub mod command;
+pub mod date;
 pub mod id;
 pub mod malformed;
 pub mod memory;

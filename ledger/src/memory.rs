@@ -8,7 +8,7 @@ use crate::account::{Account, AccountNo, Side};
 use crate::apply::{ApplyError, apply_entry};
 use crate::codec::{DecodeError, Entry, Record, decode_command, expand};
 use crate::command::Command;
-use crate::id::Position;
+use crate::id::{Position, TransactionId};
 use crate::outcome::Outcome;
 use crate::state::{Durability, Posting, Reversed, State};
 
@@ -27,7 +27,6 @@ pub enum Error {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemoryState {
     set: u32,
-    incarnation: u32,
     numbers: BTreeMap<String, AccountNo>,
     accounts: Vec<Account>,
     postings: BTreeMap<AccountNo, Vec<Posting>>,
@@ -42,8 +41,8 @@ pub struct MemoryState {
 
 impl MemoryState {
     /// An empty set.
-    pub fn new(set: u32, incarnation: u32) -> Self {
-        MemoryState { set, incarnation, ..MemoryState::default() }
+    pub fn new(set: u32) -> Self {
+        MemoryState { set, ..MemoryState::default() }
     }
 
     /// Applies the bytes of an entry and keeps its commands and outcomes. After an error the state is of no use.
@@ -135,9 +134,10 @@ impl State for MemoryState {
         Ok(found.copied().filter(|&position| position < before))
     }
 
-    fn remember(&mut self, scope: &str, request_id: &str, position: Position) {
+    fn remember(&mut self, scope: &str, request_id: &str, position: Position) -> Result<(), Infallible> {
         let earlier = self.requests.insert((scope.to_owned(), request_id.to_owned()), position);
         assert!(earlier.is_none(), "a request id is decided once in a scope");
+        Ok(())
     }
 
     fn original(&self, position: Position) -> Result<Option<(Command, Outcome)>, Infallible> {
@@ -148,7 +148,7 @@ impl State for MemoryState {
         Ok(self.reversed.get(&position).cloned().unwrap_or_default())
     }
 
-    fn add_reversal(&mut self, original: Position, by: Position, amount: i128) {
+    fn add_reversal(&mut self, original: Position, by: TransactionId, amount: i128) {
         let reversed = self.reversed.entry(original).or_default();
         reversed.amount += amount;
         reversed.by.push(by);
@@ -183,7 +183,7 @@ impl State for MemoryState {
         self.durability = durability;
     }
 
-    fn identity(&self) -> (u32, u32) {
-        (self.set, self.incarnation)
+    fn set(&self) -> u32 {
+        self.set
     }
 }

@@ -4,11 +4,13 @@ use crate::account::Side;
 use crate::id::Position;
 use crate::rejection::Rejection;
 
-/// The answer to one command. A replay carries the first answer's position, time and result.
+/// The answer to one command. A replay carries the first answer's position, incarnation, time and result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// Where the command was (first) decided.
     pub position: Position,
+    /// Of the set when it was decided: with the position, it names the transaction for ever.
+    pub incarnation: u32,
     /// Ledger time of that, in nanoseconds since the Unix epoch.
     pub time_unix_ns: u64,
     /// Whether this is the first answer given again.

@@ -3,7 +3,7 @@
 
 use crate::account::{Account, AccountNo, Side};
 use crate::command::Command;
-use crate::id::Position;
+use crate::id::{Position, TransactionId};
 use crate::outcome::Outcome;
 
 /// Whether answers of the set wait for the away site. Marked in the set's own log, entry by entry.
@@ -32,7 +32,7 @@ pub struct Reversed {
     /// Minor units of the first leg that have been reversed.
     pub amount: i128,
     /// The reversals, in order.
-    pub by: Vec<Position>,
+    pub by: Vec<TransactionId>,
 }
 
 /// The replicated state of one set, as apply sees it. A read must see every earlier write of the same entry. All
@@ -53,15 +53,16 @@ pub trait State {
     /// Appends a posting to an account's history (the balance itself is changed through `account_mut`).
     fn post(&mut self, no: AccountNo, posting: Posting);
 
-    /// Where (scope account, request id) was first decided, at a position strictly below `before`. Exact, for ever.
+    /// Where (scope, request id) was first decided, at a position strictly below `before`. Exact, for ever. A scope is
+    /// an account's id, or what [`TransactionId::scope`] gives.
     fn request(
         &self,
         scope: &str,
         request_id: &str,
         before: Position,
     ) -> Result<Option<Position>, Self::Fault>;
-    /// Remembers that (scope account, request id) was decided at `position`.
-    fn remember(&mut self, scope: &str, request_id: &str, position: Position);
+    /// Remembers that (scope, request id) was decided at `position`.
+    fn remember(&mut self, scope: &str, request_id: &str, position: Position) -> Result<(), Self::Fault>;
     /// The command at an earlier position of this set and its first outcome, balances included. None if nothing that
     /// is remembered stands there (no such position, or a replay or a conflict). Only asked for positions of earlier
     /// entries: apply itself answers for the entry that it is in.
@@ -70,7 +71,7 @@ pub trait State {
     /// What has been reversed of the transaction at `position`.
     fn reversed(&self, position: Position) -> Result<Reversed, Self::Fault>;
     /// Adds a reversal of `amount` minor units of the first leg to the transaction at `original`.
-    fn add_reversal(&mut self, original: Position, by: Position, amount: i128);
+    fn add_reversal(&mut self, original: Position, by: TransactionId, amount: i128);
 
     /// The scale of a currency that was defined in this set (the built-in ones are in [`crate::chart`]).
     fn currency_scale(&self, code: &str) -> Option<u8>;
@@ -87,6 +88,6 @@ pub trait State {
     fn set_last_time(&mut self, time_unix_ns: u64);
     /// Marks the durability state from this entry on.
     fn set_durability(&mut self, durability: Durability);
-    /// The set's number and incarnation, for transaction ids.
-    fn identity(&self) -> (u32, u32);
+    /// The set's number, for transaction ids.
+    fn set(&self) -> u32;
 }

@@ -317,12 +317,12 @@ fn rejections() -> Vec<(Rejection, &'static str)> {
 }
 
 fn outcome(result: Result<Effect, Rejection>) -> Outcome {
-    Outcome { position: Position::new(1, 2), time_unix_ns: 3, replayed: true, result }
+    Outcome { position: Position::new(1, 2), incarnation: 4, time_unix_ns: 3, replayed: true, result }
 }
 
 #[test]
 fn outcomes_have_golden_bytes() {
-    let head = "0200010000000000 0300000000000000 01";
+    let head = "0200010000000000 04000000 0300000000000000 01";
     let posted =
         Posted { account: text("a"), side: Side::Debit, amount: 1, scale: 2, posted: -1, available: 2 };
     let legs = "0100 01 02 01000000000000000000000000000000 ffffffffffffffffffffffffffffffff \

@@ -13,7 +13,7 @@ use twinset_ledger::{Command, LEGS_MAX, Leg, Malformed, RULES_VERSION, Side, Tra
 fn apply(build: impl FnOnce(&mut EntryBuilder), rules: u16, time: u64) -> Error {
     let mut builder = EntryBuilder::new(rules, INCARNATION, time);
     build(&mut builder);
-    MemoryState::new(SET, INCARNATION).apply(1, &builder.finish()).expect_err("refused")
+    MemoryState::new(SET).apply(1, &builder.finish()).expect_err("refused")
 }
 
 fn currency(builder: &mut EntryBuilder, scale: u8) {

@@ -13,7 +13,7 @@ mod support;
 use model::{Model, verdict};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
-use support::{Books, INCARNATION, SET};
+use support::{Books, SET};
 use twinset_ledger::codec::encode_outcome;
 use twinset_ledger::memory::MemoryState;
 use twinset_ledger::{Command, Outcome, Position, Rejection};
@@ -76,7 +76,7 @@ proptest! {
     fn the_log_alone_gives_the_state_and_the_bytes(entries in entries::entries()) {
         let mut books = Books::new();
         let first: Vec<Outcome> = run(&mut books, &entries).into_iter().map(|(_, outcome)| outcome).collect();
-        let mut again = MemoryState::new(SET, INCARNATION);
+        let mut again = MemoryState::new(SET);
         let mut bytes = (Vec::new(), Vec::new());
         for (index, entry) in (1..).zip(&books.entries) {
             let outcomes = again.apply(index, entry).expect("it applied before");

@@ -5,8 +5,9 @@
 //! `limit ID ACCOUNT AMOUNT|none`, `freeze|unfreeze ID ACCOUNT MODE`, `close ID ACCOUNT`,
 //! `tx ID ACCOUNT/SIDE/AMOUNT[/CURRENCY] ... [scope= kind= reason= date=]`, `reverse ID TRANSACTION [amount= reason=]`,
 //! `mark sync|degraded`; other keys are metadata. Each command is an entry of its own, unless between `begin` and
-//! `apply`. `clock TIME` sets the leader's clock. `account ID`, `postings ID`, `totals`, `reversed POSITION` and
-//! `durability` look. In outputs, `5-0 t=7` is the position (index, offset) and the ledger time.
+//! `apply`. `clock TIME` sets the leader's clock, `incarnation N` the incarnation of the entries to come. `account ID`,
+//! `postings ID`, `totals`, `reversed POSITION` and `durability` look. In outputs, `5-0 t=7` is the position (index,
+//! offset) and the ledger time; after the first incarnation, `5-0 of 2` says of which it is.
 
 mod support;
 
@@ -14,7 +15,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 
 use goldenscript::{ArgumentConsumer, Context, Runner};
-use support::Books;
+use support::{Books, INCARNATION};
 use twinset_ledger::amount::{parse, to_decimal_string};
 use twinset_ledger::{
     Command, Durability, Effect, FreezeMode, Leg, Outcome, Position, Posted, Reversal, Side, State,
@@ -29,7 +30,7 @@ macro_rules! scenarios {
         const SCENARIOS: &[&str] = &[$(stringify!($name)),*];
         $(#[test]
         fn $name() {
-            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts/", stringify!($name));
+            let path = concat!("tests/scripts/", stringify!($name));
             goldenscript::run(&mut Script::new(), path).expect("the script runs");
         })*
     };
@@ -42,6 +43,7 @@ scenarios! {
     idempotency
     idempotency_of_accounts
     idempotency_with_unknown_accounts
+    incarnation
     limits
     many_legs
     multi_currency
@@ -58,8 +60,9 @@ scenarios! {
 
 #[test]
 fn every_script_runs() {
-    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts");
-    let files = std::fs::read_dir(dir).expect("the directory").map(|file| file.expect("a file").file_name());
+    let files = std::fs::read_dir("tests/scripts")
+        .expect("the directory")
+        .map(|file| file.expect("a file").file_name());
     let mut files: Vec<String> = files.map(|name| name.into_string().expect("ASCII")).collect();
     files.sort();
     assert_eq!(files, SCENARIOS);
@@ -127,7 +130,7 @@ impl Script {
                 let (index, offset) =
                     args.next_pos().and_then(|text| text.split_once('-')).ok_or("position?")?;
                 let reversed = state.reversed(Position::new(index.parse()?, offset.parse()?))?;
-                let by: Vec<String> = reversed.by.into_iter().map(place).collect();
+                let by: Vec<String> = reversed.by.iter().map(ToString::to_string).collect();
                 writeln!(out, "{} by {by:?}", reversed.amount)?;
             }
             "durability" => writeln!(out, "{:?}", state.durability())?,
@@ -147,6 +150,7 @@ impl Runner for Script {
             return Ok(output);
         }
         match command.name.as_str() {
+            "incarnation" => self.books.incarnation = args.next_pos().ok_or("number?")?.parse()?,
             "clock" => self.clock = args.next_pos().ok_or("time?")?.parse()?,
             "begin" => self.waiting = Some(Vec::new()),
             "apply" => {
@@ -269,7 +273,11 @@ fn show(outcome: &Outcome, command: &Command) -> String {
             format!("posted {}", legs.join(", "))
         }
     };
-    format!("{} t={}{replayed} {result}\n", place(outcome.position), outcome.time_unix_ns)
+    let incarnation = match outcome.incarnation {
+        INCARNATION => String::new(),
+        later => format!(" of {later}"),
+    };
+    format!("{}{incarnation} t={}{replayed} {result}\n", place(outcome.position), outcome.time_unix_ns)
 }
 
 fn show_leg(leg: &Posted, asked: Option<&str>) -> String {

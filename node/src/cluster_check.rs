@@ -1,21 +1,166 @@
-//! Whether this node's data belongs to the cluster that it finds at its peers' addresses. A data directory of another cluster
-//! would be refused message by message; it is better told once, and loudly.
+//! Whether this node's data is what its configuration and its catalogue take it for. What can be known from the data
+//! directory alone is checked before anything is opened: name, cluster, addresses, and for each replica who it has been so
+//! far. Then the node looks for its cluster at its peers' addresses: a data directory of another cluster would be refused
+//! message by message; it is better told once, and loudly.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use futures::future::join_all;
-use tonic::transport::Endpoint;
 use tracing::warn;
 use twinset_control::Catalogue;
-use twinset_proto::cluster::v1::IdentifyRequest;
 use twinset_proto::cluster::v1::admin_client::AdminClient;
+use twinset_proto::cluster::v1::{IdentifyRequest, StatusRequest};
+use twinset_store::{Identity, ReplicaRecord};
 
+use crate::catalogue::CatalogueCell;
+use crate::config::Config;
+use crate::dial::{self, MESSAGE_BYTES_MAX};
 use crate::fatal;
 
 const TIMEOUT: Duration = Duration::from_millis(500);
 const RETRY: Duration = Duration::from_millis(500);
+
+/// A node is started where the cluster of its data does not have it.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{key}: this node is to listen on {here}, but {dir} belongs to cluster {name} ({cluster_id}), which has node {me} at \
+     {there}: start it with the configuration of that cluster, or with the data directory that belongs to this one; to \
+     move a node within its cluster, record its new addresses there first"
+)]
+pub struct Elsewhere {
+    key: &'static str,
+    here: SocketAddr,
+    there: String,
+    dir: String,
+    name: String,
+    cluster_id: String,
+    me: String,
+}
+
+/// Why a node must not work with the data that it finds.
+#[derive(Debug, thiserror::Error)]
+pub enum Stray {
+    /// Of another node.
+    #[error("node.data_dir: {dir} belongs to node {owner}, not {me}")]
+    OtherNode {
+        /// The directory.
+        dir: String,
+        /// Whose it is.
+        owner: String,
+        /// Who was started with it.
+        me: String,
+    },
+    /// It contradicts itself.
+    #[error("the data directory is of cluster {identity}, its catalogue of {catalogue}")]
+    OtherCatalogue {
+        /// The cluster of the identity.
+        identity: String,
+        /// The cluster of the catalogue.
+        catalogue: String,
+    },
+    /// Its cluster has this node elsewhere, or not at all.
+    #[error(transparent)]
+    Elsewhere(Box<Elsewhere>),
+    /// The log here was written by a replica that the catalogue does not mean.
+    #[error(
+        "set {set}: this node holds replica {held} of incarnation {held_incarnation}, the catalogue has replica {placed} \
+         of incarnation {placed_incarnation} here: one must not speak with the log of the other; start with an empty \
+         data directory only if the catalogue gives this node a new replica id"
+    )]
+    OtherReplica {
+        /// The set.
+        set: u32,
+        /// The id of the replica here.
+        held: u64,
+        /// Its incarnation.
+        held_incarnation: u32,
+        /// The id in the catalogue.
+        placed: u64,
+        /// The incarnation there.
+        placed_incarnation: u32,
+    },
+}
+
+/// Whether the data directory is this node's, by the catalogue given.
+fn owned(config: &Config, identity: &Identity, catalogue: &Catalogue) -> Result<(), Stray> {
+    let me = &config.node.name;
+    let dir = config.node.data_dir.display().to_string();
+    if identity.node != *me {
+        return Err(Stray::OtherNode { dir, owner: identity.node.clone(), me: me.clone() });
+    }
+    if catalogue.cluster_id != identity.cluster_id {
+        return Err(Stray::OtherCatalogue {
+            identity: identity.cluster_id.clone(),
+            catalogue: catalogue.cluster_id.clone(),
+        });
+    }
+    match elsewhere(config, catalogue) {
+        None => Ok(()),
+        Some((key, here, there)) => Err(Stray::Elsewhere(Box::new(Elsewhere {
+            key,
+            here,
+            there,
+            dir,
+            name: catalogue.cluster_name.clone(),
+            cluster_id: catalogue.cluster_id.clone(),
+            me: me.clone(),
+        }))),
+    }
+}
+
+/// The first listener that a catalogue has somewhere else: its key, its address here, and the one there.
+pub fn elsewhere(config: &Config, catalogue: &Catalogue) -> Option<(&'static str, SocketAddr, String)> {
+    let node = catalogue.nodes.get(&config.node.name);
+    let listen = &config.listen;
+    let listeners = [
+        ("listen.api", listen.api, node.map(|node| &node.api_addr)),
+        ("listen.peer", listen.peer, node.map(|node| &node.peer_addr)),
+        ("listen.http", listen.http, node.map(|node| &node.http_addr)),
+    ];
+    let wrong = |found: Option<&String>, here| !found.is_some_and(|found| may_lead_to(found, here));
+    let (key, here, found) = listeners.into_iter().find(|(_, here, found)| wrong(*found, *here))?;
+    Some((key, here, found.map_or_else(|| "no address".to_owned(), Clone::clone)))
+}
+
+/// Whether who dials `address` may end at `listen`. What a name stands for cannot be known here; its port can.
+fn may_lead_to(address: &str, listen: SocketAddr) -> bool {
+    match address.parse::<SocketAddr>() {
+        Ok(address) => address == listen,
+        Err(_) => address.rsplit_once(':').is_some_and(|(_, port)| port == listen.port().to_string()),
+    }
+}
+
+/// Checks what the data directory says of itself. A catalogue that has this node elsewhere may be out of date: then the
+/// nodes that it names are asked for a newer one, once.
+pub async fn check_own(config: &Config, identity: &Identity, cell: &CatalogueCell) -> anyhow::Result<()> {
+    let catalogue = || cell.get().context("the catalogue is missing from the data directory");
+    let stored = catalogue()?;
+    if let Err(Stray::Elsewhere(_)) = owned(config, identity, &stored) {
+        let peers = stored.nodes.values().filter(|node| node.name != config.node.name);
+        let known = join_all(peers.map(async |node| catalogue_at(&node.api_addr).await)).await;
+        known.into_iter().flatten().for_each(|known| cell.offer(known));
+    }
+    owned(config, identity, &*catalogue()?)?;
+    Ok(())
+}
+
+/// Whether the replica that the catalogue has here is the one whose log is here.
+pub fn check_replica(held: Option<ReplicaRecord>, placed: ReplicaRecord) -> Result<(), Stray> {
+    match held {
+        Some(held) if held != placed => Err(Stray::OtherReplica {
+            set: placed.set,
+            held: held.replica_id,
+            held_incarnation: held.incarnation,
+            placed: placed.replica_id,
+            placed_incarnation: placed.incarnation,
+        }),
+        _ => Ok(()),
+    }
+}
 
 /// Asks the other nodes for their cluster until one is of ours, and stops this node if most of them are of another. One
 /// alone proves nothing: it may be the stray itself.
@@ -44,9 +189,46 @@ pub async fn run(catalogue: Arc<Catalogue>, me: String) {
 }
 
 /// The cluster of the node at an address; none while it is silent or blank.
-async fn cluster_at(address: &str) -> Option<String> {
-    let endpoint =
-        Endpoint::from_shared(format!("http://{address}")).ok()?.connect_timeout(TIMEOUT).timeout(TIMEOUT);
-    let reply = AdminClient::new(endpoint.connect().await.ok()?).identify(IdentifyRequest {}).await.ok()?;
+pub(crate) async fn cluster_at(address: &str) -> Option<String> {
+    let mut client = AdminClient::new(dial::connect(address).await.ok()?);
+    let reply = tokio::time::timeout(TIMEOUT, client.identify(IdentifyRequest {})).await.ok()?.ok()?;
     Some(reply.into_inner().cluster_id).filter(|cluster| !cluster.is_empty())
+}
+
+async fn catalogue_at(address: &str) -> Option<Catalogue> {
+    let mut client =
+        AdminClient::new(dial::connect(address).await.ok()?).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let reply = tokio::time::timeout(TIMEOUT, client.status(StatusRequest {})).await.ok()?.ok()?;
+    Catalogue::from_json(&reply.into_inner().catalogue_json).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_compared_as_far_as_it_can_be_known() {
+        let listen: SocketAddr = "127.0.0.1:7101".parse().unwrap();
+        for (address, expected) in [
+            ("127.0.0.1:7101", true),
+            ("127.0.0.2:7101", false),
+            ("127.0.0.1:7102", false),
+            ("localhost:7101", true),
+            ("localhost:17101", false),
+            ("[::1]:7101", false),
+        ] {
+            assert_eq!(may_lead_to(address, listen), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_replica_is_only_itself() {
+        let placed = ReplicaRecord { set: 3, replica_id: 7, incarnation: 1 };
+        assert!(check_replica(None, placed).is_ok(), "the first time");
+        assert!(check_replica(Some(placed), placed).is_ok());
+        for held in [ReplicaRecord { replica_id: 8, ..placed }, ReplicaRecord { incarnation: 2, ..placed }] {
+            let stray = check_replica(Some(held), placed).unwrap_err().to_string();
+            assert!(stray.contains("set 3: this node holds replica"), "{stray}");
+        }
+    }
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::faults::FaultsConfig;
+
 /// All of `node.toml`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,6 +24,9 @@ pub struct Config {
     /// When state is written out.
     #[serde(default)]
     pub store: StoreConfig,
+    /// Faults built in for tests; none.
+    #[serde(default, skip_serializing_if = "FaultsConfig::is_off")]
+    pub faults: FaultsConfig,
 }
 
 /// Who this node is.
@@ -211,7 +216,8 @@ impl Config {
             "proposer.entry_bytes",
             "must be above 0 and at most proposer.queue_bytes",
         )?;
-        ensure(self.store.checkpoint_commands > 0, "store.checkpoint_commands", "must be above 0")
+        ensure(self.store.checkpoint_commands > 0, "store.checkpoint_commands", "must be above 0")?;
+        self.faults.mistake().map_or(Ok(()), |(key, reason)| ensure(false, key, reason))
     }
 
     fn validate_raft(&self) -> Result<(), Error> {
@@ -267,6 +273,8 @@ mod tests {
             ("127.0.0.1:7201", "127.0.0.1:0", "listen.peer"),
             ("[listen]", "[raft]\nheartbeat_ms = 150\n[listen]", "raft.election_timeout_min_ms"),
             ("[listen]", "[proposer]\nentry_commands = 70000\n[listen]", "proposer.entry_commands"),
+            ("[listen]", "[faults]\ndie_at = \"switch.nowhere\"\n[listen]", "switch.nowhere"),
+            ("[listen]", "[faults]\nafter_us = 1\n[listen]", "faults.after_us"),
         ] {
             let error = check(&GOOD.replace(from, to)).unwrap_err();
             assert!(error.contains(expected), "{to}: {error}");

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tonic::transport::Endpoint;
 use twinset_control::{CONTROL_SET, Catalogue, Command, Envelope, Rejection, Reply, decode_answer};
 use twinset_proto::cluster::v1 as wire;
 use wire::admin_client::AdminClient;
@@ -13,6 +12,7 @@ use wire::control_reply::Result as Answer;
 
 use crate::catalogue::CatalogueCell;
 use crate::clock;
+use crate::dial;
 use crate::raft::{Applied, ProposeError};
 use crate::set::Sets;
 
@@ -20,7 +20,6 @@ use crate::set::Sets;
 const DEADLINE: Duration = Duration::from_secs(5);
 const ATTEMPT: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(50);
-const CONNECT: Duration = Duration::from_millis(500);
 
 /// Why a command of the control set has no reply.
 #[derive(Debug, thiserror::Error)]
@@ -144,8 +143,7 @@ impl ControlClient {
 
 async fn ask(catalogue: &Catalogue, node: &str, command: &Bytes) -> Result<Answer, String> {
     let address = &catalogue.nodes.get(node).ok_or("unknown node")?.api_addr;
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|e| e.to_string())?;
-    let channel = endpoint.connect_timeout(CONNECT).connect().await.map_err(|e| e.to_string())?;
+    let channel = dial::connect(address).await.map_err(|e| e.to_string())?;
     let request = wire::ControlRequest { command_json: command.clone(), forwarded: true };
     let reply = tokio::time::timeout(ATTEMPT, AdminClient::new(channel).control(request)).await;
     match reply {

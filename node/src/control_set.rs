@@ -35,7 +35,7 @@ impl ControlMachine {
     pub fn open(replica: DocumentReplica, first: &Catalogue, cell: CatalogueCell) -> Result<Self, Error> {
         let bytes = replica.bytes();
         let catalogue = if bytes.is_empty() { first.clone() } else { Catalogue::from_json(&bytes)? };
-        cell.offer(catalogue.clone())?;
+        cell.offer(catalogue.clone());
         Ok(ControlMachine { replica, catalogue: Arc::new(Mutex::new(catalogue)), cell })
     }
 
@@ -63,7 +63,7 @@ impl ControlMachine {
             }
         };
         self.replica.commit(record.id, membership, catalogue.to_json())?;
-        self.cell.offer(catalogue.clone())?;
+        self.cell.offer(catalogue.clone());
         Ok(reply)
     }
 
@@ -83,7 +83,7 @@ impl ControlMachine {
         let news = Catalogue::from_json(bytes)?;
         let mut catalogue = self.catalogue.lock();
         self.replica.install(meta, bytes.to_vec())?;
-        self.cell.offer(news.clone())?;
+        self.cell.offer(news.clone());
         *catalogue = news;
         Ok(())
     }

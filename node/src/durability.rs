@@ -1,9 +1,12 @@
 //! An operator's change of a set's durability state. A weaker state is recorded in the control set before it takes
 //! effect; a stronger one takes effect before it is recorded.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
+use twinset_control::Catalogue;
 use twinset_control::Command as ControlCommand;
 use twinset_ledger::codec::{EntryBuilder, encode_command};
 use twinset_ledger::{Command, Durability, RULES_VERSION};
@@ -15,15 +18,29 @@ use crate::set::Replica;
 /// For the mark to be committed, and to be safe when the set returns to SYNC.
 const MARK_MAX: Duration = Duration::from_secs(5);
 
+/// A replica that has not answered for longer than this is not there.
+const SILENCE_MAX: Duration = Duration::from_secs(1);
+/// Entries that the away site may lack when the gate closes; new answers wait for them.
+const LAG_MAX: u64 = 2_000;
+
 /// Why the state did not change, or is not known to have changed. Asking again is harmless.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The control set did not record it.
     #[error(transparent)]
     Control(#[from] control_client::Error),
+    /// The away site could not hold what SYNC asks of it; nothing was changed.
+    #[error("the set cannot become SYNC now: {0}; nothing was changed")]
+    AwaySite(String),
     /// The mark did not get through the set's log.
     #[error("the mark in the set's log: {0}; ask again")]
     Mark(String),
+    /// The mark is in force, and the away site does not follow.
+    #[error(
+        "the set is SYNC from index {0} on and its answers wait for the away site, which does not have that entry yet; \
+         when it does, ask again, so that it is recorded; or ask for DEGRADED"
+    )]
+    Waiting(u64),
 }
 
 /// What is in force afterwards.
@@ -37,13 +54,14 @@ pub struct Marked {
 /// Changes the state of a set that this node leads.
 pub async fn change(
     replica: &Replica,
+    catalogue: &Catalogue,
     control: &ControlClient,
     durability: Durability,
     who: String,
     why: String,
 ) -> Result<Marked, Error> {
     let set = replica.fence.set;
-    let last_safe_index = replica.fence.gate.safe();
+    let last_safe_index = replica.fence.gate.horizon().safe;
     let recorded = match durability {
         Durability::Sync => twinset_control::Durability::Sync,
         Durability::Degraded => twinset_control::Durability::Degraded,
@@ -62,6 +80,7 @@ pub async fn change(
             Ok(Marked { index, last_safe_index })
         }
         Durability::Sync => {
+            away_site_follows(replica, catalogue).map_err(Error::AwaySite)?;
             let index = mark(replica, durability).await?;
             control.propose(&record(index)).await?;
             Ok(Marked { index, last_safe_index: index })
@@ -69,21 +88,46 @@ pub async fn change(
     }
 }
 
-/// Puts the mark into the set's log and waits until it is safe: at once in DEGRADED, by the away site's disk in SYNC.
+/// Puts the mark into the set's log and waits until the gate is open for it: at once in DEGRADED, with the away
+/// site's disk in SYNC.
 async fn mark(replica: &Replica, durability: Durability) -> Result<u64, Error> {
     let mut command = Vec::new();
     encode_command(&Command::MarkDurability { durability }, &mut command);
     let mut entry = EntryBuilder::new(RULES_VERSION, replica.fence.incarnation, clock::now_unix_ns());
     entry.push_command_bytes(&command);
-    let marked = tokio::time::timeout(MARK_MAX, async {
+    let deadline = Instant::now() + MARK_MAX;
+    let applied = tokio::time::timeout_at(deadline, async {
         let proposal = replica.group.propose(Bytes::from(entry.finish())).await?;
-        let (index, _) = proposal.result().await?;
-        replica.fence.gate.wait(index).await;
-        Ok::<_, crate::raft::ProposeError>(index)
+        Ok::<_, crate::raft::ProposeError>(proposal.result().await?.0)
     });
-    match marked.await {
-        Ok(Ok(index)) => Ok(index),
-        Ok(Err(error)) => Err(Error::Mark(format!("{error:?}"))),
-        Err(_) => Err(Error::Mark("not on disk in both sites in time".into())),
+    let index = match applied.await {
+        Ok(Ok(index)) => index,
+        Ok(Err(error)) => return Err(Error::Mark(format!("{error:?}"))),
+        Err(_) => return Err(Error::Mark("not committed in time".into())),
+    };
+    let open = tokio::time::timeout_at(deadline, replica.fence.gate.wait(index)).await;
+    open.map(|()| index).map_err(|_| Error::Waiting(index))
+}
+
+/// In SYNC answers wait for the away site, so it must be there: in each site a replica that has answered lately and lacks
+/// little of the log.
+fn away_site_follows(replica: &Replica, catalogue: &Catalogue) -> Result<(), String> {
+    let set = catalogue.sets.get(&replica.fence.set).ok_or("the catalogue does not have the set")?;
+    let progress = replica.group.progress();
+    let follows = |id: u64| {
+        let lag = progress.last_log.saturating_sub(progress.matched.get(&id).copied().unwrap_or(0));
+        replica.fence.gate.silence(id).is_some_and(|silence| silence <= SILENCE_MAX) && lag <= LAG_MAX
+    };
+    let own = replica.fence.replica;
+    let with: BTreeSet<_> = set
+        .replicas
+        .iter()
+        .filter(|r| r.id == own || follows(r.id))
+        .filter_map(|r| catalogue.site_of_node(&r.node))
+        .collect();
+    let of: BTreeSet<_> = set.replicas.iter().filter_map(|r| catalogue.site_of_node(&r.node)).collect();
+    match of.difference(&with).next() {
+        None => Ok(()),
+        Some(site) => Err(format!("no replica in site {site} answers and is nearly caught up")),
     }
 }

@@ -1,22 +1,44 @@
-//! The durability gate of one set replica: which entries are safe. Everything that leaves a set (replies, reads, stale
-//! ones included, later events and messages to other sets) waits here, and only here.
+//! The durability gate of one set replica. Everything that leaves a set (replies, reads, stale ones included, later events
+//! and messages to other sets) waits here, and only here, until the gate is open for the entry that it depends on.
 //!
-//! Entry *i* is safe in SYNC when it is committed and on disk in *each* site, by the sites of the replicas themselves;
-//! in DEGRADED when it is committed. What is applied here is committed, so the applied index stands for it; the state
-//! in force is the one that the applied entries have marked. Followers learn the safe index from the leader. What was
-//! safe once stays safe: the index never falls.
+//! Entry *i* is safe when it is committed and on disk in *each* site, by the sites of the replicas themselves. In SYNC the
+//! gate is open up to the safe index; in DEGRADED up to the applied one, and the safe index goes on telling what both sites
+//! have. What is applied here is committed, so the applied index stands for it; the state in force is the one that the
+//! applied entries have marked. Followers learn both indices from the leader. Neither ever falls.
+//!
+//! Invariant: what replicas hold on disk counts only within the term in which it was learned. A replica that has led, lost
+//! its leadership and had the end of its log replaced would otherwise take the new entries for what both sites had of the
+//! old ones.
 
-use std::collections::BTreeMap;
-use std::time::Instant;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use twinset_ledger::Durability;
+use twinset_proto::cluster::v1 as wire;
+
+use crate::freshness::{Freshness, Word};
+
+/// How far a replica, or its leader, is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Horizon {
+    /// What may leave the set.
+    pub open: u64,
+    /// What is committed and on disk in each site.
+    pub safe: u64,
+}
+
+impl From<wire::Horizon> for Horizon {
+    fn from(horizon: wire::Horizon) -> Self {
+        Horizon { open: horizon.open_index, safe: horizon.safe_index }
+    }
+}
 
 /// The gate. Fed by apply, by the leader's replication progress and by the leader's messages; asked by everybody else.
 pub struct Gate {
     state: Mutex<State>,
-    safe: watch::Sender<u64>,
+    open: watch::Sender<u64>,
     contacted: watch::Sender<u64>,
 }
 
@@ -25,19 +47,28 @@ struct State {
     sites: BTreeMap<u64, String>,
     durability: Durability,
     applied: u64,
-    /// The greatest index known to be on disk in each site. Only a leader learns it.
+    /// The newest term that this replica has voted or followed in.
+    term: u64,
+    /// The greatest index known to be on disk in each site, by what was learned in `term`. Only a leader learns it.
     everywhere: u64,
+    safe: u64,
+    /// The greatest index that this replica itself has on disk.
+    durable: u64,
+    cuts: u64,
+    /// From which index on a committed entry is on disk in each other site, by the voters alone.
+    witness_from: Option<u64>,
     /// When the newest message that a replica answered was sent.
     contacts: BTreeMap<u64, Instant>,
-    /// When the leader was last heard.
+    /// When a leader was last heard.
     heard: Option<Instant>,
+    freshness: Freshness,
 }
 
 impl Gate {
     /// A closed gate; `sites` maps every replica of the set to its site.
     pub fn new(sites: BTreeMap<u64, String>, durability: Durability) -> Self {
         let state = State { sites, durability, ..State::default() };
-        Gate { state: Mutex::new(state), safe: watch::Sender::new(0), contacted: watch::Sender::new(0) }
+        Gate { state: Mutex::new(state), open: watch::Sender::new(0), contacted: watch::Sender::new(0) }
     }
 
     /// The sites of the replicas, when the catalogue has changed.
@@ -49,23 +80,73 @@ impl Gate {
     pub fn applied(&self, index: u64, durability: Durability) {
         let mut state = self.state.lock();
         state.applied = state.applied.max(index);
+        let applied = state.applied;
+        state.freshness.applied(applied);
         state.durability = durability;
-        self.publish(&state);
+        self.publish(&mut state);
     }
 
-    /// The leader's view: up to which index each replica, itself included, holds the log on disk.
-    pub fn matched(&self, matched: &BTreeMap<u64, u64>) {
+    /// This replica is about to store a vote of `term`: its log may be replaced from here on.
+    pub fn term(&self, term: u64) {
+        self.state.lock().enter(term);
+    }
+
+    /// The view of the leader of `term`: up to which index each replica, itself included, holds the log on disk. Ignored if
+    /// the replica has gone on to another term.
+    pub fn matched(&self, term: u64, matched: &BTreeMap<u64, u64>) {
         let mut state = self.state.lock();
+        state.enter(term);
+        if state.term != term {
+            return;
+        }
         if let Some(everywhere) = on_disk_everywhere(&state.sites, matched) {
             state.everywhere = state.everywhere.max(everywhere);
-            self.publish(&state);
+            self.publish(&mut state);
         }
     }
 
-    /// The leader says that everything up to `index` is safe.
-    pub fn follow(&self, index: u64) {
-        self.state.lock().heard = Some(Instant::now());
-        self.safe.send_if_modified(|safe| raise(safe, index));
+    /// How often the log was cut so far, for [`Gate::durable`].
+    pub fn cuts(&self) -> u64 {
+        self.state.lock().cuts
+    }
+
+    /// This replica has its log on disk up to `index`, as it was appended after `cuts` cuts. Late news of what has been cut off
+    /// since are ignored.
+    pub fn durable(&self, cuts: u64, index: u64) {
+        let mut state = self.state.lock();
+        if cuts == state.cuts {
+            state.durable = state.durable.max(index);
+            self.publish(&mut state);
+        }
+    }
+
+    /// This replica's log is about to be cut off after `index`.
+    pub fn cut(&self, index: u64) {
+        let mut state = self.state.lock();
+        state.cuts += 1;
+        state.durable = state.durable.min(index);
+    }
+
+    /// The voters, as replica `own` knows them since the committed entry `since`; None while they change.
+    ///
+    /// A surviving away site has no leader to tell it what is safe. Where every majority of the voters has one in each other
+    /// site, what is committed is on disk there, and what is applied here and on disk here is safe.
+    pub fn voters(&self, own: u64, since: u64, voters: Option<&BTreeSet<u64>>) {
+        let mut state = self.state.lock();
+        let witnessed = voters.is_some_and(|voters| others_are_in_every_majority(&state.sites, own, voters));
+        state.witness_from = witnessed.then_some(since);
+        self.publish(&mut state);
+    }
+
+    /// The leader says how far it was at `at_unix_ns`, by its clock.
+    pub fn follow(&self, leader: Horizon, at_unix_ns: u64) {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        state.heard = Some(now);
+        let applied = state.applied;
+        state.freshness.heard(leader.open, Word { arrived: now, sent_unix_ns: at_unix_ns }, applied);
+        state.safe = state.safe.max(leader.safe);
+        self.open.send_if_modified(|open| raise(open, leader.open));
     }
 
     /// A replica answered a message that was sent at `sent_at`, as a follower of this leader.
@@ -76,18 +157,25 @@ impl Gate {
         self.contacted.send_modify(|count| *count += 1);
     }
 
-    /// The greatest safe index.
-    pub fn safe(&self) -> u64 {
-        *self.safe.borrow()
+    /// How far the gate is open, and what is safe.
+    pub fn horizon(&self) -> Horizon {
+        let state = self.state.lock();
+        Horizon { open: *self.open.borrow(), safe: state.safe }
     }
 
-    /// How old a stale answer may be, in milliseconds: the time since the leader was last heard; `u64::MAX` if never.
-    pub fn age_ms(&self, leading: bool) -> u64 {
-        if leading {
-            return 0;
-        }
-        let heard = self.state.lock().heard;
-        heard.map_or(u64::MAX, |at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX))
+    /// How long ago the newest message was sent that `replica` has answered; None if it never has.
+    pub fn silence(&self, replica: u64) -> Option<Duration> {
+        self.state.lock().contacts.get(&replica).map(Instant::elapsed)
+    }
+
+    /// The leader's word that what is applied here is at least as new as; None if there was none since the start.
+    pub fn word(&self) -> Option<Word> {
+        self.state.lock().freshness.word()
+    }
+
+    /// When a leader was last heard.
+    pub fn heard(&self) -> Option<Instant> {
+        self.state.lock().heard
     }
 
     /// The durability state in force.
@@ -95,11 +183,11 @@ impl Gate {
         self.state.lock().durability
     }
 
-    /// Waits until `index` is safe. Without end: callers bring their own deadline.
+    /// Waits until the gate is open for `index`. Without end: callers bring their own deadline.
     pub async fn wait(&self, index: u64) {
-        let mut safe = self.safe.subscribe();
+        let mut open = self.open.subscribe();
         // The sender is this gate itself, so the wait cannot fail.
-        let _ = safe.wait_for(|&safe| safe >= index).await;
+        let _ = open.wait_for(|&open| open >= index).await;
     }
 
     /// In SYNC, waits for word from a replica in a site other than that of `replica`, to a message sent after `began`:
@@ -122,25 +210,36 @@ impl Gate {
         }
     }
 
-    fn publish(&self, state: &State) {
-        let index = safe_index(state.durability, state.applied, state.everywhere);
-        self.safe.send_if_modified(|safe| raise(safe, index));
+    fn publish(&self, state: &mut State) {
+        let witnessed = match state.witness_from {
+            Some(since) => Some(state.applied.min(state.durable)).filter(|&index| index >= since),
+            None => None,
+        };
+        let known = state.applied.min(state.everywhere).max(witnessed.unwrap_or(0));
+        state.safe = state.safe.max(known);
+        let index = match state.durability {
+            Durability::Sync => state.safe,
+            Durability::Degraded => state.applied,
+        };
+        self.open.send_if_modified(|open| raise(open, index));
     }
 }
 
-fn raise(safe: &mut u64, index: u64) -> bool {
-    let higher = index > *safe;
+impl State {
+    fn enter(&mut self, term: u64) {
+        if term > self.term {
+            self.term = term;
+            self.everywhere = 0;
+        }
+    }
+}
+
+fn raise(open: &mut u64, index: u64) -> bool {
+    let higher = index > *open;
     if higher {
-        *safe = index;
+        *open = index;
     }
     higher
-}
-
-fn safe_index(durability: Durability, applied: u64, everywhere: u64) -> u64 {
-    match durability {
-        Durability::Sync => applied.min(everywhere),
-        Durability::Degraded => applied,
-    }
 }
 
 /// The least, over the sites, of the greatest index on disk in the site. None while there are not two sites.
@@ -151,6 +250,22 @@ fn on_disk_everywhere(sites: &BTreeMap<u64, String>, matched: &BTreeMap<u64, u64
         *best = (*best).max(matched.get(replica).copied().unwrap_or(0));
     }
     if by_site.len() < 2 { None } else { by_site.into_values().min() }
+}
+
+/// Whether no majority of `voters` can do without any site other than that of `own`.
+fn others_are_in_every_majority(sites: &BTreeMap<u64, String>, own: u64, voters: &BTreeSet<u64>) -> bool {
+    let majority = voters.len() / 2 + 1;
+    let others: BTreeSet<&String> = sites
+        .iter()
+        .filter(|(id, site)| voters.contains(*id) && Some(*site) != sites.get(&own))
+        .map(|(_, s)| s)
+        .collect();
+    let all: BTreeSet<&String> = sites.values().filter(|site| Some(*site) != sites.get(&own)).collect();
+    let without = |site: &String| voters.iter().filter(|id| sites.get(id) != Some(site)).count();
+    sites.contains_key(&own)
+        && !all.is_empty()
+        && others == all
+        && all.iter().all(|site| without(site) < majority)
 }
 
 #[cfg(test)]
@@ -177,8 +292,9 @@ mod tests {
         ] {
             let gate = Gate::new(sites(), Durability::Sync);
             gate.applied(applied, Durability::Sync);
-            gate.matched(&matched(of));
-            assert_eq!(gate.safe(), expected, "matched {of:?}, applied {applied}");
+            gate.matched(1, &matched(of));
+            let expected = Horizon { open: expected, safe: expected };
+            assert_eq!(gate.horizon(), expected, "matched {of:?}, applied {applied}");
         }
     }
 
@@ -191,25 +307,85 @@ mod tests {
     #[test]
     fn degraded_opens_up_to_applied_and_sync_closes_at_its_mark() {
         let gate = Gate::new(sites(), Durability::Sync);
-        gate.matched(&matched([9, 9, 2, 0]));
+        gate.matched(1, &matched([9, 9, 2, 0]));
         gate.applied(5, Durability::Sync);
-        assert_eq!(gate.safe(), 2);
+        assert_eq!(gate.horizon(), Horizon { open: 2, safe: 2 });
         gate.applied(6, Durability::Degraded);
-        assert_eq!(gate.safe(), 6);
+        assert_eq!(gate.horizon(), Horizon { open: 6, safe: 2 }, "open, and yet not on disk in both sites");
         gate.applied(7, Durability::Degraded);
         gate.applied(8, Durability::Sync);
-        assert_eq!(gate.safe(), 7, "the mark itself waits for the away site");
-        gate.matched(&matched([9, 9, 8, 0]));
-        assert_eq!(gate.safe(), 8);
+        assert_eq!(gate.horizon().open, 7, "the mark itself waits for the away site");
+        gate.matched(1, &matched([9, 9, 8, 0]));
+        assert_eq!(gate.horizon(), Horizon { open: 8, safe: 8 });
     }
 
     #[test]
-    fn safe_never_falls() {
+    fn neither_index_ever_falls() {
         let gate = Gate::new(sites(), Durability::Sync);
-        gate.follow(7);
-        gate.follow(3);
+        gate.follow(Horizon { open: 7, safe: 5 }, 0);
+        gate.follow(Horizon { open: 3, safe: 2 }, 0);
         gate.applied(1, Durability::Sync);
-        assert_eq!(gate.safe(), 7);
+        assert_eq!(gate.horizon(), Horizon { open: 7, safe: 5 });
+    }
+
+    #[test]
+    fn what_an_earlier_term_knew_of_a_replaced_log_opens_nothing() {
+        let gate = Gate::new(sites(), Durability::Sync);
+        gate.applied(4, Durability::Sync);
+        // As leader of term 1: entries 5 to 9 are on its disk and on the learner's in the other site, not committed.
+        gate.matched(1, &matched([9, 4, 4, 9]));
+        assert_eq!(gate.horizon().open, 4);
+        // Another leader replaces them, and this replica leads again: they are committed by the own site alone.
+        gate.term(2);
+        gate.applied(9, Durability::Sync);
+        assert_eq!(gate.horizon().open, 4);
+        gate.matched(1, &matched([9, 9, 9, 9]));
+        assert_eq!(gate.horizon().open, 4, "late news of an earlier term");
+        gate.matched(3, &matched([9, 9, 4, 6]));
+        assert_eq!(gate.horizon(), Horizon { open: 6, safe: 6 });
+        gate.term(2);
+        gate.matched(3, &matched([9, 9, 7, 6]));
+        assert_eq!(gate.horizon().open, 7, "a term does not fall");
+    }
+
+    #[test]
+    fn a_surviving_away_site_knows_what_is_safe_by_itself() {
+        let voters = |of: &[u64]| of.iter().copied().collect::<BTreeSet<u64>>();
+        for (own, of, witnessed) in [
+            (3, voters(&[1, 2, 3]), true),
+            // The learner of the away site has no vote, and yet its disk counts.
+            (4, voters(&[1, 2, 3]), true),
+            // The home site has a majority without the other.
+            (1, voters(&[1, 2, 3]), false),
+            (1, voters(&[1, 3, 4]), true),
+            (1, voters(&[1, 2, 3, 4]), false),
+            (9, voters(&[1, 2, 3]), false),
+        ] {
+            let gate = Gate::new(sites(), Durability::Sync);
+            gate.applied(8, Durability::Sync);
+            gate.durable(0, 7);
+            gate.voters(own, 5, Some(&of));
+            let expected = if witnessed { 7 } else { 0 };
+            assert_eq!(gate.horizon(), Horizon { open: expected, safe: expected }, "{own} of {of:?}");
+        }
+        let gate = Gate::new(sites(), Durability::Sync);
+        gate.applied(8, Durability::Sync);
+        gate.durable(0, 7);
+        gate.voters(3, 8, Some(&voters(&[1, 2, 3])));
+        assert_eq!(
+            gate.horizon().safe,
+            0,
+            "what is on its disk was committed by voters that it does not know"
+        );
+        gate.voters(3, 0, None);
+        gate.durable(0, 9);
+        assert_eq!(gate.horizon().safe, 0, "while the voters change nothing follows from them");
+        gate.cut(5);
+        gate.voters(3, 5, Some(&voters(&[1, 2, 3])));
+        gate.durable(0, 9);
+        assert_eq!(gate.horizon().safe, 5, "late news of what was cut off");
+        gate.durable(1, 6);
+        assert_eq!(gate.horizon().safe, 6);
     }
 
     #[tokio::test]

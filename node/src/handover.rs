@@ -25,13 +25,24 @@ pub struct Error {
     pub reason: &'static str,
 }
 
+/// How far a handover has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// New writes wait.
+    Paused,
+    /// A target holds the whole log.
+    CaughtUp,
+    /// A target is asked to lead.
+    Asked,
+}
+
 /// Hands the leadership to one of `targets`, best first, and gives the new leader and how long new writes were held back.
 /// The new leader may be another replica, if an election came in between.
 pub async fn hand_over(
     group: &Group,
     proposer: Option<&Proposer>,
     targets: &[u64],
-    say: &(dyn Fn(&str, String) + Sync),
+    say: &(dyn Fn(Step, String) + Sync),
 ) -> Result<(u64, Duration), Error> {
     let paused_at = Instant::now();
     let _pause = match proposer {
@@ -42,10 +53,10 @@ pub async fn hand_over(
             Some(pause.map_err(|_| Error { step: "pause", reason })?)
         }
     };
-    say("pause", "new writes wait".into());
+    say(Step::Paused, "new writes wait".into());
     let target = catch_up(group, targets, paused_at + PAUSE_MAX).await?;
-    say("catch-up", format!("replica {target} holds everything"));
-    let leader = transfer(group, targets, target).await?;
+    say(Step::CaughtUp, format!("replica {target} holds everything"));
+    let leader = transfer(group, targets, target, say).await?;
     Ok((leader, paused_at.elapsed()))
 }
 
@@ -65,12 +76,18 @@ async fn catch_up(group: &Group, targets: &[u64], deadline: Instant) -> Result<u
 }
 
 /// Asks the targets in turn until somebody else leads.
-async fn transfer(group: &Group, targets: &[u64], first: u64) -> Result<u64, Error> {
+async fn transfer(
+    group: &Group,
+    targets: &[u64],
+    first: u64,
+    say: &(dyn Fn(Step, String) + Sync),
+) -> Result<u64, Error> {
     let mut view = group.view();
     let deadline = tokio::time::Instant::now() + TRANSFER_MAX;
     let others = targets.iter().copied().filter(|&id| id != first);
     for target in std::iter::once(first).chain(others).cycle() {
         group.transfer_leader(target).await;
+        say(Step::Asked, format!("replica {target} is asked to lead"));
         let moved = view.wait_for(|view| {
             view.role != Role::Leader && view.leader.is_some_and(|leader| leader != group.replica())
         });

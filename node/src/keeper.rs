@@ -124,9 +124,8 @@ impl Keeper {
         let at_home = |id: &u64| catalogue.site_of_replica(set.id, *id) == Some(&set.home);
         let targets: Vec<u64> = view.voters.iter().copied().filter(at_home).collect();
         let group = &self.replica.group;
-        let lag = |id: &u64| {
-            group.progress().last_log.saturating_sub(group.progress().matched.get(id).copied().unwrap_or(0))
-        };
+        let progress = group.progress();
+        let lag = |id: &u64| progress.last_log.saturating_sub(progress.matched.get(id).copied().unwrap_or(0));
         // A target that is far behind would only cost a pause.
         if targets.iter().any(|id| lag(id) <= HOME_LAG_MAX) {
             info!(set = set.id, home = set.home, "leader goes home");

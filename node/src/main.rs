@@ -2,17 +2,22 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 use twinset_node::config::Config;
+use twinset_node::faults;
+use twinset_node::listen::Listeners;
 use twinset_node::metrics::Metrics;
-use twinset_node::node::{Listeners, Node};
+use twinset_node::node::Node;
 
 /// Exit code for a wrong command line or configuration (EX_USAGE).
 const EXIT_USAGE: u8 = 64;
+/// For what still runs when all is said and done.
+const END_MAX: Duration = Duration::from_secs(1);
 
 /// A Twinset data node; with `node.arbiter = true`, the arbiter.
 #[derive(Parser)]
@@ -53,7 +58,12 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     abort_on_panic();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build();
-    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(config))) {
+    let ended = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
+        let ended = runtime.block_on(run(config));
+        runtime.shutdown_timeout(END_MAX);
+        ended
+    });
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "cannot run");
@@ -63,6 +73,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(config: Config) -> anyhow::Result<()> {
+    faults::arm(config.faults);
     let listeners = Listeners::open(&config).await?;
     let node = Node::open(config, Metrics::new(prometheus::Registry::new())?).await?;
     let (stop, stopped) = watch::channel(false);

@@ -45,7 +45,7 @@ impl Metrics {
             set_leader: gauges("twinset_set_leader", "1 on the node that leads the set.", &["set"])?,
             set_index: gauges(
                 "twinset_set_index",
-                "Log indices of the set's replica here, by kind: last_log, committed, applied, safe.",
+                "Log indices of the set's replica here, by kind: last_log, committed, applied, safe, open.",
                 &["set", "kind"],
             )?,
             set_term: gauges("twinset_set_term", "Raft term of the set's replica here.", &["set"])?,
@@ -64,12 +64,13 @@ impl Metrics {
             let signed = |index: u64| i64::try_from(index).unwrap_or(i64::MAX);
             self.set_leader.with_label_values(&[&set]).set(i64::from(view.role == Role::Leader));
             self.set_term.with_label_values(&[&set]).set(signed(view.term));
-            let safe = replica.fence.gate.safe();
+            let horizon = replica.fence.gate.horizon();
             for (kind, index) in [
                 ("last_log", progress.last_log),
                 ("committed", progress.committed),
                 ("applied", progress.applied),
-                ("safe", safe),
+                ("safe", horizon.safe),
+                ("open", horizon.open),
             ] {
                 self.set_index.with_label_values(&[set.as_str(), kind]).set(signed(index));
             }

@@ -1,17 +1,15 @@
 //! The composition root: opens the store, hosts the replicas, serves, drains, stops. It decides nothing about money.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use parking_lot::Mutex;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
-use tracing::{info, warn};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::info;
 use twinset_control::{CONTROL_SET, Catalogue};
 use twinset_proto::cluster::v1::{
     admin_server::AdminServer, peer_server::PeerServer, sets_server::SetsServer,
@@ -19,16 +17,19 @@ use twinset_proto::cluster::v1::{
 use twinset_store::{Identity, ReplicaRecord, Store};
 
 use crate::api::{AdminService, SetsService};
+use crate::birth;
 use crate::catalogue::{self, CatalogueCell};
 use crate::cluster_check;
 use crate::config::Config;
 use crate::control_client::ControlClient;
 use crate::control_set::ControlMachine;
+use crate::dial::MESSAGE_BYTES_MAX;
+use crate::drain;
 use crate::fatal;
 use crate::gate::Gate;
-use crate::handover;
 use crate::http;
 use crate::keeper::{Keeper, SwitchLock};
+use crate::listen::{self, Listeners};
 use crate::metrics::Metrics;
 use crate::peer::{Links, PeerService};
 use crate::proposer::Proposer;
@@ -38,10 +39,6 @@ use crate::set::{Fence, Kind, Ledger, Replica, Sets, replica_sites};
 
 /// The catalogue that the cluster was made with: where the control set's history begins.
 const FIRST_CATALOGUE: &str = "first-catalogue";
-/// For handing over what this node leads, before it stops.
-const DRAIN_MAX: Duration = Duration::from_secs(3);
-const MESSAGE_BYTES_MAX: usize = 64 << 20;
-const STREAM_WINDOW_BYTES: u32 = 16 << 20;
 
 /// A running node.
 pub struct Node {
@@ -58,6 +55,11 @@ pub struct Node {
     store: Store,
     links: Links,
     draining: watch::Sender<bool>,
+    /// What runs beside the replicas, and its end.
+    tasks: TaskTracker,
+    ending: CancellationToken,
+    /// Whether its replicas are open.
+    takes_part: AtomicBool,
     switching: Mutex<HashMap<u32, SwitchLock>>,
     bootstrapping: tokio::sync::Mutex<()>,
 }
@@ -68,35 +70,15 @@ pub enum BootstrapError {
     /// It has one already.
     #[error("this node belongs to cluster {0} already")]
     OtherCluster(String),
+    /// It may have lost its data.
+    #[error(transparent)]
+    Refused(#[from] birth::Refused),
     /// The catalogue does not know it, or knows it otherwise.
     #[error("{0}")]
     Mismatch(String),
     /// Something local failed.
     #[error("{0:#}")]
     Failed(#[from] anyhow::Error),
-}
-
-/// Ports that are open and not served yet.
-pub struct Listeners {
-    api: TcpListener,
-    peer: TcpListener,
-    http: TcpListener,
-}
-
-impl Listeners {
-    /// Opens all ports of the configuration.
-    pub async fn open(config: &Config) -> anyhow::Result<Self> {
-        let listen = &config.listen;
-        Ok(Listeners {
-            api: bind("listen.api", listen.api).await?,
-            peer: bind("listen.peer", listen.peer).await?,
-            http: bind("listen.http", listen.http).await?,
-        })
-    }
-}
-
-async fn bind(key: &str, addr: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(addr).await.with_context(|| format!("{key}: cannot listen on {addr}"))
 }
 
 impl Node {
@@ -112,17 +94,11 @@ impl Node {
             ..twinset_store::Options::default()
         };
         let store = Store::open(dir, options).with_context(|| format!("node.data_dir: {}", dir.display()))?;
-        if let Some(identity) = store.identity()
-            && identity.node != config.node.name
-        {
-            bail!(
-                "node.data_dir: {} belongs to node {}, not {}",
-                dir.display(),
-                identity.node,
-                config.node.name
-            );
-        }
         let cell = CatalogueCell::open(store.clone())?;
+        let identity = store.identity();
+        if let Some(identity) = &identity {
+            cluster_check::check_own(&config, identity, &cell).await?;
+        }
         let sets = Arc::new(Sets::default());
         let node = Arc::new(Node {
             control: ControlClient::new(sets.clone(), cell.clone(), config.node.name.clone()),
@@ -132,28 +108,44 @@ impl Node {
             metrics,
             store,
             draining: watch::Sender::new(false),
+            tasks: TaskTracker::new(),
+            ending: CancellationToken::new(),
+            takes_part: AtomicBool::new(false),
             switching: Mutex::default(),
             bootstrapping: tokio::sync::Mutex::default(),
             config,
         });
-        if let Some(identity) = node.store.identity() {
-            let catalogue = node.cell.get().context("the catalogue is missing from the data directory")?;
-            if catalogue.cluster_id != identity.cluster_id {
-                bail!(
-                    "the data directory is of cluster {}, its catalogue of {}",
-                    identity.cluster_id,
-                    catalogue.cluster_id
-                );
+        if identity.is_some() {
+            let catalogue = node.cell.get().expect("it was checked");
+            // A replica's record is older than its first word to others.
+            let began = !node.store.replicas()?.is_empty();
+            if began || catalogue.replicas_on(&node.config.node.name).next().is_none() {
+                node.host_replicas(&catalogue).await?;
+            } else {
+                node.spawn(node.clone().begin());
             }
-            node.host_replicas(&catalogue).await?;
-            tokio::spawn(cluster_check::run(catalogue, node.config.node.name.clone()));
+            node.spawn(cluster_check::run(catalogue, node.config.node.name.clone()));
         }
-        tokio::spawn(catalogue::follow(node.cell.clone(), node.config.node.name.clone()));
-        tokio::spawn(follow_catalogue(node.clone()));
+        node.tasks.spawn(node.cell.clone().keep(node.ending.clone()));
+        node.spawn(catalogue::follow(node.cell.clone(), node.config.node.name.clone()));
+        node.spawn(follow_catalogue(node.clone()));
         Ok(node)
     }
 
-    /// Serves until `stop` comes true, then drains.
+    /// Runs a task until it ends, or this node does.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let ending = self.ending.clone();
+        self.tasks.spawn(async move { ending.run_until_cancelled(task).await });
+    }
+
+    /// Ends the tasks that run beside the replicas.
+    pub(crate) async fn end_tasks(&self) {
+        self.ending.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Serves until `stop` comes true and the drain that follows is over.
     pub async fn serve(
         self: Arc<Self>,
         listeners: Listeners,
@@ -165,29 +157,37 @@ impl Node {
             draining: self.draining.subscribe(),
             metrics: self.metrics.clone(),
         };
-        let api = server()
+        let api = listen::server()
             .add_service(
                 SetsServer::new(sets_service)
                     .max_decoding_message_size(MESSAGE_BYTES_MAX)
                     .max_encoding_message_size(MESSAGE_BYTES_MAX),
             )
             .add_service(AdminServer::new(AdminService { node: self.clone() }))
-            .serve_with_incoming(incoming(listeners.api));
-        let peer = server()
+            .serve_with_incoming(listeners.api.incoming());
+        let peer = listen::server()
             .add_service(
                 PeerServer::new(PeerService::new(self.sets.clone()))
                     .max_decoding_message_size(MESSAGE_BYTES_MAX)
                     .max_encoding_message_size(MESSAGE_BYTES_MAX),
             )
-            .serve_with_incoming(incoming(listeners.peer));
+            .serve_with_incoming(listeners.peer.incoming());
         let http = axum::serve(listeners.http, http::routes(self.clone()));
+        let drained = async {
+            // The sender must not have to wait for the drain to look at its own value; without one, nothing goes on either.
+            drop(stop.wait_for(|&stop| stop).await);
+            self.draining.send_replace(true);
+            drain::run(&self).await;
+        };
         info!(node = self.config.node.name, site = self.config.node.site, "serving");
         tokio::select! {
             ended = api => ended.context("the api server ended")?,
             ended = peer => ended.context("the peer server ended")?,
             ended = http => ended.context("the http server ended")?,
-            _ = stop.wait_for(|&stop| stop) => self.drain().await,
+            () = drained => {}
         }
+        self.store.clone().close();
+        info!("drained");
         Ok(())
     }
 
@@ -204,6 +204,9 @@ impl Node {
         if self.store.identity().is_none() {
             return Some("waiting for the cluster's bootstrap".into());
         }
+        if !self.takes_part.load(Ordering::Relaxed) {
+            return Some("waiting for the other nodes to become members".into());
+        }
         let leaderless = |replica: &Arc<Replica>| replica.group.view().borrow().leader.is_none();
         let waiting: Vec<_> =
             self.sets.all().iter().filter(|r| leaderless(r)).map(|r| r.fence.set.to_string()).collect();
@@ -219,8 +222,9 @@ impl Node {
         self.switching.lock().entry(set).or_default().clone()
     }
 
-    /// Gives a blank node its cluster. True if it has exactly this one already.
-    pub async fn bootstrap(&self, catalogue: Catalogue) -> Result<bool, BootstrapError> {
+    /// Gives a blank node its cluster, in which it takes part as soon as all others are members. True if it has exactly
+    /// this one already.
+    pub async fn bootstrap(self: &Arc<Self>, catalogue: Catalogue) -> Result<bool, BootstrapError> {
         let _one_at_a_time = self.bootstrapping.lock().await;
         if let Some(identity) = self.store.identity() {
             if identity.cluster_id == catalogue.cluster_id {
@@ -239,45 +243,73 @@ impl Node {
                 own.site, own.arbiter, self.config.node.site, self.config.node.arbiter
             )));
         }
+        birth::may_begin(&catalogue, name).await?;
+        if let Some((key, here, there)) = cluster_check::elsewhere(&self.config, &catalogue) {
+            return Err(BootstrapError::Mismatch(format!(
+                "the topology has node {name} at {there}, its configuration has {key} = {here}"
+            )));
+        }
+        let identity = Identity { cluster_id: catalogue.cluster_id.clone(), node: name.clone() };
         // The identity comes last: without it the node is still blank, and all of this is done again.
         let first = catalogue.to_json();
         self.store.put_blob(FIRST_CATALOGUE, &first).map_err(anyhow::Error::from)?;
-        self.cell.adopt(catalogue.clone()).map_err(anyhow::Error::from)?;
-        let identity = Identity { cluster_id: catalogue.cluster_id.clone(), node: name.clone() };
+        self.cell.adopt(catalogue).map_err(anyhow::Error::from)?;
         self.store.set_identity(&identity).map_err(anyhow::Error::from)?;
         info!(cluster_id = identity.cluster_id, "bootstrapped");
-        self.host_replicas(&catalogue).await?;
+        self.spawn(self.clone().begin());
         Ok(false)
+    }
+
+    /// Takes part for the first time, when all are members.
+    async fn begin(self: Arc<Self>) {
+        let catalogue = self.cell.get().expect("a node with an identity has a catalogue");
+        birth::all_belong(&catalogue, &self.config.node.name).await;
+        if let Err(error) = self.host_replicas(&catalogue).await {
+            fatal::stop(&format!("{error:#}"));
+        }
     }
 
     /// Opens every replica that the catalogue places here, then lets them all take part.
     async fn host_replicas(&self, catalogue: &Catalogue) -> anyhow::Result<()> {
-        let mut hosted = Vec::new();
+        let held: BTreeMap<u32, ReplicaRecord> =
+            self.store.replicas()?.into_iter().map(|record| (record.set, record)).collect();
+        let mut placed = Vec::new();
         for (set, replica) in catalogue.replicas_on(&self.config.node.name) {
-            hosted.push(
-                self.open_replica(catalogue, set, replica.id).await.with_context(|| format!("set {set}"))?,
-            );
+            let incarnation = catalogue.incarnation(set).context("not in the catalogue")?;
+            let record = ReplicaRecord { set, replica_id: replica.id, incarnation };
+            cluster_check::check_replica(held.get(&set).copied(), record)?;
+            placed.push(record);
+        }
+        let mut hosted = Vec::new();
+        for record in placed {
+            let opened = self.open_replica(catalogue, record).await;
+            hosted.push(opened.with_context(|| format!("set {}", record.set))?);
         }
         for replica in &hosted {
             replica.group.run();
         }
         for replica in hosted {
             self.initialize_if_first(catalogue, &replica).await?;
-            tokio::spawn(stop_on_fault(replica.clone(), self.draining.subscribe()));
+            self.spawn(stop_on_fault(replica.clone(), self.draining.subscribe()));
             let keeper = Keeper {
                 switching: self.switch_lock(replica.fence.set),
                 cell: self.cell.clone(),
                 control: self.control.clone(),
                 replica,
             };
-            tokio::spawn(keeper.run());
+            self.spawn(keeper.run());
         }
+        self.takes_part.store(true, Ordering::Relaxed);
         Ok(())
     }
 
-    async fn open_replica(&self, catalogue: &Catalogue, set: u32, id: u64) -> anyhow::Result<Arc<Replica>> {
-        let incarnation = catalogue.incarnation(set).context("not in the catalogue")?;
-        self.store.put_replica(ReplicaRecord { set, replica_id: id, incarnation })?;
+    async fn open_replica(
+        &self,
+        catalogue: &Catalogue,
+        record: ReplicaRecord,
+    ) -> anyhow::Result<Arc<Replica>> {
+        let ReplicaRecord { set, replica_id: id, incarnation } = record;
+        self.store.put_replica(record)?;
         let log = self.store.log(set)?;
         let state = if set == CONTROL_SET { None } else { Some(self.store.ledger(set)?) };
         let durability = state.as_ref().map(|state| state.durability()).unwrap_or_default();
@@ -314,18 +346,12 @@ impl Node {
         let kind = match machine {
             Machine::Control(machine) => Kind::Control(machine),
             Machine::Ledger(state, gate) => {
-                let cell = self.cell.clone();
-                let leader_name = move |id| {
-                    let catalogue = cell.get();
-                    catalogue.and_then(|c| c.replica(set, id).map(|r| r.node.clone())).unwrap_or_default()
-                };
                 let proposer = Proposer::start(
                     group.clone(),
                     state.clone(),
-                    gate.clone(),
-                    incarnation,
+                    fence.clone(),
                     &self.config.proposer,
-                    leader_name,
+                    self.cell.watch(),
                 );
                 let reader = Reader::start(group.clone(), state.clone(), gate);
                 Kind::Ledger(Ledger { state, proposer, reader })
@@ -349,42 +375,6 @@ impl Node {
             .collect();
         info!(set, ?voters, "initializing");
         replica.group.initialize(voters).await
-    }
-
-    /// Refuses new commands, hands over what this node leads, and returns.
-    async fn drain(&self) {
-        info!("draining");
-        self.draining.send_replace(true);
-        let handed_over = async {
-            let sets = self.sets.all();
-            futures::future::join_all(sets.iter().map(|replica| hand_over(replica))).await;
-        };
-        if tokio::time::timeout(DRAIN_MAX, handed_over).await.is_err() {
-            warn!("not everything was handed over in time; the others elect");
-        }
-        for replica in self.sets.all() {
-            replica.group.shutdown().await;
-        }
-        self.store.clone().close();
-        info!("drained");
-    }
-}
-
-/// Gives the leadership to another voter, the one that holds most of the log first.
-async fn hand_over(replica: &Replica) {
-    if !replica.group.is_leader() {
-        return;
-    }
-    let own = replica.group.replica();
-    let voters = replica.group.view().borrow().voters.clone();
-    let matched = replica.group.progress().matched;
-    let mut targets: Vec<_> =
-        matched.into_iter().filter(|(id, _)| *id != own && voters.contains(id)).collect();
-    targets.sort_by_key(|(_, matched)| std::cmp::Reverse(*matched));
-    let targets: Vec<u64> = targets.into_iter().map(|(id, _)| id).collect();
-    let proposer = replica.ledger().map(|ledger| &ledger.proposer);
-    if let Err(error) = handover::hand_over(&replica.group, proposer, &targets, &|_, _| {}).await {
-        info!(set = replica.fence.set, %error, "not handed over; the others elect");
     }
 }
 
@@ -410,23 +400,12 @@ async fn follow_catalogue(node: Arc<Node>) {
             }
             for replica in node.sets.all() {
                 replica.fence.gate.set_sites(replica_sites(&catalogue, replica.fence.set));
+                let home = catalogue.sets.get(&replica.fence.set).map(|set| &set.home);
+                replica.group.prefer(home.is_none_or(|home| *home == node.config.node.site));
             }
         }
         if changes.changed().await.is_err() {
             return;
         }
     }
-}
-
-/// Small frames must not wait for the peer's delayed acknowledgement.
-fn incoming(listener: TcpListener) -> TcpIncoming {
-    TcpIncoming::from(listener).with_nodelay(Some(true))
-}
-
-fn server() -> Server {
-    Server::builder()
-        .http2_keepalive_interval(Some(Duration::from_secs(2)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(2)))
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(STREAM_WINDOW_BYTES)
 }

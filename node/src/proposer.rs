@@ -1,29 +1,38 @@
-//! The one way in for commands: everything that is waiting becomes one Raft entry. While entries are in flight the next
-//! one gathers; there is no artificial delay. Replies leave through the gate. A pause holds new entries back without
-//! refusing anybody: a planned switch lives in it.
+//! The one way in for commands: everything that is waiting and admitted ([`crate::admission`]) becomes one Raft entry. While
+//! entries are in flight the next one gathers; there is no artificial delay. Replies leave through the gate. A pause holds
+//! new entries back without refusing anybody: a planned switch lives in it. It ends when everybody has an answer.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, watch};
-use tracing::info;
-use twinset_ledger::codec::{EntryBuilder, encode_outcome};
-use twinset_ledger::{Outcome, RULES_VERSION};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use twinset_control::Catalogue;
+use twinset_ledger::RULES_VERSION;
+use twinset_ledger::codec::{EntryBuilder, Short};
 use twinset_proto::cluster::v1 as wire;
-use twinset_store::LedgerReplica;
+use twinset_store::{EncodedOutcomes, LedgerReplica};
 use wire::item_reply::Result as ItemResult;
 
+use crate::admission;
+use crate::answers::Answers;
 use crate::clock;
 use crate::config::ProposerConfig;
-use crate::gate::Gate;
 use crate::raft::{Applied, Group, Proposal, ProposeError, Role};
+use crate::set::Fence;
+
+const DRAINING: &str = "the node is shutting down";
+const LATE: &str = "not safe before the deadline";
+/// Who gives up sooner has not waited long enough to blame the set.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What one client call asks of the set.
 pub struct Submission {
     /// The router's number for it.
     pub no: u64,
-    /// In the ledger's wire form, validated by the caller.
+    /// In the ledger's wire form, not decoded yet.
     pub commands: Vec<Bytes>,
     /// When the router gives up.
     pub deadline: Instant,
@@ -38,7 +47,9 @@ pub struct Proposer {
     bytes: Arc<Semaphore>,
     in_flight: Arc<Semaphore>,
     in_flight_max: u32,
-    paused: Arc<watch::Sender<bool>>,
+    pauses: Pauses,
+    closing: CancellationToken,
+    tasks: TaskTracker,
 }
 
 struct Waiting {
@@ -47,14 +58,25 @@ struct Waiting {
     _permit: tokio::sync::OwnedSemaphorePermit,
 }
 
-/// Holds new entries back until it is dropped.
+/// How many hold new entries back.
+#[derive(Clone, Default)]
+struct Pauses(Arc<watch::Sender<u32>>);
+
+impl Pauses {
+    fn begin(&self) -> Pause {
+        self.0.send_modify(|pauses| *pauses += 1);
+        Pause { pauses: self.clone() }
+    }
+}
+
+/// Holds new entries back until it is dropped; whoever else does so goes on.
 pub struct Pause {
-    paused: Arc<watch::Sender<bool>>,
+    pauses: Pauses,
 }
 
 impl Drop for Pause {
     fn drop(&mut self) {
-        self.paused.send_replace(false);
+        self.pauses.0.send_modify(|pauses| *pauses -= 1);
     }
 }
 
@@ -65,42 +87,50 @@ pub fn refusal(no: u64, reason: wire::RefusalReason, leader: String, detail: &st
 }
 
 impl Proposer {
-    /// Starts the proposer of a replica. `leader_name` gives the name of the node that hosts a replica.
+    /// Starts the proposer of a replica. The newest catalogue says what the set owns and where its replicas are.
     pub fn start(
         group: Group,
         state: LedgerReplica,
-        gate: Arc<Gate>,
-        incarnation: u32,
+        fence: Arc<Fence>,
         config: &ProposerConfig,
-        leader_name: impl Fn(u64) -> String + Send + Sync + 'static,
+        catalogue: watch::Receiver<Option<Arc<Catalogue>>>,
     ) -> Self {
         let (queue, waiting) = mpsc::channel(config.queue_items);
         let in_flight = Arc::new(Semaphore::new(config.in_flight));
-        let paused = Arc::new(watch::Sender::new(false));
+        let pauses = Pauses::default();
+        let closing = CancellationToken::new();
+        let tasks = TaskTracker::new();
         let worker = Worker {
             group,
             state,
-            gate,
-            incarnation,
+            answers: Arc::new(Answers::new(fence.set)),
+            fence,
             config: config.clone(),
             in_flight: in_flight.clone(),
-            paused: paused.subscribe(),
-            leader_name: Box::new(leader_name),
+            pauses: pauses.0.subscribe(),
+            catalogue,
+            closing: closing.clone(),
+            tasks: tasks.clone(),
             carried: None,
         };
-        tokio::spawn(worker.run(waiting));
+        tasks.spawn(worker.run(waiting));
         Proposer {
             queue,
             bytes: Arc::new(Semaphore::new(config.queue_bytes)),
             in_flight,
             in_flight_max: u32::try_from(config.in_flight).expect("checked by the configuration"),
-            paused,
+            pauses,
+            closing,
+            tasks,
         }
     }
 
     /// Queues a submission; answers at once if the queue is full.
     pub fn submit(&self, submission: Submission) -> Option<wire::ItemReply> {
         let no = submission.no;
+        if self.closing.is_cancelled() {
+            return Some(refusal(no, wire::RefusalReason::Draining, String::new(), DRAINING));
+        }
         let overloaded = |detail| Some(refusal(no, wire::RefusalReason::Overloaded, String::new(), detail));
         let bytes: usize = submission.commands.iter().map(Bytes::len).sum();
         let Ok(permits) = u32::try_from(bytes.max(1)) else { return overloaded("the call is too large") };
@@ -115,44 +145,46 @@ impl Proposer {
 
     /// Holds new entries back; returns when all entries in flight are answered.
     pub async fn pause(&self) -> Pause {
-        self.paused.send_replace(true);
-        let pause = Pause { paused: self.paused.clone() };
+        let pause = self.pauses.begin();
         // The semaphore is never closed.
         let _ = self.in_flight.acquire_many(self.in_flight_max).await;
         pause
+    }
+
+    /// Takes nothing more, refuses what waits, and returns when the entries in flight are answered and nothing runs any
+    /// more. The caller brings the deadline.
+    pub async fn close(&self) {
+        self.closing.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 }
 
 struct Worker {
     group: Group,
     state: LedgerReplica,
-    gate: Arc<Gate>,
-    incarnation: u32,
+    fence: Arc<Fence>,
     config: ProposerConfig,
     in_flight: Arc<Semaphore>,
-    paused: watch::Receiver<bool>,
-    leader_name: Box<dyn Fn(u64) -> String + Send + Sync>,
+    pauses: watch::Receiver<u32>,
+    answers: Arc<Answers>,
+    catalogue: watch::Receiver<Option<Arc<Catalogue>>>,
+    closing: CancellationToken,
+    tasks: TaskTracker,
     /// Taken from the queue, but too much for the last entry.
     carried: Option<Waiting>,
 }
 
 impl Worker {
     async fn run(mut self, mut queue: mpsc::Receiver<Waiting>) {
-        loop {
-            let first = match self.carried.take() {
-                Some(waiting) => waiting,
-                None => match queue.recv().await {
-                    Some(waiting) => waiting,
-                    None => return,
-                },
-            };
+        while let Some(first) = self.next(&mut queue).await {
             if !self.may_propose().await {
                 self.refuse(first).await;
                 continue;
             }
             let permit = self.in_flight.clone().acquire_owned().await.expect("the semaphore is never closed");
             // A pause may have begun while this entry waited for its turn.
-            if *self.paused.borrow() {
+            if *self.pauses.borrow() > 0 {
                 self.carried = Some(first);
                 drop(permit);
                 continue;
@@ -161,51 +193,65 @@ impl Worker {
             let Some((entry, batch)) = self.build(batch).await else { continue };
             match self.group.propose(entry).await {
                 Ok(proposal) => {
-                    let (gate, incarnation) = (self.gate.clone(), self.incarnation);
-                    tokio::spawn(async move {
-                        finish(proposal, batch, incarnation, &gate).await;
+                    let (fence, answers) = (self.fence.clone(), self.answers.clone());
+                    self.tasks.spawn(async move {
+                        finish(proposal, batch, &fence, &answers).await;
                         drop(permit);
                     });
                 }
                 Err(error) => {
                     let reason = format!("{error:?}");
-                    for waiting in batch {
-                        unknown(waiting, &reason).await;
-                    }
+                    self.answers.unknown(batch.len(), &reason);
+                    unknown(batch, &reason).await;
                 }
             }
         }
     }
 
-    /// Waits out a pause. False if this replica does not lead.
+    /// What has waited longest; None when nothing waits and nothing more is taken.
+    async fn next(&mut self, queue: &mut mpsc::Receiver<Waiting>) -> Option<Waiting> {
+        if let Some(waiting) = self.carried.take() {
+            return Some(waiting);
+        }
+        tokio::select! {
+            waiting = queue.recv() => return waiting,
+            () = self.closing.cancelled() => {}
+        }
+        // What came before is still in the queue.
+        queue.close();
+        queue.recv().await
+    }
+
+    /// Waits out all pauses. False if this replica does not lead, or takes nothing more.
     async fn may_propose(&mut self) -> bool {
         let mut view = self.group.view();
         loop {
-            if view.borrow_and_update().role != Role::Leader {
+            if view.borrow_and_update().role != Role::Leader || self.closing.is_cancelled() {
                 return false;
             }
-            if !*self.paused.borrow_and_update() {
+            if *self.pauses.borrow_and_update() == 0 {
                 return true;
             }
             tokio::select! {
-                _ = self.paused.changed() => {}
+                _ = self.pauses.changed() => {}
                 changed = view.changed() => if changed.is_err() { return false },
+                () = self.closing.cancelled() => {}
             }
         }
     }
 
     async fn refuse(&self, waiting: Waiting) {
-        let leader = self.group.view().borrow().leader;
-        let leader = leader.filter(|&id| id != self.group.replica()).map(|id| (self.leader_name)(id));
-        let submission = waiting.submission;
-        let reply = refusal(
-            submission.no,
-            wire::RefusalReason::NotLeader,
-            leader.unwrap_or_default(),
-            "this replica does not lead the set",
-        );
-        // The router's stream may be gone; it will ask elsewhere.
-        let _ = submission.reply.send(reply).await;
+        let view = self.group.view().borrow().clone();
+        if view.role != Role::Leader {
+            self.answers.not_leading();
+        } else if self.closing.is_cancelled() {
+            return refuse(waiting, wire::RefusalReason::Draining, String::new(), DRAINING).await;
+        }
+        let other = view.leader.filter(|&id| id != self.group.replica());
+        let catalogue = self.catalogue.borrow().clone();
+        let node = other.and_then(|id| Some(catalogue?.replica(self.fence.set, id)?.node.clone()));
+        let reason = wire::RefusalReason::NotLeader;
+        refuse(waiting, reason, node.unwrap_or_default(), "this replica does not lead the set").await;
     }
 
     fn gather(&mut self, first: Waiting, queue: &mut mpsc::Receiver<Waiting>) -> Vec<Waiting> {
@@ -224,78 +270,105 @@ impl Worker {
         batch
     }
 
-    /// Drops what is past its deadline and packs the rest; None if nothing is left.
+    /// Drops what is past its deadline or not admitted, and packs the rest; None if nothing is left.
     async fn build(&self, batch: Vec<Waiting>) -> Option<(Bytes, Vec<Waiting>)> {
         let now = Instant::now();
         let (live, late): (Vec<_>, Vec<_>) = batch.into_iter().partition(|w| w.submission.deadline > now);
         for waiting in late {
-            let no = waiting.submission.no;
-            let reply = refusal(no, wire::RefusalReason::Deadline, String::new(), "the deadline has passed");
-            let _ = waiting.submission.reply.send(reply).await;
+            let reason = wire::RefusalReason::Deadline;
+            refuse(waiting, reason, String::new(), "the deadline has passed").await;
         }
-        if live.is_empty() {
-            return None;
-        }
-        let mut entry = EntryBuilder::new(RULES_VERSION, self.incarnation, clock::now_unix_ns());
-        let commands = || live.iter().flat_map(|waiting| &waiting.submission.commands);
-        let shorts = self.state.shorten_all(commands().map(|command| &command[..]));
-        for (command, short) in commands().zip(&shorts) {
-            match short {
-                Some(short) => entry.push_short(short),
-                None => entry.push_command_bytes(command),
+        let commands = live.iter().flat_map(|waiting| &waiting.submission.commands);
+        let shorts = self.state.shorten_all(commands.map(|command| &command[..]));
+        let mut shorts = &shorts[..];
+        let mut entry = EntryBuilder::new(RULES_VERSION, self.fence.incarnation, clock::now_unix_ns());
+        let mut admitted = Vec::with_capacity(live.len());
+        for waiting in live {
+            let commands = &waiting.submission.commands;
+            let (own, others) = shorts.split_at(commands.len());
+            shorts = others;
+            if let Err((reason, detail)) = self.admit(commands, own) {
+                refuse(waiting, reason, String::new(), &detail).await;
+                continue;
             }
+            for (command, short) in commands.iter().zip(own) {
+                match short {
+                    Some(short) => entry.push_short(short),
+                    None => entry.push_command_bytes(command),
+                }
+            }
+            admitted.push(waiting);
         }
-        Some((Bytes::from(entry.finish()), live))
+        if admitted.is_empty() { None } else { Some((Bytes::from(entry.finish()), admitted)) }
+    }
+
+    /// Whether all commands of a call may enter the log. A command that has a short form is well-formed and between accounts
+    /// that the set has; only the others are decoded.
+    fn admit(
+        &self,
+        commands: &[Bytes],
+        shorts: &[Option<Short>],
+    ) -> Result<(), (wire::RefusalReason, String)> {
+        let mut general = commands.iter().zip(shorts).filter(|(_, short)| short.is_none()).peekable();
+        if general.peek().is_none() {
+            return Ok(());
+        }
+        let catalogue = self.catalogue.borrow().clone();
+        let set = catalogue.as_ref().and_then(|catalogue| catalogue.sets.get(&self.fence.set));
+        let Some(set) = set else {
+            return Err((wire::RefusalReason::NotHosted, "the set is not in the catalogue".into()));
+        };
+        general.try_for_each(|(command, _)| admission::check(command, set))
     }
 }
 
-async fn unknown(waiting: Waiting, reason: &str) {
+/// Answers that nothing of it was proposed.
+async fn refuse(waiting: Waiting, reason: wire::RefusalReason, leader: String, detail: &str) {
     let submission = waiting.submission;
-    let result = Some(ItemResult::Unknown(reason.to_owned()));
-    let _ = submission.reply.send(wire::ItemReply { no: submission.no, result }).await;
+    // The router's stream may be gone; it will ask elsewhere.
+    let _ = submission.reply.send(refusal(submission.no, reason, leader, detail)).await;
+}
+
+/// Answers that nobody knows.
+async fn unknown(batch: Vec<Waiting>, reason: &str) {
+    for Waiting { submission, .. } in batch {
+        let result = Some(ItemResult::Unknown(reason.to_owned()));
+        let _ = submission.reply.send(wire::ItemReply { no: submission.no, result }).await;
+    }
 }
 
 /// Waits for the entry and the gate, then answers everybody who had a part in the entry.
-async fn finish(proposal: Proposal, batch: Vec<Waiting>, incarnation: u32, gate: &Gate) {
+async fn finish(proposal: Proposal, batch: Vec<Waiting>, fence: &Fence, answers: &Answers) {
+    let began = Instant::now();
     let last_deadline = batch.iter().map(|w| w.submission.deadline).max().expect("a batch is never empty");
     let deadline = tokio::time::Instant::from_std(last_deadline) + Duration::from_millis(10);
     let applied = tokio::time::timeout_at(deadline, async {
         let (index, applied) = proposal.result().await?;
-        gate.wait(index).await;
+        fence.gate.wait(index).await;
         Ok::<_, ProposeError>((index, applied))
     });
     let reason = match applied.await {
         Ok(Ok((index, Applied::Outcomes(outcomes)))) => {
-            return answer(index, &outcomes, incarnation, batch).await;
+            answers.definite();
+            return answer(index, &outcomes, fence.incarnation, batch).await;
         }
         Ok(Ok(_)) => unreachable!("an entry of commands gives outcomes"),
         // Whatever the error promises: the entry was handed over, so only the request id can tell.
         Ok(Err(error)) => format!("{error:?}"),
-        Err(_) => "not safe before the deadline".to_owned(),
+        Err(_) => LATE.to_owned(),
     };
-    info!(items = batch.len(), reason, "entry without a definite answer");
-    for waiting in batch {
-        unknown(waiting, &reason).await;
+    // That somebody does not wait long says nothing about the set.
+    if reason != LATE || began.elapsed() >= PATIENCE {
+        answers.unknown(batch.len(), &reason);
     }
+    unknown(batch, &reason).await;
 }
 
-async fn answer(index: u64, outcomes: &[Outcome], incarnation: u32, batch: Vec<Waiting>) {
-    let mut encoded = Vec::with_capacity(outcomes.len() * 112);
-    let mut ends = Vec::with_capacity(outcomes.len());
-    for outcome in outcomes {
-        encode_outcome(outcome, &mut encoded);
-        ends.push(encoded.len());
-    }
-    let encoded = Bytes::from(encoded);
-    let mut start = 0;
-    let mut ends = ends.into_iter();
+async fn answer(index: u64, encoded: &EncodedOutcomes, incarnation: u32, batch: Vec<Waiting>) {
+    let mut encoded = encoded.iter();
     for waiting in batch {
         let count = waiting.submission.commands.len();
-        let outcomes = ends
-            .by_ref()
-            .take(count)
-            .map(|end| encoded.slice(std::mem::replace(&mut start, end)..end))
-            .collect::<Vec<_>>();
+        let outcomes: Vec<Bytes> = encoded.by_ref().take(count).collect();
         assert_eq!(outcomes.len(), count, "one outcome per command");
         let submission = waiting.submission;
         let done = wire::Outcomes { index, outcomes, incarnation };
@@ -304,5 +377,20 @@ async fn answer(index: u64, outcomes: &[Outcome], incarnation: u32, batch: Vec<W
             .reply
             .send(wire::ItemReply { no: submission.no, result: Some(ItemResult::Done(done)) })
             .await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_that_ends_leaves_the_others() {
+        let pauses = Pauses::default();
+        let [switch, drain] = [pauses.begin(), pauses.begin()];
+        drop(switch);
+        assert_eq!(*pauses.0.borrow(), 1, "the other one still holds");
+        drop(drain);
+        assert_eq!(*pauses.0.borrow(), 0);
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use twinset_store::{LedgerReplica, Read};
 
+use crate::freshness::Basis;
 use crate::gate::Gate;
 use crate::raft::{Group, ProposeError};
 
@@ -20,6 +21,7 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_millis(1000);
 #[derive(Clone)]
 pub struct Reader {
     queue: mpsc::Sender<oneshot::Sender<Result<(), ReadError>>>,
+    group: Group,
     state: LedgerReplica,
     gate: Arc<Gate>,
 }
@@ -45,8 +47,8 @@ impl Reader {
     /// Starts the reader of a replica.
     pub fn start(group: Group, state: LedgerReplica, gate: Arc<Gate>) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
-        tokio::spawn(confirm_all(group, gate.clone(), waiting));
-        Reader { queue, state, gate }
+        tokio::spawn(confirm_all(group.clone(), gate.clone(), waiting));
+        Reader { queue, group, state, gate }
     }
 
     /// Confirms that what is read from now on is not older than now.
@@ -56,7 +58,16 @@ impl Reader {
         confirmed.await.map_err(|_| ReadError::NotConfirmed)?
     }
 
-    /// Reads the applied state and waits until all of it is safe. The caller brings the deadline.
+    /// What an unconfirmed answer could be based on. Taken before the state is read.
+    pub fn basis(&self) -> Basis {
+        if self.group.is_leader() {
+            Basis::Led(self.group.confirmed())
+        } else {
+            Basis::Followed(self.gate.word())
+        }
+    }
+
+    /// Reads the applied state and waits until the gate is open for all of it. The caller brings the deadline.
     pub async fn read<T>(&self, query: impl FnOnce(&LedgerReplica) -> Read<T>) -> Read<T> {
         let read = query(&self.state);
         self.gate.wait(read.index).await;

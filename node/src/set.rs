@@ -17,8 +17,8 @@ use crate::proposer::Proposer;
 use crate::raft::Group;
 use crate::reader::Reader;
 
-/// Entries between two points of the running hash that leader and followers compare.
-const HASH_POINT_EVERY: u64 = 64;
+/// Entries between two points of the running hash that leader and followers compare, at most.
+const HASH_POINT_EVERY_MAX: u64 = 64;
 
 /// What every message of a set must carry, and what goes with every message.
 pub struct Fence {
@@ -55,7 +55,7 @@ impl Fence {
     pub fn hash_point(&self) -> (u64, bytes::Bytes) {
         let point = self.state.as_ref().and_then(|state| {
             let applied = state.applied().log_id?.index;
-            let index = applied - applied % HASH_POINT_EVERY;
+            let index = hash_point_of(applied);
             Some((index, state.hash_at(index)?.to_vec().into()))
         });
         point.unwrap_or_default()
@@ -79,6 +79,13 @@ impl Fence {
         }
         Ok(())
     }
+}
+
+/// The newest index to compare when everything up to `applied` is applied: the first entries one by one, later ones ever more
+/// at a time.
+fn hash_point_of(applied: u64) -> u64 {
+    let every = (applied / 8).next_power_of_two().min(HASH_POINT_EVERY_MAX);
+    applied - applied % every
 }
 
 /// What kind of set a replica belongs to.
@@ -176,4 +183,29 @@ impl Sets {
 pub fn replica_sites(catalogue: &Catalogue, set: u32) -> BTreeMap<u64, String> {
     let replicas = catalogue.replicas(set).iter();
     replicas.filter_map(|r| Some((r.id, catalogue.site_of_node(&r.node)?.to_owned()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_entries_are_compared_one_by_one() {
+        for (applied, point) in [
+            (0, 0),
+            (1, 1),
+            (7, 7),
+            (15, 15),
+            (17, 16),
+            (63, 56),
+            (64, 64),
+            (519, 512),
+            (640, 640),
+            (703, 640),
+            (1_000_000, 1_000_000),
+            (1_000_063, 1_000_000),
+        ] {
+            assert_eq!(hash_point_of(applied), point, "{applied}");
+        }
+    }
 }

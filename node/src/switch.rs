@@ -13,12 +13,15 @@ use twinset_proto::cluster::v1 as wire;
 
 use crate::catalogue::CatalogueCell;
 use crate::control_client::ControlClient;
-use crate::handover;
+use crate::faults::{self, Point};
+use crate::handover::{self, Step};
 use crate::raft::{Group, Role};
 use crate::set::{Ledger, Replica};
 
 /// Entries that the target may lack before the pause begins.
 const LAG_MAX: u64 = 2000;
+/// A target that has not answered a heartbeat for longer than this is not there.
+const SILENCE_MAX: Duration = Duration::from_millis(500);
 /// For the membership change under load.
 const MEMBERSHIP_MAX: Duration = Duration::from_secs(10);
 
@@ -33,14 +36,33 @@ pub enum Error {
         /// What it found.
         reason: String,
     },
-    /// A step failed; the set is as before, or its next leader makes it so.
-    #[error("{step}: {reason}; writes go on where they were")]
-    Aborted {
-        /// Which step.
-        step: &'static str,
-        /// What happened.
-        reason: String,
+    /// A step failed, and the set is as before: it has committed its old membership again.
+    #[error("{failed}; writes go on where they were")]
+    Undone {
+        /// The step.
+        failed: Failed,
     },
+    /// A step failed, and the undoing did not succeed here. The set's leader goes on with it.
+    #[error(
+        "{failed}; not undone yet: {undo}. The set's leader goes on to settle it as soon as it can commit; \
+         `twinset status` shows when"
+    )]
+    Open {
+        /// The step.
+        failed: Failed,
+        /// Why it could not be undone here.
+        undo: String,
+    },
+}
+
+/// A step that did not succeed.
+#[derive(Debug, thiserror::Error)]
+#[error("{step}: {reason}")]
+pub struct Failed {
+    /// Which.
+    pub step: &'static str,
+    /// What happened.
+    pub reason: String,
 }
 
 /// What a switch needs of the node.
@@ -111,7 +133,8 @@ pub async fn run(context: Context, request: Request, reporter: Reporter) {
         Ok(None) => reporter.say("done", "all checks pass; nothing was changed", None, false),
         Err(error) => {
             warn!(set = context.replica.fence.set, to = request.to, %error, "switch given up");
-            reporter.say("aborted", error.to_string(), None, true);
+            let phase = if matches!(error, Error::Open { .. }) { "open" } else { "aborted" };
+            reporter.say(phase, error.to_string(), None, true);
         }
     }
 }
@@ -122,7 +145,7 @@ async fn steps(context: &Context, request: &Request, reporter: &Reporter) -> Res
     let ledger = context.replica.ledger().ok_or_else(|| check("set", "the control set has no home"))?;
     let catalogue = context.cell.get().ok_or_else(|| check("catalogue", "no catalogue yet"))?;
     let set = catalogue.sets.get(&set_no).ok_or_else(|| check("set", "not in the catalogue"))?;
-    let targets = checks(group, ledger, &catalogue, set, &request.to)?;
+    let targets = checks(context, ledger, &catalogue, set, &request.to)?;
     reporter.say("check", format!("targets {targets:?}"), None, false);
     if request.dry_run {
         return Ok(None);
@@ -141,20 +164,24 @@ async fn steps(context: &Context, request: &Request, reporter: &Reporter) -> Res
         return Err(check("record", "the control set answered something else"));
     };
     reporter.say("record", format!("switch {id}"), None, false);
+    faults::reached(Point::SwitchRecorded);
 
-    let outcome = move_set(context, ledger, set, (&targets, keep), reporter).await;
-    let end = match &outcome {
-        Ok(_) => Command::CompleteSwitch { set: set_no, id },
-        Err(error) => {
-            restore(group, &catalogue, set).await?;
-            Command::AbortSwitch { set: set_no, id, reason: shorten(&error.to_string()) }
+    let (end, outcome) = match move_set(context, ledger, set, (&targets, keep), reporter).await {
+        Ok(pause) => (Command::CompleteSwitch { set: set_no, id }, Ok(Some(pause))),
+        Err(failed) => {
+            if let Err(undo) = restore(group, &catalogue, set).await {
+                return Err(Error::Open { failed, undo });
+            }
+            let reason = shorten(&failed.to_string());
+            (Command::AbortSwitch { set: set_no, id, reason }, Err(Error::Undone { failed }))
         }
     };
-    if let Err(error) = context.control.propose(&end).await {
+    match context.control.propose(&end).await {
+        Ok(_) => faults::reached(Point::SwitchCompleted),
         // The set's leader sees the open intent and settles it.
-        warn!(set = set_no, id, %error, "the end of the switch is not recorded yet");
+        Err(error) => warn!(set = set_no, id, %error, "the end of the switch is not recorded yet"),
     }
-    outcome.map(Some)
+    outcome
 }
 
 fn shorten(text: &str) -> String {
@@ -165,18 +192,19 @@ fn check(check: &'static str, reason: impl Into<String>) -> Error {
     Error::Check { check, reason: reason.into() }
 }
 
-fn aborted(step: &'static str, reason: impl Into<String>) -> Error {
-    Error::Aborted { step, reason: reason.into() }
+fn failed(step: &'static str, reason: impl Into<String>) -> Failed {
+    Failed { step, reason: reason.into() }
 }
 
 /// The replicas of the new home, best first; or the first thing that is wrong.
 fn checks(
-    group: &Group,
+    context: &Context,
     ledger: &Ledger,
     catalogue: &Catalogue,
     set: &Set,
     to: &str,
 ) -> Result<Vec<u64>, Error> {
+    let group = &context.replica.group;
     let view = group.view().borrow().clone();
     if view.role != Role::Leader {
         return Err(check("leader", "this node does not lead the set any more; ask again"));
@@ -193,7 +221,7 @@ fn checks(
     if set.durability != Durability::Sync || ledger.state.durability() != twinset_ledger::Durability::Sync {
         return Err(check("durability", "the set is DEGRADED; return it to SYNC first"));
     }
-    if view.changing {
+    if view.changing || view.voters != catalogue.placement(set).voters {
         return Err(check("membership", "a change of membership is under way; ask again"));
     }
     let progress = group.progress();
@@ -206,6 +234,16 @@ fn checks(
         let lag = progress.last_log.saturating_sub(progress.matched.get(&id).copied().unwrap_or(0));
         if lag > LAG_MAX {
             return Err(check("lag", format!("replica {id} on {} lacks {lag} entries", replica.node)));
+        }
+        // A dead replica of an idle set lacks nothing; and a majority that has moved to it commits nothing.
+        let silence = context.replica.fence.gate.silence(id);
+        if silence.is_none_or(|silence| silence > SILENCE_MAX) {
+            let last =
+                silence.map_or("never".into(), |silence| format!("last {} ms ago", silence.as_millis()));
+            return Err(check(
+                "targets",
+                format!("replica {id} on {} does not answer ({last})", replica.node),
+            ));
         }
         targets.push((lag, id));
     }
@@ -224,39 +262,48 @@ async fn move_set(
     set: &Set,
     (targets, keep): (&[u64], u64),
     reporter: &Reporter,
-) -> Result<Duration, Error> {
+) -> Result<Duration, Failed> {
     let group = &context.replica.group;
     let voters = targets.iter().copied().chain([keep]).collect();
+    faults::reached_when(Point::SwitchJoint, group.view(), |view| view.changing);
     let change = tokio::time::timeout(MEMBERSHIP_MAX, group.change_voters(voters)).await;
     change
-        .map_err(|_| aborted("membership", "not committed in time"))?
-        .map_err(|e| aborted("membership", format!("{e:?}")))?;
+        .map_err(|_| failed("membership", "not committed in time"))?
+        .map_err(|e| failed("membership", format!("{e:?}")))?;
     reporter.say("membership", format!("the majority is in the new home; voter {keep} stays"), None, false);
+    faults::reached(Point::SwitchMembership);
 
-    let say = |phase: &str, detail: String| reporter.say(phase, detail, None, false);
+    let say = |step: Step, detail: String| {
+        let (phase, point) = match step {
+            Step::Paused => ("pause", Point::SwitchPaused),
+            Step::CaughtUp => ("catch-up", Point::SwitchCaughtUp),
+            Step::Asked => ("ask", Point::SwitchAsked),
+        };
+        reporter.say(phase, detail, None, false);
+        faults::reached(point);
+    };
     let (leader, paused) = handover::hand_over(group, Some(&ledger.proposer), targets, &say)
         .await
-        .map_err(|error| aborted(error.step, error.reason))?;
+        .map_err(|error| failed(error.step, error.reason))?;
     if !targets.contains(&leader) {
-        return Err(aborted("transfer", format!("replica {leader} of the old home was elected instead")));
+        return Err(failed("transfer", format!("replica {leader} of the old home was elected instead")));
     }
+    faults::reached(Point::SwitchTransferred);
     reporter.say("transfer", format!("set {} has a leader in the new home", set.id), Some(paused), false);
     Ok(paused)
 }
 
 /// Puts the voters back, if this replica still leads; otherwise the next leader does.
-async fn restore(group: &Group, catalogue: &Catalogue, set: &Set) -> Result<(), Error> {
-    if !group.is_leader() {
-        return Err(aborted(
-            "undo",
-            "this node does not lead any more; the set's next leader undoes the rest",
-        ));
-    }
-    let voters = catalogue.placement(set).voters;
-    let change = tokio::time::timeout(MEMBERSHIP_MAX, group.change_voters(voters)).await;
-    match change {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(aborted("undo", format!("{error:?}"))),
-        Err(_) => Err(aborted("undo", "the old membership was not committed in time")),
-    }
+async fn restore(group: &Group, catalogue: &Catalogue, set: &Set) -> Result<(), String> {
+    let undone = tokio::time::timeout(MEMBERSHIP_MAX, async {
+        // A change that is not committed cannot be taken back, only followed by another one.
+        let mut view = group.view();
+        let settled = view.wait_for(|view| view.role != Role::Leader || !view.changing).await;
+        if settled.is_ok_and(|view| view.role == Role::Leader) {
+            group.change_voters(catalogue.placement(set).voters).await.map_err(|error| format!("{error:?}"))
+        } else {
+            Err("this node does not lead the set any more".into())
+        }
+    });
+    undone.await.unwrap_or_else(|_| Err("the set commits nothing at the moment".into()))
 }

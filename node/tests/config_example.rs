@@ -3,13 +3,13 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use twinset_node::config::{Config, ProposerConfig, RaftConfig, StoreConfig};
 
 fn path() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples/node.toml")
+    PathBuf::from("../deploy/examples/node.toml")
 }
 
 fn text() -> String {

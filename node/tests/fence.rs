@@ -1,14 +1,18 @@
 //! The fence on the lanes between nodes: what is not addressed to this cluster, set, incarnation and replica is refused
-//! with the reason, on each lane, and leaves no trace; the same message with the right address goes through.
+//! with the reason, on each lane, and leaves no trace; the same message with the right address goes through. And what
+//! does go through is compared: a replica whose running hash differs from its leader's stops its node.
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
 use std::future::Future;
+use std::process::Command;
 use std::time::Duration;
 
 use common::{CLUSTER, Node, SET, cluster, entry, listener};
 use twinset_node::config::RaftConfig;
+use twinset_node::fatal::EXIT_FAULT;
+use twinset_node::gate::Horizon;
 use twinset_proto::cluster::v1 as wire;
 use wire::append_reply_frame::Result as Answer;
 use wire::beat_message::Body;
@@ -19,7 +23,7 @@ type Client = PeerClient<tonic::transport::Channel>;
 
 const TERM: u64 = 3;
 const LEADER: u64 = 99;
-const SAFE: u64 = 1_000;
+const ITS_HORIZON: wire::Horizon = wire::Horizon { open_index: 1_000, safe_index: 900, at_unix_ns: 1 };
 
 fn vote() -> Option<wire::Vote> {
     Some(wire::Vote { term: TERM, leader: LEADER, committed: true })
@@ -38,7 +42,8 @@ async fn within<T>(answer: impl Future<Output = T>) -> T {
 }
 
 async fn on_append_lane(client: &mut Client, to: Option<wire::Address>) -> Answer {
-    let frame = wire::AppendFrame { to, session: 1, no: 1, append: Some(append()), safe_index: SAFE };
+    let frame =
+        wire::AppendFrame { to, session: 1, no: 1, append: Some(append()), horizon: Some(ITS_HORIZON) };
     // The stream stays open until the answer is there.
     let frames = tokio_stream::StreamExt::chain(tokio_stream::iter([frame]), tokio_stream::pending());
     let mut replies = within(client.append(frames)).await.unwrap().into_inner();
@@ -46,13 +51,23 @@ async fn on_append_lane(client: &mut Client, to: Option<wire::Address>) -> Answe
 }
 
 async fn on_beat_lane(client: &mut Client, to: Option<wire::Address>, body: Body) -> ReplyBody {
+    with_hash(client, to, body, (0, Vec::new())).await
+}
+
+/// With a point of the leader's running hash.
+async fn with_hash(
+    client: &mut Client,
+    to: Option<wire::Address>,
+    body: Body,
+    (hash_index, hash): (u64, Vec<u8>),
+) -> ReplyBody {
     let message = wire::BeatMessage {
         no: 1,
         to,
         body: Some(body),
-        safe_index: SAFE,
-        hash_index: 0,
-        hash: Vec::new().into(),
+        horizon: Some(ITS_HORIZON),
+        hash_index,
+        hash: hash.into(),
     };
     let frame = wire::BeatFrame { messages: vec![message] };
     let frames = tokio_stream::StreamExt::chain(tokio_stream::iter([frame]), tokio_stream::pending());
@@ -64,6 +79,16 @@ async fn on_snapshot_lane(client: &mut Client, to: Option<wire::Address>) -> Str
     let last = Some(wire::LogId { term: TERM, index: 1 });
     let chunk = wire::SnapshotChunk { to, vote: vote(), last, finished: true, ..Default::default() };
     within(client.snapshot(tokio_stream::iter([chunk]))).await.unwrap().into_inner().refused
+}
+
+fn address(node: &Node) -> wire::Address {
+    wire::Address {
+        cluster_id: CLUSTER.to_owned(),
+        set: SET,
+        incarnation: 1,
+        from_replica: LEADER,
+        to_replica: node.id(),
+    }
 }
 
 /// Every way to be wrong, and what the refusal says.
@@ -87,13 +112,7 @@ fn what_is_for_somebody_else_is_refused_on_every_lane() {
     let (catalogue, listeners) = cluster();
     let node = Node::start("a1", dir.path(), &catalogue, listener(&listeners, "a1"), &RaftConfig::default());
     let (log, gate) = (node.store.log(SET).unwrap(), node.replica.fence.gate.clone());
-    let right = wire::Address {
-        cluster_id: CLUSTER.to_owned(),
-        set: SET,
-        incarnation: 1,
-        from_replica: LEADER,
-        to_replica: node.id(),
-    };
+    let right = address(&node);
     let request = wire::VoteRequest { vote: vote(), last: None, leadership_transfer: true };
     let transfer = wire::TransferLeader { vote: vote(), to: node.id(), last: None };
     let bodies =
@@ -113,7 +132,7 @@ fn what_is_for_somebody_else_is_refused_on_every_lane() {
             }
             let reason = on_snapshot_lane(&mut client, to).await;
             assert!(reason.contains(expected), "{what}: {reason}");
-            assert_eq!((log.vote(), log.last(), gate.safe()), (None, None, 0), "{what}");
+            assert_eq!((log.vote(), log.last(), gate.horizon()), (None, None, Horizon::default()), "{what}");
         }
         // The same messages, rightly addressed.
         let reply = on_beat_lane(&mut client, Some(right.clone()), bodies[2].clone()).await;
@@ -129,7 +148,59 @@ fn what_is_for_somebody_else_is_refused_on_every_lane() {
     });
     assert_eq!(log.last().map(|last| last.index), Some(1));
     assert!(log.vote().is_some());
-    assert_eq!(gate.safe(), SAFE);
+    assert_eq!(gate.horizon(), ITS_HORIZON.into());
     node.until("both entries are applied", |node| node.group().progress().applied == 1);
     node.die();
+}
+
+/// Set in the process that is to end.
+const DIFFERS_AT: &str = "TWINSET_TEST_HASH_DIFFERS_AT";
+const SURVIVED: i32 = 3;
+
+/// A follower hears from its leader; the hash at one index is wrong.
+fn follow_a_leader_that_differs(at: u64) -> ! {
+    let dir = tempfile::tempdir().unwrap();
+    let (catalogue, listeners) = cluster();
+    let node = Node::start("a1", dir.path(), &catalogue, listener(&listeners, "a1"), &RaftConfig::default());
+    let right = address(&node);
+    node.runtime.block_on(async {
+        let mut client = PeerClient::connect(format!("http://{}", node.peer)).await.unwrap();
+        on_append_lane(&mut client, Some(right.clone())).await;
+    });
+    node.until("both entries are applied", |node| node.group().progress().applied == 1);
+    let state = node.replica.ledger().unwrap().state.clone();
+    node.runtime.block_on(async {
+        let mut client = PeerClient::connect(format!("http://{}", node.peer)).await.unwrap();
+        let beat = Body::Heartbeat(append());
+        // The same hash, none, and that of an entry which is not here yet: all is well.
+        let own = state.hash_at(1).unwrap().to_vec();
+        for point in [(1, own.clone()), (0, Vec::new()), (1, Vec::new()), (2, own.clone())] {
+            let reply = with_hash(&mut client, Some(right.clone()), beat.clone(), point).await;
+            assert!(matches!(reply, ReplyBody::Heartbeat(_)), "{reply:?}");
+        }
+        eprintln!("all is well so far");
+        let mut wrong = state.hash_at(at).map_or(own, |hash| hash.to_vec());
+        wrong[0] ^= 1;
+        with_hash(&mut client, Some(right), beat, (at, wrong)).await;
+    });
+    std::process::exit(SURVIVED);
+}
+
+#[test]
+fn a_replica_that_differs_from_its_leader_stops_its_node() {
+    if let Ok(at) = std::env::var(DIFFERS_AT) {
+        follow_a_leader_that_differs(at.parse().unwrap());
+    }
+    // The last index is not applied: nothing can be said about it.
+    for (at, ends) in [(0, EXIT_FAULT), (1, EXIT_FAULT), (2, SURVIVED)] {
+        let test = "a_replica_that_differs_from_its_leader_stops_its_node";
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture"])
+            .env(DIFFERS_AT, at.to_string())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("all is well so far"), "index {at}: {said}");
+        assert_eq!(output.status.code(), Some(ends), "index {at}: {said}");
+    }
 }

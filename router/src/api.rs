@@ -15,6 +15,7 @@ use crate::batch;
 use crate::config::Limits;
 use crate::dispatch::{Answer, Dispatcher};
 use crate::error::{At, Code, Error, Rejected};
+use crate::link::Links;
 use crate::metrics::Metrics;
 use crate::reads::Reads;
 use crate::retry::Done;
@@ -31,6 +32,7 @@ pub struct Api {
     pub(crate) views: Views,
     pub(crate) dispatcher: Dispatcher,
     reads: Reads,
+    links: Arc<Links>,
     /// What the router measures.
     pub metrics: Arc<Metrics>,
     /// What it takes on at most.
@@ -100,11 +102,12 @@ impl Api {
         views: Views,
         dispatcher: Dispatcher,
         reads: Reads,
+        links: Arc<Links>,
         metrics: Arc<Metrics>,
         limits: Limits,
     ) -> Self {
         let (in_flight, draining) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Api { views, dispatcher, reads, metrics, limits, in_flight, draining }
+        Api { views, dispatcher, reads, links, metrics, limits, in_flight, draining }
     }
 
     /// A place among the calls in progress.
@@ -122,17 +125,21 @@ impl Api {
         self.draining.store(true, Ordering::Release);
     }
 
-    /// Why the router should get no traffic; None if it should.
-    pub fn not_ready_because(&self) -> Option<String> {
-        let view = self.view();
+    /// Why the router should get no traffic; None if it should: it holds a catalogue and at least one node that hosts
+    /// sets answers. A set without a leader is no reason: its requests are held here as well as anywhere.
+    pub fn not_ready_because(&self) -> Option<&'static str> {
         if self.draining.load(Ordering::Acquire) {
-            return Some("shutting down".into());
+            return Some("shutting down");
         }
-        if view.version == 0 {
-            return Some("no node has told this router about the cluster yet".into());
+        if self.view().version == 0 {
+            return Some("no node has told this router about the cluster yet");
         }
-        let leaderless: Vec<String> = view.never_led().map(|set| set.to_string()).collect();
-        (!leaderless.is_empty()).then(|| format!("no leader was ever known of set {}", leaderless.join(", ")))
+        (self.connected_nodes() == 0).then_some("no node that hosts sets answers")
+    }
+
+    /// How many of the nodes that host sets answer.
+    pub fn connected_nodes(&self) -> usize {
+        self.links.count()
     }
 
     /// All metrics in Prometheus' text format.
@@ -171,7 +178,7 @@ impl Api {
     }
 
     async fn define_in(&self, set: u32, bytes: Bytes, deadline: Instant) -> Result<bool, Error> {
-        match self.decide(set, bytes, deadline).await?.0.result {
+        match self.decide(set, bytes, deadline).await?.result {
             Ok(Effect::Defined { changed }) => Ok(changed),
             other => Err(unexpected(&other)),
         }
@@ -181,7 +188,7 @@ impl Api {
     pub async fn account_command(&self, command: Command, deadline: Instant) -> Result<Receipt, Error> {
         let bytes = encode(&command)?;
         let set = route::set_of_command(&self.view(), &command)?;
-        let (outcome, _) = self.decide(set, bytes, deadline).await?;
+        let outcome = self.decide(set, bytes, deadline).await?;
         match &outcome.result {
             Ok(Effect::Account) => Ok(Receipt { at: at(set, &outcome), replayed: outcome.replayed }),
             other => Err(unexpected(other)),
@@ -192,12 +199,12 @@ impl Api {
     pub async fn book(&self, command: Command, deadline: Instant) -> Result<Booked, Error> {
         let bytes = encode(&command)?;
         let set = route::set_of_command(&self.view(), &command)?;
-        let (outcome, incarnation) = self.decide(set, bytes, deadline).await?;
+        let outcome = self.decide(set, bytes, deadline).await?;
         let accounts = match command {
             Command::Transaction(transaction) => accounts_of(transaction),
             _ => Vec::new(),
         };
-        booked(set, incarnation, outcome, Some(accounts))
+        booked(set, outcome, Some(accounts))
     }
 
     /// Books transactions that have nothing to do with each other; one result for each, in their order.
@@ -216,13 +223,13 @@ impl Api {
         Ok(batch::run(self, transactions, with_postings, deadline).await)
     }
 
-    /// One command to one set: its outcome if that is not a rejection, and the incarnation that answered.
-    async fn decide(&self, set: u32, bytes: Bytes, deadline: Instant) -> Result<(Outcome, u32), Error> {
+    /// One command to one set: its outcome if that is not a rejection.
+    async fn decide(&self, set: u32, bytes: Bytes, deadline: Instant) -> Result<Outcome, Error> {
         let answer = self.dispatcher.submit(set, vec![bytes], deadline)?;
         let done = wait(answer).await?;
         let outcome =
             done.outcomes.first().map_or_else(|| Err(unreadable("empty")), |bytes| read_outcome(bytes))?;
-        Ok((not_rejected(set, outcome)?, done.incarnation))
+        not_rejected(set, outcome)
     }
 
     /// An account.
@@ -254,20 +261,23 @@ impl Api {
         }
     }
 
-    /// Transactions of a set in the order of their positions, behind `after`.
+    /// Transactions of a set in the order of their positions, behind `after` (empty: from the first one).
     pub async fn list(
         &self,
         set: u32,
         after: &str,
-        page_size: u32,
+        page_size: Option<u32>,
         consistency: wire::Consistency,
         deadline: Instant,
     ) -> Result<wire::ListTransactionsReply, Error> {
         let set = route::known_set(&self.view(), set)?;
-        if !after.is_empty() {
-            parse_transaction(after)?;
+        if !after.is_empty() && parse_transaction(after)?.set != set {
+            return Err(Error::malformed(format!("after: {after} is no transaction of set {set}")));
         }
-        let page_size = if page_size == 0 { PAGE_DEFAULT } else { page_size.min(PAGE_MAX) };
+        let page_size = page_size.unwrap_or(PAGE_DEFAULT);
+        if !(1..=PAGE_MAX).contains(&page_size) {
+            return Err(Error::malformed(format!("page_size {page_size} is not between 1 and {PAGE_MAX}")));
+        }
         let query = read_request::Query::List(ListTransactions { after: after.into(), page_size });
         match self.reads.read(set, consistency, query, deadline).await? {
             ReadReply { result: Some(read_reply::Result::List(reply)) } => Ok(reply),
@@ -275,7 +285,8 @@ impl Api {
         }
     }
 
-    /// What became of a request id.
+    /// What became of a request id. Its scope is an account, or what [`TransactionId::scope`] gives for a reversal of a
+    /// transaction that there is not.
     pub async fn request(
         &self,
         scope_account: &str,
@@ -283,7 +294,10 @@ impl Api {
         consistency: wire::Consistency,
         deadline: Instant,
     ) -> Result<Found, Error> {
-        let set = route::set_of_account(&self.view(), valid(scope_account)?)?;
+        let set = match TransactionId::of_scope(scope_account) {
+            Some(transaction) => route::set_of_transaction(&self.view(), transaction)?,
+            None => route::set_of_account(&self.view(), valid(scope_account)?)?,
+        };
         let key = RequestKey { scope_account: scope_account.into(), request_id: valid(request_id)?.into() };
         match self.reads.read(set, consistency, read_request::Query::Request(key), deadline).await? {
             ReadReply { result: Some(read_reply::Result::Transaction(reply)) } => {
@@ -358,15 +372,10 @@ pub(crate) fn accounts_of(transaction: Transaction) -> Vec<String> {
 }
 
 /// What the client hears of a booking. `accounts` are those of the legs, in their order; None: no postings wanted.
-pub(crate) fn booked(
-    set: u32,
-    incarnation: u32,
-    outcome: Outcome,
-    accounts: Option<Vec<String>>,
-) -> Result<Booked, Error> {
+pub(crate) fn booked(set: u32, outcome: Outcome, accounts: Option<Vec<String>>) -> Result<Booked, Error> {
     let outcome = not_rejected(set, outcome)?;
     let at = at(set, &outcome);
-    let transaction = TransactionId { set, incarnation, position: outcome.position };
+    let transaction = TransactionId { set, incarnation: outcome.incarnation, position: outcome.position };
     let posted = match outcome.result {
         Ok(Effect::Posted(posted)) => posted,
         other => return Err(unexpected(&other)),
@@ -401,7 +410,7 @@ pub fn parse_transaction(id: &str) -> Result<TransactionId, Error> {
 fn missing(reply: &ReadReply, detail: &str) -> Error {
     match &reply.result {
         Some(read_reply::Result::NotFound(not_found)) => {
-            Error::not_found(detail, not_found.as_of.as_ref().map(position))
+            Error::not_found(detail, not_found.as_of.as_ref().map(position), not_found.age_ms)
         }
         _ => Error::new(Code::NoLeader, "the node answered another question"),
     }

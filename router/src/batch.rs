@@ -124,8 +124,8 @@ async fn collect(sent: Sent, results: &mut [Option<Result<Booked, Error>>]) {
     match done {
         Ok(done) => {
             for (member, outcome) in sent.members.into_iter().zip(done.outcomes) {
-                let result = read_outcome(&outcome)
-                    .and_then(|outcome| booked(sent.set, done.incarnation, outcome, member.accounts));
+                let result =
+                    read_outcome(&outcome).and_then(|outcome| booked(sent.set, outcome, member.accounts));
                 results[member.place] = Some(result);
             }
         }

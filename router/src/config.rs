@@ -55,7 +55,7 @@ pub struct Limits {
     pub batch_max: usize,
     /// Calls in progress over both protocols.
     pub in_flight_max: usize,
-    /// Open HTTP connections, and the same number of gRPC streams per connection.
+    /// Open connections of each protocol, and the same number of gRPC streams per connection.
     pub connections_max: usize,
     /// Requests that wait for one set, sent or not.
     pub queue_per_set_requests: usize,

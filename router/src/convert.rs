@@ -1,13 +1,13 @@
 //! gRPC messages to commands, and results to gRPC messages. Pure translation: what is missing or unreadable is
 //! malformed, everything else is for the core to judge.
 
-use twinset_ledger::{Command, FreezeMode, Leg, Reversal, Side, Transaction, TransactionId, amount};
+use twinset_ledger::{Command, FreezeMode, Leg, Reversal, Side, Transaction, TransactionId, amount, date};
 use twinset_proto::ledger::v1 as wire;
 
 use crate::api::{Booked, BookedLeg};
 use crate::error::{At, Error};
 use crate::json::request::parse_limit;
-use crate::text;
+use crate::status;
 
 fn narrow<T: TryFrom<u32>>(value: u32, field: &str) -> Result<T, Error> {
     T::try_from(value).map_err(|_| Error::malformed(format!("{field} {value} is too large")))
@@ -20,6 +20,12 @@ fn side(side: i32, field: &str) -> Result<Option<Side>, Error> {
         Ok(wire::Side::Unspecified) => Ok(None),
         Err(_) => Err(Error::malformed(format!("{field} {side} is no side"))),
     }
+}
+
+/// How fresh a read must be.
+pub fn consistency(consistency: i32) -> Result<wire::Consistency, Error> {
+    wire::Consistency::try_from(consistency)
+        .map_err(|_| Error::malformed(format!("consistency {consistency} is neither linearizable nor stale")))
 }
 
 fn given<T>(value: Option<T>, field: &str) -> Result<T, Error> {
@@ -66,11 +72,12 @@ pub fn set_limit(request: wire::SetLimitRequest) -> Result<Command, Error> {
 
 /// A freeze, or its end.
 pub fn freeze(request: wire::FreezeRequest, freeze: bool) -> Result<Command, Error> {
-    let mode = match request.mode() {
-        wire::FreezeMode::FreezeDebit => FreezeMode::Debit,
-        wire::FreezeMode::FreezeCredit => FreezeMode::Credit,
-        wire::FreezeMode::FreezeBoth => FreezeMode::Both,
-        wire::FreezeMode::FreezeUnspecified => return Err(Error::malformed("mode is missing")),
+    let mode = match wire::FreezeMode::try_from(request.mode) {
+        Ok(wire::FreezeMode::FreezeDebit) => FreezeMode::Debit,
+        Ok(wire::FreezeMode::FreezeCredit) => FreezeMode::Credit,
+        Ok(wire::FreezeMode::FreezeBoth) => FreezeMode::Both,
+        Ok(wire::FreezeMode::FreezeUnspecified) => return Err(Error::malformed("mode is missing")),
+        Err(_) => return Err(Error::malformed(format!("mode {} is no mode", request.mode))),
     };
     let (request_id, account) = (request.request_id, request.account);
     Ok(match freeze {
@@ -84,7 +91,7 @@ pub fn transaction(request: wire::PostTransactionRequest) -> Result<Transaction,
     let date = match request.accounting_date.as_str() {
         "" => None,
         text => Some(
-            text::parse_date(text)
+            date::parse(text)
                 .ok_or_else(|| Error::malformed(format!("accounting_date {text:?} is not \"YYYY-MM-DD\"")))?,
         ),
     };
@@ -170,5 +177,9 @@ fn problem(error: &Error) -> wire::Problem {
         detail: error.to_string(),
         position: place.map(|(at, _)| position(at)),
         replayed: place.is_some_and(|(_, replayed)| replayed),
+        fields: status::error_fields(error)
+            .into_iter()
+            .map(|(name, value)| (name.to_string(), value))
+            .collect(),
     }
 }

@@ -21,6 +21,14 @@ pub enum Code {
     RouteNotFound,
     /// The path knows other methods.
     MethodNotAllowed,
+    /// A URL that is longer than any of this API.
+    UrlTooLong,
+    /// A larger head than the router takes.
+    HeadersTooLarge,
+    /// A body in another form than the one that is served.
+    UnsupportedMediaType,
+    /// Asked in the name of another host while there is no authentication.
+    NotLoopback,
     /// The accounts live in different sets.
     CrossSetNotSupported,
     /// Too many calls in progress.
@@ -41,13 +49,17 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order of the documentation.
-    pub const ALL: [Code; 14] = [
+    pub const ALL: [Code; 18] = [
         Code::Malformed,
         Code::BodyTooLarge,
         Code::BatchTooLarge,
         Code::NotFound,
         Code::RouteNotFound,
         Code::MethodNotAllowed,
+        Code::UrlTooLong,
+        Code::HeadersTooLarge,
+        Code::UnsupportedMediaType,
+        Code::NotLoopback,
         Code::CrossSetNotSupported,
         Code::Overloaded,
         Code::SetQueueFull,
@@ -67,6 +79,10 @@ impl Code {
             Code::NotFound => "not_found",
             Code::RouteNotFound => "route_not_found",
             Code::MethodNotAllowed => "method_not_allowed",
+            Code::UrlTooLong => "url_too_long",
+            Code::HeadersTooLarge => "headers_too_large",
+            Code::UnsupportedMediaType => "unsupported_media_type",
+            Code::NotLoopback => "not_loopback",
             Code::CrossSetNotSupported => "cross_set_not_supported",
             Code::Overloaded => "overloaded",
             Code::SetQueueFull => "set_queue_full",
@@ -124,6 +140,8 @@ pub enum Error {
         detail: String,
         /// As of when, if a set was asked.
         as_of: Option<At>,
+        /// How old that may be; only after a stale read.
+        age_ms: Option<u64>,
     },
     /// A command that the ledger would never take.
     #[error("{0}")]
@@ -148,7 +166,7 @@ pub struct Rejected {
 impl Error {
     /// An error of the router itself.
     pub fn new(code: Code, detail: impl Into<String>) -> Error {
-        Error::Router { code, detail: detail.into(), as_of: None }
+        Error::Router { code, detail: detail.into(), as_of: None, age_ms: None }
     }
 
     /// A request that says nothing that could be done.
@@ -156,9 +174,10 @@ impl Error {
         Error::new(Code::Malformed, detail)
     }
 
-    /// A set was asked and has no such thing.
-    pub fn not_found(detail: impl Into<String>, as_of: Option<At>) -> Error {
-        Error::Router { code: Code::NotFound, detail: detail.into(), as_of }
+    /// A set was asked and has no such thing, as far as an answer of that age can know.
+    pub fn not_found(detail: impl Into<String>, as_of: Option<At>, age_ms: u64) -> Error {
+        let age_ms = (age_ms > 0).then_some(age_ms);
+        Error::Router { code: Code::NotFound, detail: detail.into(), as_of, age_ms }
     }
 
     /// Where and when it was decided or found, and whether it was a replay.

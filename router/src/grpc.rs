@@ -1,4 +1,5 @@
-//! The gRPC server: the same calls as over HTTP, in their other spelling. Only translates; see [`crate::api`].
+//! The gRPC calls: the same as over HTTP, in their other spelling. Only translates; see [`crate::api`]. Above it:
+//! [`crate::grpc_server`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use twinset_ledger::Command;
 use twinset_proto::ledger::v1 as wire;
 use twinset_proto::ledger::v1::ledger_server::Ledger;
 
-use crate::api::{Api, parse_transaction};
+use crate::api::{Api, Found, parse_transaction};
 use crate::config::DEADLINE_MS_MAX;
 use crate::convert;
 use crate::error::Error;
@@ -40,11 +41,12 @@ impl Service {
         run: impl AsyncFnOnce(&Api, T, Instant) -> Result<R, Error>,
     ) -> Reply<R> {
         let start = Instant::now();
-        let deadline = start + deadline(&self.api, &request);
-        let result = match self.api.admit() {
-            Ok(_place) => run(&self.api, request.into_inner(), deadline).await,
-            Err(error) => Err(error),
+        let admitted = async || {
+            let _place = self.api.admit()?;
+            let deadline = start + deadline(&self.api, &request)?;
+            run(&self.api, request.into_inner(), deadline).await
         };
+        let result = admitted().await;
         self.api.metrics.call(Protocol::Grpc, call, &result, start.elapsed());
         result.map(Response::new).map_err(|error| status::grpc(&error))
     }
@@ -66,12 +68,15 @@ impl Service {
 }
 
 /// Until when to answer: a little before the client's gRPC timeout, within what is allowed; the router's default
-/// without one. The server's own timer would cut the call off with a status that says nothing about what happened.
-fn deadline<T>(api: &Api, request: &Request<T>) -> Duration {
-    let named =
-        request.metadata().get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_timeout);
-    let before = |timeout: Duration| timeout - (timeout / 10).min(ANSWER_AHEAD);
-    named.map_or(api.limits.deadline(), |timeout| before(timeout).min(Duration::from_millis(DEADLINE_MS_MAX)))
+/// without one. The client's own timer would end the call with a status that says nothing about what happened.
+fn deadline<T>(api: &Api, request: &Request<T>) -> Result<Duration, Error> {
+    let Some(value) = request.metadata().get("grpc-timeout") else { return Ok(api.limits.deadline()) };
+    let named = value.to_str().ok().and_then(parse_timeout);
+    let timeout = named.ok_or_else(|| {
+        Error::malformed("grpc-timeout is at most 8 digits and one of the units H, M, S, m, u, n")
+    })?;
+    let before = timeout - (timeout / 10).min(ANSWER_AHEAD);
+    Ok(before.min(Duration::from_millis(DEADLINE_MS_MAX)))
 }
 
 /// Reads a gRPC timeout: digits and a unit.
@@ -168,7 +173,7 @@ impl Ledger for Service {
 
     async fn get_account(&self, request: Request<wire::GetAccountRequest>) -> Reply<wire::GetAccountReply> {
         self.call(Call::Read, request, async |api, request, deadline| {
-            api.account(&request.account, request.consistency(), deadline).await
+            api.account(&request.account, convert::consistency(request.consistency)?, deadline).await
         })
         .await
     }
@@ -178,7 +183,8 @@ impl Ledger for Service {
         request: Request<wire::GetTransactionRequest>,
     ) -> Reply<wire::GetTransactionReply> {
         self.call(Call::Read, request, async |api, request, deadline| {
-            api.transaction(&request.transaction, request.consistency(), deadline).await
+            let consistency = convert::consistency(request.consistency)?;
+            api.transaction(&request.transaction, consistency, deadline).await
         })
         .await
     }
@@ -188,8 +194,23 @@ impl Ledger for Service {
         request: Request<wire::ListTransactionsRequest>,
     ) -> Reply<wire::ListTransactionsReply> {
         self.call(Call::Read, request, async |api, request, deadline| {
-            let consistency = request.consistency();
+            let consistency = convert::consistency(request.consistency)?;
             api.list(request.set, &request.after, request.page_size, consistency, deadline).await
+        })
+        .await
+    }
+
+    async fn get_request(&self, request: Request<wire::GetRequestRequest>) -> Reply<wire::GetRequestReply> {
+        use wire::get_request_reply::Found as Reply;
+        self.call(Call::Read, request, async |api, request, deadline| {
+            let consistency = convert::consistency(request.consistency)?;
+            let found =
+                api.request(&request.scope_account, &request.request_id, consistency, deadline).await?;
+            let found = match found {
+                Found::Transaction(transaction) => Reply::Transaction(transaction),
+                Found::Account(account) => Reply::Account(account),
+            };
+            Ok(wire::GetRequestReply { found: Some(found) })
         })
         .await
     }

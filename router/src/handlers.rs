@@ -2,19 +2,23 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::StatusCode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use twinset_ledger::{Command, Transaction};
 use twinset_proto::ledger::v1::Consistency;
 
-use crate::api::{Api, Found, parse_transaction};
+use crate::api::{Api, parse_transaction};
 use crate::error::Error;
 use crate::http::{Reply, json, typed};
 use crate::json::{reply, request};
 use crate::openapi;
-use crate::routes::{Params, Route, query};
+use crate::routes::{self, Params, Route};
 use crate::status;
+
+/// The longest body that is read where it came in; a longer one would keep other calls of the same thread waiting.
+const READ_HERE_BYTES_MAX: usize = 256 << 10;
 
 /// A call of the ledger's API.
 pub async fn ledger(
@@ -22,28 +26,39 @@ pub async fn ledger(
     route: Route,
     params: Params,
     query: &str,
-    body: &[u8],
+    body: Bytes,
     deadline: Instant,
 ) -> Result<Vec<u8>, Error> {
+    let pairs = routes::query(query, parameters(route))?;
     match route {
         Route::PostTransaction => {
-            let request: request::PostTransaction = parse(body)?;
+            let request: request::PostTransaction = parse(body).await?;
             book(api, Command::Transaction(request.into_transaction()), deadline).await
         }
         Route::Reverse => {
-            let request: request::Reverse = parse(body)?;
+            let request: request::Reverse = parse(body).await?;
             book(api, request.into_command(parse_transaction(&first(params))?), deadline).await
         }
         Route::PostBatch => batch(api, body, deadline).await,
         Route::DefineCurrency | Route::DefineSubject => {
-            let changed = api.define(definition(route, first(params), body)?, deadline).await?;
+            let changed = api.define(definition(route, first(params), body).await?, deadline).await?;
             Ok(written(&reply::Defined { changed }))
         }
         Route::OpenAccount | Route::SetLimit | Route::Freeze | Route::Unfreeze | Route::CloseAccount => {
-            let receipt = api.account_command(account_command(route, first(params), body)?, deadline).await?;
+            let command = account_command(route, first(params), body).await?;
+            let receipt = api.account_command(command, deadline).await?;
             Ok(written(&reply::AccountChanged::from(receipt)))
         }
-        _ => read(api, route, params, query, deadline).await,
+        _ => read(api, route, params, &pairs, deadline).await,
+    }
+}
+
+/// The query parameters that a route knows.
+fn parameters(route: Route) -> &'static [&'static str] {
+    match route {
+        Route::ListTransactions => &["consistency", "after", "page_size"],
+        Route::GetAccount | Route::GetTransaction | Route::GetRequest => &["consistency"],
+        _ => &[],
     }
 }
 
@@ -51,16 +66,10 @@ async fn read(
     api: &Api,
     route: Route,
     params: Params,
-    text: &str,
+    pairs: &[(String, String)],
     deadline: Instant,
 ) -> Result<Vec<u8>, Error> {
-    let known: &[&str] = match route {
-        Route::ListTransactions => &["consistency", "after", "page_size"],
-        _ => &["consistency"],
-    };
-    let pairs = query(text, known)?;
-    let value =
-        |key: &str| pairs.iter().rev().find(|(other, _)| other == key).map(|(_, value)| value.as_str());
+    let value = |key: &str| pairs.iter().find(|(other, _)| other == key).map(|(_, value)| value.as_str());
     let consistency = consistency(value("consistency"))?;
     let mut params = params.into_iter();
     let id = params.next().unwrap_or_default();
@@ -73,17 +82,15 @@ async fn read(
         }
         Route::GetRequest => {
             let request_id = params.next().unwrap_or_default();
-            match api.request(&id, &request_id, consistency, deadline).await? {
-                Found::Transaction(found) => Ok(written(&reply::TransactionFound::from(found))),
-                Found::Account(found) => Ok(written(&reply::AccountFound::from(found))),
-            }
+            let found = api.request(&id, &request_id, consistency, deadline).await?;
+            Ok(written(&reply::RequestFound::from(found)))
         }
         _ => {
             let set =
                 id.parse().map_err(|_| Error::malformed(format!("{id:?} is not the number of a set")))?;
             let page_size = match value("page_size") {
-                Some(text) => text.parse().map_err(|_| Error::malformed("page_size is a number"))?,
-                None => 0,
+                Some(text) => Some(text.parse().map_err(|_| Error::malformed("page_size is a number"))?),
+                None => None,
             };
             let page = api.list(set, value("after").unwrap_or(""), page_size, consistency, deadline).await?;
             Ok(written(&reply::TransactionPage::from(page)))
@@ -105,8 +112,8 @@ async fn book(api: &Api, command: Command, deadline: Instant) -> Result<Vec<u8>,
     Ok(written(&reply::TransactionBooked::from(api.book(command, deadline).await?)))
 }
 
-async fn batch(api: &Api, body: &[u8], deadline: Instant) -> Result<Vec<u8>, Error> {
-    let request: request::PostBatch = parse(body)?;
+async fn batch(api: &Api, body: Bytes, deadline: Instant) -> Result<Vec<u8>, Error> {
+    let request: request::PostBatch = parse(body).await?;
     let transactions: Vec<Transaction> =
         request.transactions.into_iter().map(request::PostTransaction::into_transaction).collect();
     let results = api.batch(transactions, request.with_postings, deadline).await?;
@@ -117,27 +124,27 @@ async fn batch(api: &Api, body: &[u8], deadline: Instant) -> Result<Vec<u8>, Err
     Ok(written(&reply::BatchDone { results: results.into_iter().map(item).collect() }))
 }
 
-fn definition(route: Route, code: String, body: &[u8]) -> Result<Command, Error> {
+async fn definition(route: Route, code: String, body: Bytes) -> Result<Command, Error> {
     if route == Route::DefineCurrency {
-        let request: request::DefineCurrency = parse(body)?;
+        let request: request::DefineCurrency = parse(body).await?;
         return Ok(Command::DefineCurrency { code, scale: request.scale });
     }
-    let request: request::DefineSubject = parse(body)?;
+    let request: request::DefineSubject = parse(body).await?;
     Ok(Command::DefineSubject { code, name: request.name, normal_side: request.normal_side.into() })
 }
 
-fn account_command(route: Route, account: String, body: &[u8]) -> Result<Command, Error> {
+async fn account_command(route: Route, account: String, body: Bytes) -> Result<Command, Error> {
     Ok(match route {
-        Route::OpenAccount => parse::<request::OpenAccount>(body)?.into_command(),
+        Route::OpenAccount => parse::<request::OpenAccount>(body).await?.into_command(),
         Route::SetLimit => {
-            let request: request::SetLimit = parse(body)?;
+            let request: request::SetLimit = parse(body).await?;
             Command::SetLimit { request_id: request.request_id, account, limit: request.limit.0 }
         }
         Route::CloseAccount => {
-            let request: request::CloseAccount = parse(body)?;
+            let request: request::CloseAccount = parse(body).await?;
             Command::CloseAccount { request_id: request.request_id, account }
         }
-        _ => parse::<request::Freeze>(body)?.into_command(account, route == Route::Freeze),
+        _ => parse::<request::Freeze>(body).await?.into_command(account, route == Route::Freeze),
     })
 }
 
@@ -158,8 +165,14 @@ fn first(params: Params) -> String {
     params.into_iter().next().unwrap_or_default()
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
-    request::parse(body).map_err(|error| Error::malformed(error.to_string()))
+async fn parse<T: DeserializeOwned + Send + 'static>(body: Bytes) -> Result<T, Error> {
+    let parsed = if body.len() <= READ_HERE_BYTES_MAX {
+        request::parse(&body)
+    } else {
+        let read = tokio::task::spawn_blocking(move || request::parse(&body));
+        read.await.expect("reading a body does not panic, and the runtime outlives its calls")
+    };
+    parsed.map_err(|error| Error::malformed(error.to_string()))
 }
 
 fn written(reply: &impl Serialize) -> Vec<u8> {

@@ -1,99 +1,68 @@
-//! The HTTP/JSON server: connections, limits, and the way from bytes to the core and back. One function per route
-//! stands in [`crate::handlers`]; no layer stands between hyper and them, because one request per transaction is how
-//! most clients work and every layer would cost each of them.
+//! The HTTP/JSON server: limits, and the way from bytes to the core and back. One function per route stands in
+//! [`crate::handlers`]; no layer stands between hyper and them, because one request per transaction is how most clients
+//! work and every layer would cost each of them. Connections are [`crate::connections`]'s.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::api::Api;
 use crate::config::DEADLINE_MS_MAX;
+use crate::connections::{self, Bound};
 use crate::error::{Code, Error};
-use crate::handlers;
 use crate::metrics::{Call, Protocol};
 use crate::routes::{self, Route};
-use crate::status;
+use crate::unparsed::Connection;
+use crate::{guard, handlers, status};
 
 /// How long a client may take to send the head of a request. The time that a connection is idle counts, so it must be
 /// longer than what clients keep connections for; the number of connections is what bounds slow clients.
 const HEADER_WAIT: Duration = Duration::from_secs(75);
 /// How long a client may take to send a body.
 const BODY_WAIT: Duration = Duration::from_secs(30);
-const HEADER_BYTES_MAX: usize = 64 << 10;
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 123\r\n\r\n{\"type\":\"about:blank\",\"title\":\"Too many connections.\",\"status\":503,\"code\":\"overloaded\",\"outcome\":\"not_applied\",\"detail\":\"\"}";
+/// More than hyper's 64 KiB of URL, so that too long a URL is told from too long a head.
+const HEADER_BYTES_MAX: usize = 128 << 10;
+
+/// What a connection hears that finds no place.
+static FULL: LazyLock<Vec<u8>> =
+    LazyLock::new(|| closing(&Error::new(Code::Overloaded, "too many connections; nothing was applied")));
 
 /// What the server answers with.
 pub type Reply = Response<Full<Bytes>>;
 
 /// Serves until `stop`, then lets the requests in progress end.
 pub async fn serve(listener: TcpListener, api: Arc<Api>, stop: CancellationToken) {
-    let places = Arc::new(Semaphore::new(api.limits.connections_max));
-    let graceful = GracefulShutdown::new();
-    let tasks = TaskTracker::new();
-    loop {
-        let stream = tokio::select! {
-            () = stop.cancelled() => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    // Usually out of file descriptors: give those in use a moment to be closed.
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            },
-        };
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            refuse(&api, &stream);
-            continue;
-        };
-        // Without it small replies wait for the client's acknowledgement; an error only costs that.
-        let _ = stream.set_nodelay(true);
+    let bound = Bound { connections_max: api.limits.connections_max, full: &FULL };
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_WAIT).max_buf_size(HEADER_BYTES_MAX);
+    connections::serve(listener, bound, &api.metrics, stop, |stream| {
         let api = api.clone();
         let service = service_fn(move |request| {
             let api = api.clone();
             async move { Ok::<_, Infallible>(answer(&api, request).await) }
         });
-        let mut builder = hyper::server::conn::http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(HEADER_WAIT).max_buf_size(HEADER_BYTES_MAX);
-        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
-        tasks.spawn(async move {
-            // Clients break connections all the time; there is nobody to tell.
-            let _ = connection.await;
-            drop(place);
-        });
-    }
-    drop(listener);
-    graceful.shutdown().await;
-    tasks.close();
-    tasks.wait().await;
-}
-
-fn refuse(api: &Api, stream: &TcpStream) {
-    api.metrics.connection_refused();
-    // A courtesy: the connection is closed either way.
-    let _ = stream.try_write(FULL);
+        builder.serve_connection(TokioIo::new(Connection::new(stream)), service)
+    })
+    .await;
 }
 
 /// One request.
 async fn answer(api: &Api, request: Request<Incoming>) -> Reply {
     let start = Instant::now();
     let (parts, body) = request.into_parts();
-    let (route, params) = match routes::find(&parts.method, parts.uri.path()) {
+    let found = guard::local(&parts).and_then(|()| routes::find(&parts.method, parts.uri.path()));
+    let (route, params) = match found {
         Ok(found) => found,
-        Err(error) => return problem(&error),
+        Err(error) => return no_route(&error, parts.uri.path()),
     };
     let Some(call) = call_of(route) else { return handlers::of_the_router(api, route) };
     let result = handle(api, route, params, &parts, body, start).await;
@@ -114,8 +83,11 @@ async fn handle(
 ) -> Result<Vec<u8>, Error> {
     let _place = api.admit()?;
     let deadline = start + deadline(api, parts)?;
+    if !matches!(parts.method, Method::GET | Method::HEAD) {
+        guard::json_body(&parts.headers)?;
+    }
     let body = read_body(body, api.limits.body_bytes_max).await?;
-    handlers::ledger(api, route, params, parts.uri.query().unwrap_or(""), &body, deadline).await
+    handlers::ledger(api, route, params, parts.uri.query().unwrap_or(""), body, deadline).await
 }
 
 /// What a route is counted as; None: it is about the router itself.
@@ -136,11 +108,14 @@ fn call_of(route: Route) -> Option<Call> {
 }
 
 fn deadline(api: &Api, parts: &http::request::Parts) -> Result<Duration, Error> {
-    let Some(value) = parts.headers.get("twinset-deadline-ms") else { return Ok(api.limits.deadline()) };
+    let mut values = parts.headers.get_all("twinset-deadline-ms").iter();
+    let Some(value) = values.next() else { return Ok(api.limits.deadline()) };
     let ms = value.to_str().ok().and_then(|text| text.parse::<u64>().ok());
-    match ms.filter(|ms| (1..=DEADLINE_MS_MAX).contains(ms)) {
+    match ms.filter(|ms| (1..=DEADLINE_MS_MAX).contains(ms) && values.next().is_none()) {
         Some(ms) => Ok(Duration::from_millis(ms)),
-        None => Err(Error::malformed(format!("Twinset-Deadline-Ms is a number from 1 to {DEADLINE_MS_MAX}"))),
+        None => {
+            Err(Error::malformed(format!("Twinset-Deadline-Ms is one number from 1 to {DEADLINE_MS_MAX}")))
+        }
     }
 }
 
@@ -187,20 +162,50 @@ pub fn problem(error: &Error) -> Reply {
     reply
 }
 
+/// The reply to a request that was not for any route; one for another method of this path hears which it knows.
+fn no_route(error: &Error, path: &str) -> Reply {
+    let mut reply = problem(error);
+    if reply.status() == StatusCode::METHOD_NOT_ALLOWED {
+        let allowed = HeaderValue::from_str(&routes::allowed(path)).expect("methods are ASCII");
+        reply.headers_mut().insert(header::ALLOW, allowed);
+    }
+    reply
+}
+
+/// An error as the bytes of a whole reply, for a connection that is closed after it.
+pub fn closing(error: &Error) -> Vec<u8> {
+    let (parts, _) = problem(error).into_parts();
+    let body = serde_json::to_vec(&status::problem(error)).expect("a problem is plain JSON");
+    let mut bytes =
+        format!("HTTP/1.1 {}\r\nconnection: close\r\ncontent-length: {}\r\n", parts.status, body.len())
+            .into_bytes();
+    for (name, value) in &parts.headers {
+        if name != header::CONNECTION {
+            bytes.extend_from_slice(name.as_str().as_bytes());
+            bytes.extend_from_slice(b": ");
+            bytes.extend_from_slice(value.as_bytes());
+            bytes.extend_from_slice(b"\r\n");
+        }
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes.extend_from_slice(&body);
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::FULL;
 
     #[test]
-    fn the_canned_refusal_is_a_whole_reply() {
-        let text = std::str::from_utf8(FULL).expect("text");
+    fn a_connection_without_a_place_hears_a_whole_reply_of_the_table() {
+        let text = std::str::from_utf8(&FULL).expect("text");
         let (head, body) = text.split_once("\r\n\r\n").expect("head and body");
-        assert!(
-            head.contains(&format!("content-length: {}", body.len())),
-            "the body has {} bytes",
-            body.len()
-        );
+        assert!(head.starts_with("HTTP/1.1 429 Too Many Requests\r\n"), "{head}");
+        for line in ["content-type: application/problem+json", "retry-after: 1", "connection: close"] {
+            assert!(head.lines().any(|found| found == line), "{line} is not in {head}");
+        }
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
         let body: serde_json::Value = serde_json::from_str(body).expect("JSON");
-        assert_eq!(body["code"], "overloaded");
+        assert_eq!((&body["code"], &body["status"]), (&"overloaded".into(), &429.into()));
     }
 }

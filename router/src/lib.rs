@@ -3,7 +3,7 @@
 //! see a pause and no error. It holds no ledger truth: it uses the ledger's commands, codec and amounts, never its
 //! state, and knows neither the store nor the node's insides.
 //!
-//! The way of a write: [`http`] or [`grpc`] (spelling) -> [`api`] (meaning) -> [`route`] (which set) -> [`dispatch`]
+//! The way of a write: [`http`] or [`grpc_server`] (ports) -> [`handlers`] or [`grpc`] (spelling) -> [`api`] (meaning) -> [`route`] (which set) -> [`dispatch`]
 //! and [`lane`] (queue, frames, hold and retry; decided by [`pending`], [`retry`], [`target`]) -> [`link`] (the node).
 //! The way of a read: [`api`] -> [`reads`] -> [`link`]. What is known of the cluster: [`topology`] -> [`view`].
 //!
@@ -13,10 +13,13 @@
 pub mod api;
 mod batch;
 pub mod config;
+pub mod connections;
 mod convert;
 pub mod dispatch;
 pub mod error;
 pub mod grpc;
+pub mod grpc_server;
+pub mod guard;
 pub mod handlers;
 pub mod http;
 pub mod json;
@@ -34,4 +37,5 @@ pub mod status;
 pub mod target;
 pub mod text;
 pub mod topology;
+pub mod unparsed;
 pub mod view;

@@ -85,6 +85,12 @@ impl Links {
         self.streams.read().contains_key(node)
     }
 
+    /// How many nodes can be reached. One that has been silent for longer than the pings of its connection allow (see
+    /// [`endpoint`]) cannot.
+    pub fn count(&self) -> usize {
+        self.streams.read().len()
+    }
+
     /// Adds a lane; gives its number. None: there are as many lanes as numbers.
     pub fn add_lane(&self, events: mpsc::Sender<LaneEvent>) -> Option<u16> {
         let mut lanes = self.lanes.write();

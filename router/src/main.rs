@@ -9,9 +9,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use twinset_router::config::Config;
 use twinset_router::service;
 
+const HELP: &str = "\
+Example: twinset-router --config deploy/examples/router.toml
+
+GET /readyz answers 200 while the router holds a catalogue and at least one node that hosts sets answers it, else 503
+with the reason. GET /healthz answers 200 while the process runs. GET /openapi.json describes the API.";
+
 /// The router of a Twinset cluster: takes calls over HTTP/JSON and gRPC and brings them to the right node.
 #[derive(Parser)]
-#[command(version, after_help = "Example: twinset-router --config deploy/examples/router.toml")]
+#[command(version, after_help = HELP)]
 struct Arguments {
     /// The configuration file. deploy/examples/router.toml shows every key.
     #[arg(long, value_name = "FILE")]

@@ -119,82 +119,65 @@ fn latencies() -> Vec<f64> {
     vec![0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0]
 }
 
+/// Calls by protocol, kind and end, in the order of the enums.
+fn calls(registry: &Registry) -> Vec<IntCounter> {
+    let opts = Opts::new("twinset_router_calls_total", "Calls by how they ended");
+    let calls =
+        IntCounterVec::new(opts, &["protocol", "call", "end"]).expect("the name is a valid metric name");
+    registry.register(Box::new(calls.clone())).expect("each metric is registered once");
+    let mut found = Vec::with_capacity(PROTOCOLS.len() * Call::ALL.len() * ENDS.len());
+    for protocol in PROTOCOLS {
+        for call in Call::ALL {
+            found.extend(ENDS.map(|end| calls.with_label_values(&[protocol, call.as_str(), end])));
+        }
+    }
+    found
+}
+
+fn durations(registry: &Registry) -> Vec<Histogram> {
+    let duration = |call: Call| {
+        let opts = HistogramOpts::new("twinset_router_call_seconds", "From the request to the answer");
+        histogram(registry, opts.const_label("call", call.as_str()), latencies())
+    };
+    Call::ALL.into_iter().map(duration).collect()
+}
+
+fn retries(registry: &Registry) -> Vec<IntCounter> {
+    let opts = Opts::new("twinset_router_retries_total", "Attempts that did not answer the client, by why");
+    let retries = IntCounterVec::new(opts, &["cause"]).expect("the name is a valid metric name");
+    registry.register(Box::new(retries.clone())).expect("each metric is registered once");
+    Cause::ALL.into_iter().map(|cause| retries.with_label_values(&[cause.as_str()])).collect()
+}
+
+fn frame_items(registry: &Registry) -> Histogram {
+    let opts = HistogramOpts::new("twinset_router_frame_items", "Items sent to a node in one frame");
+    let buckets = vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0, 4096.0];
+    histogram(registry, opts, buckets)
+}
+
 impl Metrics {
     /// Registers all series.
     pub fn new(registry: Registry) -> Self {
-        let calls = IntCounterVec::new(
-            Opts::new("twinset_router_calls_total", "Calls by how they ended"),
-            &["protocol", "call", "end"],
-        )
-        .expect("the name is a valid metric name");
-        registry.register(Box::new(calls.clone())).expect("each metric is registered once");
-        let retries = IntCounterVec::new(
-            Opts::new("twinset_router_retries_total", "Attempts that did not answer the client, by why"),
-            &["cause"],
-        )
-        .expect("the name is a valid metric name");
-        registry.register(Box::new(retries.clone())).expect("each metric is registered once");
-        let ends = |protocol: &'static str| {
-            let calls = calls.clone();
-            Call::ALL.into_iter().flat_map(move |call| {
-                let calls = calls.clone();
-                ENDS.map(move |end| calls.with_label_values(&[protocol, call.as_str(), end]))
-            })
-        };
-        let duration = |call: Call| {
-            let opts = HistogramOpts::new("twinset_router_call_seconds", "From the request to the answer")
-                .const_label("call", call.as_str());
-            histogram(&registry, opts, latencies())
-        };
+        let counter = |name: &str, help: &str| counter(&registry, &format!("twinset_router_{name}"), help);
+        let gauge = |name: &str, help: &str| gauge(&registry, &format!("twinset_router_{name}"), help);
+        let per_set = |name: &str, help: &str| per_set(&registry, &format!("twinset_router_{name}"), help);
         Metrics {
-            calls: PROTOCOLS.into_iter().flat_map(ends).collect(),
-            durations: Call::ALL.into_iter().map(duration).collect(),
-            retries: Cause::ALL
-                .into_iter()
-                .map(|cause| retries.with_label_values(&[cause.as_str()]))
-                .collect(),
-            frame_items: histogram(
-                &registry,
-                HistogramOpts::new("twinset_router_frame_items", "Items sent to a node in one frame"),
-                vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0, 4096.0],
-            ),
-            batch_transactions: counter(
-                &registry,
-                "twinset_router_batch_transactions_total",
-                "Transactions that came in batches",
-            ),
-            queue_full: counter(
-                &registry,
-                "twinset_router_queue_full_total",
-                "Requests refused because a set's queue was full",
-            ),
-            connected: counter(
-                &registry,
-                "twinset_router_node_connections_total",
-                "Connections made to nodes",
-            ),
+            calls: calls(&registry),
+            durations: durations(&registry),
+            retries: retries(&registry),
+            frame_items: frame_items(&registry),
+            batch_transactions: counter("batch_transactions_total", "Transactions that came in batches"),
+            queue_full: counter("queue_full_total", "Requests refused because a set's queue was full"),
+            connected: counter("node_connections_total", "Connections made to nodes"),
             connections_refused: counter(
-                &registry,
-                "twinset_router_connections_refused_total",
+                "connections_refused_total",
                 "Client connections refused because there were too many",
             ),
-            in_flight: gauge(&registry, "twinset_router_calls_in_flight", "Calls in progress"),
-            catalogue_version: gauge(
-                &registry,
-                "twinset_router_catalogue_version",
-                "Version of the catalogue followed",
-            ),
-            set_has_leader: per_set(
-                &registry,
-                "twinset_router_set_has_leader",
-                "Whether a leader of the set is known",
-            ),
-            set_queue_requests: per_set(
-                &registry,
-                "twinset_router_set_queue_requests",
-                "Requests without an answer yet",
-            ),
-            set_queue_bytes: per_set(&registry, "twinset_router_set_queue_bytes", "Bytes of those requests"),
+            in_flight: gauge("calls_in_flight", "Calls in progress"),
+            catalogue_version: gauge("catalogue_version", "Version of the catalogue followed"),
+            set_has_leader: per_set("set_has_leader", "Whether a leader of the set is known"),
+            set_queue_requests: per_set("set_queue_requests", "Requests without an answer yet"),
+            set_queue_bytes: per_set("set_queue_bytes", "Bytes of those requests"),
             registry,
         }
     }

@@ -41,10 +41,14 @@ fn about(route: Route) -> (&'static str, Option<&'static str>, Option<&'static s
         Route::GetTransaction => ("Read a transaction", None, Some("TransactionFound")),
         Route::Reverse => ("Take a transaction back", Some("Reverse"), Some("TransactionBooked")),
         Route::ListTransactions => ("Read the transactions of a set in order", None, Some("TransactionPage")),
-        Route::GetRequest => ("Read what became of a request id", None, Some("TransactionFound")),
+        Route::GetRequest => ("Read what became of a request id", None, Some("RequestFound")),
         Route::OpenApi => ("This document", None, None),
         Route::Health => ("Whether the process is alive", None, None),
-        Route::Ready => ("Whether the router should get traffic", None, None),
+        Route::Ready => (
+            "Whether the router should get traffic: it holds a catalogue and a node that hosts sets answers it",
+            None,
+            None,
+        ),
         Route::Metrics => ("Figures for Prometheus", None, None),
     }
 }
@@ -63,7 +67,9 @@ fn build() -> utoipa::openapi::OpenApi {
         .title("Twinset")
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(
-            "An active-active, two-site, double-entry ledger. Money is a decimal in a JSON string.",
+            "An active-active, two-site, double-entry ledger. Money is a decimal in a JSON string. Bodies are \
+             application/json, uncompressed. HEAD is answered wherever GET is. While there is no authentication, \
+             the headers Host and Origin must name this host.",
         ))
         .build();
     OpenApiBuilder::new().info(info).paths(paths.build()).components(Some(components().build())).build()
@@ -89,7 +95,11 @@ fn operation(route: Route, path: &str) -> OperationBuilder {
     }
     if route == Route::ListTransactions {
         operation = operation
-            .parameter(parameter("after", ParameterIn::Query, "A transaction id; the page starts behind it."))
+            .parameter(parameter(
+                "after",
+                ParameterIn::Query,
+                "A transaction id of the set; the page starts behind it.",
+            ))
             .parameter(parameter("page_size", ParameterIn::Query, "1 to 1000; 100 without it."));
     }
     if let Some(body) = body {
@@ -102,6 +112,9 @@ fn operation(route: Route, path: &str) -> OperationBuilder {
         Some(reply) => content("application/json", "Done", reply),
         None => Response::new("Done"),
     };
+    if route == Route::Ready {
+        operation = operation.response("503", Response::new("Not ready, with the reason in plain text"));
+    }
     operation.response("200", done)
 }
 
@@ -146,6 +159,7 @@ fn components() -> ComponentsBuilder {
         with::<reply::BatchDone>,
         with::<reply::AccountFound>,
         with::<reply::TransactionFound>,
+        with::<reply::RequestFound>,
         with::<reply::TransactionPage>,
         with::<reply::Problem>,
     ];

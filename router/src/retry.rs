@@ -10,8 +10,6 @@ use crate::error::{Code, Error};
 /// The definite good answer to an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Done {
-    /// The incarnation of the set that answered.
-    pub incarnation: u32,
     /// One outcome per command, in the ledger's wire form.
     pub outcomes: Vec<Bytes>,
 }
@@ -141,7 +139,7 @@ impl History {
 pub fn on_reply(history: &History, commands: usize, result: Option<item_reply::Result>) -> Next {
     match result {
         Some(item_reply::Result::Done(done)) if done.outcomes.len() == commands => {
-            Next::Answer(Ok(Done { incarnation: done.incarnation, outcomes: done.outcomes }))
+            Next::Answer(Ok(Done { outcomes: done.outcomes }))
         }
         // A reply that cannot be read says nothing about what happened.
         Some(item_reply::Result::Done(_) | item_reply::Result::Unknown(_)) | None => {

@@ -71,8 +71,9 @@ pub const TABLE: [(Route, Method, &str); 18] = [
 /// The parameters of a path, decoded, in their order.
 pub type Params = Vec<String>;
 
-/// What a request means.
+/// What a request means. HEAD means GET; its reply is sent without its body.
 pub fn find(method: &Method, path: &str) -> Result<(Route, Params), Error> {
+    let method = if method == Method::HEAD { &Method::GET } else { method };
     let mut known = false;
     for (route, of, pattern) in &TABLE {
         let Some(params) = matches(pattern, path) else { continue };
@@ -89,6 +90,14 @@ pub fn find(method: &Method, path: &str) -> Result<(Route, Params), Error> {
         true => Err(Error::new(Code::MethodNotAllowed, format!("{path} does not know {method}"))),
         false => Err(Error::new(Code::RouteNotFound, format!("there is no path {path}"))),
     }
+}
+
+/// The methods that a path knows, as in the header Allow.
+pub fn allowed(path: &str) -> String {
+    let of_path = TABLE.iter().filter(|(.., pattern)| matches(pattern, path).is_some());
+    let spelled =
+        |method: &Method| if *method == Method::GET { "GET, HEAD" } else { method.as_str() }.to_string();
+    of_path.map(|(_, method, _)| spelled(method)).collect::<Vec<_>>().join(", ")
 }
 
 fn matches<'a>(pattern: &str, path: &'a str) -> Option<Vec<&'a str>> {
@@ -123,19 +132,20 @@ pub fn decode(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// The parameters of a query string that a route knows; anything else is refused.
+/// The parameters of a query string that a route knows, each at most once; anything else is refused.
 pub fn query(text: &str, known: &[&str]) -> Result<Vec<(String, String)>, Error> {
-    let mut pairs = Vec::new();
+    let mut pairs: Vec<(String, String)> = Vec::new();
     for pair in text.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         let (Some(key), Some(value)) = (decode(key), decode(value)) else {
             return Err(Error::malformed(format!("{pair:?} is not percent-encoded UTF-8")));
         };
         if !known.contains(&key.as_str()) {
-            return Err(Error::malformed(format!(
-                "unknown query parameter {key:?}; known here: {}",
-                known.join(", ")
-            )));
+            let known = if known.is_empty() { "none".to_string() } else { known.join(", ") };
+            return Err(Error::malformed(format!("unknown query parameter {key:?}; known here: {known}")));
+        }
+        if pairs.iter().any(|(other, _)| *other == key) {
+            return Err(Error::malformed(format!("the query parameter {key:?} is given twice")));
         }
         pairs.push((key, value));
     }
@@ -160,6 +170,8 @@ mod tests {
         let table: &[(Method, &str, Expected)] = &[
             (Method::GET, "/v1/accounts/%7Bm42%7D:fees", Ok((Route::GetAccount, &["{m42}:fees"]))),
             (Method::GET, "/v1/accounts/{m42}:fees", Ok((Route::GetAccount, &["{m42}:fees"]))),
+            (Method::HEAD, "/v1/requests/a/b", Ok((Route::GetRequest, &["a", "b"]))),
+            (Method::HEAD, "/v1/transactions", Err("method_not_allowed")),
             (Method::GET, "/v1/requests/a/b", Ok((Route::GetRequest, &["a", "b"]))),
             (Method::GET, "/v1/accounts/", Err("route_not_found")),
             (Method::GET, "/v1/accounts/a/", Err("route_not_found")),
@@ -182,12 +194,29 @@ mod tests {
     }
 
     #[test]
-    fn unknown_query_parameters_are_refused() {
+    fn a_path_tells_its_methods() {
+        let table = [
+            ("/v1/transactions", "POST"),
+            ("/v1/accounts/a", "GET, HEAD"),
+            ("/v1/currencies/EUR", "PUT"),
+            ("/metrics", "GET, HEAD"),
+            ("/v2", ""),
+        ];
+        for (path, expected) in table {
+            assert_eq!(allowed(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn unknown_and_repeated_query_parameters_are_refused() {
         assert_eq!(
             query("a=1&b=x%20y", &["a", "b"]).expect("known"),
             [("a".into(), "1".into()), ("b".into(), "x y".into())]
         );
-        assert!(query("c=1", &["a", "b"]).is_err());
+        for bad in ["c=1", "a=1&a=1", "a=1&b=2&%61=3", "a&a"] {
+            assert!(query(bad, &["a", "b"]).is_err(), "{bad}");
+        }
+        assert!(query("a=1", &[]).is_err());
         assert_eq!(query("", &[]).expect("empty"), []);
     }
 }

@@ -7,15 +7,13 @@ use std::time::Duration;
 
 use prometheus::Registry;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use twinset_proto::ledger::v1::ledger_server::LedgerServer;
 
 use crate::api::Api;
 use crate::config::Config;
 use crate::dispatch::{Dispatcher, QueueLimits};
-use crate::grpc;
+use crate::grpc_server;
 use crate::http;
 use crate::link::Links;
 use crate::metrics::Metrics;
@@ -75,45 +73,14 @@ pub async fn start(config: &Config, registry: Registry) -> Result<Handle, Error>
     let limits = &config.limits;
     let queues = QueueLimits { requests: limits.queue_per_set_requests, bytes: limits.queue_per_set_bytes };
     let dispatcher = Dispatcher::new(links.clone(), views.clone(), queues, metrics.clone(), lanes.clone());
-    let reads = Reads::new(links, views.clone(), config.router.site.clone());
-    let api = Arc::new(Api::new(views, dispatcher, reads, metrics, limits.clone()));
+    let reads = Reads::new(links.clone(), views.clone(), config.router.site.clone());
+    let api = Arc::new(Api::new(views, dispatcher, reads, links, metrics, limits.clone()));
 
     servers.spawn(http::serve(http_listener, api.clone(), stop_serving.clone()));
-    servers.spawn(serve_grpc(grpc_listener, api.clone(), stop_serving.clone()));
+    servers.spawn(grpc_server::serve(grpc_listener, api.clone(), stop_serving.clone()));
     servers.close();
     let drain = Duration::from_millis(limits.drain_ms);
     Ok(Handle { http, grpc, api, stop_serving, stop_following, servers, lanes, followers, drain })
-}
-
-async fn serve_grpc(listener: TcpListener, api: Arc<Api>, stop: CancellationToken) {
-    let limits = &api.limits;
-    let service = LedgerServer::new(grpc::Service::new(api.clone()))
-        .max_decoding_message_size(limits.body_bytes_max)
-        .max_encoding_message_size(usize::MAX);
-    let streams = u32::try_from(limits.connections_max).unwrap_or(u32::MAX);
-    let served = tonic::transport::Server::builder()
-        .tcp_nodelay(true)
-        .max_concurrent_streams(streams)
-        .http2_keepalive_interval(Some(Duration::from_secs(20)))
-        .add_service(service)
-        .serve_with_incoming_shutdown(nodelay(listener), stop.cancelled_owned())
-        .await;
-    if let Err(error) = served {
-        tracing::error!(%error, "the grpc server has ended");
-    }
-}
-
-/// Connections whose small replies do not wait for the client's acknowledgement.
-fn nodelay(
-    listener: TcpListener,
-) -> impl tokio_stream::Stream<Item = Result<tokio::net::TcpStream, std::io::Error>> {
-    use tokio_stream::StreamExt;
-    TcpListenerStream::new(listener).map(|accepted| {
-        accepted.inspect(|stream| {
-            // An error only costs latency.
-            let _ = stream.set_nodelay(true);
-        })
-    })
 }
 
 impl Handle {

@@ -45,7 +45,7 @@ const NEW_ID: &str = "Correct the request and send it with a new request id: thi
 const LATER: &str = "Send it again later, with the same request id.";
 
 /// The router's own codes, in the order of [`Code`].
-pub const ROUTER: [Entry; 14] = [
+pub const ROUTER: [Entry; 18] = [
     entry(
         "malformed",
         N,
@@ -86,6 +86,32 @@ pub const ROUTER: [Entry; 14] = [
         Grpc::Unimplemented,
         "The path does not know this method.",
         "See /openapi.json.",
+    ),
+    entry("url_too_long", N, 414, Grpc::InvalidArgument, "The URL is longer than any of this API.", FIX),
+    entry(
+        "headers_too_large",
+        N,
+        431,
+        Grpc::ResourceExhausted,
+        "The head of the request is larger than this router takes.",
+        FIX,
+    ),
+    entry(
+        "unsupported_media_type",
+        N,
+        415,
+        Grpc::InvalidArgument,
+        "The body is not of the type that is served here, or is compressed.",
+        "Send application/json in UTF-8 over HTTP, application/grpc over gRPC, and do not compress it.",
+    ),
+    entry(
+        "not_loopback",
+        N,
+        403,
+        Grpc::PermissionDenied,
+        "The request names another host (header Host or Origin) than this one. While there is no authentication, \
+         only programs on this host are served, and no web pages of others.",
+        "Use localhost, 127.0.0.1 or [::1] in the URL.",
     ),
     entry(
         "cross_set_not_supported",
@@ -211,9 +237,9 @@ pub fn retry_after(error: &Error) -> Option<&'static str> {
 pub fn problem(error: &Error) -> Problem {
     let entry = of(error);
     let position = error.position();
-    let (fields, replayed) = match error {
-        Error::Rejected(rejected) => (fields(&rejected.rejection), Some(rejected.replayed)),
-        _ => (BTreeMap::new(), None),
+    let replayed = match error {
+        Error::Rejected(rejected) => Some(rejected.replayed),
+        _ => None,
     };
     Problem {
         kind: "about:blank",
@@ -224,11 +250,11 @@ pub fn problem(error: &Error) -> Problem {
         detail: error.to_string(),
         position: position.map(|(at, _)| Position::from(at)),
         replayed,
-        fields,
+        fields: error_fields(error),
     }
 }
 
-/// The error as a client sees it in gRPC: the stable code and the outcome stand in the metadata.
+/// The error as a client sees it in gRPC: what the problem over HTTP has as fields stands in the metadata.
 pub fn grpc(error: &Error) -> tonic::Status {
     let mut status = tonic::Status::new(of(error).grpc, error.to_string());
     let metadata = status.metadata_mut();
@@ -242,10 +268,24 @@ pub fn grpc(error: &Error) -> tonic::Status {
         let replayed = if replayed { "true" } else { "false" };
         metadata.insert("twinset-replayed", tonic::metadata::MetadataValue::from_static(replayed));
     }
+    for (name, value) in error_fields(error) {
+        let key = format!("twinset-{}", name.replace('_', "-"));
+        if let (Ok(key), Ok(value)) = (key.parse::<tonic::metadata::AsciiMetadataKey>(), value.parse()) {
+            metadata.insert(key, value);
+        }
+    }
     status
 }
 
-/// A rejection's own fields, amounts in major units.
+/// What an error says beside its code: a rejection's own fields, amounts in major units; the age of a stale answer.
+pub fn error_fields(error: &Error) -> BTreeMap<&'static str, String> {
+    match error {
+        Error::Rejected(rejected) => fields(&rejected.rejection),
+        Error::Router { age_ms: Some(age_ms), .. } => BTreeMap::from([("age_ms", age_ms.to_string())]),
+        _ => BTreeMap::new(),
+    }
+}
+
 fn fields(rejection: &Rejection) -> BTreeMap<&'static str, String> {
     let money = |minor: &i128, scale: &u8| to_decimal_string(*minor, *scale);
     let pairs = match rejection {
@@ -322,7 +362,8 @@ const REFERENCE_HEAD: &str = "\
 
 Every error of the public API says three things: a stable `code`, an `outcome`, and a `detail` for people. Over HTTP it
 is `application/problem+json`; over gRPC the code and the outcome stand in the metadata `twinset-code` and
-`twinset-outcome`. A rejection carries its fields, its position and whether it is a replay.
+`twinset-outcome`. A rejection carries its fields, its position and whether it is a replay: over HTTP beside the
+others, over gRPC as `twinset-account`, `twinset-original-index` and so on, and in `Problem.fields` of a batch.
 
 | outcome | what it says |
 |---|---|
@@ -332,7 +373,12 @@ is `application/problem+json`; over gRPC the code and the outcome stand in the m
 
 A new request id is safe only if every call with the old one said `not_applied`, or one of them was `rejected`.
 A call names its own deadline with the header `Twinset-Deadline-Ms` (or the gRPC timeout), at most 60000. Status 429 and
-503 carry `Retry-After`. This page is generated from the router's table of codes; a test compares the two.
+503 carry `Retry-After`, status 405 `Allow`. This page is generated from the router's table of codes; a test compares
+the two.
+
+`/readyz` answers 200 or 503 with a line of plain text, not with a problem. A router is ready when it holds a catalogue
+and at least one node that hosts sets answers it (a node that is silent for 3 s does not). A set without a leader does
+not make it unready: requests for that set are held, those for the others are served.
 ";
 
 #[cfg(test)]
@@ -354,7 +400,7 @@ mod tests {
 
     #[test]
     fn the_reference_page_is_this_table() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/errors.md");
+        let path = "../docs/reference/errors.md";
         if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
             std::fs::write(path, reference()).expect("the page can be written");
         }

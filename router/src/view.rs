@@ -17,8 +17,6 @@ pub struct SetView {
     pub leader: Option<Node>,
     /// The highest term that any node named.
     pub term: u64,
-    /// Whether it ever had a leader.
-    pub ever_led: bool,
     /// The nodes that host it, those at home first.
     pub replicas: Arc<[Node]>,
 }
@@ -98,11 +96,6 @@ impl View {
         Ok(true)
     }
 
-    /// The sets that never had a leader as far as this router knows.
-    pub fn never_led(&self) -> impl Iterator<Item = u32> {
-        self.sets.iter().filter(|(_, set)| !set.ever_led).map(|(number, _)| *number)
-    }
-
     /// The site of a node; empty if it is not in the catalogue.
     pub fn site_of(&self, node: &Node) -> &str {
         self.nodes.get(node).map_or("", |node| &node.site)
@@ -123,7 +116,7 @@ fn placed(catalogue: &Catalogue, set: &twinset_control::Set, known: Option<&SetV
     let replicas = replicas.into_iter().map(|replica| Node::from(replica.node.as_str())).collect();
     match known {
         Some(known) => SetView { replicas, ..known.clone() },
-        None => SetView { leader: None, term: 0, ever_led: false, replicas },
+        None => SetView { leader: None, term: 0, replicas },
     }
 }
 
@@ -136,7 +129,6 @@ impl SetView {
         let leader = (!leader.is_empty()).then(|| Node::from(leader));
         let changed = term > self.term || leader != self.leader;
         self.term = term;
-        self.ever_led |= leader.is_some();
         self.leader = leader;
         changed
     }
@@ -147,7 +139,7 @@ mod tests {
     use super::*;
 
     fn set() -> SetView {
-        SetView { leader: None, term: 0, ever_led: false, replicas: Arc::new([]) }
+        SetView { leader: None, term: 0, replicas: Arc::new([]) }
     }
 
     #[test]
@@ -167,6 +159,5 @@ mod tests {
             assert_eq!(view.heard(term, leader), news, "{leader} of term {term}");
             assert_eq!(view.leader.as_deref(), expected, "{leader} of term {term}");
         }
-        assert!(view.ever_led);
     }
 }

@@ -88,12 +88,13 @@ impl Engine {
         self.poison.get().map_or(Ok(()), |fault| Err(fault.as_stop()))
     }
 
-    /// Stops everything: from now on every call fails.
+    /// Stops everything: from now on every call fails. What comes after the first fault is only its consequence.
     pub(crate) fn poison(&self, fault: Fault) -> Fault {
         if self.poison.set(fault.clone()).is_ok() {
             tracing::error!(%fault, "the store stops");
+            return fault;
         }
-        fault
+        self.poison.get().expect("set by an earlier fault").as_stop()
     }
 
     fn family(&self, table: Table) -> &ColumnFamily {
@@ -245,6 +246,8 @@ fn open_rocks(dir: &Path, options: &Options) -> Result<DB, OpenError> {
     rocks.set_manual_wal_flush(true);
     // A torn, unsynced tail is cut; whether the cut went too deep is the marker's business.
     rocks.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    // A whole older file of the log that is gone would go unnoticed: the number of the last write stands in the newest.
+    rocks.set_track_and_verify_wals_in_manifest(true);
     rocks.set_max_total_wal_size(512 << 20);
     rocks.set_max_background_jobs(2);
     rocks.set_bytes_per_sync(1 << 20);

@@ -1,6 +1,8 @@
 //! Keys. Numbers are big-endian, so that the order of keys is the order of numbers. Every key of a replica's state and
 //! log begins with its generation: a number that is unique on this node and changes when a snapshot is installed, so
-//! that old and new never mix. Request keys go on with the slot of the scope account, so that slots can move one day.
+//! that old and new never mix. What belongs to an account (its records, its postings, its request ids) goes on with the
+//! account's slot, so that a slot is one range in each of these tables and can move one day. What belongs to a log index
+//! (records, outcomes, links) does not: it stays with the log.
 
 use crate::wire::{BadRecord, Fields};
 
@@ -48,22 +50,24 @@ pub(crate) fn generation_end(generation: Generation) -> [u8; 4] {
 }
 
 /// An account's record: `part` 0 says who it is, 1 how it stands.
-pub(crate) fn account(generation: Generation, no: u32, part: u8) -> [u8; 9] {
-    let mut key = [0; 9];
+pub(crate) fn account(generation: Generation, slot: u16, no: u32, part: u8) -> [u8; 11] {
+    let mut key = [0; 11];
     key[..4].copy_from_slice(&generation.to_be_bytes());
-    key[4..8].copy_from_slice(&no.to_be_bytes());
-    key[8] = part;
+    key[4..6].copy_from_slice(&slot.to_be_bytes());
+    key[6..10].copy_from_slice(&no.to_be_bytes());
+    key[10] = part;
     key
 }
 
-/// Number and part of an account key.
-pub(crate) fn parse_account(key: &[u8]) -> Result<(u32, u8), BadRecord> {
+/// Slot, number and part of an account key.
+pub(crate) fn parse_account(key: &[u8]) -> Result<(u16, u32, u8), BadRecord> {
     let mut fields = Fields::new(key);
     fields.take(4)?;
+    let slot = u16::from_be_bytes(fields.array()?);
     let no = u32::from_be_bytes(fields.array()?);
     let part = fields.u8()?;
     fields.end()?;
-    Ok((no, part))
+    Ok((slot, no, part))
 }
 
 /// A request id: the slot of its scope account and the hash of both, in one number.
@@ -84,12 +88,22 @@ pub(crate) fn parse_request(key: &[u8]) -> Result<u128, BadRecord> {
 }
 
 /// The chunk of an account's postings that begins at `first`.
-pub(crate) fn posting(generation: Generation, account: u32, first: u64) -> [u8; 16] {
-    let mut key = [0; 16];
+pub(crate) fn posting(generation: Generation, slot: u16, account: u32, first: u64) -> [u8; 18] {
+    let mut key = [0; 18];
     key[..4].copy_from_slice(&generation.to_be_bytes());
-    key[4..8].copy_from_slice(&account.to_be_bytes());
-    key[8..].copy_from_slice(&first.to_be_bytes());
+    key[4..6].copy_from_slice(&slot.to_be_bytes());
+    key[6..10].copy_from_slice(&account.to_be_bytes());
+    key[10..].copy_from_slice(&first.to_be_bytes());
     key
+}
+
+/// Where the chunk of a posting key begins.
+pub(crate) fn parse_posting(key: &[u8]) -> Result<u64, BadRecord> {
+    let mut fields = Fields::new(key);
+    fields.take(10)?;
+    let first = u64::from_be_bytes(fields.array()?);
+    fields.end()?;
+    Ok(first)
 }
 
 /// The outcomes of the entry at `index`.
@@ -141,13 +155,28 @@ mod tests {
         assert!(log(1, 255, 9) < log(1, 256, 0));
         assert!(log(1, u64::MAX, u16::MAX)[..] < generation_end(1)[..]);
         assert_eq!(parse_log(&log(3, 77, 5)), Ok((77, 5)));
-        assert_eq!(parse_account(&account(3, 77, 1)), Ok((77, 1)));
+        assert_eq!(parse_account(&account(3, 4095, 77, 1)), Ok((4095, 77, 1)));
+        assert_eq!(parse_posting(&posting(3, 9, 77, 1 << 40)), Ok(1 << 40));
         assert_eq!(parse_request(&request(3, 1 << 100)), Ok(1 << 100));
         assert_eq!(parse_link(&link(3, 8, 9)), Ok(9));
-        assert!(posting(1, 2, u64::MAX) < posting(1, 3, 0));
+        assert!(posting(1, 0, 2, u64::MAX) < posting(1, 0, 3, 0));
         assert!(outcome(1, 2) < outcome(1, 3));
         assert_eq!(parse_named("vote", &named("vote", 7)), Some(7));
         assert_eq!(parse_named("vote", &named("votes", 7)), None);
+    }
+
+    #[test]
+    fn a_slot_is_one_range_in_every_table_of_accounts() {
+        let slot = |slot: u16| [&generation(3)[..], &slot.to_be_bytes()].concat();
+        let (begin, end) = (slot(7), slot(8));
+        let request = |slot| request(3, u128::from(slot) << 112 | 5);
+        for (below, inside, above) in [
+            (&account(3, 6, 900, 1)[..], &account(3, 7, 0, 0)[..], &account(3, 8, 0, 0)[..]),
+            (&posting(3, 6, 900, 1), &posting(3, 7, u32::MAX, u64::MAX), &posting(3, 8, 0, 0)),
+            (&request(6u16), &request(7), &request(8)),
+        ] {
+            assert!(below < &begin[..] && inside >= &begin[..] && inside < &end[..] && above >= &end[..]);
+        }
     }
 
     #[test]
@@ -156,6 +185,7 @@ mod tests {
             assert!(parse_log(&log(3, 77, 5)[..cut]).is_err());
         }
         assert!(parse_account(&[0; 10]).is_err());
+        assert!(parse_posting(&[0; 17]).is_err());
         assert!(parse_request(&[0; 19]).is_err());
         assert!(parse_link(&[0; 21]).is_err());
         assert_eq!(parse_named("vote", b"vote/abc"), None);

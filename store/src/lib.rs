@@ -40,8 +40,8 @@ pub use log::Log;
 pub use options::Options;
 pub use record::{LogId, Record, RecordKind};
 pub use replica::{
-    Applied, Booked, LedgerReplica, Membership, Read, SnapshotMeta, SnapshotReader, SnapshotWriter,
-    StagedSnapshot, Totals,
+    Applied, Booked, EncodedOutcomes, LedgerReplica, Membership, Read, SnapshotMeta, SnapshotReader,
+    SnapshotWriter, StagedSnapshot, Totals,
 };
 pub use store::{Identity, ReplicaRecord, Store};
 pub use syncer::Done;

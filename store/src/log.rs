@@ -37,8 +37,21 @@ pub(crate) struct State {
     last: Option<LogId>,
     purged: Option<LogId>,
     committed: Option<LogId>,
+    /// Whether `committed` is to be written with the next batch.
+    committed_waits: bool,
+    /// How often records were removed: who copies the log notices that what it copied is gone.
+    truncations: u64,
     tail: Tail,
 }
+
+/// What has been copied of a log.
+pub(crate) struct Carried {
+    last: LogId,
+    truncations: u64,
+}
+
+/// Bytes of records copied at once, from one generation to another.
+const COPY_BYTES: usize = 1 << 20;
 
 impl Log {
     /// Reads pointers and the last record.
@@ -65,7 +78,9 @@ impl Log {
                     self.engine().put(&mut batch, Table::Log, key, value);
                 });
             }
+            state.put_committed(self.engine(), &mut batch);
             self.engine().write(batch)?;
+            state.committed_waits = false;
             state.last = records.last().map(|record| record.id);
             for record in records {
                 state.tail.push(Arc::new(record));
@@ -78,7 +93,11 @@ impl Log {
     /// Saves the vote, in the same order as appends.
     pub fn save_vote(&self, vote: &[u8], done: Done) -> Result<(), Fault> {
         let mut state = self.cell.state.lock();
-        self.put(Table::Raft, &keys::named(keys::VOTE, self.cell.set), vote)?;
+        let mut batch = WriteBatch::default();
+        self.engine().put(&mut batch, Table::Raft, &keys::named(keys::VOTE, self.cell.set), vote);
+        state.put_committed(self.engine(), &mut batch);
+        self.engine().write(batch)?;
+        state.committed_waits = false;
         state.vote = Some(vote.to_vec());
         drop(state);
         self.cell.shared.syncer.push(done)
@@ -180,7 +199,17 @@ impl Log {
             &keys::log(generation, from, 0),
             &keys::log(generation, last.index + 1, 0),
         );
+        // What is committed is never truncated by Raft; whoever does it all the same makes the pointer a lie.
+        let holds = state.committed.is_none_or(|committed| committed.index < from);
+        if !holds {
+            engine.delete(&mut batch, Table::Raft, &keys::named(keys::COMMITTED, generation));
+        }
         engine.write(batch)?;
+        if !holds {
+            state.committed = None;
+            state.committed_waits = false;
+        }
+        state.truncations += 1;
         state.tail.truncate_from(from);
         state.last = newest(last_stored(engine, generation)?, state.purged);
         Ok(())
@@ -201,23 +230,57 @@ impl Log {
         Ok(())
     }
 
-    /// Saves what is known to be committed, so that a restart can apply it without waiting for a leader. Unsynced.
-    pub fn save_committed(&self, committed: LogId) -> Result<(), Fault> {
+    /// Notes what is known to be committed, so that a restart can apply it without waiting for a leader. It is written with
+    /// the next records or vote: alone it would not reach the disk any sooner, for only they ask for a sync.
+    pub fn save_committed(&self, committed: LogId) {
         let mut state = self.cell.state.lock();
-        self.put(Table::Raft, &keys::named(keys::COMMITTED, state.generation), &committed.to_bytes())?;
-        state.committed = Some(committed);
-        Ok(())
+        if state.committed != Some(committed) {
+            state.committed = Some(committed);
+            state.committed_waits = true;
+        }
     }
 
-    /// What was saved as committed, if the log reaches that far.
+    /// What was noted as committed, if the log reaches that far.
     pub fn committed(&self) -> Option<LogId> {
         let state = self.cell.state.lock();
         state.committed.filter(|committed| state.last.is_some_and(|last| last.index >= committed.index))
     }
 
+    /// Writes what was noted and still waits. For the end, when no more records follow.
+    pub(crate) fn write_committed(&self) -> Result<(), Fault> {
+        let mut state = self.cell.state.lock();
+        let mut batch = WriteBatch::default();
+        state.put_committed(self.engine(), &mut batch);
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.engine().write(batch)?;
+        state.committed_waits = false;
+        Ok(())
+    }
+
     /// Waits until everything that was written before is on disk.
     pub fn sync(&self) -> Result<(), Fault> {
         self.cell.shared.syncer.wait()
+    }
+
+    /// Prepares a new generation's log, which already holds all records up to `upto`: copies what follows it here. The log
+    /// goes on meanwhile; [`State::finish_carry`] does the rest.
+    pub(crate) fn carry_over(&self, to: Generation, upto: LogId) -> Result<Carried, Fault> {
+        let (generation, end, truncations) = {
+            let state = self.cell.state.lock();
+            (state.generation, state.last.map_or(0, |last| last.index + 1), state.truncations)
+        };
+        let mut last = upto;
+        let follows = follows_on(self.engine(), generation, upto, end);
+        while follows && last.index + 1 < end {
+            let records = self.read(last.index + 1, end, COPY_BYTES);
+            if self.cell.state.lock().truncations != truncations {
+                break;
+            }
+            last = copy(self.engine(), to, &records?, last)?;
+        }
+        Ok(Carried { last, truncations })
     }
 
     /// Stops the log while a snapshot takes its place.
@@ -256,6 +319,8 @@ impl State {
             last,
             purged,
             committed,
+            committed_waits: false,
+            truncations: 0,
             tail: Tail::new(engine.options.tail_cache_bytes),
         })
     }
@@ -264,30 +329,36 @@ impl State {
         self.generation
     }
 
-    /// Prepares a new generation's log, which already holds all records up to `upto`: copies what follows it here,
-    /// and sets the pointers in `batch`. Gives the new last record.
-    pub(crate) fn carry_over(
+    fn put_committed(&self, engine: &Engine, batch: &mut WriteBatch) {
+        if let Some(committed) = self.committed.filter(|_| self.committed_waits) {
+            let key = keys::named(keys::COMMITTED, self.generation);
+            engine.put(batch, Table::Raft, &key, &committed.to_bytes());
+        }
+    }
+
+    /// Completes what [`Log::carry_over`] began, now that nothing can be appended, and sets the pointers in `batch`. Gives
+    /// the new last record.
+    pub(crate) fn finish_carry(
         &self,
         engine: &Engine,
         to: Generation,
         upto: LogId,
+        carried: &Carried,
         batch: &mut WriteBatch,
     ) -> Result<LogId, Fault> {
-        let mut last = upto;
+        let mut last = carried.last;
+        if carried.truncations != self.truncations && last != upto {
+            let mut undo = WriteBatch::default();
+            let copied = keys::log(to, upto.index + 1, 0);
+            engine.delete_range(&mut undo, Table::Log, &copied, &keys::log(to, last.index + 1, 0));
+            engine.write(undo)?;
+            last = upto;
+        }
         let end = self.last.map_or(0, |last| last.index + 1);
-        // Only a log that agrees at the snapshot's last record goes on after it.
-        let agrees = upto.index < end
-            && read_stored(engine, self.generation, upto.index, upto.index + 1, 0)
-                .is_ok_and(|found| found.first().is_some_and(|found| found.id == upto));
-        let mut next = upto.index + 1;
-        while agrees && next < end {
-            let mut copy = WriteBatch::default();
-            for record in read_stored(engine, self.generation, next, end, 1 << 20)? {
-                record.store(to, |key, value| engine.put(&mut copy, Table::Log, key, value));
-                last = record.id;
-                next += 1;
-            }
-            engine.write(copy)?;
+        let follows = last != upto || follows_on(engine, self.generation, upto, end);
+        while follows && last.index + 1 < end {
+            let records = read_stored(engine, self.generation, last.index + 1, end, COPY_BYTES)?;
+            last = copy(engine, to, &records, last)?;
         }
         engine.put(batch, Table::Raft, &keys::named(keys::PURGED, to), &upto.to_bytes());
         Ok(last)
@@ -298,9 +369,32 @@ impl State {
         self.generation = to;
         self.purged = Some(upto);
         self.committed = None;
+        self.committed_waits = false;
         self.last = Some(last);
         self.tail.clear();
     }
+}
+
+/// Whether a log has records after `upto` that go on from it: it must have that very record.
+fn follows_on(engine: &Engine, generation: Generation, upto: LogId, end: u64) -> bool {
+    upto.index + 1 < end
+        && read_stored(engine, generation, upto.index, upto.index + 1, 0)
+            .is_ok_and(|found| found.first().is_some_and(|found| found.id == upto))
+}
+
+/// Copies records, of which there is one at least, into another generation's log; gives the last one.
+fn copy(engine: &Engine, to: Generation, records: &[Arc<Record>], after: LogId) -> Result<LogId, Fault> {
+    let first = records.first().map(|record| record.id.index);
+    if first != Some(after.index + 1) {
+        let detail = format!("record {} is missing", after.index + 1);
+        return Err(Fault::damaged("the log", detail));
+    }
+    let mut batch = WriteBatch::default();
+    for record in records {
+        record.store(to, |key, value| engine.put(&mut batch, Table::Log, key, value));
+    }
+    engine.write(batch)?;
+    Ok(records.last().map_or(after, |record| record.id))
 }
 
 fn bad(error: BadRecord) -> Fault {
@@ -375,4 +469,68 @@ fn holds_before(engine: &Engine, generation: Generation, index: u64) -> Result<b
     let holds = iterator.valid();
     engine::ended(&iterator, Table::Log)?;
     Ok(holds)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+
+    use super::*;
+    use crate::options::Options;
+    use crate::record::RecordKind;
+
+    fn records(term: u64, range: Range<u64>) -> Vec<Record> {
+        let record = |index| Record {
+            id: LogId { term, leader: 1, index },
+            kind: RecordKind::Commands,
+            payload: vec![index as u8; 20_000].into(),
+        };
+        range.map(record).collect()
+    }
+
+    fn append(log: &Log, records: Vec<Record>) {
+        log.append(records, Box::new(|result| result.unwrap())).unwrap();
+    }
+
+    /// Carries a log of 100 records, of which the snapshot has 20, to a new generation. `meanwhile` happens between the copy
+    /// and the locks.
+    fn carried(meanwhile: impl FnOnce(&Log)) -> (Vec<LogId>, Vec<LogId>) {
+        let dir = tempfile::tempdir().unwrap();
+        let shared = Arc::new(Shared::open(dir.path(), &Options::default()).unwrap());
+        let log = Log::open(Arc::clone(&shared), 1).unwrap();
+        append(&log, records(1, 0..100));
+        let begun = shared.generations.begin(&shared.engine, 1).unwrap();
+        let upto = LogId { term: 1, leader: 1, index: 19 };
+        let ids = |generation| {
+            let stored = read_stored(&shared.engine, generation, 20, 1000, usize::MAX).unwrap();
+            stored.iter().map(|record| record.id).collect::<Vec<_>>()
+        };
+        let carried = log.carry_over(begun.generation(), upto).unwrap();
+        let before = ids(begun.generation());
+        meanwhile(&log);
+        let state = log.freeze();
+        let mut batch = WriteBatch::default();
+        let last =
+            state.finish_carry(&shared.engine, begun.generation(), upto, &carried, &mut batch).unwrap();
+        let after = ids(begun.generation());
+        assert_eq!((after.last(), state.last), (Some(&last), Some(last)));
+        assert_eq!(after, ids(state.generation));
+        (before, after)
+    }
+
+    #[test]
+    fn the_log_is_copied_before_it_is_stopped() {
+        let (before, after) = carried(|log| append(log, records(1, 100..103)));
+        assert_eq!((before.len(), after.len()), (80, 83), "only what came meanwhile is left for the end");
+    }
+
+    #[test]
+    fn what_is_truncated_meanwhile_is_not_carried_over() {
+        let (before, after) = carried(|log| {
+            log.truncate_after(Some(50)).unwrap();
+            append(log, records(2, 51..60));
+        });
+        assert_eq!((before.len(), after.len()), (80, 40));
+        assert_eq!(after.last().map(|last| last.term), Some(2));
+    }
 }

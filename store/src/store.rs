@@ -168,6 +168,12 @@ impl Store {
 
     /// Makes everything written so far durable and ends the threads. Handles that are still around fail from now on.
     pub fn close(self) {
+        for log in self.inner.sets.lock().values().filter_map(|handles| handles.log.as_ref()) {
+            // Only a hint for the next start; a store that has stopped said so already.
+            if let Err(fault) = log.write_committed() {
+                tracing::debug!(%fault, "what is committed was not noted");
+            }
+        }
         self.inner.shared.stop();
         // The last word: what was written after the syncer's last round.
         if let Err(fault) = self.inner.shared.engine.sync() {

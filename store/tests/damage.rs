@@ -5,9 +5,10 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use common::{append, open, options};
-use twinset_store::{Fault, LogId, OpenError, Record, RecordKind, Store};
+use twinset_store::{Fault, LogId, OpenError, Options, Record, RecordKind, Store};
 
 fn record(index: u64) -> Record {
     let id = LogId { term: 1, leader: 1, index };
@@ -16,11 +17,7 @@ fn record(index: u64) -> Record {
 
 /// The newest write-ahead log that holds anything.
 fn wal(dir: &Path) -> PathBuf {
-    let logs = fs::read_dir(dir.join("db")).unwrap().map(|entry| entry.unwrap().path());
-    let mut logs: Vec<_> = logs.filter(|path| path.extension().is_some_and(|end| end == "log")).collect();
-    logs.retain(|path| fs::metadata(path).unwrap().len() > 0);
-    logs.sort();
-    logs.pop().unwrap()
+    wals(dir).pop().unwrap()
 }
 
 /// A store of ten synced records, and where its log and its marker stood after each.
@@ -99,6 +96,68 @@ fn no_flipped_bit_of_the_log_hangs_the_start() {
         let refused = Store::open(copy.path(), options()).err().unwrap();
         assert!(matches!(refused, OpenError::Damaged { .. }), "bit {bit}: {refused}");
     }
+}
+
+/// The write-ahead logs that hold anything, oldest first.
+fn wals(dir: &Path) -> Vec<PathBuf> {
+    let logs = fs::read_dir(dir.join("db")).unwrap().map(|entry| entry.unwrap().path());
+    let mut logs: Vec<_> = logs.filter(|path| path.extension().is_some_and(|end| end == "log")).collect();
+    logs.retain(|path| fs::metadata(path).unwrap().len() > 0);
+    logs.sort();
+    logs
+}
+
+/// A store whose write-ahead log was changed for a new one several times, because the table of records was full, and that
+/// table went to disk each time. The older logs stay, because other tables still wait. Gives the number of records.
+fn rotated(dir: &Path) -> u64 {
+    let small = Options { log_write_buffer_bytes: 64 << 10, ..options() };
+    let store = Store::open(dir, small).unwrap();
+    let log = store.log(1).unwrap();
+    let is_table = |file: &fs::DirEntry| file.path().extension().is_some_and(|end| end == "sst");
+    let flushed = || fs::read_dir(dir.join("db")).unwrap().map(Result::unwrap).any(|file| is_table(&file));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut count = 0;
+    while wals(dir).len() < 4 || !flushed() {
+        assert!(Instant::now() < deadline, "{} logs after {count} records", wals(dir).len());
+        append(&log, vec![record(count)]);
+        count += 1;
+    }
+    count
+}
+
+#[test]
+fn damage_in_an_older_log_is_refused_though_tables_have_gone_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let count = rotated(dir.path());
+    let refused = |name: &Path, what: &str, change: &dyn Fn(&Path)| {
+        let copy = tempfile::tempdir().unwrap();
+        copy_all(dir.path(), copy.path());
+        change(&copy.path().join(name));
+        for _ in 0..2 {
+            let refused = Store::open(copy.path(), options()).err();
+            assert!(matches!(refused, Some(OpenError::Damaged { .. })), "{what} of {name:?}: {refused:?}");
+        }
+    };
+    let logs = wals(dir.path());
+    for path in &logs[..logs.len() - 1] {
+        let name = path.strip_prefix(dir.path()).unwrap();
+        let bytes = fs::metadata(path).unwrap().len();
+        for at in [10, bytes / 3, bytes - 200] {
+            refused(name, &format!("a bit at {at}"), &|path| {
+                let mut damaged = fs::read(path).unwrap();
+                damaged[at as usize] ^= 4;
+                fs::write(path, damaged).unwrap();
+            });
+        }
+        refused(name, "half", &|path| {
+            fs::File::options().write(true).open(path).unwrap().set_len(bytes / 2).unwrap();
+        });
+        refused(name, "all", &|path| fs::remove_file(path).unwrap());
+    }
+    // Untouched, it opens, and everything is there.
+    let store = open(dir.path());
+    let log = store.log(1).unwrap();
+    assert_eq!(log.read(0, u64::MAX, usize::MAX).unwrap().len() as u64, count);
 }
 
 fn copy_all(from: &Path, to: &Path) {

@@ -29,6 +29,9 @@ fn child() {
     for step in 0u64.. {
         for (load, log, replica) in &handles {
             let index = log.last().map_or(0, |last| last.index + 1);
+            if let Some(last) = log.last() {
+                log.save_committed(last);
+            }
             let set = load.set;
             let told = Box::new(move |result: Result<(), twinset_store::Fault>| {
                 result.unwrap();
@@ -133,6 +136,9 @@ fn nothing_synced_is_lost_and_state_and_log_agree() {
             let last = log.last().map(|last| last.index);
             assert!(last >= synced, "set {}: {synced:?} was synced, {last:?} is there", load.set);
             assert!(replica.applied().log_id.map(|applied| applied.index) <= last);
+            // Noted with the next record: one behind what was synced at most.
+            let committed = log.committed().map(|committed| committed.index);
+            assert!(committed <= last && committed >= synced.and_then(|synced| synced.checked_sub(1)));
             catch_up(&log, &replica);
             compare(&replica, &model(load, last), &mut dice);
         }

@@ -102,7 +102,6 @@ fn purging_moves_a_pointer() {
         let store = open(dir.path());
         let log = store.log(1).unwrap();
         append(&log, records(1, 0, 20));
-        log.save_committed(id(1, 15)).unwrap();
         log.purge(id(1, 9)).unwrap();
         log.purge(id(1, 4)).unwrap();
         assert_eq!((log.purged(), log.last()), (Some(id(1, 9)), Some(id(1, 19))));
@@ -110,10 +109,7 @@ fn purging_moves_a_pointer() {
     }
     let store = open(dir.path());
     let log = store.log(1).unwrap();
-    assert_eq!(
-        (log.purged(), log.last(), log.committed()),
-        (Some(id(1, 9)), Some(id(1, 19)), Some(id(1, 15)))
-    );
+    assert_eq!((log.purged(), log.last()), (Some(id(1, 9)), Some(id(1, 19))));
     // Past the end: the log goes on behind the pointer.
     log.purge(id(2, 30)).unwrap();
     assert_eq!(log.last(), Some(id(2, 30)));
@@ -123,6 +119,47 @@ fn purging_moves_a_pointer() {
     store.close();
     let log = open(dir.path()).log(1).unwrap();
     assert_eq!((log.purged(), log.last()), (Some(id(2, 30)), Some(id(2, 32))));
+}
+
+#[test]
+fn what_is_committed_is_known_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let reopened = |expected: Option<LogId>| {
+        let store = open(dir.path());
+        let log = store.log(1).unwrap();
+        assert_eq!(log.committed(), expected);
+        (store, log)
+    };
+    let (store, log) = reopened(None);
+    append(&log, records(1, 0, 10));
+    log.save_committed(id(1, 4));
+    assert_eq!(log.committed(), Some(id(1, 4)));
+    // It reaches the disk with the next records or the next vote,
+    append(&log, records(1, 10, 12));
+    drop((store, log));
+    let (store, log) = reopened(Some(id(1, 4)));
+    log.save_committed(id(1, 6));
+    let (tell, told) = channel();
+    log.save_vote(b"vote", Box::new(move |result| tell.send(result).unwrap())).unwrap();
+    told.recv().unwrap().unwrap();
+    drop((store, log));
+    // or when the store is closed.
+    let (store, log) = reopened(Some(id(1, 6)));
+    log.save_committed(id(1, 8));
+    drop(log);
+    store.close();
+    let (store, log) = reopened(Some(id(1, 8)));
+    // What the log does not hold is not committed here, and a truncated log has to learn it again.
+    log.save_committed(id(1, 12));
+    assert_eq!(log.committed(), None);
+    log.save_committed(id(1, 8));
+    log.truncate_after(Some(8)).unwrap();
+    assert_eq!(log.committed(), Some(id(1, 8)));
+    log.truncate_after(Some(7)).unwrap();
+    assert_eq!(log.committed(), None);
+    append(&log, records(2, 8, 10));
+    drop((store, log));
+    reopened(None);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod common;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Dice, Load, append, catch_up, compare, model, open};
+use twinset_ledger::codec::EntryBuilder;
 use twinset_store::{Fault, LedgerReplica, Log, LogId, SnapshotReader};
 
 #[test]
@@ -79,6 +80,24 @@ fn records_out_of_turn_are_refused_and_do_not_stop_the_replica() {
     bad.payload = b"no entry".as_slice().to_vec().into();
     assert!(matches!(replica.apply(&bad), Err(Fault::Damaged { .. })));
     assert!(matches!(replica.apply(&load.record(2)), Err(Fault::Stopped { .. })));
+}
+
+#[test]
+fn rules_that_this_build_does_not_know_stop_the_replica() {
+    let dir = tempfile::tempdir().unwrap();
+    let load = Load { seed: 5, set: 1 };
+    let store = open(dir.path());
+    let replica = store.ledger(1).unwrap();
+    replica.apply(&load.record(0)).unwrap();
+    replica.apply(&load.record(1)).unwrap();
+    let newer = twinset_ledger::RULES_VERSION + 1;
+    let mut record = load.record(2);
+    record.payload = EntryBuilder::new(newer, 1, 1).finish().into();
+    let fault = replica.apply(&record).unwrap_err();
+    assert!(matches!(fault, Fault::UnknownRules { version, .. } if version == newer), "{fault}");
+    // It is not skipped either.
+    assert!(matches!(replica.apply(&load.record(2)), Err(Fault::Stopped { .. })));
+    assert_eq!(replica.applied().log_id, Some(load.id(1)));
 }
 
 /// Sends a snapshot to another replica in chunks of odd sizes.

@@ -71,9 +71,15 @@ pub enum Command {
     /// Open, read, limit, freeze and close accounts.
     #[command(subcommand)]
     Account(cmd::account::Account),
-    /// Post, read, reverse and list transactions.
+    /// Post, read, reverse and list transactions; find what became of a request.
     #[command(subcommand)]
     Transaction(cmd::transaction::Transaction),
+    /// Define currencies beyond ISO 4217.
+    #[command(subcommand)]
+    Currency(cmd::chart::Currency),
+    /// Define general-ledger subjects beyond the built-in five.
+    #[command(subcommand)]
+    Subject(cmd::chart::Subject),
     /// Measure throughput and latency.
     #[command(long_about = cmd::bench::HELP)]
     Bench(cmd::bench::Bench),

@@ -13,5 +13,6 @@ pub mod http1;
 pub mod journal;
 pub mod load;
 pub mod out;
+pub mod start;
 pub mod verify;
 pub mod view;

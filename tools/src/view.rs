@@ -96,12 +96,12 @@ pub enum Rpo {
     },
     /// What was acknowledged after this index may stand in one site only.
     NotProven {
-        /// The last safe index.
+        /// The last index known to be on disk in each site.
         last_safe_index: u64,
     },
     /// Nobody who leads the set answers.
     Unknown {
-        /// The last safe index on record.
+        /// The last index known to be on disk in each site.
         last_safe_index: u64,
     },
     /// The control set keeps no money.
@@ -156,6 +156,19 @@ pub fn view(survey: &Survey) -> Option<View> {
         control: set_view(catalogue, survey, CONTROL_SET, None),
         sets,
     })
+}
+
+/// The copies that are no members of their sets (yet), as set and node: sets without a leader have none. A set can be
+/// moved when all of its copies are members.
+pub fn outsiders(survey: &Survey) -> Vec<(u32, String)> {
+    let Some(catalogue) = &survey.catalogue else { return Vec::new() };
+    let of_set = |set: &u32| {
+        let led = survey.leader(*set).and_then(|(_, reply)| reply.replicas.iter().find(|r| r.set == *set));
+        let member = |id: u64| led.is_some_and(|led| led.voters.contains(&id) || led.learners.contains(&id));
+        let replicas = catalogue.replicas(*set).iter().filter(move |replica| !member(replica.id));
+        replicas.map(|replica| (*set, replica.node.clone())).collect::<Vec<_>>()
+    };
+    catalogue.sets.keys().flat_map(of_set).collect()
 }
 
 fn nodes(catalogue: &Catalogue, survey: &Survey) -> Vec<NodeView> {
@@ -227,7 +240,7 @@ fn set_view(catalogue: &Catalogue, survey: &Survey, number: u32, set: Option<&Se
             applied: status.applied_index,
             safe: status.safe_index,
         }),
-        rpo: rpo(set, leader),
+        rpo: rpo(survey, set, leader),
         replicas: replicas.collect(),
         switch: set.and_then(|s| s.switch.as_ref()).map(|intent| SwitchView {
             id: intent.id,
@@ -248,14 +261,23 @@ fn lag(leader: &ReplicaStatus, replica: u64) -> u64 {
     leader.last_log_index.saturating_sub(leader.matched.get(&replica).copied().unwrap_or(0))
 }
 
-fn rpo(set: Option<&Set>, leader: Option<&ReplicaStatus>) -> Rpo {
+fn rpo(survey: &Survey, set: Option<&Set>, leader: Option<&ReplicaStatus>) -> Rpo {
     let Some(set) = set else { return Rpo::NotApplicable };
-    let Some(leader) = leader else { return Rpo::Unknown { last_safe_index: set.last_safe_index } };
+    let last_safe_index = last_safe(survey, set);
+    let Some(leader) = leader else { return Rpo::Unknown { last_safe_index } };
     // Both must say SYNC: the record weakens before the leader does, and strengthens after it.
     if set.durability == Durability::Sync && leader.durability == "SYNC" {
         return Rpo::Proven { waiting: leader.committed_index.saturating_sub(leader.safe_index) };
     }
-    Rpo::NotProven { last_safe_index: leader.safe_index.max(set.last_safe_index) }
+    Rpo::NotProven { last_safe_index }
+}
+
+/// What a replica reports as safe is on disk in each site, in any durability state; so is what the control set has on
+/// record. After a restart a leader may know less than the others: the greatest of them is the last one known.
+fn last_safe(survey: &Survey, set: &Set) -> u64 {
+    let of_set = |status: &&ReplicaStatus| status.set == set.id && status.incarnation == set.incarnation;
+    let replicas = survey.replies().flat_map(|reply| &reply.replicas).filter(of_set);
+    replicas.map(|status| status.safe_index).fold(set.last_safe_index, u64::max)
 }
 
 impl std::fmt::Display for Rpo {
@@ -283,7 +305,15 @@ mod tests {
     }
 
     fn survey(leader: ReplicaStatus) -> Survey {
-        let catalogue = catalogue();
+        survey_on_record(leader, 0)
+    }
+
+    fn survey_on_record(leader: ReplicaStatus, last_safe_index: u64) -> Survey {
+        let mut catalogue = catalogue();
+        if leader.durability == "DEGRADED" {
+            let set = catalogue.sets.get_mut(&leader.set).unwrap();
+            (set.durability, set.last_safe_index) = (Durability::Degraded, last_safe_index);
+        }
         let node = &catalogue.replica(leader.set, leader.replica).unwrap().node;
         let reply = StatusReply {
             node: node.clone(),
@@ -333,9 +363,62 @@ mod tests {
         assert_eq!(rpo_of(leader("SYNC", 10, 7)), Rpo::Proven { waiting: 3 });
     }
 
+    /// A degraded leader has applied, and acknowledged, more than it reports as safe.
     #[test]
     fn a_degraded_set_names_its_last_safe_index() {
+        for (on_record, reported, shown) in [
+            (7, 7, 7),
+            // The away site has caught up a little since.
+            (7, 9, 9),
+            // The leader was restarted, and has not heard of the away site since.
+            (7, 0, 7),
+        ] {
+            let leader = ReplicaStatus { applied_index: 12, ..leader("DEGRADED", 12, reported) };
+            let view = view(&survey_on_record(leader, on_record)).unwrap();
+            assert_eq!(view.sets[0].rpo, Rpo::NotProven { last_safe_index: shown });
+            assert_eq!(view.sets[0].rpo.to_string(), format!("safe up to {shown}"));
+        }
+    }
+
+    #[test]
+    fn a_follower_may_know_more_of_what_is_safe_than_a_restarted_leader() {
+        let mut survey = survey_on_record(leader("DEGRADED", 12, 0), 7);
+        let replica = &catalogue().replicas(1)[1].clone();
+        let follower = ReplicaStatus {
+            replica: replica.id,
+            role: "follower".into(),
+            matched: Default::default(),
+            ..leader("DEGRADED", 12, 9)
+        };
+        let reply =
+            StatusReply { node: replica.node.clone(), replicas: vec![follower], ..Default::default() };
+        survey.add("follower".into(), Ok(reply.clone()));
+        assert_eq!(view(&survey).unwrap().sets[0].rpo, Rpo::NotProven { last_safe_index: 9 });
+        // Of an earlier life of the set: its indexes say nothing about this one.
+        let earlier = ReplicaStatus { incarnation: 0, ..reply.replicas[0].clone() };
+        survey.add("follower".into(), Ok(StatusReply { replicas: vec![earlier], ..reply }));
+        assert_eq!(view(&survey).unwrap().sets[0].rpo, Rpo::NotProven { last_safe_index: 7 });
+    }
+
+    #[test]
+    fn a_record_and_a_leader_that_differ_prove_nothing() {
+        let mut survey = survey(leader("SYNC", 10, 10));
+        survey.catalogue.as_mut().unwrap().sets.get_mut(&1).unwrap().durability = Durability::Degraded;
+        assert_eq!(view(&survey).unwrap().sets[0].rpo, Rpo::NotProven { last_safe_index: 10 });
         assert_eq!(rpo_of(leader("DEGRADED", 10, 7)), Rpo::NotProven { last_safe_index: 7 });
+    }
+
+    #[test]
+    fn copies_are_outsiders_until_they_are_members() {
+        let catalogue = catalogue();
+        let ids: Vec<u64> = catalogue.replicas(1).iter().map(|replica| replica.id).collect();
+        let led = |voters: &[u64], learners: &[u64]| {
+            let (voters, learners) = (voters.to_vec(), learners.to_vec());
+            let leader = ReplicaStatus { voters, learners, ..leader("SYNC", 1, 1) };
+            outsiders(&survey(leader)).into_iter().filter(|(set, _)| *set == 1).count()
+        };
+        assert_eq!((led(&ids[..3], &[]), led(&ids[..3], &ids[3..])), (1, 0));
+        assert_eq!(outsiders(&survey(leader("SYNC", 1, 1))).iter().filter(|(set, _)| *set == 2).count(), 4);
     }
 
     #[test]

@@ -32,6 +32,11 @@ fn wrong_questions_exit_with_64_and_say_what_to_try() {
         &["durability", "--set", "1"],
         &["status"],
         &["bench", "--router", "localhost"],
+        &["import", "books.ledger", "--subject", "Funds"],
+        &["import", "books.ledger", "--subject", "Funds=money"],
+        &["import", "books.beancount", "--subject", "Funds=asset"],
+        &["currency", "define", "X", "--scale", "13"],
+        &["subject", "define", "x", "--name", "X"],
         &["cluster", "bootstrap", "--topology", "nowhere.toml"],
     ] {
         let output = twinset(arguments);
@@ -105,4 +110,104 @@ async fn an_unknown_end_of_a_write_tells_how_to_ask_again() {
     let output = beside(arguments.iter().map(|text| (*text).to_owned()).collect()).await;
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("--request-id r-7"), "{}", stderr(&output));
+}
+
+/// Runs the command against a router that answers so.
+async fn against(url: &str, arguments: &[&str]) -> Output {
+    let mut all: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
+    all.extend(["--router".to_owned(), url.to_owned()]);
+    beside(all).await
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bench_with_failed_requests_fails_and_names_the_commonest_error() {
+    let url = fakes::router::start(|_, path, _| match path {
+        "/v1/accounts" => Some((200, r#"{"position":{"set":1,"index":1},"replayed":false}"#.into())),
+        _ => Some((503, r#"{"code":"set_queue_full","outcome":"not_applied"}"#.into())),
+    })
+    .await;
+    let bench =
+        ["bench", "--accounts", "4", "--connections", "2", "--requests", "8", "--warmup", "0", "--json"];
+    let output = against(&url, &bench).await;
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(said.contains("8 of 8 requests failed") && said.contains("set_queue_full"), "{said}");
+    let figures: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(figures["report"]["errors"]["set_queue_full"], 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_request_can_be_looked_up() {
+    let url = fakes::router::start(|method, path, _| {
+        assert_eq!(method, "GET");
+        let rejected = r#"{"code":"limit_exceeded","outcome":"rejected","detail":"the limit"}"#;
+        let unknown = r#"{"code":"not_found","outcome":"not_applied","detail":"no such request"}"#;
+        match path {
+            "/v1/requests/%7Bs%7D:a/booked" => {
+                Some((200, r#"{"transaction":{"transaction":"1-1-5-0","request_id":"booked"}}"#.into()))
+            }
+            "/v1/requests/%7Bs%7D:a/opened" => Some((200, r#"{"account":{"account":"{s}:a"}}"#.into())),
+            "/v1/requests/%7Bs%7D:a/rejected" => Some((422, rejected.into())),
+            _ => Some((404, unknown.into())),
+        }
+    })
+    .await;
+    let look = async |id: &str| {
+        let output = against(&url, &["transaction", "request", "--scope", "{s}:a", "--id", id]).await;
+        (output.status.code(), stdout(&output), stderr(&output))
+    };
+    let (code, said, _) = look("booked").await;
+    assert!(code == Some(0) && said.starts_with("1-1-5-0"), "{said}");
+    let (code, said, _) = look("opened").await;
+    assert!(code == Some(0) && said.contains("{s}:a"), "{said}");
+    let (code, _, said) = look("rejected").await;
+    assert!(code == Some(1) && said.contains("request rejected was rejected: the limit"), "{said}");
+    let (code, _, said) = look("lost").await;
+    assert!(code == Some(1) && said.contains("knows of no request lost"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn currencies_and_subjects_are_defined_by_command() {
+    let url = fakes::router::start(|method, path, body| {
+        let body: serde_json::Value = serde_json::from_slice(body).unwrap();
+        match (method, path) {
+            ("PUT", "/v1/currencies/POINTS") if body == serde_json::json!({ "scale": 0 }) => {
+                Some((200, r#"{"changed":true}"#.into()))
+            }
+            ("PUT", "/v1/subjects/clearing") => {
+                assert_eq!(body, serde_json::json!({ "name": "Clearing", "normal_side": "debit" }));
+                Some((200, r#"{"changed":false}"#.into()))
+            }
+            _ => Some((
+                422,
+                r#"{"code":"currency_conflict","outcome":"rejected","detail":"other scale"}"#.into(),
+            )),
+        }
+    })
+    .await;
+    let points = against(&url, &["currency", "define", "POINTS", "--scale", "0"]).await;
+    assert_eq!(stdout(&points), "currency POINTS is defined in every set\n");
+    let clearing =
+        against(&url, &["subject", "define", "clearing", "--name", "Clearing", "--side", "debit"]).await;
+    assert_eq!(stdout(&clearing), "subject clearing is defined in every set (as it was before)\n");
+    let other = against(&url, &["currency", "define", "POINTS", "--scale", "2"]).await;
+    assert_eq!(other.status.code(), Some(1));
+    assert!(stderr(&other).contains("next: a definition cannot be changed"), "{}", stderr(&other));
+}
+
+#[test]
+fn a_journal_that_is_not_there_has_no_lines_to_mend() {
+    let said = stderr(&twinset(&["import", "nowhere.beancount"]));
+    assert!(said.contains("nowhere.beancount cannot be read") && !said.contains("mend"), "{said}");
+}
+
+#[test]
+fn the_journal_of_the_readme_can_be_imported() {
+    let journal = std::fs::canonicalize("../deploy/examples/books.beancount").unwrap();
+    let output = twinset(&["import", journal.to_str().unwrap(), "--dry-run"]);
+    assert_eq!(stdout(&output).split(':').next(), Some("5 transactions on 10 accounts in 2 currencies"));
 }

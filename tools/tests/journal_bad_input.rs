@@ -4,17 +4,21 @@
 use std::io::{Error, ErrorKind};
 use std::path::Path;
 
-use twinset_tools::journal::{Format, prepare};
+use twinset_tools::journal::{Format, Kind, Roots, Source, prepare};
 
 const OPEN: &str =
     "2020-01-01 open Assets:A\n2020-01-01 open Assets:D HOOL,USD \"STRICT\"\n2020-01-01 open Income:B\n";
 
 fn problems(format: Format, text: &str) -> Vec<String> {
+    problems_with(&Roots::new(), format, text)
+}
+
+fn problems_with(roots: &Roots, format: Format, text: &str) -> Vec<String> {
     let load = |path: &Path| match path.to_str() {
         Some("j") => Ok(text.to_owned()),
         _ => Err(Error::from(ErrorKind::NotFound)),
     };
-    match prepare(format, Path::new("j"), &load, "tag") {
+    match prepare(Source { format, path: Path::new("j"), load: &load, roots }, "tag") {
         Ok(_) => Vec::new(),
         Err(problems) => problems.0.iter().map(ToString::to_string).collect(),
     }
@@ -92,7 +96,10 @@ fn ledger_says_where_and_why() {
             "2020/01/02 x\n  Assets:A  $1.00\n  Income:B  $-2.00\n",
             "j:1: the transaction does not balance: -1 USD",
         ),
-        ("2020/01/02 x\n  Assets:A  $1.00\n  Funny:B\n", "j:3: account Funny:B does not begin with"),
+        (
+            "2020/01/02 x\n  Assets:A  $1.00\n  Funny:B\n",
+            "j:3: nothing says what kind of account Funny:B is: give --subject Funny=SUBJECT",
+        ),
         ("2020/01/02 x\n  Assets:A  (1 + 2)\n  Income:B\n", "j:2: an amount that is an expression"),
         ("2020/01/02 x\n  (Assets:A)  $1\n", "j:2: a virtual posting cannot be imported"),
         ("2020/01/02 x\n  Assets:A  $1.000,00\n", "j:2: 1.000,00 has no exact value"),
@@ -109,6 +116,75 @@ fn ledger_says_where_and_why() {
     let table: Vec<(&str, &str)> =
         table.iter().map(|(text, expected)| (*text, expected.split("My Bank").next().unwrap())).collect();
     expect(Format::Ledger, &table, "");
+}
+
+/// What an account of the ledger can keep ends somewhere, and a commodity with many places ends sooner.
+#[test]
+fn what_the_ledger_would_refuse_is_found_before_anything_is_sent() {
+    let many: String = (0..257).map(|_| "  Assets:A  0.01 USD\n  Income:B  -0.01 USD\n").collect();
+    let notes: String = (0..40).map(|n| format!("  key{n}: \"v\"\n")).collect();
+    let table = [
+        (
+            "2020-01-02 * \"x\"\n  Assets:A  9999999999999999999.00 HUGE\n  Income:B\n\
+             2020-01-03 * \"y\"\n  Assets:A  0.0000000001 HUGE\n  Income:B\n"
+                .to_owned(),
+            "j:4: the ledger refuses this: the amount is too large",
+        ),
+        (
+            // Each fits; their sum does not.
+            "2020-01-02 * \"x\"\n  Assets:A  9999999999.000000000001 X\n  Income:B\n".to_owned()
+                + &"2020-01-03 * \"y\"\n  Assets:A  9999999999999999 X\n  Income:B\n".repeat(2),
+            "j:10: the ledger refuses this: the amount is too large",
+        ),
+        (
+            "2020-01-02 * \"x\"\n  Assets:A  10000000000000000000000000000 JPY\n  Income:B\n".to_owned(),
+            "j:4: the ledger refuses this: an amount has at most 28 digits",
+        ),
+        (
+            format!("2020-01-02 * \"x\"\n{many}"),
+            "j:4: the ledger refuses this: a transaction has at most 256 legs (too_many_legs)",
+        ),
+        (
+            format!("2020-01-02 * \"x\"\n{notes}  Assets:A  1 USD\n  Income:B\n"),
+            "j:4: the ledger refuses this: metadata has at most 32 pairs",
+        ),
+    ];
+    let table: Vec<(&str, &str)> = table.iter().map(|(text, expected)| (text.as_str(), *expected)).collect();
+    expect(Format::Beancount, &table, OPEN);
+}
+
+#[test]
+fn sums_out_of_range_are_problems_too() {
+    let most = "79228162514264337593543950335";
+    for text in [
+        format!("2020-01-02 * \"x\"\n  Assets:A  {most} USD\n  Income:B\n").repeat(2),
+        format!(
+            "2020-01-02 * \"x\"\n  Assets:A  {most} USD\n  Income:B\n2020-01-03 balance Assets:A  -{most} USD\n"
+        ),
+        format!("2020-01-01 pad Assets:A Income:B\n2020-01-03 balance Assets:A  {most} USD\n").repeat(2)
+            + &format!("2020-01-01 pad Assets:A Income:B\n2020-01-05 balance Assets:A  -{most} USD\n"),
+        format!(
+            "option \"inferred_tolerance_default\" \"*:{most}\"\n2020-01-02 * \"x\"\n  Assets:A  1 USD\n  Income:B\n"
+        ),
+    ] {
+        problems(Format::Beancount, &format!("{OPEN}{text}"));
+    }
+    let ledger = format!(
+        "2020/01/02 x\n  Assets:A  ${most}\n  Income:B\n2020/01/03 y\n  Assets:A  = $-{most}\n  Income:B\n"
+    );
+    let found = problems(Format::Ledger, &ledger);
+    assert!(found[0].starts_with("j:4: a sum of this transaction"), "{found:#?}");
+}
+
+#[test]
+fn a_root_that_nobody_knows_is_asked_for_and_can_be_given() {
+    let text = "2020/01/02 Dues\n  Funds:Cash  10 EUR\n  Dues:2020\n2020/01/03 More\n  Funds:Bank  1 EUR\n  Dues:2021\n";
+    let found = problems(Format::Ledger, text);
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(found[0].starts_with("j:2: ") && found[0].contains("give --subject Funds=SUBJECT"), "{found:#?}");
+    assert!(found[1].starts_with("j:3: ") && found[1].contains("give --subject Dues=SUBJECT"), "{found:#?}");
+    let roots = Roots::from([("Funds".to_owned(), Kind::Asset), ("Dues".to_owned(), Kind::Income)]);
+    assert_eq!(problems_with(&roots, Format::Ledger, text), [""; 0]);
 }
 
 #[test]

@@ -8,10 +8,11 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use rust_decimal::Decimal;
-use serde_json::Value;
+use twinset_ledger::command::Metadata;
+use twinset_ledger::{Command, Leg, Side};
 use twinset_tools::journal::book::book;
 use twinset_tools::journal::plan::plan;
-use twinset_tools::journal::{Format, Plan, read};
+use twinset_tools::journal::{Format, Plan, Roots, Source, read};
 
 const ACCOUNTS: [&str; 5] = ["Assets:A", "Assets:B:C", "Liabilities:D", "Income:E", "Expenses:F"];
 const COMMODITIES: [&str; 4] = ["USD", "EUR", "JPY", "HOOL"];
@@ -68,23 +69,38 @@ type Sums = BTreeMap<(String, String), Decimal>;
 
 /// What the legs of the plan put on each account of the journal, trading accounts not counted.
 fn sums(plan: &Plan) -> Sums {
-    let named: BTreeMap<&str, &Value> =
-        plan.accounts.iter().map(|body| (body["account"].as_str().unwrap(), &body["metadata"])).collect();
+    let named: BTreeMap<&str, &Metadata> = openings(plan).map(|(id, _, metadata)| (id, metadata)).collect();
     let mut sums = Sums::new();
-    for leg in plan.transactions.iter().flat_map(|t| t.body["legs"].as_array().unwrap()) {
-        let metadata = named[leg["account"].as_str().unwrap()];
-        let text = |key: &str| metadata[key].as_str().unwrap().to_owned();
-        if metadata.get("trading").is_none() {
-            *sums.entry((text("account"), text("commodity"))).or_default() += signed(leg);
+    for leg in plan.transactions.iter().flat_map(|planned| legs(&planned.command)) {
+        let metadata = named[leg.account.as_str()];
+        if !metadata.contains_key("trading") {
+            let holding = (metadata["account"].clone(), metadata["commodity"].clone());
+            *sums.entry(holding).or_default() += signed(leg);
         }
     }
     sums.retain(|_, sum| !sum.is_zero());
     sums
 }
 
-fn signed(leg: &Value) -> Decimal {
-    let amount = Decimal::from_str_exact(leg["amount"].as_str().unwrap()).unwrap();
-    if leg["side"] == "debit" { amount } else { -amount }
+/// Id, currency and metadata of each account.
+fn openings(plan: &Plan) -> impl Iterator<Item = (&str, &str, &Metadata)> {
+    plan.accounts.iter().map(|planned| match &planned.command {
+        Command::OpenAccount { account, currency, metadata, .. } => {
+            (account.as_str(), currency.as_str(), metadata)
+        }
+        other => panic!("{other:?} opens nothing"),
+    })
+}
+
+fn legs(command: &Command) -> &[Leg] {
+    match command {
+        Command::Transaction(transaction) => &transaction.legs,
+        other => panic!("{other:?} books nothing"),
+    }
+}
+
+fn signed(leg: &Leg) -> Decimal {
+    if leg.side == Side::Debit { leg.amount } else { -leg.amount }
 }
 
 proptest! {
@@ -96,19 +112,23 @@ proptest! {
     ) {
         let text = text(&transactions);
         let load = |_: &Path| Ok(text.clone());
-        let journal = read(Format::Beancount, Path::new("j"), &load).unwrap();
+        let journal = read(Source {
+            format: Format::Beancount,
+            path: Path::new("j"),
+            load: &load,
+            roots: &Roots::new(),
+        })
+        .unwrap();
         let booked = book(&journal).map_err(|problems| TestCaseError::fail(problems.to_string()))?;
         let plan = plan(&journal, &booked, "law").map_err(|problems| TestCaseError::fail(problems.to_string()))?;
-        let currency: BTreeMap<&str, &str> = plan.accounts.iter()
-            .map(|body| (body["account"].as_str().unwrap(), body["currency"].as_str().unwrap()))
-            .collect();
+        let currency: BTreeMap<&str, &str> = openings(&plan).map(|(id, currency, _)| (id, currency)).collect();
         let scale: BTreeMap<&str, u8> = plan.currencies.iter().map(|c| (c.code.as_str(), c.scale)).collect();
         for planned in &plan.transactions {
             let mut by_currency: BTreeMap<&str, Decimal> = BTreeMap::new();
-            let legs = planned.body["legs"].as_array().unwrap();
+            let legs = legs(&planned.command);
             prop_assert!(legs.len() >= 2);
             for leg in legs {
-                let code = currency[leg["account"].as_str().unwrap()];
+                let code = currency[leg.account.as_str()];
                 let number = signed(leg);
                 prop_assert!(!number.is_zero() && number.scale() <= scale[code].into());
                 *by_currency.entry(code).or_default() += number;

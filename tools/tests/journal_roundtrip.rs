@@ -11,28 +11,36 @@ use std::time::Duration;
 
 use journal_fake::{FakeRouter, Trouble};
 use rust_decimal::Decimal;
+use twinset_ledger::{Command, date};
 use twinset_tools::journal::book::{Booked, book};
 use twinset_tools::journal::fetch::{self, fetch};
 use twinset_tools::journal::send::{self, Pace, Sent, send};
-use twinset_tools::journal::{Format, Plan, prepare, read};
+use twinset_tools::journal::{Format, Kind, Load, Plan, Roots, Source, prepare, read};
 
 type Balances = BTreeMap<(String, String), Decimal>;
 
 fn data(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+    Path::new("tests/data").join(name)
 }
 
 fn from_disk(path: &Path) -> std::io::Result<String> {
     std::fs::read_to_string(path)
 }
 
+/// Reads with `load`, without kinds for unusual roots.
+fn source<'a>(format: Format, path: &'a Path, load: Load<'a>, roots: &'a Roots) -> Source<'a> {
+    Source { format, path, load, roots }
+}
+
 fn booked(format: Format, path: &Path) -> Vec<Booked> {
-    let journal = read(format, path, &from_disk).unwrap_or_else(|problems| panic!("{problems}"));
+    let journal =
+        read(source(format, path, &from_disk, &Roots::new())).unwrap_or_else(|problems| panic!("{problems}"));
     book(&journal).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
 fn booked_text(text: &str) -> Vec<Booked> {
-    let journal = read(Format::Beancount, Path::new("export"), &|_| Ok(text.to_owned()))
+    let load = |_: &Path| Ok(text.to_owned());
+    let journal = read(source(Format::Beancount, Path::new("export"), &load, &Roots::new()))
         .unwrap_or_else(|problems| panic!("{problems}\n{text}"));
     book(&journal).unwrap_or_else(|problems| panic!("{problems}\n{text}"))
 }
@@ -47,16 +55,18 @@ fn balances(booked: &[Booked]) -> Balances {
 }
 
 fn plan(format: Format, path: &Path, tag: &str) -> Plan {
-    prepare(format, path, &from_disk, tag).unwrap_or_else(|problems| panic!("{problems}"))
+    prepare(source(format, path, &from_disk, &Roots::new()), tag)
+        .unwrap_or_else(|problems| panic!("{problems}"))
 }
 
 fn plan_text(text: &str, tag: &str) -> Plan {
-    prepare(Format::Beancount, Path::new("j"), &|_| Ok(text.to_owned()), tag)
+    let load = |_: &Path| Ok(text.to_owned());
+    prepare(source(Format::Beancount, Path::new("j"), &load, &Roots::new()), tag)
         .unwrap_or_else(|problems| panic!("{problems}"))
 }
 
 fn pace() -> Pace {
-    Pace { batch: 5, openings: 4, patience: Duration::from_secs(30) }
+    Pace { batch: 5, openings: 4, patience: Duration::from_secs(30), ..Pace::default() }
 }
 
 async fn import(router: &FakeRouter, plan: &Plan) -> Sent {
@@ -165,6 +175,35 @@ async fn trouble_that_does_not_pass_ends_the_import() {
     assert!(router.booked() < plan.transactions.len());
 }
 
+#[tokio::test]
+async fn roots_of_a_given_kind_keep_their_accounts_apart() {
+    let text = "2020/01/02 Dues\n  Funds:Cash  10.00 EUR\n  Assets:Cash  5.00 EUR\n  Dues:2020\n";
+    let roots = Roots::from([("Funds".to_owned(), Kind::Asset), ("Dues".to_owned(), Kind::Income)]);
+    let load = |_: &Path| Ok(text.to_owned());
+    let plan = prepare(source(Format::Ledger, Path::new("j"), &load, &roots), "one")
+        .unwrap_or_else(|problems| panic!("{problems}"));
+    let router = FakeRouter::new();
+    import(&router, &plan).await;
+    assert_eq!(router.balance("{one}:Assets:Funds:Cash:EUR"), Decimal::TEN);
+    let exported = export(&router, "one").await;
+    let balances = balances(&booked_text(&exported));
+    assert_eq!(balances[&("Income:Dues:2020".into(), "EUR".into())], Decimal::from(-15), "{exported}");
+}
+
+#[tokio::test]
+async fn no_call_is_larger_than_a_router_takes() {
+    let plan = plan(Format::Beancount, &data("sample.beancount"), "one");
+    for call_bytes in [1, 2_000] {
+        let router = FakeRouter::new();
+        let pace = Pace { batch: 500, call_bytes, ..pace() };
+        let sent = send(&router, &plan, pace, &|_| {}).await.unwrap();
+        assert_eq!(sent.transactions, plan.transactions.len());
+        let largest = router.largest_batch();
+        // A single transaction goes whatever its size.
+        assert!(largest.1 <= call_bytes.max(1) || largest.0 == 1, "{largest:?}");
+    }
+}
+
 const SMALL: &str = "2020-01-01 open Assets:A\n2020-01-01 open Income:B\n\
     2020-01-02 * \"x\"\n  Assets:A  1.00 USD\n  Income:B\n";
 
@@ -192,10 +231,12 @@ async fn what_others_booked_under_the_tag_is_exported_too() {
     let router = FakeRouter::new();
     import(&router, &plan_text(SMALL, "one")).await;
     let mut by_hand = plan_text(SMALL, "one");
-    let body = &mut by_hand.transactions[0].body;
-    body["request_id"] = "by-hand".into();
-    body["accounting_date"] = "2019-05-05".into();
-    body["metadata"] = serde_json::json!({ "order": "7" });
+    let Command::Transaction(transaction) = &mut by_hand.transactions[0].command else {
+        panic!("a transaction is planned")
+    };
+    transaction.request_id = "by-hand".into();
+    transaction.accounting_date = date::parse("2019-05-05");
+    transaction.metadata = [("order".to_owned(), "7".to_owned())].into();
     import(&router, &by_hand).await;
     let text = export(&router, "one").await;
     assert!(text.contains("2019-05-05 * \"Transaction 3-1-"), "{text}");

@@ -2,47 +2,83 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use crate::support::{Stage, no_failure};
 use twinset_jepsen::logs::{self, Allowed};
+use twinset_jepsen::wait;
 
-/// The node whose disk is full.
-const NODE: &str = "b2";
 /// Room for the node's files and some traffic, but not for the log that the database would set space aside for.
 const DISK: &str = "size=24m";
+const FULL: &[Allowed] = &[Allowed { part: "the disk is full", why: "that is the fault of this test" }];
 
 #[tokio::test]
 async fn a_full_disk_stops_one_node_which_comes_back_when_there_is_room() {
+    const NODE: &str = "b2";
     let mut stage = Stage::start().await;
-    let data = stage.cluster.layout().data_path(NODE);
-    stage.cluster.stop_process(NODE).await.unwrap();
-    let Some(_disk) = Disk::under(&data, &stage.scratch("aside")) else { return };
-    stage.cluster.start_process(NODE).unwrap();
-    stage.whole().await;
-    let traffic = stage.traffic().await;
-    let heard = stage.log(NODE, 0).len();
-
-    let filler = data.join("filler");
-    fill(&filler);
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
-    while stage.cluster.alive(NODE).unwrap() {
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "it goes on with a full disk: {}",
-            stage.log(NODE, heard)
-        );
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    if !small_disk(&mut stage, NODE).await {
+        return;
     }
-    let said = stage.log(NODE, heard);
-    assert!(said.contains("disk is full") || said.contains("No space left"), "{said}");
-
+    let traffic = stage.traffic().await;
+    let filler = stop_by_full_disk(&stage, NODE).await;
     std::fs::remove_file(&filler).unwrap();
     stage.cluster.start_process(NODE).unwrap();
     stage.whole().await;
     no_failure(traffic).await;
-    let full = Allowed { part: "the disk is full", why: "that is the fault of this test" };
-    stage.end(&[logs::AFTER_KILLS, &[full]].concat()).await;
+    stage.end(&[logs::AFTER_KILLS, FULL].concat()).await;
+}
+
+#[tokio::test]
+async fn a_leader_whose_disk_is_full_stops_and_another_leads() {
+    const SET: u32 = 1;
+    let mut stage = Stage::start().await;
+    // Whichever of the two will lead.
+    for node in ["a1", "a2"] {
+        if !small_disk(&mut stage, node).await {
+            return;
+        }
+    }
+    let traffic = stage.journal(200).await;
+    let seeds = stage.cluster.layout().node_addrs();
+    let at_home = wait::until(&seeds, wait::HEAL, |survey| match survey.leader(SET) {
+        Some((_, reply)) if reply.site == "A" => Ok(()),
+        _ => Err(format!("the leader of set {SET} is not at home")),
+    });
+    let leader = at_home.await.unwrap().leader(SET).unwrap().1.node.clone();
+    let filler = stop_by_full_disk(&stage, &leader).await;
+    let replaced = wait::until(&seeds, wait::HEAL, |survey| match survey.leader(SET) {
+        Some(_) => Ok(()),
+        None => Err(format!("nobody leads set {SET} after {leader}")),
+    });
+    assert_ne!(replaced.await.unwrap().leader(SET).unwrap().1.node, leader);
+    std::fs::remove_file(&filler).unwrap();
+    stage.cluster.start_process(&leader).unwrap();
+    stage.whole().await;
+    let clock = traffic.began();
+    let history = traffic.stop().await.unwrap();
+    stage.account_for(history, clock).await;
+    stage.end(&[logs::AFTER_KILLS, FULL].concat()).await;
+}
+
+/// Puts a running node's data on a small disk of its own; false if this process may not mount.
+async fn small_disk(stage: &mut Stage, node: &str) -> bool {
+    let data = stage.cluster.layout().data_path(node);
+    stage.cluster.stop_process(node).await.unwrap();
+    let Some(disk) = Disk::under(&data, &stage.scratch(&format!("aside-{node}"))) else { return false };
+    stage.disks.push(disk);
+    stage.cluster.start_process(node).unwrap();
+    stage.whole().await;
+    true
+}
+
+/// Fills a node's disk and waits until the node has stopped and said why; gives the file that fills it.
+async fn stop_by_full_disk(stage: &Stage, node: &str) -> PathBuf {
+    let heard = stage.log(node, 0).len();
+    let filler = stage.cluster.layout().data_path(node).join("filler");
+    fill(&filler);
+    stage.ended(node).await;
+    let said = stage.log(node, heard);
+    assert!(said.contains("disk is full") || said.contains("No space left"), "{said}");
+    filler
 }
 
 /// Writes until there is no room left.
@@ -54,7 +90,7 @@ fn fill(path: &Path) {
 }
 
 /// A small disk of its own under a directory; gone when dropped.
-struct Disk(PathBuf);
+pub struct Disk(PathBuf);
 
 impl Disk {
     /// Moves what is in `dir` onto a small disk that is mounted there; none if this process may not mount.

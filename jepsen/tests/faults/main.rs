@@ -4,6 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic anywhere, in its helpers too")]
 
 mod disk;
+mod moving;
+mod probe;
 mod refusals;
 mod running;
+mod sites;
+mod snapshots;
 mod support;

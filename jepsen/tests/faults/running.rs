@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use crate::support::{Stage, no_failure};
 use twinset_jepsen::history::{Answer, Wish};
-use twinset_jepsen::traffic::{self, Traffic};
-use twinset_jepsen::{kills, logs, wait};
-use twinset_proto::cluster::v1::SetDurabilityRequest;
-use twinset_tools::cluster::admin;
+use twinset_jepsen::{logs, wait};
 use twinset_tools::cluster::local::Stopped;
 use twinset_tools::cluster::process::Signal;
 use twinset_tools::drama::{self, Script};
@@ -46,22 +43,11 @@ async fn a_leader_that_is_asked_to_stop_hands_over() {
 #[tokio::test]
 async fn leaders_that_freeze_and_wake_lose_nothing_and_answer_nothing_old() {
     let mut stage = Stage::start().await;
-    let layout = stage.cluster.layout().clone();
-    let traffic = Traffic::start(&traffic::Options {
-        routers: layout.routers().map(|router| router.http.clone()).collect(),
-        slots: stage.whole().await.catalogue().unwrap().slot_table(),
-        seed: 1,
-        clients: 8,
-        accounts: 40,
-        rate: 200,
-        requests_max: 100_000,
-    })
-    .await
-    .unwrap();
+    let traffic = stage.journal(200).await;
+    let seeds = stage.cluster.layout().node_addrs();
     for set in [1, 2, 1] {
         let leader = stage.leader(set).await;
         stage.cluster.signal(&leader, Signal::Stop).await.unwrap();
-        let seeds = layout.node_addrs();
         let replaced = wait::until(&seeds, wait::HEAL, |survey| match survey.leader(set) {
             Some((_, reply)) if reply.node != leader => Ok(()),
             _ => Err(format!("nobody follows {leader}")),
@@ -71,14 +57,8 @@ async fn leaders_that_freeze_and_wake_lose_nothing_and_answer_nothing_old() {
         stage.whole().await;
     }
     let clock = traffic.began();
-    let mut history = traffic.stop().await.unwrap();
-    let mut violations = Vec::new();
-    let mut narrate = |text: &str| println!("{text}");
-    kills::account_for(&stage.cluster, &mut history, &[1, 2], clock, &mut violations, &mut narrate)
-        .await
-        .unwrap();
-    let first = &violations[..violations.len().min(5)];
-    assert!(violations.is_empty(), "{} violations, the first: {first:#?}", violations.len());
+    let history = traffic.stop().await.unwrap();
+    stage.account_for(history, clock).await;
     stage.end(logs::AFTER_KILLS).await;
 }
 
@@ -117,7 +97,7 @@ async fn a_dark_site_holds_every_answer_back_until_the_set_is_degraded() {
         );
     }
 
-    degrade(&stage, true).await;
+    stage.set_durability(1, true).await;
     let again = there.book(&accounts, "held", &wish(250), LONG, None).await;
     assert!(matches!(again, Answer::Booked { .. }), "{again:?}");
     for (router, consistency) in [(&mut here, "linearizable"), (&mut there, "linearizable")] {
@@ -128,26 +108,10 @@ async fn a_dark_site_holds_every_answer_back_until_the_set_is_degraded() {
         stage.cluster.signal(node, Signal::Cont).await.unwrap();
     }
     stage.whole().await;
-    degrade(&stage, false).await;
+    stage.set_durability(1, false).await;
     let last = there.book(&accounts, "last", &wish(1), LONG, None).await;
     assert!(matches!(last, Answer::Booked { .. }), "{last:?}");
     let survey = stage.whole().await;
     assert_eq!(wait::leader(&survey, 1).unwrap().durability, "SYNC");
     stage.end(logs::AFTER_KILLS).await;
-}
-
-/// An operator's word on set 1, repeated until it is heard: the control set may be electing.
-async fn degrade(stage: &Stage, degraded: bool) {
-    let seeds = stage.cluster.layout().node_addrs();
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
-    loop {
-        let survey = admin::survey(&seeds).await;
-        let (addr, _) = survey.leader(1).unwrap();
-        let request =
-            SetDurabilityRequest { set: 1, degraded, who: "test".to_owned(), why: "a dark site".to_owned() };
-        match admin::client(&addr).unwrap().set_durability(request).await {
-            Ok(_) => return,
-            Err(status) => assert!(tokio::time::Instant::now() < deadline, "{status:?}"),
-        }
-    }
 }

@@ -1,5 +1,5 @@
-//! What the fault tests share: a cluster on free ports whose directory stays when a test fails, traffic, a node that is
-//! run to its end by hand, and the last look at everything.
+//! What the fault tests share: a cluster on free ports whose directory stays when a test fails, processes with a changed
+//! config, traffic, a node that is run to its end by hand, and the last look at everything.
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -7,22 +7,36 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::process::Child;
+
+use crate::disk::Disk;
 use twinset_jepsen::api::Router;
+use twinset_jepsen::history::History;
 use twinset_jepsen::logs::{self, Allowed};
-use twinset_jepsen::wait;
+use twinset_jepsen::traffic::{self, Traffic};
+use twinset_jepsen::{kills, wait};
+use twinset_proto::cluster::v1::SetDurabilityRequest;
+use twinset_tools::cluster::admin;
 use twinset_tools::cluster::admin::Survey;
+use twinset_tools::cluster::layout::Kind;
 use twinset_tools::cluster::{LocalCluster, LocalOptions};
 use twinset_tools::load::plan::Shape;
+use twinset_tools::load::random::Random;
 use twinset_tools::load::{Load, LoadOptions, Protocol, Running, Until};
 use twinset_tools::verify;
 
 /// How long a node that cannot run may take to say so.
 const END: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(5);
+
+/// What a node with `[faults]` says at its start.
+pub const ARMED: Allowed = Allowed { part: "a fault is armed", why: "that is the fault of this test" };
 
 /// A running cluster and its directory.
 pub struct Stage {
     /// The processes.
     pub cluster: LocalCluster,
+    /// Mounted in the directory: gone after the processes, before the directory.
+    pub disks: Vec<Disk>,
     dir: Option<TempDir>,
 }
 
@@ -43,7 +57,7 @@ impl Stage {
         let options = LocalOptions::fresh(&dir.path().join("cluster"));
         let cluster = LocalCluster::start(&options, &mut |text| println!("{text}")).await.unwrap();
         wait::whole(cluster.layout()).await.unwrap();
-        Stage { cluster, dir: Some(dir) }
+        Stage { cluster, disks: Vec::new(), dir: Some(dir) }
     }
 
     /// A place beside the cluster.
@@ -65,6 +79,96 @@ impl Stage {
     pub async fn leader(&self, set: u32) -> String {
         let survey = self.whole().await;
         survey.leader(set).unwrap().1.node.clone()
+    }
+
+    /// Seeded clients whose every request is accounted for at the end; `rate` requests per second.
+    pub async fn journal(&self, rate: u32) -> Traffic {
+        let seed = Random::new().bits() >> 32;
+        println!("traffic of seed {seed}");
+        let options = traffic::Options {
+            routers: self.cluster.layout().routers().map(|router| router.http.clone()).collect(),
+            slots: self.whole().await.catalogue().unwrap().slot_table(),
+            seed,
+            clients: 8 + rate as usize / 50,
+            accounts: 40,
+            rate,
+            requests_max: 100_000,
+        };
+        Traffic::start(&options).await.unwrap()
+    }
+
+    /// Every request of a history has one result, which is in the books exactly once, and nothing else is.
+    pub async fn account_for(&self, mut history: History, clock: std::time::Instant) {
+        let mut violations = Vec::new();
+        let mut narrate = |text: &str| println!("{text}");
+        kills::account_for(&self.cluster, &mut history, &[1, 2], clock, &mut violations, &mut narrate)
+            .await
+            .unwrap();
+        println!("{:?}", kills::Seen::of(&history));
+        let first = &violations[..violations.len().min(5)];
+        assert!(violations.is_empty(), "{} violations, the first: {first:#?}", violations.len());
+    }
+
+    /// The names of the nodes of a site.
+    pub fn nodes_of(&self, site: &str) -> Vec<String> {
+        let nodes = self.cluster.layout().nodes().filter(|node| node.site == site && node.kind == Kind::Node);
+        nodes.map(|node| node.name.clone()).collect()
+    }
+
+    /// Gives a node's config, for its next start, `extra` sections; true if that changes it.
+    pub fn configure(&self, name: &str, extra: &str) -> bool {
+        let layout = self.cluster.layout();
+        let (path, base) = (layout.config_path(name), layout.config(layout.process(name).unwrap()));
+        let wanted = format!("{base}\n{extra}");
+        let changes = std::fs::read_to_string(&path).unwrap() != wanted;
+        std::fs::write(&path, wanted).unwrap();
+        changes
+    }
+
+    /// Lets a running node work with `extra` sections in its config, and waits until everything is whole.
+    pub async fn reconfigure(&mut self, name: &str, extra: &str) {
+        if self.configure(name, extra) {
+            self.cluster.stop_process(name).await.unwrap();
+            self.cluster.start_process(name).unwrap();
+            self.whole().await;
+        }
+    }
+
+    /// Waits until a process has ended by itself.
+    pub async fn ended(&self, name: &str) {
+        let pid = self.cluster.layout().process(name).unwrap().pid.unwrap();
+        assert!(pid.ended(wait::HEAL).await, "{name} goes on: {}", self.log(name, 0));
+    }
+
+    /// Waits until a process has frozen itself.
+    pub async fn frozen(&self, name: &str) {
+        let stat = format!("/proc/{}/stat", self.cluster.layout().process(name).unwrap().pid.unwrap().number);
+        let deadline = tokio::time::Instant::now() + wait::HEAL;
+        while !std::fs::read_to_string(&stat).unwrap().contains(") T ") {
+            assert!(tokio::time::Instant::now() < deadline, "{name} goes on: {}", self.log(name, 0));
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// An operator's word on the durability of a set, repeated until it is heard: the control set may be electing.
+    pub async fn set_durability(&self, set: u32, degraded: bool) {
+        let seeds = self.cluster.layout().node_addrs();
+        let deadline = tokio::time::Instant::now() + END;
+        loop {
+            let survey = admin::survey(&seeds).await;
+            let (who, why) = ("test".to_owned(), "a dark site".to_owned());
+            let heard = match survey.leader(set) {
+                Some((addr, _)) => {
+                    let request = SetDurabilityRequest { set, degraded, who, why };
+                    admin::client(&addr).unwrap().set_durability(request).await.map_err(|e| e.to_string())
+                }
+                None => Err(format!("set {set} has no leader")),
+            };
+            match heard {
+                Ok(_) => return,
+                Err(reason) => assert!(tokio::time::Instant::now() < deadline, "{reason}"),
+            }
+        }
     }
 
     /// Clients that pay each other through both routers until they are stopped.

@@ -24,7 +24,7 @@ impl<S: State> Turn<'_, S> {
             return Ok(outcome);
         }
         let decision = self.decide_account_command(account, command);
-        self.state.remember(account, request_id, self.position);
+        self.remember(account, request_id)?;
         Ok(self.outcome(decision))
     }
 

@@ -120,6 +120,11 @@ impl<S: State> Turn<'_, S> {
         Ok(Recalled::Known(self.outcome(Err(mismatch))))
     }
 
+    /// Remembers that the request id was decided by this turn.
+    pub(super) fn remember(&mut self, scope: &str, request_id: &str) -> Result<(), ApplyError<S::Fault>> {
+        self.state.remember(scope, request_id, self.position).map_err(ApplyError::Fault)
+    }
+
     fn decided_at(&self, scope: &str, request_id: &str) -> Result<Option<Position>, ApplyError<S::Fault>> {
         self.state.request(scope, request_id, self.position).map_err(ApplyError::Fault)
     }

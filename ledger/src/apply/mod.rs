@@ -141,7 +141,13 @@ impl<S: State> Turn<'_, S> {
 
     /// The outcome of a command that is decided here and now.
     fn outcome(&self, result: Decision) -> Outcome {
-        Outcome { position: self.position, time_unix_ns: self.time_unix_ns, replayed: false, result }
+        Outcome {
+            position: self.position,
+            incarnation: self.entry.incarnation(),
+            time_unix_ns: self.time_unix_ns,
+            replayed: false,
+            result,
+        }
     }
 
     /// The remembered command at an earlier position with its first outcome: from the state, or, in this very entry,

@@ -1,6 +1,7 @@
 //! Reversals: the original's legs with the sides swapped, whole or in part, never more than the original in total.
-//! The scope is the original's scope account; where there is no such original, the empty scope remembers the refusal,
-//! and every reversal looks there too.
+//! The scope is the original's scope account; where there is no such original, the refusal is remembered in a scope of
+//! the transaction that was named ([`TransactionId::scope`]), and reversals of it look there too: a mistyped id takes the
+//! request id from no account.
 
 use rust_decimal::Decimal;
 
@@ -15,9 +16,6 @@ use crate::id::TransactionId;
 use crate::outcome::{Effect, Outcome, Posted};
 use crate::rejection::Rejection;
 use crate::state::State;
-
-/// The scope of reversals whose original gives none.
-const NO_SCOPE: &str = "";
 
 /// A booked transaction: as asked, as booked, and its scope account.
 struct Original {
@@ -35,9 +33,11 @@ impl<S: State> Turn<'_, S> {
     ) -> Result<Outcome, ApplyError<S::Fault>> {
         let request_id = &reversal.request_id;
         let original = self.find_reversible(reversal.transaction)?;
-        let scope = original.as_ref().map_or(NO_SCOPE, |original| &original.scope);
-        // An answer from before the original was there stands in the empty scope, and is never overruled.
-        for (scope, elsewhere) in [(scope, [NO_SCOPE].as_slice()), (NO_SCOPE, &[])] {
+        let refused = reversal.transaction.scope();
+        let refused = refused.as_str();
+        let scope = original.as_ref().map_or(refused, |original| &original.scope);
+        // An answer from before the original was there stands in the scope of its refusals, and is never overruled.
+        for (scope, elsewhere) in [(scope, [refused].as_slice()), (refused, &[])] {
             if let Recalled::Known(outcome) = self.recall(&[scope], elsewhere, request_id, command)? {
                 return Ok(outcome);
             }
@@ -46,7 +46,7 @@ impl<S: State> Turn<'_, S> {
             Ok(original) => self.book_reversal(reversal, original)?,
             Err(rejection) => Err(rejection.clone()),
         };
-        self.state.remember(scope, request_id, self.position);
+        self.remember(scope, request_id)?;
         Ok(self.outcome(decision))
     }
 
@@ -56,10 +56,12 @@ impl<S: State> Turn<'_, S> {
         id: TransactionId,
     ) -> Result<Result<Original, Rejection>, ApplyError<S::Fault>> {
         let not_found = Rejection::TransactionNotFound { transaction: id };
-        if (id.set, id.incarnation) != self.state.identity() || id.position >= self.position {
+        if id.set != self.state.set() || id.position >= self.position {
             return Ok(Err(not_found));
         }
-        Ok(match self.original(id.position)? {
+        // Another incarnation than the one that booked there: what it names was lost in a recovery, or never was.
+        let original = self.original(id.position)?;
+        Ok(match original.filter(|(_, outcome)| outcome.incarnation == id.incarnation) {
             Some((Command::Transaction(transaction), Outcome { result: Ok(Effect::Posted(posted)), .. })) => {
                 let scope =
                     scope_account(self.state, &transaction).expect("all accounts are known").to_owned();
@@ -88,8 +90,10 @@ impl<S: State> Turn<'_, S> {
             Ok(legs) => legs,
             Err(rejection) => return Ok(Err(rejection)),
         };
+        let (set, incarnation) = (reversal.transaction.set, self.entry.incarnation());
+        let by = TransactionId { set, incarnation, position: self.position };
         Ok(book(self.state, self.position, &legs, true).map(|posted| {
-            self.state.add_reversal(position, self.position, legs[0].amount);
+            self.state.add_reversal(position, by, legs[0].amount);
             Effect::Posted(posted)
         }))
     }

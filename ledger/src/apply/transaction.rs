@@ -36,7 +36,7 @@ impl<S: State> Turn<'_, S> {
         };
         let decision = self.book_transaction(transaction);
         for scope in free {
-            self.state.remember(scope, request_id, self.position);
+            self.remember(scope, request_id)?;
         }
         Ok(self.outcome(decision))
     }
@@ -108,7 +108,7 @@ pub(super) fn apply_short<S: State>(
     let amount = i128::from(short.amount);
     let legs = short.legs().map(|(no, side)| Planned { no, side, amount });
     let decision = book(turn.state, turn.position, &legs, false).map(Effect::Posted);
-    turn.state.remember(&scope, &request_id, turn.position);
+    turn.remember(&scope, &request_id)?;
     Ok(turn.outcome(decision))
 }
 

@@ -1,5 +1,5 @@
-//! The form of an outcome, in replies, in storage and under the running hash: position u64, time u64, replayed u8, a
-//! result byte, then what the result carries. It has no version of its own: whoever stores or sends it has one.
+//! The form of an outcome, in replies, in storage and under the running hash: position u64, incarnation u32, time u64, replayed u8,
+//! a result byte, then what the result carries. It has no version of its own: whoever stores or sends it has one.
 
 use super::DecodeError;
 use super::rejection::{put_rejection, rejection};
@@ -22,11 +22,12 @@ const POSTED_BYTES: usize = 2 + 3 * 16 + 1;
 
 /// Appends the outcome's bytes.
 pub fn encode_outcome(outcome: &Outcome, out: &mut Vec<u8>) {
-    let mut head = [0; 18];
+    let mut head = [0; 22];
     head[..8].copy_from_slice(&outcome.position.0.to_le_bytes());
-    head[8..16].copy_from_slice(&outcome.time_unix_ns.to_le_bytes());
-    head[16] = u8::from(outcome.replayed);
-    head[17] = match &outcome.result {
+    head[8..12].copy_from_slice(&outcome.incarnation.to_le_bytes());
+    head[12..20].copy_from_slice(&outcome.time_unix_ns.to_le_bytes());
+    head[20] = u8::from(outcome.replayed);
+    head[21] = match &outcome.result {
         Err(_) => result::REJECTED,
         Ok(Effect::Defined { changed: false }) => result::DEFINED_BEFORE,
         Ok(Effect::Defined { changed: true }) => result::DEFINED,
@@ -62,6 +63,7 @@ fn put_posted(out: &mut Vec<u8>, leg: &Posted) {
 pub fn decode_outcome(bytes: &[u8]) -> Result<Outcome, DecodeError> {
     let mut r = Reader::new(bytes);
     let position = Position(r.u64()?);
+    let incarnation = r.u32()?;
     let time_unix_ns = r.u64()?;
     let replayed = r.bool("replayed")?;
     let result = match r.u8()? {
@@ -80,7 +82,7 @@ pub fn decode_outcome(bytes: &[u8]) -> Result<Outcome, DecodeError> {
         found => return Err(DecodeError::Unknown { what: "result", found: u16::from(found) }),
     };
     r.end()?;
-    Ok(Outcome { position, time_unix_ns, replayed, result })
+    Ok(Outcome { position, incarnation, time_unix_ns, replayed, result })
 }
 
 fn posted(r: &mut Reader<'_>) -> Result<Posted, DecodeError> {

@@ -137,9 +137,9 @@ impl Model {
             Command::Reversal(reversal) => match self.original(position, reversal) {
                 Ok(original) => {
                     let scope = self.transaction_scopes(&original).remove(0);
-                    (vec![scope.clone()], vec![scope, String::new()])
+                    (vec![scope.clone()], vec![scope, refusals(reversal)])
                 }
-                Err(_) => (vec![String::new()], vec![String::new()]),
+                Err(_) => (vec![refusals(reversal)], vec![refusals(reversal)]),
             },
             other => {
                 let account = other.accounts().next().expect("one account").to_owned();
@@ -416,6 +416,11 @@ fn subject_side(subject: &str) -> Option<Side> {
     } else {
         None
     }
+}
+
+/// Where reversals of a transaction are remembered that is not there, or cannot be reversed: no account is called that.
+fn refusals(reversal: &Reversal) -> String {
+    format!("refused reversals of {}", reversal.transaction)
 }
 
 /// The generator's amounts are far from what overflows here.

@@ -7,9 +7,9 @@ use twinset_ledger::codec::{
 use twinset_ledger::memory::MemoryState;
 use twinset_ledger::{Command, Outcome, RULES_VERSION, Rejection, State};
 
-/// The set's number and incarnation in all tests.
+/// The set's number in all tests.
 pub const SET: u32 = 1;
-/// See [`SET`].
+/// The set's incarnation, unless it is raised.
 pub const INCARNATION: u32 = 1;
 
 /// A ledger in both forms.
@@ -18,6 +18,8 @@ pub struct Books {
     /// Fed with short forms.
     pub short: MemoryState,
     general: MemoryState,
+    /// Of the entries to come.
+    pub incarnation: u32,
     /// Every entry in short form, to be replayed.
     #[allow(dead_code, reason = "not every test replays")]
     pub entries: Vec<Vec<u8>>,
@@ -26,8 +28,8 @@ pub struct Books {
 impl Books {
     /// An empty set.
     pub fn new() -> Self {
-        let empty = MemoryState::new(SET, INCARNATION);
-        Books { short: empty.clone(), general: empty, entries: Vec::new() }
+        let empty = MemoryState::new(SET);
+        Books { short: empty.clone(), general: empty, incarnation: INCARNATION, entries: Vec::new() }
     }
 
     /// The index of the next entry, from 1.
@@ -38,8 +40,8 @@ impl Books {
     /// Applies the commands as one entry, both ways, and checks what must always hold.
     pub fn apply(&mut self, time_unix_ns: u64, commands: &[Command]) -> Vec<Outcome> {
         let index = self.next_index();
-        let mut short = EntryBuilder::new(RULES_VERSION, INCARNATION, time_unix_ns);
-        let mut general = EntryBuilder::new(RULES_VERSION, INCARNATION, time_unix_ns);
+        let mut short = EntryBuilder::new(RULES_VERSION, self.incarnation, time_unix_ns);
+        let mut general = EntryBuilder::new(RULES_VERSION, self.incarnation, time_unix_ns);
         for command in commands {
             command.validate().expect("tests apply valid commands");
             let mut bytes = Vec::new();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use twinset_control::Catalogue;
@@ -12,6 +13,7 @@ use twinset_proto::cluster::v1 as wire;
 use wire::admin_server::Admin;
 
 use super::convert;
+use crate::birth::Refused;
 use crate::durability;
 use crate::node::{BootstrapError, Node};
 use crate::raft::Role;
@@ -57,6 +59,10 @@ impl Admin for AdminService {
         match self.node.bootstrap(catalogue).await {
             Ok(already) => Ok(Response::new(wire::BootstrapReply { already })),
             Err(error @ BootstrapError::Failed(_)) => Err(Status::internal(error.to_string())),
+            // Ask again when the other node answers.
+            Err(error @ BootstrapError::Refused(Refused::Silent { .. })) => {
+                Err(Status::unavailable(error.to_string()))
+            }
             Err(error) => Err(Status::failed_precondition(error.to_string())),
         }
     }
@@ -128,9 +134,13 @@ impl Admin for AdminService {
         let state = if request.degraded { Durability::Degraded } else { Durability::Sync };
         let who = or_default(request.who, "operator");
         let why = or_default(request.why, "by hand");
-        let marked = durability::change(&replica, &self.node.control, state, who, why)
+        let catalogue = self.node.cell.get().ok_or_else(|| Status::unavailable("no catalogue yet"))?;
+        let marked = durability::change(&replica, &catalogue, &self.node.control, state, who, why)
             .await
-            .map_err(|error| Status::unavailable(error.to_string()))?;
+            .map_err(|error| match error {
+                durability::Error::AwaySite(_) => Status::failed_precondition(error.to_string()),
+                _ => Status::unavailable(error.to_string()),
+            })?;
         Ok(Response::new(wire::SetDurabilityReply {
             index: marked.index,
             last_safe_index: marked.last_safe_index,
@@ -146,19 +156,22 @@ impl Admin for AdminService {
             self.node.sets.get(request.set).ok_or_else(|| Status::not_found("the set is not hosted here"))?;
         let ledger =
             replica.ledger().ok_or_else(|| Status::invalid_argument("the control set has no accounts"))?;
-        let deadline = Duration::from_millis(request.deadline_ms.into()).min(VERIFY_MAX);
-        // Everything verified has passed the gate, like any other read.
-        let safe = replica.fence.gate.wait(request.at_least_index);
-        tokio::time::timeout(deadline, safe).await.map_err(|_| {
-            Status::deadline_exceeded(format!(
-                "index {} is not safe on this replica yet",
-                request.at_least_index
-            ))
-        })?;
+        let deadline = Instant::now() + Duration::from_millis(request.deadline_ms.into()).min(VERIFY_MAX);
+        let gate = &replica.fence.gate;
+        let gated = async |index| {
+            tokio::time::timeout_at(deadline, gate.wait(index)).await.map_err(|_| {
+                Status::deadline_exceeded(format!(
+                    "the gate of this replica is not open for index {index} yet"
+                ))
+            })
+        };
+        gated(request.at_least_index).await?;
         let state = ledger.state.clone();
         let read = tokio::task::spawn_blocking(move || state.totals())
             .await
             .map_err(|error| Status::internal(error.to_string()))?;
+        // Like any other read: nothing of it leaves before the gate is open for all of it.
+        gated(read.index).await?;
         let totals = read.value;
         let mut findings = Vec::new();
         let currencies = totals.currencies.iter().map(|(currency, total)| {
@@ -234,7 +247,7 @@ fn replica_status(replica: &Replica, catalogue: &Catalogue) -> wire::ReplicaStat
         Role::Stopped => "stopped",
     };
     let (safe_index, accounts) = match &replica.kind {
-        Kind::Ledger(ledger) => (replica.fence.gate.safe(), ledger.state.account_count()),
+        Kind::Ledger(ledger) => (replica.fence.gate.horizon().safe, ledger.state.account_count()),
         Kind::Control(_) => (progress.committed, 0),
     };
     wire::ReplicaStatus {

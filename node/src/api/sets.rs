@@ -4,13 +4,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures::Stream;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use twinset_control::{Catalogue, Set};
-use twinset_ledger::{COMMANDS_PER_ENTRY_MAX, Command, Effect, TransactionId, codec, slot_of};
+use twinset_control::Catalogue;
+use twinset_ledger::{COMMANDS_PER_ENTRY_MAX, Effect, TransactionId, codec};
 use twinset_proto::cluster::v1 as wire;
 use twinset_proto::ledger::v1 as api;
 use twinset_store::{Booked, Read};
@@ -21,6 +20,7 @@ use wire::sets_server::Sets as SetsApi;
 
 use super::convert;
 use crate::catalogue::CatalogueCell;
+use crate::freshness::Basis;
 use crate::metrics::Metrics;
 use crate::proposer::{Submission, refusal};
 use crate::reader::ReadError;
@@ -59,7 +59,6 @@ impl SetsApi for SetsService {
         let (frames, out) = mpsc::channel(4);
         let intake = Intake {
             sets: self.sets.clone(),
-            cell: self.cell.clone(),
             draining: self.draining.clone(),
             metrics: self.metrics.clone(),
             replies,
@@ -165,8 +164,11 @@ impl SetsService {
         let Some(query) = request.query else {
             return refused(Reason::Malformed, String::new(), "the read asks for nothing");
         };
-        let age_ms = if stale { replica.fence.gate.age_ms(replica.group.is_leader()) } else { 0 };
-        match run_query(&replica, ledger, query, age_ms).await {
+        if stale && ledger.state.applied().log_id.is_none() {
+            return refused(Reason::NotLeader, String::new(), "this replica holds nothing of the set yet");
+        }
+        let basis = if stale { ledger.reader.basis() } else { Basis::Confirmed };
+        match run_query(&replica, ledger, query, basis).await {
             Ok(result) => result,
             Err(detail) => refused(Reason::Malformed, String::new(), &detail),
         }
@@ -188,12 +190,12 @@ async fn run_query(
     replica: &Replica,
     ledger: &Ledger,
     query: Query,
-    age_ms: u64,
+    basis: Basis,
 ) -> Result<ReadResult, String> {
     let set = replica.fence.set;
     let as_of = |index, time| Some(convert::position(set, index, time));
     match query {
-        Query::Account(id) => Ok(account(ledger, &id, set, age_ms).await),
+        Query::Account(id) => Ok(account(ledger, &id, set, basis).await),
         Query::Transaction(text) => {
             let id: TransactionId =
                 text.parse().map_err(|e: twinset_ledger::id::ParseTransactionIdError| e.to_string())?;
@@ -203,11 +205,11 @@ async fn run_query(
             let Read { value, index, time_unix_ns } =
                 safe(ledger, |state| state.transaction(id.position)).await;
             let value = value.filter(|booked| booked.id == id);
-            Ok(one_transaction(Read { value, index, time_unix_ns }, set))
+            Ok(one_transaction(Read { value, index, time_unix_ns }, set, basis))
         }
         Query::Request(key) => {
             let read = safe(ledger, |state| state.request(&key.scope_account, &key.request_id)).await;
-            Ok(decided(ledger, read, set, age_ms).await)
+            Ok(decided(ledger, read, set, basis).await)
         }
         Query::List(page) => {
             let after = if page.after.is_empty() {
@@ -229,6 +231,7 @@ async fn run_query(
                 transactions: read.value.iter().filter_map(convert::transaction).collect(),
                 next,
                 as_of: as_of(read.index, read.time_unix_ns),
+                age_ms: basis.age_ms(read.time_unix_ns),
             }))
         }
     }
@@ -246,7 +249,7 @@ async fn safe<T>(
 }
 
 /// What a request id stands for: a transaction, an account as it is now, or the rejection that was its answer.
-async fn decided(ledger: &Ledger, read: Read<Option<Booked>>, set: u32, age_ms: u64) -> ReadResult {
+async fn decided(ledger: &Ledger, read: Read<Option<Booked>>, set: u32, basis: Basis) -> ReadResult {
     match &read.value {
         Some(Booked { outcome, .. }) if outcome.result.is_err() => {
             let mut bytes = Vec::new();
@@ -255,17 +258,18 @@ async fn decided(ledger: &Ledger, read: Read<Option<Booked>>, set: u32, age_ms: 
         }
         Some(Booked { outcome, command, .. }) if outcome.result == Ok(Effect::Account) => {
             let id = command.accounts().next().expect("a command of an account names it").to_owned();
-            account(ledger, &id, set, age_ms).await
+            account(ledger, &id, set, basis).await
         }
-        _ => one_transaction(read, set),
+        _ => one_transaction(read, set, basis),
     }
 }
 
-async fn account(ledger: &Ledger, id: &str, set: u32, age_ms: u64) -> ReadResult {
+async fn account(ledger: &Ledger, id: &str, set: u32, basis: Basis) -> ReadResult {
     let read = ledger.reader.read(|state| state.account(id)).await;
     let as_of = Some(convert::position(set, read.index, read.time_unix_ns));
+    let age_ms = basis.age_ms(read.time_unix_ns);
     match read.value {
-        None => ReadResult::NotFound(wire::NotFound { as_of }),
+        None => ReadResult::NotFound(wire::NotFound { as_of, age_ms }),
         Some(account) => {
             let account = Some(convert::account(&account));
             ReadResult::Account(api::GetAccountReply { account, as_of, age_ms })
@@ -273,20 +277,22 @@ async fn account(ledger: &Ledger, id: &str, set: u32, age_ms: u64) -> ReadResult
     }
 }
 
-fn one_transaction(read: Read<Option<Booked>>, set: u32) -> ReadResult {
+fn one_transaction(read: Read<Option<Booked>>, set: u32, basis: Basis) -> ReadResult {
     let as_of = Some(convert::position(set, read.index, read.time_unix_ns));
+    let age_ms = basis.age_ms(read.time_unix_ns);
     match read.value.as_ref().and_then(convert::transaction) {
-        None => ReadResult::NotFound(wire::NotFound { as_of }),
-        Some(transaction) => {
-            ReadResult::Transaction(api::GetTransactionReply { transaction: Some(transaction), as_of })
-        }
+        None => ReadResult::NotFound(wire::NotFound { as_of, age_ms }),
+        Some(transaction) => ReadResult::Transaction(api::GetTransactionReply {
+            transaction: Some(transaction),
+            as_of,
+            age_ms,
+        }),
     }
 }
 
 /// One router's stream of commands.
 struct Intake {
     sets: Arc<Sets>,
-    cell: CatalogueCell,
     draining: watch::Receiver<bool>,
     metrics: Metrics,
     replies: mpsc::Sender<wire::ItemReply>,
@@ -295,11 +301,10 @@ struct Intake {
 impl Intake {
     async fn run(self, mut frames: Streaming<wire::SubmitFrame>) {
         while let Ok(Some(frame)) = frames.message().await {
-            let catalogue = self.cell.get();
             for item in frame.items {
                 self.metrics.items.inc();
                 self.metrics.commands.inc_by(item.commands.len() as u64);
-                if let Some(reply) = self.take(item, catalogue.as_deref())
+                if let Some(reply) = self.take(item)
                     && self.replies.send(reply).await.is_err()
                 {
                     return;
@@ -309,7 +314,7 @@ impl Intake {
     }
 
     /// Hands the item to its proposer; Some: the answer at once.
-    fn take(&self, item: wire::Item, catalogue: Option<&Catalogue>) -> Option<wire::ItemReply> {
+    fn take(&self, item: wire::Item) -> Option<wire::ItemReply> {
         let no = item.no;
         let refuse = |reason, detail: &str| Some(refusal(no, reason, String::new(), detail));
         if *self.draining.borrow() {
@@ -318,15 +323,11 @@ impl Intake {
         let Some(replica) = self.sets.get(item.set) else {
             return refuse(Reason::NotHosted, "the set is not hosted here");
         };
-        let (Some(ledger), Some(set)) = (replica.ledger(), catalogue.and_then(|c| c.sets.get(&item.set)))
-        else {
+        let Some(ledger) = replica.ledger() else {
             return refuse(Reason::NotHosted, "no set of accounts");
         };
         if item.commands.is_empty() || item.commands.len() > COMMANDS_PER_ENTRY_MAX {
             return refuse(Reason::Malformed, "an item has between 1 and 65535 commands");
-        }
-        if let Err((reason, detail)) = item.commands.iter().try_for_each(|command| check(command, set)) {
-            return refuse(reason, &detail);
         }
         let deadline = Instant::now() + Duration::from_millis(item.deadline_ms.into()).min(DEADLINE_MAX);
         ledger.proposer.submit(Submission {
@@ -337,26 +338,3 @@ impl Intake {
         })
     }
 }
-
-/// Nothing malformed and nothing of another set may reach the log.
-fn check(bytes: &Bytes, set: &Set) -> Result<(), (Reason, String)> {
-    let command = codec::decode_command(bytes).map_err(|e| (Reason::Malformed, e.to_string()))?;
-    if matches!(command, Command::MarkDurability { .. }) {
-        return Err((Reason::Malformed, "only nodes mark the durability state".into()));
-    }
-    command.validate().map_err(|e| (Reason::Malformed, e.to_string()))?;
-    if let Command::Reversal(reversal) = &command
-        && reversal.transaction.set != set.id
-    {
-        return Err((
-            Reason::WrongSet,
-            format!("transaction {} is not of set {}", reversal.transaction, set.id),
-        ));
-    }
-    match command.accounts().find(|account| !set.owns(slot_of(account))) {
-        Some(account) => Err((Reason::WrongSet, format!("account {account} is not of set {}", set.id))),
-        None => Ok(()),
-    }
-}
-
-const _: () = assert!(twinset_control::SLOTS == twinset_ledger::SLOTS, "both hash to the same slots");

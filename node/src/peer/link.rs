@@ -8,11 +8,13 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tracing::{debug, info};
 use twinset_control::Catalogue;
 use twinset_proto::cluster::v1 as wire;
 use wire::peer_client::PeerClient;
+
+use crate::dial::{self, MESSAGE_BYTES_MAX};
 
 /// Appends of one session that may be unanswered. Below openraft's own pipeline of 64, so that a reader never blocks.
 pub const SESSION_WINDOW: usize = 48;
@@ -20,12 +22,8 @@ pub const SESSION_WINDOW: usize = 48;
 const LANE_QUEUE: usize = 256;
 /// Heartbeats and votes that go in one frame at most.
 const BEATS_PER_FRAME: usize = 256;
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
-const STREAM_WINDOW_BYTES: u32 = 16 << 20;
-/// Entries are cut at 1 MiB; one entry may be larger.
-const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 /// The lane is not connected, or broke before the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -150,32 +148,28 @@ fn client(channel: Channel) -> PeerClient<Channel> {
 
 async fn connect(node: &str, catalogue: &watch::Receiver<Option<Arc<Catalogue>>>) -> Option<Channel> {
     let address = catalogue.borrow().as_ref().and_then(|c| c.nodes.get(node).map(|n| n.peer_addr.clone()))?;
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).ok()?;
-    let endpoint = endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(Duration::from_secs(1))
-        .keep_alive_timeout(Duration::from_secs(1))
-        .keep_alive_while_idle(true)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(STREAM_WINDOW_BYTES);
-    match endpoint.connect().await {
-        Ok(channel) => Some(channel),
-        Err(error) => {
-            debug!(node, %error, "cannot connect to peer");
-            None
-        }
-    }
+    dial::connect(&address).await.inspect_err(|error| debug!(node, %error, "no peer lanes")).ok()
 }
 
 /// Waits for a connection; commands that arrive meanwhile are dropped, which tells their senders. None: the link ended.
+/// `backoff` is the pause before the next attempt, and zero after a lane that was up: a peer that accepts connections and
+/// closes them must not be asked without a pause either.
 async fn connect_while_dropping<T>(
     node: &str,
     catalogue: &watch::Receiver<Option<Arc<Catalogue>>>,
     queue: &mut mpsc::Receiver<T>,
+    backoff: &mut Duration,
 ) -> Option<Channel> {
-    let mut backoff = BACKOFF_MIN;
     loop {
+        let pause = tokio::time::sleep(*backoff);
+        tokio::pin!(pause);
+        loop {
+            tokio::select! {
+                () = &mut pause => break,
+                command = queue.recv() => drop(command?),
+            }
+        }
+        *backoff = (*backoff * 2).clamp(BACKOFF_MIN, BACKOFF_MAX);
         let attempt = connect(node, catalogue);
         tokio::pin!(attempt);
         let channel = loop {
@@ -187,15 +181,6 @@ async fn connect_while_dropping<T>(
         if channel.is_some() {
             return channel;
         }
-        let pause = tokio::time::sleep(backoff);
-        tokio::pin!(pause);
-        loop {
-            tokio::select! {
-                () = &mut pause => break,
-                command = queue.recv() => drop(command?),
-            }
-        }
-        backoff = (backoff * 2).min(BACKOFF_MAX);
     }
 }
 
@@ -204,7 +189,8 @@ async fn run_append_lane(
     catalogue: watch::Receiver<Option<Arc<Catalogue>>>,
     mut queue: mpsc::Receiver<AppendCommand>,
 ) {
-    while let Some(channel) = connect_while_dropping(&node, &catalogue, &mut queue).await {
+    let mut backoff = Duration::ZERO;
+    while let Some(channel) = connect_while_dropping(&node, &catalogue, &mut queue, &mut backoff).await {
         let (frames, outgoing) = mpsc::channel(LANE_QUEUE);
         let mut incoming = match client(channel).append(ReceiverStream::new(outgoing)).await {
             Ok(response) => response.into_inner(),
@@ -214,6 +200,7 @@ async fn run_append_lane(
             }
         };
         info!(node = &*node, "append lane up");
+        backoff = Duration::ZERO;
         let sessions: Sessions = Arc::default();
         let readers = sessions.clone();
         let mut reader = tokio::spawn(async move {
@@ -259,7 +246,8 @@ async fn run_beat_lane(
     mut queue: mpsc::Receiver<BeatCall>,
 ) {
     let mut next_no = 0u64;
-    while let Some(channel) = connect_while_dropping(&node, &catalogue, &mut queue).await {
+    let mut backoff = Duration::ZERO;
+    while let Some(channel) = connect_while_dropping(&node, &catalogue, &mut queue, &mut backoff).await {
         let (frames, outgoing) = mpsc::channel(LANE_QUEUE);
         let mut incoming = match client(channel).beat(ReceiverStream::new(outgoing)).await {
             Ok(response) => response.into_inner(),
@@ -268,6 +256,7 @@ async fn run_beat_lane(
                 continue;
             }
         };
+        backoff = Duration::ZERO;
         let waiting: Arc<Mutex<HashMap<u64, oneshot::Sender<wire::BeatReply>>>> = Arc::default();
         let answered = waiting.clone();
         let mut reader = tokio::spawn(async move {

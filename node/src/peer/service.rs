@@ -16,6 +16,7 @@ use wire::beat_message::Body;
 use wire::beat_reply::Body as ReplyBody;
 use wire::peer_server::Peer;
 
+use crate::faults::{self, Point};
 use crate::raft::{Group, SnapshotData};
 use crate::set::{Kind, Replica, Sets};
 
@@ -43,8 +44,8 @@ impl PeerService {
 /// One session on the receiving side.
 struct Session {
     requests: mpsc::Sender<crate::raft::DecodedAppend>,
-    /// The number of each request, and the safe index that came with it.
-    numbers: mpsc::Sender<(u64, u64)>,
+    /// The number of each request, and how far the leader was when it was sent.
+    numbers: mpsc::Sender<(u64, wire::Horizon)>,
 }
 
 #[tonic::async_trait]
@@ -132,9 +133,10 @@ struct AppendLane {
 impl AppendLane {
     async fn run(mut self, mut frames: Streaming<wire::AppendFrame>) {
         while let Ok(Some(frame)) = frames.message().await {
-            let (session, no, safe) = (frame.session, frame.no, frame.safe_index);
+            let (session, no) = (frame.session, frame.no);
+            let leader = frame.horizon.unwrap_or_default();
             let set = frame.to.as_ref().map_or(0, |to| to.set);
-            if let Err(reason) = self.take(frame, (set, session), no, safe).await {
+            if let Err(reason) = self.take(frame, (set, session), no, leader).await {
                 self.sessions.remove(&(set, session));
                 let result = Some(AppendResult::Closed(reason));
                 if self.replies.send(wire::AppendReplyFrame { set, session, no, result }).await.is_err() {
@@ -149,7 +151,7 @@ impl AppendLane {
         frame: wire::AppendFrame,
         key: (u32, u64),
         no: u64,
-        safe: u64,
+        leader: wire::Horizon,
     ) -> Result<(), String> {
         let to = frame.to.as_ref().ok_or("no address")?;
         let replica = self.sets.addressed(to)?;
@@ -159,22 +161,22 @@ impl AppendLane {
         }
         let session = self.sessions.get(&key).expect("just opened");
         let append = Group::decode_append(frame.append.ok_or("no append")?).map_err(|e| e.to_string())?;
-        session.numbers.send((no, safe)).await.map_err(|_| "the session is over")?;
+        session.numbers.send((no, leader)).await.map_err(|_| "the session is over")?;
         session.requests.send(append).await.map_err(|_| "the session is over")?;
         Ok(())
     }
 
     fn open(&self, replica: Arc<Replica>, key: (u32, u64)) -> Session {
         let (requests, request_queue) = mpsc::channel(SESSION_QUEUE);
-        let (numbers, mut number_queue) = mpsc::channel(SESSION_QUEUE);
+        let (numbers, mut number_queue) = mpsc::channel::<(u64, wire::Horizon)>(SESSION_QUEUE);
         let mut results = Box::pin(replica.group.append_session(request_queue));
         let replies = self.replies.clone();
         tokio::spawn(async move {
             while let Some(result) = results.next().await {
-                let Some((no, safe)) = number_queue.recv().await else { return };
+                let Some((no, leader)) = number_queue.recv().await else { return };
                 let over = !matches!(result, AppendResult::Ok(_));
                 if !over {
-                    replica.fence.gate.follow(safe);
+                    replica.fence.gate.follow(leader.into(), leader.at_unix_ns);
                 }
                 let reply = wire::AppendReplyFrame { set: key.0, session: key.1, no, result: Some(result) };
                 if replies.send(reply).await.is_err() || over {
@@ -195,7 +197,8 @@ async fn answer(sets: &Sets, message: wire::BeatMessage) -> Result<ReplyBody, St
             let set = to.set;
             let result = replica.group.heartbeat(append).await.map_err(fault)?;
             if matches!(result, AppendResult::Ok(_)) {
-                replica.fence.gate.follow(message.safe_index);
+                let leader = message.horizon.unwrap_or_default();
+                replica.fence.gate.follow(leader.into(), leader.at_unix_ns);
                 replica.compare_hash(message.hash_index, &message.hash);
             }
             Ok(ReplyBody::Heartbeat(wire::AppendReplyFrame {
@@ -250,6 +253,7 @@ async fn receive_snapshot(
                     .await
                     .map_err(|e| e.to_string())?
                     .map_err(|e| e.to_string())?;
+                faults::reached(Point::SnapshotReceiving);
                 if finished {
                     break;
                 }
@@ -260,11 +264,15 @@ async fn receive_snapshot(
                 .await
                 .map_err(|e| e.to_string())?
                 .map_err(|e| e.to_string())?;
+            faults::reached(Point::SnapshotReceived);
             SnapshotData::Staged(Box::new(staged))
         }
     };
     let last = meta.last.map_or(0, |id| id.index);
     let vote = replica.group.install_snapshot(vote, meta, data).await.map_err(|e| e.to_string())?;
     info!(set = replica.fence.set, last, "snapshot installed");
+    if replica.ledger().is_some() {
+        faults::reached(Point::SnapshotInstalled);
+    }
     Ok(vote)
 }

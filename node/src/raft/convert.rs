@@ -7,6 +7,8 @@ use openraft::raft::{
 use openraft::{EntryPayload, RaftTypeConfig};
 use twinset_proto::cluster::v1 as wire;
 
+use crate::gate::Horizon;
+
 use super::log::make_vote;
 use super::types::{Commands, Entries, LogId, TypeConfig, Vote, decode_membership, encode_membership};
 
@@ -23,6 +25,15 @@ pub(super) fn vote_out(vote: &Vote) -> wire::Vote {
 pub(super) fn vote_in(vote: Option<wire::Vote>) -> Result<Vote, Malformed> {
     let vote = vote.ok_or(Malformed("no vote"))?;
     Ok(make_vote(vote.term, vote.leader, vote.committed))
+}
+
+/// As of now, by the clock of this node, which leads.
+pub(super) fn horizon_out(horizon: Horizon) -> wire::Horizon {
+    wire::Horizon {
+        open_index: horizon.open,
+        safe_index: horizon.safe,
+        at_unix_ns: crate::clock::now_unix_ns(),
+    }
 }
 
 pub(super) fn id_out(id: &LogId) -> wire::LogId {

@@ -4,12 +4,15 @@
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
 
 use futures::{Stream, StreamExt, stream};
 use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::{OptionalSend, RaftTypeConfig};
 use twinset_store::Log;
+
+use crate::gate::Gate;
 
 use super::types::{Entries, LogId, TypeConfig, Vote, from_record, log_id, store_id, to_record};
 
@@ -22,12 +25,21 @@ const APPLY_BYTES_MAX: usize = 4 << 20;
 #[derive(Clone)]
 pub struct LogStore {
     log: Log,
+    gate: Option<Arc<Gate>>,
 }
 
 impl LogStore {
     /// Over the store's log of one set.
     pub fn new(log: Log) -> Self {
-        LogStore { log }
+        LogStore { log, gate: None }
+    }
+
+    /// Tells `gate` what is on disk here, and of every term before its vote is stored, and so before anything of that term
+    /// is appended. Waits for the disk once.
+    pub fn telling(self, gate: Arc<Gate>) -> Result<Self, twinset_store::Fault> {
+        self.log.sync()?;
+        gate.durable(gate.cuts(), self.log.last().map_or(0, |id| id.index));
+        Ok(LogStore { gate: Some(gate), ..self })
     }
 
     fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entries>> {
@@ -128,6 +140,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        if let Some(gate) = &self.gate {
+            gate.term(vote.leader_id().term);
+        }
         let (sender, synced) = tokio::sync::oneshot::channel();
         self.log
             .save_vote(
@@ -141,19 +156,40 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         synced.await.map_err(io::Error::other)?.map_err(io::Error::other)
     }
 
+    async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
+        if let Some(committed) = committed {
+            self.log.save_committed(store_id(&committed));
+        }
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
+        Ok(self.log.committed().map(log_id))
+    }
+
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> io::Result<()>
     where
         I: IntoIterator<Item = <TypeConfig as RaftTypeConfig>::Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let records = entries.into_iter().map(|entry| to_record(&entry)).collect();
-        self.log
-            .append(records, Box::new(move |result| callback.io_completed(result.map_err(io::Error::other))))
-            .map_err(io::Error::other)
+        let records: Vec<_> = entries.into_iter().map(|entry| to_record(&entry)).collect();
+        let last = records.last().map(|record| record.id.index);
+        let told = self.gate.clone().zip(last).map(|(gate, index)| (gate.cuts(), gate, index));
+        let done = Box::new(move |result: Result<(), _>| {
+            if let (Ok(()), Some((cuts, gate, index))) = (&result, told) {
+                gate.durable(cuts, index);
+            }
+            callback.io_completed(result.map_err(io::Error::other));
+        });
+        self.log.append(records, done).map_err(io::Error::other)
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
-        self.log.truncate_after(last.map(|id| id.index)).map_err(io::Error::other)
+        let index = last.map(|id| id.index);
+        if let Some(gate) = &self.gate {
+            gate.cut(index.unwrap_or(0));
+        }
+        self.log.truncate_after(index).map_err(io::Error::other)
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot, SnapshotMeta};
 use openraft::{EntryPayload, OptionalSend};
-use twinset_store::{LedgerReplica, RecordKind, SnapshotReader, StagedSnapshot};
+use twinset_store::{EncodedOutcomes, LedgerReplica, Record, RecordKind, SnapshotReader, StagedSnapshot};
 
 use super::types::{
     Applied, CommittedLeader, LogId, StoredMembership, TypeConfig, decode_membership, encode_membership,
@@ -68,6 +68,18 @@ impl Machine {
     }
 }
 
+/// Applies a record to a ledger. While a checkpoint is due, apply may have to wait for one, or to make it itself: that must
+/// not hold up the other sets, whose tasks share this one's thread.
+async fn apply_to(replica: &LedgerReplica, record: Record) -> io::Result<EncodedOutcomes> {
+    let outcomes = if replica.checkpoint_due() {
+        let replica = replica.clone();
+        tokio::task::spawn_blocking(move || replica.apply(&record)).await.map_err(io::Error::other)?
+    } else {
+        replica.apply(&record)
+    };
+    outcomes.map_err(io::Error::other)
+}
+
 fn stored_membership(
     stored: Option<(Option<twinset_store::LogId>, Vec<u8>)>,
 ) -> io::Result<StoredMembership> {
@@ -116,13 +128,10 @@ impl RaftStateMachine<TypeConfig> for Machine {
             let record = to_record(&entry);
             let applied = match self {
                 Machine::Ledger(replica, gate) => {
-                    let outcomes = replica.apply(&record).map_err(io::Error::other)?;
-                    gate.applied(record.id.index, replica.durability());
-                    if record.kind == RecordKind::Commands {
-                        Applied::Outcomes(outcomes)
-                    } else {
-                        Applied::Nothing
-                    }
+                    let (index, kind) = (record.id.index, record.kind);
+                    let outcomes = apply_to(replica, record).await?;
+                    gate.applied(index, replica.durability());
+                    if kind == RecordKind::Commands { Applied::Outcomes(outcomes) } else { Applied::Nothing }
                 }
                 Machine::Control(machine) => match machine.apply(&record).map_err(io::Error::other)? {
                     Some(reply) => Applied::Control(reply),

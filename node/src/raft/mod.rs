@@ -12,12 +12,14 @@ mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::impls::{BasicNode, ProgressResponder};
 use openraft::raft::{ClientWriteResult, ReadPolicy};
-use openraft::type_config::async_runtime::WatchReceiver;
+use openraft::type_config::async_runtime::{Instant as _, WatchReceiver};
 use openraft::{Config, ServerState, SnapshotPolicy};
 use tokio::sync::{oneshot, watch};
 
@@ -33,6 +35,9 @@ use crate::config::RaftConfig;
 use crate::peer::Links;
 use crate::set::Fence;
 
+/// How often a replica outside the home site looks whether it may ask for votes.
+const HOLD_BACK_TICK: Duration = Duration::from_millis(20);
+
 type Raft = openraft::Raft<TypeConfig, Machine>;
 
 /// A Raft group's replica on this node. Clones are handles to the same replica.
@@ -41,6 +46,7 @@ pub struct Group {
     raft: Raft,
     fence: Arc<Fence>,
     view: watch::Receiver<View>,
+    preferred: Arc<AtomicBool>,
 }
 
 /// What a replica is at the moment.
@@ -67,11 +73,12 @@ pub struct View {
     pub term: u64,
     /// The replica that leads, if known.
     pub leader: Option<u64>,
-    /// Voters of the newest configuration in the log.
+    /// Voters of the newest configuration in the log; of both its halves while it is joint. A leader that dies in the
+    /// middle of a change leaves a joint one behind, which stays until somebody changes the voters again.
     pub voters: BTreeSet<u64>,
     /// Learners of it.
     pub learners: BTreeSet<u64>,
-    /// Whether the newest configuration is joint, or not committed yet.
+    /// Whether the newest configuration is not committed yet.
     pub changing: bool,
     /// Why the replica has stopped.
     pub fault: Option<String>,
@@ -135,14 +142,11 @@ fn raft_refusal(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> P
     }
 }
 
-fn settings(name: String, timing: &RaftConfig, preferred: bool) -> Config {
-    // All replicas share the maximum: it is the lease as well. A replica outside the home site starts its campaign
-    // late, so that one in the home site usually wins.
-    let min = if preferred { timing.election_timeout_min_ms } else { timing.election_timeout_away_min_ms };
+fn settings(name: String, timing: &RaftConfig) -> Config {
     Config {
         cluster_name: name,
         heartbeat_interval: timing.heartbeat_ms,
-        election_timeout_min: min,
+        election_timeout_min: timing.election_timeout_min_ms,
         election_timeout_max: timing.election_timeout_max_ms,
         install_snapshot_timeout: timing.snapshot_timeout_ms,
         max_payload_entries: 256,
@@ -167,12 +171,21 @@ impl Group {
         timing: &RaftConfig,
         preferred: bool,
     ) -> anyhow::Result<Self> {
-        let config = settings(format!("set-{}", fence.set), timing, preferred).validate()?;
+        let config = settings(format!("set-{}", fence.set), timing).validate()?;
         let network = Network { fence: fence.clone(), links };
-        let raft = Raft::build(fence.replica, Arc::new(config), network, LogStore::new(log), machine).await?;
+        let log = LogStore::new(log).telling(fence.gate.clone())?;
+        let raft = Raft::build(fence.replica, Arc::new(config), network, log, machine).await?;
         let (publish, view) = watch::channel(view_of(&raft));
         tokio::spawn(observe(raft.clone(), fence.clone(), publish));
-        Ok(Group { raft, fence, view })
+        let preferred = Arc::new(AtomicBool::new(preferred));
+        let away_min = Duration::from_millis(timing.election_timeout_away_min_ms);
+        tokio::spawn(hold_back(raft.clone(), fence.clone(), view.clone(), preferred.clone(), away_min));
+        Ok(Group { raft, fence, view, preferred })
+    }
+
+    /// Whether this replica may ask for votes as early as any other: it is in the home site.
+    pub fn prefer(&self, preferred: bool) {
+        self.preferred.store(preferred, Ordering::Relaxed);
     }
 
     /// Starts taking part.
@@ -212,6 +225,13 @@ impl Group {
             applied: index(&data.last_applied),
             matched: matched(data.replication.as_ref()),
         }
+    }
+
+    /// On the leader: when the newest heartbeat was sent that a majority has answered.
+    pub fn confirmed(&self) -> Option<Instant> {
+        let metrics = self.raft.data_metrics();
+        let metrics = metrics.borrow_watched();
+        Instant::now().checked_sub(metrics.last_quorum_acked?.into_inner().elapsed())
     }
 
     /// Hands an entry to the log. Entries handed over one after the other keep their order.
@@ -290,23 +310,54 @@ fn view_of(raft: &Raft) -> View {
         leader: metrics.current_leader,
         voters: membership.voter_ids().collect(),
         learners: membership.learner_ids().collect(),
-        changing: membership.get_joint_config().len() > 1
-            || metrics.membership_config.log_id() != metrics.committed_membership_config.log_id(),
+        changing: metrics.membership_config.log_id() != metrics.committed_membership_config.log_id(),
         fault,
     }
 }
 
-/// Feeds the gate with the leader's progress, and publishes the view when it changes. Ends with the group.
+/// Keeps a replica outside the home site from asking for votes before it has heard no leader for `away_min`, so that one in
+/// the home site usually wins. The home may change at any time. Ends with the group.
+async fn hold_back(
+    raft: Raft,
+    fence: Arc<Fence>,
+    view: watch::Receiver<View>,
+    preferred: Arc<AtomicBool>,
+    away_min: Duration,
+) {
+    let began = Instant::now();
+    let mut tick = tokio::time::interval(HOLD_BACK_TICK);
+    while view.has_changed().is_ok() {
+        tick.tick().await;
+        let silent = fence.gate.heard().unwrap_or(began).elapsed() >= away_min;
+        raft.runtime_config().elect(preferred.load(Ordering::Relaxed) || silent);
+    }
+}
+
+/// Tells the gate the voters, if they are beyond change.
+fn witness(raft: &Raft, fence: &Fence) {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let effective = &metrics.membership_config;
+    let settled = effective.membership().get_joint_config().len() == 1
+        && effective.log_id() == metrics.committed_membership_config.log_id();
+    let since = effective.log_id().as_ref().map_or(0, |id| id.index);
+    let voters: BTreeSet<u64> = effective.membership().voter_ids().collect();
+    fence.gate.voters(fence.replica, since, settled.then_some(&voters));
+}
+
+/// Feeds the gate with the leader's progress and with the voters, and publishes the view when it changes. Ends with the group.
 async fn observe(raft: Raft, fence: Arc<Fence>, publish: watch::Sender<View>) {
     let mut metrics = raft.metrics();
     loop {
         let leading = {
             let metrics = metrics.borrow_watched();
-            metrics.replication.as_ref().map(|replication| matched(Some(replication)))
+            let replication = metrics.replication.as_ref();
+            replication.map(|replication| (metrics.current_term, matched(Some(replication))))
         };
-        if let Some(matched) = leading {
-            fence.gate.matched(&matched);
+        if let Some((term, matched)) = leading {
+            fence.gate.matched(term, &matched);
         }
+        witness(&raft, &fence);
         let view = view_of(&raft);
         let changed = publish.send_if_modified(|old| {
             let changed = *old != view;

@@ -82,11 +82,12 @@ fn broken(reason: impl ToString) -> RPCError<TypeConfig> {
 impl Client {
     async fn beat(&self, body: Body, ttl: Duration) -> Rpc<ReplyBody> {
         let (hash_index, hash) = self.fence.hash_point();
+        let horizon = convert::horizon_out(self.fence.gate.horizon());
         let message = wire::BeatMessage {
             no: 0,
             to: Some(self.fence.address(self.target)),
             body: Some(body),
-            safe_index: self.fence.gate.safe(),
+            horizon: Some(horizon),
             hash_index,
             hash,
         };
@@ -242,12 +243,13 @@ impl Client {
                 if pending.send(Pending { no, prev: request.prev_log_id }).await.is_err() {
                     break;
                 }
+                let horizon = convert::horizon_out(fence.gate.horizon());
                 let frame = wire::AppendFrame {
                     to: Some(fence.address(target)),
                     session,
                     no,
                     append: Some(convert::append_out(&request)),
-                    safe_index: fence.gate.safe(),
+                    horizon: Some(horizon),
                 };
                 if sender.send(frame).await.is_err() {
                     break;

@@ -8,8 +8,7 @@ use bytes::Bytes;
 use openraft::impls::BasicNode;
 use openraft::{Entry, EntryPayload, Membership, RaftTypeConfig};
 use serde::{Deserialize, Serialize};
-use twinset_ledger::Outcome;
-use twinset_store::{Record, RecordKind};
+use twinset_store::{EncodedOutcomes, Record, RecordKind};
 
 openraft::declare_raft_types!(
     /// One Raft group: opaque entries, one leader per term.
@@ -48,8 +47,8 @@ impl fmt::Display for Commands {
 pub enum Applied {
     /// A blank or a membership entry.
     Nothing,
-    /// One outcome per command.
-    Outcomes(Vec<Outcome>),
+    /// One outcome per command, in the ledger's wire form.
+    Outcomes(EncodedOutcomes),
     /// The control set's reply, as JSON.
     Control(Vec<u8>),
 }

@@ -2,6 +2,8 @@
 //! it is how its process would die: every task ends where it is.
 #![allow(clippy::unwrap_used, dead_code)]
 
+pub mod cables;
+
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +23,7 @@ use twinset_node::raft::{Group, Machine};
 use twinset_node::reader::Reader;
 use twinset_node::set::{Fence, Kind, Ledger, Replica, Sets, replica_sites};
 use twinset_proto::cluster::v1::peer_server::PeerServer;
-use twinset_store::{Options, Store};
+use twinset_store::{OpenError, Options, Store};
 
 /// The set that is played with; its home is site A.
 pub const SET: u32 = 1;
@@ -53,6 +55,10 @@ pub fn listener(listeners: &[(String, TcpListener)], name: &str) -> TcpListener 
 }
 
 /// Small caches and early checkpoints.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it polls, with a deadline: nothing tells when a directory is free"
+)]
 pub fn open(dir: &Path) -> Store {
     let options = Options {
         checkpoint_commands: 100,
@@ -61,7 +67,17 @@ pub fn open(dir: &Path) -> Store {
         log_write_buffer_bytes: 1 << 20,
         ..Options::default()
     };
-    Store::open(dir, options).unwrap()
+    // A process takes its threads along when it dies. Here those that write for a dead node, a snapshot or a checkpoint,
+    // see it end at their next step, and only then is the directory free.
+    let began = Instant::now();
+    loop {
+        match Store::open(dir, options.clone()) {
+            Err(OpenError::Locked { .. }) if began.elapsed() < DEADLINE => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            opened => return opened.unwrap(),
+        }
+    }
 }
 
 /// A node of the test.
@@ -109,9 +125,11 @@ impl Node {
         &self.replica.group
     }
 
-    /// Waits until something holds; it is looked at whenever the replica has come further.
+    /// Waits until something holds. It is looked at when the replica's view has changed, and every few milliseconds: how
+    /// far the log and the state have come changes too often for a view.
     pub fn until(&self, what: &str, mut holds: impl FnMut(&Node) -> bool) {
         let began = Instant::now();
+        let mut view = self.group().view();
         while !holds(self) {
             assert!(
                 began.elapsed() < DEADLINE,
@@ -119,7 +137,8 @@ impl Node {
                 *self.group().view().borrow(),
                 self.group().progress()
             );
-            self.runtime.block_on(async { tokio::time::sleep(Duration::from_millis(5)).await });
+            let news = async { tokio::time::timeout(Duration::from_millis(5), view.changed()).await };
+            assert!(!matches!(self.runtime.block_on(news), Ok(Err(_))), "{what}: the replica has ended");
         }
     }
 
@@ -151,15 +170,13 @@ async fn replica(
         state: Some(state.clone()),
         pulse: sets.pulse.clone(),
     });
-    let links = Links::new(watch::Sender::new(Some(Arc::new(catalogue.clone()))).subscribe());
+    let catalogue = watch::Sender::new(Some(Arc::new(catalogue.clone()))).subscribe();
+    let links = Links::new(catalogue.clone());
     let machine = Machine::Ledger(state.clone(), gate.clone());
     let log = store.log(SET).unwrap();
     let group = Group::open(fence.clone(), links, log, machine, raft, true).await.unwrap();
     let proposer = ProposerConfig::default();
-    let proposer =
-        Proposer::start(group.clone(), state.clone(), gate.clone(), incarnation, &proposer, |_| {
-            String::new()
-        });
+    let proposer = Proposer::start(group.clone(), state.clone(), fence.clone(), &proposer, catalogue);
     let reader = Reader::start(group.clone(), state.clone(), gate);
     group.run();
     sets.insert(Replica { fence, group, kind: Kind::Ledger(Ledger { state, proposer, reader }) })

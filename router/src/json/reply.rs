@@ -6,7 +6,7 @@ use serde::Serialize;
 use twinset_proto::ledger::v1 as wire;
 use utoipa::ToSchema;
 
-use crate::api::{Booked, BookedLeg, Receipt};
+use crate::api::{Booked, BookedLeg, Found, Receipt};
 use crate::error::At;
 use crate::json::request::SideText;
 use crate::text;
@@ -144,7 +144,7 @@ pub struct Problem {
     /// Whether this is the first answer given again; only with a rejection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replayed: Option<bool>,
-    /// The rejection's fields.
+    /// The rejection's fields, or `age_ms` of a stale read that found nothing.
     #[serde(flatten)]
     #[schema(additional_properties, value_type = BTreeMap<String, String>)]
     pub fields: BTreeMap<&'static str, String>,
@@ -249,6 +249,8 @@ pub struct TransactionFound {
     pub transaction: Transaction,
     /// As of when.
     pub as_of: Option<Position>,
+    /// How old the answer may be; 0 for a linearizable read.
+    pub age_ms: u64,
 }
 
 /// A transaction as it was asked for, and its links to reversals.
@@ -319,7 +321,26 @@ impl From<wire::Transaction> for Transaction {
 impl From<wire::GetTransactionReply> for TransactionFound {
     fn from(reply: wire::GetTransactionReply) -> TransactionFound {
         let transaction = reply.transaction.unwrap_or_default().into();
-        TransactionFound { transaction, as_of: reply.as_of.map(Position::from) }
+        TransactionFound { transaction, as_of: reply.as_of.map(Position::from), age_ms: reply.age_ms }
+    }
+}
+
+/// What a request id stands for.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum RequestFound {
+    /// A transaction or a reversal.
+    Transaction(TransactionFound),
+    /// A command of an account: the account.
+    Account(AccountFound),
+}
+
+impl From<Found> for RequestFound {
+    fn from(found: Found) -> RequestFound {
+        match found {
+            Found::Transaction(found) => RequestFound::Transaction(found.into()),
+            Found::Account(found) => RequestFound::Account(found.into()),
+        }
     }
 }
 
@@ -332,6 +353,8 @@ pub struct TransactionPage {
     pub next: String,
     /// As of when.
     pub as_of: Option<Position>,
+    /// How old the answer may be; 0 for a linearizable read.
+    pub age_ms: u64,
 }
 
 impl From<wire::ListTransactionsReply> for TransactionPage {
@@ -340,6 +363,7 @@ impl From<wire::ListTransactionsReply> for TransactionPage {
             transactions: reply.transactions.into_iter().map(Transaction::from).collect(),
             next: reply.next,
             as_of: reply.as_of.map(Position::from),
+            age_ms: reply.age_ms,
         }
     }
 }

@@ -1,15 +1,16 @@
-//! Requests in JSON, strictly: unknown fields are refused, amounts are strings, dates are dates. What these types let
-//! through is well-formed text; whether it makes sense is for `Command::validate` and the ledger to say.
+//! Requests in JSON, strictly: unknown fields are refused, amounts are strings, dates are dates, and what
+//! [`super::strict`] says of all of them. What these types let through is well-formed text; whether it makes sense is
+//! for `Command::validate` and the ledger to say.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use rust_decimal::Decimal;
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
-use twinset_ledger::{Command, FreezeMode, Leg, Reversal, Side, Transaction, TransactionId, amount};
+use twinset_ledger::{Command, FreezeMode, Leg, Reversal, Side, Transaction, TransactionId, amount, date};
 use utoipa::ToSchema;
 
-use crate::text;
+use super::strict::Strict;
 
 /// A decimal in a JSON string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,9 +76,8 @@ impl<'de> Deserialize<'de> for Limit {
 impl<'de> Deserialize<'de> for Date {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let expected = "a date as \"YYYY-MM-DD\"";
-        let parse = |text: &str| {
-            text::parse_date(text).map(Date).ok_or_else(|| format!("{text:?} is not {expected}"))
-        };
+        let parse =
+            |text: &str| date::parse(text).map(Date).ok_or_else(|| format!("{text:?} is not {expected}"));
         deserializer.deserialize_str(Text { parse, expected })
     }
 }
@@ -329,5 +329,8 @@ pub fn parse<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, serde_json:
     if body.is_empty() {
         return Err(serde_json::Error::custom("the body is empty; a JSON object is expected"));
     }
-    serde_json::from_slice(body)
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let request = T::deserialize(Strict(&mut json))?;
+    json.end()?;
+    Ok(request)
 }

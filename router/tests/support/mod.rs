@@ -63,7 +63,7 @@ impl Cluster {
         }
         let topology: Topology = toml::from_str(&text).expect("a topology");
         let catalogue = topology.place("cluster-1").expect("a catalogue");
-        let truth = [1, 2].map(|set| (set, (MemoryState::new(set, 1), 1))).into_iter().collect();
+        let truth = [1, 2].map(|set| (set, (MemoryState::new(set), 1))).into_iter().collect();
         let (leaders, _) = watch::channel(Vec::new());
         let shared = Arc::new(Shared { catalogue, truth: Mutex::new(truth), leaders, announce });
         let start =
@@ -103,10 +103,14 @@ impl Cluster {
         self.router_with(self.config()).await
     }
 
-    pub async fn router_with(&self, config: Config) -> Router {
+    pub async fn router_that_may_be_lost(&self, config: Config) -> Router {
         config.validate().expect("a valid configuration");
         let handle = service::start(&config, prometheus::Registry::new()).await.expect("free ports");
-        let router = Router { http: handle.http.to_string(), handle, client: client() };
+        Router { http: handle.http.to_string(), handle, client: client() }
+    }
+
+    pub async fn router_with(&self, config: Config) -> Router {
+        let router = self.router_that_may_be_lost(config).await;
         eventually("the router knows the cluster", async || router.has_catalogue().await).await;
         router
     }
@@ -165,6 +169,14 @@ impl Router {
         send(&self.client, &self.http, method, path, body, deadline_ms).await
     }
 
+    /// A request with these headers and no others than a client must have.
+    pub async fn call_with(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let start = http::Request::builder().method(method).uri(format!("http://{}{path}", self.http));
+        let request = headers.iter().fold(start, |request, (name, value)| request.header(*name, *value));
+        let body = Full::from(Bytes::copy_from_slice(body.as_bytes()));
+        exchange(&self.client, request.body(body).expect("a request")).await
+    }
+
     pub async fn post(&self, path: &str, body: &str) -> Answer {
         self.call("POST", path, body, None).await
     }
@@ -206,10 +218,20 @@ async fn send(
     deadline_ms: Option<u64>,
 ) -> Answer {
     let mut request = http::Request::builder().method(method).uri(format!("http://{http}{path}"));
+    if !body.is_empty() {
+        request = request.header("Content-Type", "application/json");
+    }
     if let Some(ms) = deadline_ms {
         request = request.header("Twinset-Deadline-Ms", ms);
     }
-    let request = request.body(Full::from(Bytes::copy_from_slice(body.as_bytes()))).expect("a request");
+    exchange(client, request.body(Full::from(Bytes::copy_from_slice(body.as_bytes()))).expect("a request"))
+        .await
+}
+
+async fn exchange(
+    client: &Client<HttpConnector, Full<Bytes>>,
+    request: http::Request<Full<Bytes>>,
+) -> Answer {
     let response = client.request(request).await.expect("an answer");
     let (parts, body) = response.into_parts();
     let body = body.collect().await.expect("a body").to_bytes();

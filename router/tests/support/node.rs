@@ -9,12 +9,15 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use twinset_ledger::codec::{EntryBuilder, encode_outcome};
+use twinset_ledger::memory::MemoryState;
+use twinset_ledger::{Command, TransactionId};
 use twinset_proto::cluster::v1::sets_server::{Sets, SetsServer};
 use twinset_proto::cluster::v1::{
     Item, ItemReply, NotFound, Outcomes, ReadReply, ReadRequest, Refusal, RefusalReason, ReplyFrame,
-    SubmitFrame, WatchRequest, WatchUpdate, item_reply, read_reply, read_request,
+    RequestKey, SubmitFrame, WatchRequest, WatchUpdate, item_reply, read_reply, read_request,
 };
 use twinset_proto::ledger::v1 as wire;
 
@@ -55,18 +58,29 @@ pub struct FakeNode {
     pub mode: Mutex<Mode>,
     pub seen: Mutex<Seen>,
     shared: Arc<Shared>,
+    dead: CancellationToken,
 }
 
 impl FakeNode {
     pub fn start(name: &str, listener: TcpListener, shared: Arc<Shared>) -> Arc<FakeNode> {
         let mode = Mutex::new(Mode::NotLeader(String::new()));
-        let node = Arc::new(FakeNode { name: name.into(), mode, seen: Mutex::default(), shared });
+        let dead = CancellationToken::new();
+        let node = Arc::new(FakeNode { name: name.into(), mode, seen: Mutex::default(), shared, dead });
         let server = SetsServer::new(Serve(node.clone())).max_decoding_message_size(64 << 20);
         let served = tonic::transport::Server::builder()
             .add_service(server)
             .serve_with_incoming(TcpListenerStream::new(listener));
         tokio::spawn(served);
         node
+    }
+
+    /// Ends all streams and opens no more.
+    pub fn die(&self) {
+        self.dead.cancel();
+    }
+
+    fn alive(&self) -> Result<(), Status> {
+        if self.dead.is_cancelled() { Err(Status::unavailable("dead as told")) } else { Ok(()) }
     }
 
     pub fn set_mode(&self, mode: Mode) {
@@ -90,7 +104,8 @@ impl FakeNode {
             encode_outcome(outcome, &mut bytes);
             Bytes::from(bytes)
         });
-        item_reply::Result::Done(Outcomes { index, outcomes: outcomes.collect(), incarnation: 1 })
+        // Each outcome names its own incarnation: the one that answers may be a later one.
+        item_reply::Result::Done(Outcomes { index, outcomes: outcomes.collect(), incarnation: 9 })
     }
 
     /// The replies to a frame; None in place of them if the stream breaks instead.
@@ -140,9 +155,12 @@ impl FakeNode {
         let as_of = Some(wire::Position { set: request.set, index: next - 1, time_unix_ns: 1_000_000_000 });
         let found = match &request.query {
             Some(read_request::Query::Account(id)) => state.account_by_id(id),
+            Some(read_request::Query::Request(key)) => return decided(state, key, as_of),
             _ => None,
         };
-        let Some(account) = found else { return read_reply::Result::NotFound(NotFound { as_of }) };
+        let Some(account) = found else {
+            return read_reply::Result::NotFound(NotFound { as_of, ..NotFound::default() });
+        };
         let decimal = |minor| twinset_ledger::amount::to_decimal_string(minor, account.scale);
         let account = wire::Account {
             account: account.id.clone(),
@@ -156,6 +174,36 @@ impl FakeNode {
             age_ms: u64::from(stale),
         })
     }
+}
+
+/// What became of a request id.
+fn decided(state: &MemoryState, key: &RequestKey, as_of: Option<wire::Position>) -> read_reply::Result {
+    let used = state
+        .history()
+        .find(|(_, command, outcome)| command.request_id() == Some(&key.request_id) && !outcome.replayed);
+    let Some((position, command, outcome)) = used else {
+        return read_reply::Result::NotFound(NotFound { as_of, ..NotFound::default() });
+    };
+    if outcome.result.is_err() {
+        let mut bytes = Vec::new();
+        encode_outcome(outcome, &mut bytes);
+        return read_reply::Result::Rejected(bytes.into());
+    }
+    if let Command::Transaction(_) = command {
+        let set = as_of.map_or(0, |at| at.set);
+        let transaction = wire::Transaction {
+            transaction: TransactionId { set, incarnation: 1, position }.to_string(),
+            request_id: key.request_id.clone(),
+            ..wire::Transaction::default()
+        };
+        return read_reply::Result::Transaction(wire::GetTransactionReply {
+            transaction: Some(transaction),
+            as_of,
+            age_ms: 0,
+        });
+    }
+    let account = wire::Account { account: key.scope_account.clone(), ..wire::Account::default() };
+    read_reply::Result::Account(wire::GetAccountReply { account: Some(account), as_of, age_ms: 0 })
 }
 
 fn refusal(reason: RefusalReason, leader: &str) -> item_reply::Result {
@@ -179,11 +227,17 @@ impl Sets for Serve {
         &self,
         request: Request<Streaming<SubmitFrame>>,
     ) -> Result<Response<Self::SubmitStream>, Status> {
+        self.0.alive()?;
         let node = self.0.clone();
         let mut frames = request.into_inner();
         let (replies, outgoing) = mpsc::channel(16);
         tokio::spawn(async move {
-            while let Ok(Some(frame)) = frames.message().await {
+            loop {
+                let frame = tokio::select! {
+                    () = node.dead.cancelled() => return,
+                    frame = frames.message() => frame,
+                };
+                let Ok(Some(frame)) = frame else { return };
                 let sent = match node.on_frame(frame) {
                     Some(found) => replies.send(Ok(ReplyFrame { replies: found })).await.is_ok(),
                     None => {
@@ -204,7 +258,8 @@ impl Sets for Serve {
     }
 
     async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let shared = self.0.shared.clone();
+        self.0.alive()?;
+        let (shared, dead) = (self.0.shared.clone(), self.0.dead.clone());
         let (updates, outgoing) = mpsc::channel(16);
         tokio::spawn(async move {
             let mut leaders = shared.leaders.subscribe();
@@ -212,8 +267,12 @@ impl Sets for Serve {
             loop {
                 let sets = if shared.announce { leaders.borrow_and_update().clone() } else { Vec::new() };
                 let update = WatchUpdate { catalogue_json: std::mem::take(&mut catalogue_json), sets };
-                if updates.send(Ok(update)).await.is_err() || leaders.changed().await.is_err() {
+                if updates.send(Ok(update)).await.is_err() {
                     return;
+                }
+                tokio::select! {
+                    () = dead.cancelled() => return,
+                    changed = leaders.changed() => if changed.is_err() { return },
                 }
             }
         });

@@ -6,10 +6,11 @@ use std::sync::atomic::Ordering;
 
 use twinset_ledger::RULES_VERSION;
 use twinset_ledger::apply::{ApplyError, apply_entry};
-use twinset_ledger::codec::{Entry, encode_outcome};
+use twinset_ledger::codec::Entry;
 use twinset_ledger::outcome::{Effect, Outcome};
 
 use super::LedgerReplica;
+use super::encoded::EncodedOutcomes;
 use super::entry::Opened;
 use super::outcomes;
 use super::set_state::Applied;
@@ -26,9 +27,9 @@ impl LedgerReplica {
         self.cell.state.read().about.applied.clone()
     }
 
-    /// Applies the next record and gives one outcome for each of its commands. Any fault but a record out of its turn
-    /// stops the replica for good.
-    pub fn apply(&self, record: &Record) -> Result<Vec<Outcome>, Fault> {
+    /// Applies the next record and gives one outcome for each of its commands, in the bytes that were hashed. Any fault
+    /// but a record out of its turn stops the replica for good.
+    pub fn apply(&self, record: &Record) -> Result<EncodedOutcomes, Fault> {
         self.check()?;
         if self.dues() >= CHECKPOINTS_BEHIND_MAX {
             self.checkpoint()?;
@@ -83,38 +84,35 @@ impl LedgerReplica {
 }
 
 impl ReplicaState {
-    fn apply(&mut self, record: &Record) -> Result<Vec<Outcome>, Fault> {
+    fn apply(&mut self, record: &Record) -> Result<EncodedOutcomes, Fault> {
         let found = record.id.index;
         let due = self.about.applied.log_id.map(|last| last.index + 1);
         if let Some(expected) = due.filter(|&due| due != found) {
             return Err(Fault::OutOfTurn { what: "replica", expected, found });
         }
-        let mut outcomes = Vec::new();
-        match record.kind {
-            RecordKind::Blank => {}
+        let outcomes = match record.kind {
+            RecordKind::Blank => EncodedOutcomes::default(),
             RecordKind::Membership => {
                 self.about.applied.membership = Some((Some(record.id), record.payload.to_vec()));
+                EncodedOutcomes::default()
             }
-            RecordKind::Commands => self.apply_commands(record, &mut outcomes)?,
-        }
+            RecordKind::Commands => self.apply_commands(record)?,
+        };
         self.about.applied.log_id = Some(record.id);
         self.fresh.log_bytes += record.payload.len() as u64;
         self.extend_hash(record, &outcomes);
         Ok(outcomes)
     }
 
-    fn apply_commands(&mut self, record: &Record, out: &mut Vec<Outcome>) -> Result<(), Fault> {
+    fn apply_commands(&mut self, record: &Record) -> Result<EncodedOutcomes, Fault> {
         let index = record.id.index;
         let bad =
             |error: &dyn std::fmt::Display| Fault::damaged("a log entry", format!("entry {index}: {error}"));
         let entry = Entry::parse(&record.payload).map_err(|error| bad(&error))?;
-        self.about.incarnation = entry.incarnation();
         self.current = Some(Opened::of(index, &record.payload, &entry));
-        let result = apply_entry(self, index, &entry, out);
+        let mut out = Vec::new();
+        let result = apply_entry(self, index, &entry, &mut out);
         self.current = None;
-        if let Some(fault) = self.fault.take() {
-            return Err(fault);
-        }
         match result {
             Ok(()) => {}
             Err(ApplyError::Fault(fault)) => return Err(fault),
@@ -127,26 +125,24 @@ impl ReplicaState {
             |outcome: &&Outcome| !outcome.replayed && matches!(outcome.result, Ok(Effect::Posted(_)));
         self.about.transactions += out.iter().filter(booked).count() as u64;
         self.fresh.commands += out.len() as u64;
+        let encoded = EncodedOutcomes::of(&out);
         if let Some(last) = (out.len() as u64).checked_sub(1) {
             let start = self.about.last_time - last;
-            self.fresh.outcomes.push((index, outcomes::encode(out, start, entry.is_all_short())));
+            let stored = outcomes::encode(&out, &encoded, start, entry.is_all_short());
+            self.fresh.outcomes.push((index, stored));
         }
-        Ok(())
+        Ok(encoded)
     }
 
     /// Hashes the record and its outcomes on top of what was hashed before: replicas that disagree show it.
-    fn extend_hash(&mut self, record: &Record, out: &[Outcome]) {
-        let mut bytes = Vec::with_capacity(out.len() * 132);
-        for outcome in out {
-            encode_outcome(outcome, &mut bytes);
-        }
+    fn extend_hash(&mut self, record: &Record, outcomes: &EncodedOutcomes) {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.about.hash);
         hasher.update(&record.id.to_bytes());
         hasher.update(&[record.kind as u8]);
         hasher.update(&(record.payload.len() as u64).to_le_bytes());
         hasher.update(&record.payload);
-        hasher.update(&bytes);
+        hasher.update(outcomes.bytes());
         self.about.hash = *hasher.finalize().as_bytes();
         if self.hashes.len() == HASHES_KEPT {
             self.hashes.pop_front();

@@ -8,10 +8,10 @@ use parking_lot::MutexGuard;
 use rocksdb::WriteBatch;
 
 use super::account::{FIGURES, WHO, encode_figures, encode_who};
-use super::requests;
 use super::set_state::SetState;
 use super::state::{Fresh, ReplicaState};
 use super::{LedgerReplica, SnapshotMeta};
+use super::{links, requests};
 use crate::engine::Engine;
 use crate::fault::Fault;
 use crate::keys::{self, Generation};
@@ -23,8 +23,8 @@ struct Frozen {
     generation: Generation,
     fresh: Arc<Fresh>,
     about: SetState,
-    /// New accounts and figures, encoded, in the order of keys.
-    accounts: Vec<([u8; 9], Vec<u8>)>,
+    /// New accounts and figures, encoded.
+    accounts: Vec<([u8; 11], Vec<u8>)>,
 }
 
 impl LedgerReplica {
@@ -65,8 +65,8 @@ impl LedgerReplica {
         let Frozen { generation, fresh, .. } = frozen;
         store_requests(engine, *generation, fresh)?;
         let mut postings = Builder::new(engine, Table::Posting);
-        fresh.journal.chunks(|account, first, value| {
-            postings.put(&keys::posting(*generation, account, first), value)
+        fresh.journal.chunks(|slot, account, first, value| {
+            postings.put(&keys::posting(*generation, slot, account, first), value)
         })?;
         postings.finish()?.ingest(engine, Table::Posting)?;
         let mut outcomes = Builder::new(engine, Table::Outcome);
@@ -74,13 +74,14 @@ impl LedgerReplica {
             outcomes.put(&keys::outcome(*generation, *index), record)?;
         }
         outcomes.finish()?.ingest(engine, Table::Outcome)?;
-        let mut links = Builder::new(engine, Table::Link);
+        let mut builder = Builder::new(engine, Table::Link);
         for (original, by) in &fresh.links {
             for (by, amount) in by {
-                links.put(&keys::link(*generation, *original, *by), &amount.to_le_bytes())?;
+                let key = keys::link(*generation, *original, by.position.0);
+                builder.put(&key, &links::encode(by.incarnation, *amount))?;
             }
         }
-        links.finish()?.ingest(engine, Table::Link)?;
+        builder.finish()?.ingest(engine, Table::Link)?;
         let mut batch = WriteBatch::default();
         for (key, value) in &frozen.accounts {
             engine.put(&mut batch, Table::Account, key, value);
@@ -115,14 +116,16 @@ impl ReplicaState {
         let mut accounts = Vec::with_capacity(self.touched.len());
         for &no in &self.touched {
             let account = &self.accounts[no as usize];
-            if account.posted() != self.sides[no as usize].posted {
+            let aside = &self.sides[no as usize];
+            if account.posted() != aside.posted {
                 let detail = format!("account {} is not the sum of its postings", account.id);
                 return Err(Fault::damaged("the state in memory", detail));
             }
             if account.opened_at.index() >= self.stored_end {
-                accounts.push((keys::account(self.generation, no, WHO), encode_who(account)));
+                accounts.push((keys::account(self.generation, aside.slot, no, WHO), encode_who(account)));
             }
-            accounts.push((keys::account(self.generation, no, FIGURES), encode_figures(account).to_vec()));
+            let key = keys::account(self.generation, aside.slot, no, FIGURES);
+            accounts.push((key, encode_figures(account).to_vec()));
         }
         self.touched.clear();
         self.stamp = self.stamp.wrapping_add(1);

@@ -182,7 +182,7 @@ mod tests {
             commands.push(command);
         }
         let opened = Opened::new(9, builder.finish().into()).unwrap();
-        let state = MemoryState::new(1, 5);
+        let state = MemoryState::new(1);
         for (offset, command) in (0u16..).zip(&commands) {
             let one = opened.one(offset).unwrap();
             assert_eq!(one.command(&state).unwrap(), (command.clone(), 5));

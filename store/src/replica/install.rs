@@ -12,7 +12,7 @@ use super::state::ReplicaState;
 use super::{LedgerReplica, SnapshotMeta};
 use crate::engine::Engine;
 use crate::fault::Fault;
-use crate::generation;
+use crate::generation::{self, Begun};
 use crate::keys::{self, Generation};
 use crate::record::LogId;
 use crate::sst::{Builder, Files};
@@ -26,7 +26,7 @@ const BLOCK_BYTES_MAX: usize = 128 << 20;
 pub struct SnapshotWriter {
     engine: Arc<Engine>,
     set: u32,
-    generation: Generation,
+    begun: Begun,
     buffer: Vec<u8>,
     blocks: u64,
     head: Option<(String, SetState)>,
@@ -35,10 +35,10 @@ pub struct SnapshotWriter {
     ended: bool,
 }
 
-/// A snapshot that has arrived whole.
+/// A snapshot that has arrived whole. Dropping it forgets it.
 pub struct StagedSnapshot {
     set: u32,
-    generation: Generation,
+    begun: Begun,
     meta: SnapshotMeta,
     last: LogId,
     about: SetState,
@@ -49,13 +49,13 @@ impl LedgerReplica {
     /// Begins to receive a snapshot. The replica goes on as it is until the install.
     pub fn begin_install(&self) -> Result<SnapshotWriter, Fault> {
         self.engine().check()?;
-        let generation = self.cell.shared.generations.begin(self.engine(), self.cell.set)?;
+        let begun = self.cell.shared.generations.begin(self.engine(), self.cell.set)?;
         // Files under this generation may outlive a crash: so must the record that gets them deleted.
         self.engine().sync()?;
         Ok(SnapshotWriter {
             engine: Arc::clone(self.engine()),
             set: self.cell.set,
-            generation,
+            begun,
             buffer: Vec::new(),
             blocks: 0,
             head: None,
@@ -68,7 +68,7 @@ impl LedgerReplica {
     /// Replaces state and log by the snapshot; log records above it stay if they follow on it. Atomic, and on disk
     /// before it returns. A snapshot that is not newer than the replica changes nothing.
     pub fn install(&self, staged: StagedSnapshot) -> Result<(), Fault> {
-        let StagedSnapshot { set, generation, last, about, built, .. } = staged;
+        let StagedSnapshot { set, begun, last, about, built, .. } = staged;
         if set != self.cell.set {
             return Err(refused(format!("it is of set {set}, this is set {}", self.cell.set)));
         }
@@ -76,8 +76,9 @@ impl LedgerReplica {
         self.check()?;
         let applied = self.applied().log_id;
         if applied.is_some_and(|applied| applied.index >= last.index) {
-            return generation::delete(self.engine(), generation);
+            return Ok(());
         }
+        let generation = begun.generation();
         for (table, files) in built {
             files.ingest(self.engine(), table)?;
         }
@@ -86,12 +87,14 @@ impl LedgerReplica {
         let log = self.cell.log.clone();
         let next = ReplicaState::load(Arc::clone(self.engine()), set, generation, log, about)?;
         let old = self.flip(generation, last, &about_bytes, next)?;
+        begun.keep();
         *self.cell.stored.write() = Some(stored);
         drop(writing);
         generation::delete(self.engine(), old)
     }
 
-    /// The moment of change, under the locks of state and log. Gives the old generation.
+    /// The moment of change, under the locks of state and log; what takes longer is done before. Gives the old
+    /// generation.
     fn flip(
         &self,
         to: Generation,
@@ -100,11 +103,12 @@ impl LedgerReplica {
         next: ReplicaState,
     ) -> Result<Generation, Fault> {
         let engine = self.engine();
+        let carried = self.cell.log.carry_over(to, upto)?;
         let mut state = self.cell.state.write();
         let mut log = self.cell.log.freeze();
         let old = log.generation();
         let mut batch = WriteBatch::default();
-        let last = log.carry_over(engine, to, upto, &mut batch)?;
+        let last = log.finish_carry(engine, to, upto, &carried, &mut batch)?;
         engine.put(&mut batch, Table::Meta, &keys::named(keys::STATE, to), about);
         generation::point(engine, &mut batch, self.cell.set, to);
         engine.write(batch)?;
@@ -146,7 +150,7 @@ impl SnapshotWriter {
             return Err(refused(format!("it is {}, not of {:?}", found.id, meta.last)));
         }
         let built = std::mem::take(&mut self.built);
-        Ok(StagedSnapshot { set: self.set, generation: self.generation, meta: found, last, about, built })
+        Ok(StagedSnapshot { set: self.set, begun: self.begun, meta: found, last, about, built })
     }
 
     fn take_block(&mut self, kind: u8, body: &[u8]) -> Result<(), Fault> {
@@ -202,7 +206,7 @@ impl SnapshotWriter {
         while !fields.rest().is_empty() {
             let key_length = fields.u16().map_err(bad)?;
             let length = fields.u32().map_err(bad)?;
-            let mut key = keys::generation(self.generation).to_vec();
+            let mut key = keys::generation(self.begun.generation()).to_vec();
             key.extend_from_slice(fields.take(key_length.into()).map_err(bad)?);
             builder.put(&key, fields.take(length as usize).map_err(bad)?)?;
         }
@@ -248,4 +252,60 @@ fn bad(error: BadRecord) -> Fault {
 
 fn refused(detail: impl Into<String>) -> Fault {
     Fault::BadSnapshot { detail: detail.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Options;
+    use crate::store::Store;
+
+    #[test]
+    fn a_snapshot_that_does_not_arrive_leaves_nothing() {
+        let (near, far) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let store = Store::open(near.path(), Options::default()).unwrap();
+        let replica = store.ledger(1).unwrap();
+        let id = LogId { term: 1, leader: 1, index: 0 };
+        let blank =
+            crate::record::Record { id, kind: crate::record::RecordKind::Blank, payload: Vec::new().into() };
+        store.log(1).unwrap().append(vec![blank.clone()], Box::new(|result| result.unwrap())).unwrap();
+        replica.apply(&blank).unwrap();
+        let mut reader = replica.snapshot().unwrap();
+        let mut bytes = Vec::new();
+        while let Some(chunk) = reader.next_chunk(1 << 20).unwrap() {
+            bytes.extend(chunk);
+        }
+        let store = Store::open(far.path(), Options::default()).unwrap();
+        let replica = store.ledger(1).unwrap();
+        let engine = Arc::clone(replica.engine());
+        let made = || {
+            let mut iterator = engine.iterator(Table::Meta, b"made0").unwrap();
+            iterator.seek(b"made/");
+            let mut count = 0;
+            while iterator.valid() {
+                count += 1;
+                iterator.next();
+            }
+            count
+        };
+        let built = || std::fs::read_dir(far.path().join("built")).unwrap().count();
+        for (cut, staged) in [(bytes.len() - 1, false), (bytes.len(), false), (bytes.len(), true)] {
+            let mut writer = replica.begin_install().unwrap();
+            assert_eq!(made(), 2, "the set's own and the one begun");
+            writer.write_chunk(&bytes[..cut]).unwrap();
+            if staged {
+                let staged = writer.finish(reader.meta()).unwrap();
+                assert_eq!((made(), built()), (2, 1));
+                drop(staged);
+            } else {
+                drop(writer);
+            }
+            assert_eq!((made(), built()), (1, 0));
+        }
+        let mut writer = replica.begin_install().unwrap();
+        writer.write_chunk(&bytes).unwrap();
+        replica.install(writer.finish(reader.meta()).unwrap()).unwrap();
+        assert_eq!((made(), built()), (1, 0), "the new one took the old one's place");
+        assert_eq!(replica.applied().log_id, Some(id));
+    }
 }

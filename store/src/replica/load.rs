@@ -4,6 +4,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use twinset_ledger::account::Account;
+
 use super::account::{self, FIGURES, WHO};
 use super::bloom::Bloom;
 use super::entry::Entries;
@@ -46,7 +48,6 @@ impl ReplicaState {
             stored_end,
             hashes: VecDeque::new(),
             current: None,
-            fault: None,
         };
         state.load_accounts(accounts)?;
         if let Some(last) = state.about.applied.log_id {
@@ -55,21 +56,38 @@ impl ReplicaState {
         Ok(state)
     }
 
+    /// Reads the accounts, slot by slot, and puts them in the order of their numbers.
     fn load_accounts(&mut self, count: u32) -> Result<(), Fault> {
         let engine = Arc::clone(&self.engine);
-        let end = keys::account(self.generation, count, 0);
-        let mut iterator = engine.iterator(Table::Account, &end)?;
+        let mut accounts: Vec<Option<Account>> = vec![None; count as usize];
+        let mut iterator = engine.iterator(Table::Account, &keys::generation_end(self.generation))?;
         iterator.seek(keys::generation(self.generation));
-        for no in 0..count {
-            let who = expect(&iterator, no, WHO)?;
+        while let Some((key, who)) = iterator.item() {
+            let (slot, no, part) = keys::parse_account(key)
+                .map_err(|error| Fault::damaged("an account key", error.to_string()))?;
+            if part != WHO {
+                return Err(missing(no, WHO));
+            }
+            let place = accounts.get_mut(no as usize);
+            let place = place
+                .ok_or_else(|| Fault::damaged("the accounts", format!("account {no} is one too many")))?;
             let mut account = account::decode_who(who).map_err(|error| bad(no, &error))?;
             iterator.next();
-            let figures = expect(&iterator, no, FIGURES)?;
+            let figures =
+                iterator.item().filter(|(key, _)| *key == keys::account(self.generation, slot, no, FIGURES));
+            let Some((_, figures)) = figures else {
+                engine::ended(&iterator, Table::Account)?;
+                return Err(missing(no, FIGURES));
+            };
             account::decode_figures(figures, &mut account).map_err(|error| bad(no, &error))?;
             iterator.next();
-            self.add_account(account);
+            *place = Some(account);
         }
-        engine::ended(&iterator, Table::Account)
+        engine::ended(&iterator, Table::Account)?;
+        for (no, account) in (0..).zip(accounts) {
+            self.add_account(account.ok_or_else(|| missing(no, WHO))?);
+        }
+        Ok(())
     }
 }
 
@@ -95,14 +113,8 @@ fn load_bloom(engine: &Engine, generation: Generation, count: u64) -> Result<Blo
     Ok(bloom)
 }
 
-fn expect<'a>(iterator: &'a rocksdb::DBRawIterator<'_>, no: u32, part: u8) -> Result<&'a [u8], Fault> {
-    match iterator.item() {
-        Some((key, value)) if keys::parse_account(key) == Ok((no, part)) => Ok(value),
-        _ => {
-            engine::ended(iterator, Table::Account)?;
-            Err(Fault::damaged("the accounts", format!("record {part} of account {no} is missing")))
-        }
-    }
+fn missing(no: u32, part: u8) -> Fault {
+    Fault::damaged("the accounts", format!("record {part} of account {no} is missing"))
 }
 
 fn bad(no: u32, error: &BadRecord) -> Fault {

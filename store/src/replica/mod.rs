@@ -4,22 +4,28 @@
 //! | file | subject |
 //! |---|---|
 //! | `state` | the state in memory and on disk, behind the ledger's seam |
+//! | `lookup`, `rebuild` | where a request id was decided; what was decided there |
 //! | `apply`, `reads` | one entry in, outcomes out; questions |
 //! | `checkpoint`, `load` | memory to disk and back |
 //! | `snapshot`, `install` | disk to another node |
-//! | `account`, `requests`, `postings`, `outcomes`, `set_state` | stored records, one each |
+//! | `account`, `requests`, `postings`, `outcomes`, `links`, `set_state` | stored records, one each |
 //! | `bloom`, `entry` | the filter of request ids; commands out of log records |
+//! | `encoded` | the outcomes of an entry as they are hashed and sent |
 
 mod account;
 mod apply;
 mod bloom;
 mod checkpoint;
+mod encoded;
 mod entry;
 mod install;
+mod links;
 mod load;
+mod lookup;
 mod outcomes;
 mod postings;
 mod reads;
+mod rebuild;
 mod requests;
 mod set_state;
 mod snapshot;
@@ -37,6 +43,7 @@ use crate::record::LogId;
 use crate::shared::Shared;
 use state::ReplicaState;
 
+pub use encoded::EncodedOutcomes;
 pub use install::{SnapshotWriter, StagedSnapshot};
 pub use reads::{Booked, Read, Totals};
 pub use set_state::{Applied, Membership};

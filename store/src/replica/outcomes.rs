@@ -11,9 +11,9 @@
 //! | 6 each | offset, end of its bytes; no bytes: nothing is remembered there |
 //! | .. | encoded outcomes |
 
-use twinset_ledger::codec::encode_outcome;
 use twinset_ledger::outcome::{Effect, Outcome};
 
+use super::encoded::EncodedOutcomes;
 use crate::wire::{BadRecord, Fields};
 
 const VERSION: u8 = 1;
@@ -35,17 +35,23 @@ pub(crate) enum Kept<'a> {
     Nothing,
 }
 
-/// Makes the record of an entry. `start` is the ledger time of its first command.
-pub(crate) fn encode(outcomes: &[Outcome], start: u64, all_short: bool) -> Vec<u8> {
+/// Makes the record of an entry from its outcomes, which are also there encoded. `start` is the ledger time of its first
+/// command.
+pub(crate) fn encode(
+    outcomes: &[Outcome],
+    encoded: &EncodedOutcomes,
+    start: u64,
+    all_short: bool,
+) -> Vec<u8> {
     let mut table = Vec::new();
     let mut details = Vec::new();
     let mut exceptions = 0u32;
-    for (offset, outcome) in (0u16..).zip(outcomes) {
+    for ((offset, outcome), bytes) in (0u16..).zip(outcomes).zip(encoded.slices()) {
         if stands_in_postings(outcome) {
             continue;
         }
         if outcome.is_remembered() {
-            encode_outcome(outcome, &mut details);
+            details.extend_from_slice(bytes);
         }
         exceptions += 1;
         let end = u32::try_from(details.len()).expect("outcomes of an entry are far below 4 GiB");
@@ -157,6 +163,7 @@ mod tests {
     fn outcome(offset: u16, result: Result<Effect, Rejection>) -> Outcome {
         Outcome {
             position: Position::new(9, offset),
+            incarnation: 1,
             time_unix_ns: 100 + u64::from(offset),
             replayed: false,
             result,
@@ -183,7 +190,7 @@ mod tests {
     #[test]
     fn only_exceptions_are_written_out() {
         let all = sample();
-        let bytes = encode(&all, 100, true);
+        let bytes = encode(&all, &EncodedOutcomes::of(&all), 100, true);
         let record = Outcomes::open(&bytes).unwrap();
         assert!(record.all_short());
         assert_eq!(record.get(0), Some(Kept::Booked { time_unix_ns: 100 }));
@@ -199,13 +206,14 @@ mod tests {
 
     #[test]
     fn golden_bytes_of_the_common_case() {
-        let bytes = encode(&sample()[..1], 100, false);
+        let one = &sample()[..1];
+        let bytes = encode(one, &EncodedOutcomes::of(one), 100, false);
         assert_eq!(bytes, [1, 0, 1, 0, 0, 0, 100, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     }
 
     #[test]
     fn bad_lengths_and_values_are_refused() {
-        let bytes = encode(&sample(), 100, true);
+        let bytes = encode(&sample(), &EncodedOutcomes::of(&sample()), 100, true);
         for cut in 0..bytes.len() {
             assert!(Outcomes::open(&bytes[..cut]).is_err(), "cut at {cut}");
         }

@@ -18,6 +18,7 @@ const POSTING_BYTES: usize = 24;
 pub(crate) struct Line {
     position: u64,
     account: u32,
+    slot: u16,
     delta: i128,
     /// Posted balance after it.
     after: i128,
@@ -38,10 +39,10 @@ impl Journal {
         self.lines.len()
     }
 
-    /// Adds a posting; `after` is the account's posted balance after it.
-    pub(crate) fn push(&mut self, account: u32, posting: Posting, after: i128) {
+    /// Adds a posting; `slot` is the account's, `after` its posted balance after it.
+    pub(crate) fn push(&mut self, account: u32, slot: u16, posting: Posting, after: i128) {
         let (position, delta) = (posting.position.0, posting.delta);
-        self.lines.push(Line { position, account, delta, after });
+        self.lines.push(Line { position, account, slot, delta, after });
     }
 
     /// The posted balance of `account` after all its postings at `position`.
@@ -51,11 +52,16 @@ impl Journal {
         there.into_iter().find(|line| line.account == account).map(|line| line.after)
     }
 
-    /// Cuts the journal into chunks, in the order of their keys: account, first position, value.
-    pub(crate) fn chunks<E>(&self, mut each: impl FnMut(u32, u64, &[u8]) -> Result<(), E>) -> Result<(), E> {
-        let mut order: Vec<(u32, u32)> = Vec::with_capacity(self.lines.len());
+    /// Cuts the journal into chunks, in the order of their keys: slot, account, first position; then the value.
+    pub(crate) fn chunks<E>(
+        &self,
+        mut each: impl FnMut(u16, u32, u64, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        // Slot and account in one number: sorting is most of the work here.
+        let mut order: Vec<(u64, u32)> = Vec::with_capacity(self.lines.len());
         for (at, line) in self.lines.iter().enumerate() {
-            order.push((line.account, u32::try_from(at).expect("checkpoints come long before")));
+            let owner = u64::from(line.slot) << 32 | u64::from(line.account);
+            order.push((owner, u32::try_from(at).expect("checkpoints come long before")));
         }
         order.sort_unstable();
         let mut value = Vec::with_capacity(OPENING_BYTES + CHUNK_POSTINGS * POSTING_BYTES);
@@ -72,7 +78,7 @@ impl Journal {
                     value.extend_from_slice(&line.position.to_le_bytes());
                     value.extend_from_slice(&line.delta.to_le_bytes());
                 }
-                each(first.account, first.position, &value)?;
+                each(first.slot, first.account, first.position, &value)?;
             }
         }
         Ok(())
@@ -114,20 +120,25 @@ mod tests {
 
     use super::*;
 
+    /// Of accounts 0, 1 and 2.
+    const SLOTS: [u16; 3] = [9, 8, 7];
+
     fn journal(lines: &[(u32, u64, i128)]) -> Journal {
         let mut journal = Journal::default();
         let mut balances = std::collections::BTreeMap::<u32, i128>::new();
         for &(account, position, delta) in lines {
             let after = balances.entry(account).or_insert(100);
             *after += delta;
-            journal.push(account, Posting { position: Position(position), delta }, *after);
+            let slot = SLOTS[account as usize];
+            journal.push(account, slot, Posting { position: Position(position), delta }, *after);
         }
         journal
     }
 
     fn chunks(journal: &Journal) -> Vec<(u32, u64, Vec<u8>)> {
         let mut out = Vec::new();
-        let all: Result<(), ()> = journal.chunks(|account, first, value| {
+        let all: Result<(), ()> = journal.chunks(|slot, account, first, value| {
+            assert_eq!(slot, SLOTS[account as usize]);
             out.push((account, first, value.to_vec()));
             Ok(())
         });
@@ -140,7 +151,7 @@ mod tests {
         // Two postings of account 1 at position 6: the balance after it is after both.
         let journal = journal(&[(1, 5, 10), (2, 5, -10), (1, 6, 1), (1, 6, 2), (2, 6, -3), (1, 9, -50)]);
         let chunks = chunks(&journal);
-        assert_eq!(chunks.len(), 2);
+        assert_eq!(chunks.iter().map(|chunk| chunk.0).collect::<Vec<_>>(), [2, 1], "in the order of slots");
         let expected = [
             (1, 5, Some(110)),
             (1, 6, Some(113)),

@@ -38,8 +38,9 @@ pub struct Booked {
     pub command: Command,
     /// What became of it.
     pub outcome: Outcome,
-    /// The account under which its request id is remembered; empty for reversals of what cannot be reversed, None for
-    /// commands without a request id, and where it hangs on an account that was not known.
+    /// The account under which its request id is remembered; for a reversal of what cannot be reversed, the transaction
+    /// that it names ([`TransactionId::scope`]); None for commands without a request id, and where it hangs on an account
+    /// that was not known.
     pub scope_account: Option<String>,
     /// What has been taken back of it.
     pub reversed: Reversed,
@@ -169,9 +170,9 @@ impl ReplicaState {
         if self.about.applied.log_id.is_none_or(|last| position.index() > last.index) {
             return Ok(None);
         }
-        let Some((command, outcome, incarnation)) = self.remembered(position)? else { return Ok(None) };
+        let Some((command, outcome)) = self.remembered(position)? else { return Ok(None) };
         Ok(Some(Booked {
-            id: TransactionId { set: self.set, incarnation, position },
+            id: TransactionId { set: self.set, incarnation: outcome.incarnation, position },
             time_unix_ns: outcome.time_unix_ns,
             scope_account: self.scope_of(&command, &outcome)?,
             reversed: self.reversed(position)?,

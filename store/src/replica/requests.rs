@@ -5,22 +5,32 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
+use twinset_ledger::SLOTS;
+use twinset_ledger::id::{ID_BYTES_MAX, TransactionId, slot_of};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
 use crate::wire::{BadRecord, Fields};
 
-/// Hash bits of a key; the 16 bits above them are the slot of the scope account.
+/// Hash bits of a key; the 16 bits above them are the slot of the scope.
 const HASH_BITS: u32 = 112;
 const HASH_MASK: u128 = (1 << HASH_BITS) - 1;
 
 /// The hash of (scope, request id), without a slot.
 pub(crate) fn hash(scope: &str, request_id: &str) -> u128 {
-    let mut bytes = [0; 1 + 2 * twinset_ledger::id::ID_BYTES_MAX];
+    let mut bytes = [0; 1 + 2 * ID_BYTES_MAX];
     let end = 1 + scope.len() + request_id.len();
     bytes[0] = u8::try_from(scope.len()).expect("ids have at most 64 bytes");
     bytes[1..=scope.len()].copy_from_slice(scope.as_bytes());
     bytes[1 + scope.len()..end].copy_from_slice(request_id.as_bytes());
     xxh3_128(&bytes[..end]) & HASH_MASK
+}
+
+/// The slot of a scope: an account's own, or none if it is a transaction, which stays with its set when slots move.
+pub(crate) fn slot(scope: &str) -> u16 {
+    match TransactionId::of_scope(scope) {
+        Some(_) => SLOTS,
+        None => slot_of(scope),
+    }
 }
 
 /// The key of the `n`-th candidate for a hash in a slot.
@@ -33,7 +43,7 @@ pub(crate) fn key(slot: u16, hash: u128, n: u128) -> u128 {
 pub(crate) enum Scope<'a> {
     /// An account.
     Account(u32),
-    /// An id that was not open, or the empty scope.
+    /// An account that was not open, or a transaction.
     Text(&'a str),
 }
 
@@ -174,6 +184,7 @@ mod tests {
         assert_ne!(hash, super::hash("ab", "c"));
         assert!(hash < 1 << HASH_BITS);
         assert_eq!(key(4095, hash, 0) >> HASH_BITS, 4095);
+        assert_eq!((slot("a"), slot("@1-1-7-0")), (slot_of("a"), 4096), "no account is in slot 4096");
         assert_eq!(key(1, HASH_MASK, 1), 1 << HASH_BITS, "the next key stays in the slot");
     }
 

@@ -38,7 +38,6 @@ pub(crate) struct SetState {
     pub(crate) applied: Applied,
     /// The running hash after the last record.
     pub(crate) hash: [u8; 32],
-    pub(crate) incarnation: u32,
     pub(crate) last_time: u64,
     pub(crate) durability: Durability,
     /// Transactions and reversals booked.
@@ -86,7 +85,6 @@ impl SetState {
         let mut out = vec![VERSION];
         self.applied.encode(&mut out);
         out.extend_from_slice(&self.hash);
-        out.extend_from_slice(&self.incarnation.to_le_bytes());
         out.extend_from_slice(&self.last_time.to_le_bytes());
         out.push(self.durability as u8);
         out.extend_from_slice(&self.transactions.to_le_bytes());
@@ -115,7 +113,6 @@ impl SetState {
         let mut state = SetState {
             applied: Applied::decode(&mut fields)?,
             hash: fields.array()?,
-            incarnation: fields.u32()?,
             last_time: fields.u64()?,
             durability: durability(fields.u8()?)?,
             transactions: fields.u64()?,
@@ -159,7 +156,6 @@ mod tests {
         SetState {
             applied: Applied { log_id: Some(id), membership: Some((Some(id), b"members".to_vec())) },
             hash: [7; 32],
-            incarnation: 1,
             last_time: 99,
             durability: Durability::Degraded,
             transactions: 5,
@@ -184,7 +180,7 @@ mod tests {
     #[test]
     fn golden_bytes_of_an_empty_set() {
         let bytes = SetState::default().encode();
-        assert_eq!(bytes.len(), 1 + 2 + 32 + 4 + 8 + 1 + 8 + 4 + 8 + 4 + 4);
+        assert_eq!(bytes.len(), 1 + 2 + 32 + 8 + 1 + 8 + 4 + 8 + 4 + 4);
         assert_eq!(bytes[..3], [1, 0, 0]);
     }
 

@@ -171,13 +171,10 @@ impl Source {
         let mut fields = Fields::new(key);
         fields.take(4)?;
         let position = match table {
-            Table::Account => return Ok(keys::parse_account(key)?.0 < self.about.accounts),
+            Table::Account => return Ok(keys::parse_account(key)?.1 < self.about.accounts),
             Table::Log | Table::Outcome => return Ok(u64::from_be_bytes(fields.array()?) <= last.index),
             Table::Request => Fields::new(value).u64()?,
-            Table::Posting => {
-                fields.take(4)?;
-                u64::from_be_bytes(fields.array()?)
-            }
+            Table::Posting => keys::parse_posting(key)?,
             Table::Link => keys::parse_link(key)?,
             Table::Raft | Table::Meta => return Ok(false),
         };

@@ -1,5 +1,6 @@
 //! The replicated state of one set as this replica holds it: accounts in memory, everything since the last checkpoint
-//! in memory, the rest on disk. Implements the ledger's [`State`]. Decides nothing about money.
+//! in memory, the rest on disk. Implements the ledger's [`State`] over it, with `lookup` (request ids) and `rebuild` (what
+//! was decided before). Decides nothing about money.
 //!
 //! Invariant: of what is on disk, only positions of entries below `stored_end` count. A crash may leave more there;
 //! replay writes the same again, so it is ignored, not removed.
@@ -8,25 +9,19 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use twinset_ledger::account::{Account, AccountNo, Side};
-use twinset_ledger::apply::scope_account;
-use twinset_ledger::codec::{DecodeError, decode_outcome};
-use twinset_ledger::command::{Command, Transaction};
-use twinset_ledger::id::{Position, slot_of};
-use twinset_ledger::outcome::{Effect, Outcome, Posted};
-use twinset_ledger::rejection::Rejection;
+use twinset_ledger::command::Command;
+use twinset_ledger::id::{Position, TransactionId, slot_of};
+use twinset_ledger::outcome::Outcome;
 use twinset_ledger::state::{Durability, Posting, Reversed, State};
 
 use super::bloom::Bloom;
 use super::entry::{Entries, Opened};
-use super::outcomes::{Kept, Outcomes};
-use super::postings::{Journal, after_in_chunk};
-use super::requests::{self, Requests, Scope, Seed};
+use super::postings::Journal;
+use super::requests::{Requests, Seed};
 use super::set_state::SetState;
-use crate::engine::{self, Engine};
+use crate::engine::Engine;
 use crate::fault::Fault;
-use crate::keys::{self, Generation};
-use crate::table::Table;
-use crate::wire::BadRecord;
+use crate::keys::Generation;
 
 /// Running hashes that are remembered.
 pub(crate) const HASHES_KEPT: usize = 4096;
@@ -54,8 +49,6 @@ pub(crate) struct ReplicaState {
     pub(crate) hashes: VecDeque<(u64, [u8; 32])>,
     /// The entry being applied.
     pub(crate) current: Option<Opened>,
-    /// A fault in a method that cannot say so; looked at after every entry.
-    pub(crate) fault: Option<Fault>,
 }
 
 /// What the store knows of an account beside the account itself.
@@ -71,7 +64,8 @@ pub(crate) struct Fresh {
     pub(crate) journal: Journal,
     pub(crate) requests: Requests,
     pub(crate) outcomes: Vec<(u64, Vec<u8>)>,
-    pub(crate) links: BTreeMap<u64, Vec<(u64, i128)>>,
+    /// By original: the reversals, with the amounts they took back.
+    pub(crate) links: BTreeMap<u64, Vec<(TransactionId, i128)>>,
     pub(crate) commands: u64,
     pub(crate) log_bytes: u64,
 }
@@ -97,24 +91,16 @@ impl Fresh {
         }
     }
 
-    fn outcome(&self, index: u64) -> Option<&[u8]> {
+    /// The outcome record of an entry.
+    pub(crate) fn outcome(&self, index: u64) -> Option<&[u8]> {
         let at = self.outcomes.binary_search_by_key(&index, |(index, _)| *index).ok()?;
         Some(&self.outcomes[at].1)
     }
 }
 
-fn bad(what: &'static str) -> impl Fn(BadRecord) -> Fault {
-    move |error| Fault::damaged(what, error.to_string())
-}
-
-fn missing(position: Position) -> Fault {
-    let detail = format!("command {} of entry {} is missing", position.offset(), position.index());
-    Fault::damaged("the log", detail)
-}
-
 impl ReplicaState {
     /// The memory parts, newest first.
-    fn memories(&self) -> impl Iterator<Item = &Fresh> {
+    pub(crate) fn memories(&self) -> impl Iterator<Item = &Fresh> {
         std::iter::once(&self.fresh).chain(self.frozen.as_deref())
     }
 
@@ -132,209 +118,6 @@ impl ReplicaState {
         self.accounts.push(account);
         no
     }
-
-    /// Where the record of a request key says it was decided, if that counts.
-    fn request_at<'a>(&'a self, key: u128) -> Result<Option<(u64, StoredScope<'a>)>, Fault> {
-        for memory in self.memories() {
-            if let Some((position, scope)) = memory.requests.get(key) {
-                return Ok(Some((position, StoredScope::Here(scope))));
-            }
-        }
-        let stored = keys::request(self.generation, key);
-        let Some(value) = self.engine.get(Table::Request, &stored)? else { return Ok(None) };
-        let (position, scope) = requests::decode(&value).map_err(bad("a request record"))?;
-        if Position(position).index() >= self.stored_end {
-            return Ok(None);
-        }
-        let scope = match scope {
-            Scope::Account(no) => StoredScope::Here(Scope::Account(no)),
-            Scope::Text(text) => StoredScope::Copied(text.to_owned()),
-        };
-        Ok(Some((position, scope)))
-    }
-
-    fn is_scope(&self, stored: &StoredScope<'_>, scope: &str) -> bool {
-        match stored {
-            StoredScope::Here(Scope::Account(no)) => {
-                self.accounts.get(*no as usize).is_some_and(|account| account.id == scope)
-            }
-            StoredScope::Here(Scope::Text(text)) => *text == scope,
-            StoredScope::Copied(text) => text == scope,
-        }
-    }
-
-    /// Whether the command at a position carries this request id.
-    fn has_request_id(&self, position: Position, request_id: &str) -> Result<bool, Fault> {
-        let (index, offset) = (position.index(), position.offset());
-        let one = match &self.current {
-            Some(current) if current.index == index => current.one(offset),
-            _ => match self.with_outcomes(index, |outcomes| Ok(outcomes.all_short()))? {
-                Some(all_short) => self.entries.one(index, offset, all_short)?,
-                None => None,
-            },
-        };
-        one.ok_or_else(|| missing(position))?.has_request_id(request_id)
-    }
-
-    /// Goes through the candidates of a request: where it was decided before `before`, or the key that is free for it.
-    fn find_request(
-        &self,
-        scope: &str,
-        request_id: &str,
-        hash: u128,
-        before: Position,
-    ) -> Result<Found, Fault> {
-        let owner = self.numbers.get(scope);
-        let slot = owner.map_or_else(|| slot_of(scope), |&no| self.sides[no as usize].slot);
-        for n in 0.. {
-            let key = requests::key(slot, hash, n);
-            if !self.bloom.may_contain(key) {
-                return Ok(Found::Free(key));
-            }
-            let Some((position, stored)) = self.request_at(key)? else { return Ok(Found::Free(key)) };
-            // At or after the entry being applied: that is this very command, seen by a replay.
-            if position >= before.0 {
-                return Ok(Found::Free(key));
-            }
-            if self.is_scope(&stored, scope) && self.has_request_id(Position(position), request_id)? {
-                return Ok(Found::At(Position(position)));
-            }
-        }
-        unreachable!("a slot has more keys than a set has requests")
-    }
-
-    /// The posted balance of an account after all its postings at `position`, which must be one of them.
-    fn posted_after(&self, account: AccountNo, position: Position) -> Result<i128, Fault> {
-        for memory in self.memories() {
-            if let Some(after) = memory.journal.after(account, position.0) {
-                return Ok(after);
-            }
-        }
-        let end = keys::posting(self.generation, account, position.0.saturating_add(1));
-        let first = keys::posting(self.generation, account, 0);
-        let mut iterator = self.engine.iterator(Table::Posting, &end)?;
-        iterator.seek_to_last();
-        // More than one step back only where a crash left overlapping chunks.
-        while let Some((_, chunk)) = iterator.item().filter(|(key, _)| *key >= &first[..]) {
-            if let Some(after) = after_in_chunk(chunk, position.0).map_err(bad("a chunk of postings"))? {
-                return Ok(after);
-            }
-            iterator.prev();
-        }
-        engine::ended(&iterator, Table::Posting)?;
-        Err(Fault::damaged("the postings", format!("account {account} has none at {}", position.0)))
-    }
-
-    /// Calls `read` with the outcome record of an entry.
-    pub(crate) fn with_outcomes<T>(
-        &self,
-        index: u64,
-        read: impl FnOnce(&Outcomes<'_>) -> Result<T, Fault>,
-    ) -> Result<Option<T>, Fault> {
-        let open = |bytes: &[u8]| -> Result<T, Fault> {
-            let record = Outcomes::open(bytes).map_err(bad("an outcome record"))?;
-            read(&record)
-        };
-        if let Some(bytes) = self.memories().find_map(|memory| memory.outcome(index)) {
-            return open(bytes).map(Some);
-        }
-        if index >= self.stored_end {
-            return Ok(None);
-        }
-        let stored = self.engine.get(Table::Outcome, &keys::outcome(self.generation, index))?;
-        stored.map(|bytes| open(&bytes)).transpose()
-    }
-
-    /// The remembered command at a position with its first outcome and the incarnation of its entry.
-    pub(crate) fn remembered(&self, position: Position) -> Result<Option<(Command, Outcome, u32)>, Fault> {
-        let (index, offset) = (position.index(), position.offset());
-        let kept = self.with_outcomes(index, |outcomes| {
-            let all_short = outcomes.all_short();
-            Ok(match outcomes.get(offset) {
-                None | Some(Kept::Nothing) => None,
-                Some(Kept::Booked { time_unix_ns }) => Some((Err(time_unix_ns), all_short)),
-                Some(Kept::Outcome(bytes)) => {
-                    let outcome = decode_outcome(bytes);
-                    let bad = |error: DecodeError| Fault::damaged("an outcome", error.to_string());
-                    Some((Ok(outcome.map_err(bad)?), all_short))
-                }
-            })
-        })?;
-        let Some((kept, all_short)) = kept.flatten() else { return Ok(None) };
-        let one = self.entries.one(index, offset, all_short)?.ok_or_else(|| missing(position))?;
-        let (command, incarnation) = one.command(self)?;
-        let outcome = match (kept, &command) {
-            (Ok(outcome), _) => outcome,
-            (Err(time_unix_ns), Command::Transaction(transaction)) => {
-                let result = Ok(Effect::Posted(self.booked_legs(transaction, position)?));
-                Outcome { position, time_unix_ns, replayed: false, result }
-            }
-            (Err(_), _) => {
-                return Err(Fault::damaged(
-                    "an outcome record",
-                    "it takes another command for a transaction",
-                ));
-            }
-        };
-        Ok(Some((command, outcome, incarnation)))
-    }
-
-    /// The legs of a transaction that was booked, with the balances after it.
-    fn booked_legs(&self, transaction: &Transaction, position: Position) -> Result<Vec<Posted>, Fault> {
-        let unfit = |what| Fault::damaged("a booked transaction", format!("{what}, at {}", position.0));
-        let mut legs = Vec::with_capacity(transaction.legs.len());
-        for leg in &transaction.legs {
-            let no = self.account_no(&leg.account).ok_or_else(|| unfit("an account is unknown"))?;
-            let scale = self.accounts[no as usize].scale;
-            let amount = twinset_ledger::amount::to_minor(leg.amount, scale);
-            let amount = amount.map_err(|_| unfit("an amount does not fit"))?;
-            let posted = self.posted_after(no, position)?;
-            legs.push(Posted {
-                account: String::new(),
-                side: leg.side,
-                amount,
-                scale,
-                posted,
-                available: posted,
-            });
-        }
-        Ok(legs)
-    }
-
-    /// The account under which a command's request id is remembered. Reversals of what cannot be reversed share the
-    /// empty scope.
-    pub(crate) fn scope_of(&self, command: &Command, outcome: &Outcome) -> Result<Option<String>, Fault> {
-        let original = match command {
-            Command::Transaction(transaction) => {
-                return Ok(scope_account(self, transaction).map(str::to_owned));
-            }
-            Command::Reversal(reversal) => reversal.transaction.position,
-            other => return Ok(other.accounts().next().map(str::to_owned)),
-        };
-        if matches!(
-            outcome.result,
-            Err(Rejection::TransactionNotFound { .. } | Rejection::NotReversible { .. })
-        ) {
-            return Ok(Some(String::new()));
-        }
-        match self.remembered(original)? {
-            Some((Command::Transaction(original), ..)) => {
-                Ok(scope_account(self, &original).map(str::to_owned))
-            }
-            _ => Err(Fault::damaged("a reversal", format!("its original at {} is missing", original.0))),
-        }
-    }
-}
-
-/// A scope read from memory or from disk.
-enum StoredScope<'a> {
-    Here(Scope<'a>),
-    Copied(String),
-}
-
-enum Found {
-    At(Position),
-    Free(u128),
 }
 
 impl State for ReplicaState {
@@ -367,70 +150,27 @@ impl State for ReplicaState {
     fn post(&mut self, no: AccountNo, posting: Posting) {
         let aside = &mut self.sides[no as usize];
         aside.posted += posting.delta;
-        self.fresh.journal.push(no, posting, aside.posted);
+        self.fresh.journal.push(no, aside.slot, posting, aside.posted);
     }
 
     fn request(&self, scope: &str, request_id: &str, before: Position) -> Result<Option<Position>, Fault> {
-        let hash = requests::hash(scope, request_id);
-        // The filter does not look at the slot: a new id is known to be new before the slot is.
-        if !self.bloom.may_contain(hash) {
-            return Ok(None);
-        }
-        Ok(match self.find_request(scope, request_id, hash, before)? {
-            Found::At(position) => Some(position),
-            Found::Free(_) => None,
-        })
+        self.decided_at(scope, request_id, before)
     }
 
-    fn remember(&mut self, scope: &str, request_id: &str, position: Position) {
-        let hash = requests::hash(scope, request_id);
-        match self.find_request(scope, request_id, hash, position) {
-            Ok(Found::Free(key)) => {
-                let owner = match self.numbers.get(scope) {
-                    Some(&no) => Scope::Account(no),
-                    None => Scope::Text(scope),
-                };
-                self.fresh.requests.insert(key, position.0, &owner);
-                self.bloom.insert(key);
-                self.about.requests += 1;
-            }
-            // Remembered already: the first decision stands.
-            Ok(Found::At(_)) => {}
-            Err(fault) => self.fault = Some(fault),
-        }
+    fn remember(&mut self, scope: &str, request_id: &str, position: Position) -> Result<(), Fault> {
+        self.keep(scope, request_id, position)
     }
 
     fn original(&self, position: Position) -> Result<Option<(Command, Outcome)>, Fault> {
-        Ok(self.remembered(position)?.map(|(command, outcome, _)| (command, outcome)))
+        self.remembered(position)
     }
 
     fn reversed(&self, position: Position) -> Result<Reversed, Fault> {
-        let mut reversed = Reversed::default();
-        let end = keys::link(self.generation, position.0, u64::MAX);
-        let mut iterator = self.engine.iterator(Table::Link, &end)?;
-        iterator.seek(keys::link(self.generation, position.0, 0));
-        while let Some((key, value)) = iterator.item() {
-            let by = Position(keys::parse_link(key).map_err(bad("a reversal link"))?);
-            let amount = value.try_into().map(i128::from_le_bytes);
-            let amount = amount.map_err(|_| Fault::damaged("a reversal link", "wrong length"))?;
-            if by.index() < self.stored_end {
-                reversed.amount += amount;
-                reversed.by.push(by);
-            }
-            iterator.next();
-        }
-        engine::ended(&iterator, Table::Link)?;
-        for memory in self.frozen.as_deref().into_iter().chain([&self.fresh]) {
-            for &(by, amount) in memory.links.get(&position.0).into_iter().flatten() {
-                reversed.amount += amount;
-                reversed.by.push(Position(by));
-            }
-        }
-        Ok(reversed)
+        self.taken_back(position)
     }
 
-    fn add_reversal(&mut self, original: Position, by: Position, amount: i128) {
-        self.fresh.links.entry(original.0).or_default().push((by.0, amount));
+    fn add_reversal(&mut self, original: Position, by: TransactionId, amount: i128) {
+        self.fresh.links.entry(original.0).or_default().push((by, amount));
     }
 
     fn currency_scale(&self, code: &str) -> Option<u8> {
@@ -461,7 +201,7 @@ impl State for ReplicaState {
         self.about.durability = durability;
     }
 
-    fn identity(&self) -> (u32, u32) {
-        (self.set, self.about.incarnation)
+    fn set(&self) -> u32 {
+        self.set
     }
 }

@@ -11,12 +11,13 @@ use twinset_ledger::codec::{EntryBuilder, PackedId, Short, ShortScope, encode_co
 use twinset_ledger::command::{Command, Leg, Metadata, Reversal, Transaction};
 use twinset_ledger::id::{Position, TransactionId};
 use twinset_ledger::memory::MemoryState;
-use twinset_ledger::{FreezeMode, RULES_VERSION};
+use twinset_ledger::{FreezeMode, RULES_VERSION, State};
 use twinset_store::{LedgerReplica, Log, LogId, Options, Record, RecordKind, Store};
 
 pub const ACCOUNTS: u32 = 40;
 const COMMANDS: u64 = 60;
-const INCARNATION: u32 = 3;
+/// The set is recovered by force now and then, so to speak.
+const ENTRIES_PER_INCARNATION: u64 = 50;
 /// Everything from here on is transactions.
 const FIRST_LOAD: u64 = 3;
 
@@ -79,7 +80,8 @@ impl Load {
     }
 
     fn entry(self, index: u64) -> Vec<u8> {
-        let mut builder = EntryBuilder::new(RULES_VERSION, INCARNATION, 1_700_000_000_000_000_000 + index);
+        let mut builder =
+            EntryBuilder::new(RULES_VERSION, incarnation(index), 1_700_000_000_000_000_000 + index);
         for offset in 0..self.count(index) {
             match self.command(index, offset) {
                 Made::Short(short) => builder.push_short(&short),
@@ -119,9 +121,12 @@ impl Load {
             }
             4..=7 if !earlier.is_multiple_of(17) && earlier < index => {
                 let position = Position::new(earlier, dice.roll(self.count(earlier)) as u16);
+                // Some are mistyped, with a request id that goes on to reverse something else, or did so before.
+                let typo = u32::from(dice.roll(5) == 0);
+                let incarnation = incarnation(earlier) + typo;
                 Made::General(Command::Reversal(Reversal {
-                    request_id: format!("reversal-{index}-{offset}"),
-                    transaction: TransactionId { set: self.set, incarnation: INCARNATION, position },
+                    request_id: format!("reversal-{}-{}", index / 2, offset / 2),
+                    transaction: TransactionId { set: self.set, incarnation, position },
                     amount: (dice.roll(2) == 0).then(|| Decimal::new(1, 2)),
                     reason: 1,
                     metadata: Metadata::new(),
@@ -182,6 +187,10 @@ impl Load {
     }
 }
 
+fn incarnation(index: u64) -> u32 {
+    1 + (index / ENTRIES_PER_INCARNATION) as u32
+}
+
 pub fn name(no: u32) -> String {
     format!("account-{no}")
 }
@@ -201,7 +210,7 @@ fn opening(no: u64) -> Command {
 
 /// The model after all records up to `last`.
 pub fn model(load: Load, last: Option<u64>) -> MemoryState {
-    let mut model = MemoryState::new(load.set, INCARNATION);
+    let mut model = MemoryState::new(load.set);
     for index in 0..last.map_or(0, |last| last + 1) {
         let record = load.record(index);
         if record.kind == RecordKind::Commands {
@@ -254,6 +263,8 @@ pub fn compare(replica: &LedgerReplica, model: &MemoryState, dice: &mut Dice) {
         let found = found.unwrap_or_else(|| panic!("{position:?} is remembered"));
         assert_eq!(found.command, *command);
         assert_eq!(found.outcome, *outcome);
+        assert_eq!(found.id.incarnation, incarnation(position.index()));
+        assert_eq!(found.reversed, model.reversed(position).unwrap());
         if let (Some(scope), Some(request_id)) = (&found.scope_account, command.request_id()) {
             assert_eq!(replica.request(scope, request_id).unwrap().value.as_ref(), Some(&found));
         }

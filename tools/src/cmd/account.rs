@@ -43,10 +43,10 @@ pub struct Id {
 pub struct Open {
     /// 1-64 of A-Za-z0-9._:-{}
     account: String,
-    /// General-ledger subject: asset, liability, equity, income, expense, or one that was defined.
+    /// General-ledger subject: asset, liability, equity, income, expense, or one of `twinset subject define`.
     #[arg(long)]
     subject: String,
-    /// Currency code.
+    /// Currency code: of ISO 4217, or one of `twinset currency define`.
     #[arg(long)]
     currency: String,
     /// Floor of the available balance: a decimal, or none.
@@ -72,7 +72,8 @@ pub enum Side {
 }
 
 impl Side {
-    fn text(self) -> &'static str {
+    /// As the router spells it.
+    pub fn text(self) -> &'static str {
         match self {
             Side::Debit => "debit",
             Side::Credit => "credit",
@@ -199,10 +200,10 @@ async fn write(
 ) -> anyhow::Result<()> {
     let request_id = router::request_id(id.request_id);
     body["request_id"] = request_id.clone().into();
-    let reply = router
-        .call(Method::POST, path, Some(&body))
-        .await
-        .map_err(|error| router::write_failed(&format!("{account} was not {done}"), &request_id, error))?;
+    let reply = router.call(Method::POST, path, Some(&body)).await.map_err(|error| {
+        let asked = router::Asked { what: account, done, id: &request_id, scope: Some(account) };
+        router::write_failed(asked, error)
+    })?;
     if json {
         return out::json(&reply);
     }
@@ -223,12 +224,13 @@ async fn show(router: &mut Router, get: Get, json: bool) -> anyhow::Result<()> {
     if json {
         return out::json(&reply);
     }
-    // The account itself, or the whole reply where the router does not nest it.
-    let account = reply.get("account").filter(|nested| nested.is_object()).unwrap_or(&reply);
-    let Some(fields) = account.as_object() else { return out::json(&reply) };
-    for (name, value) in fields {
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        out::line(&format!("{name:<14} {text}"))?;
-    }
-    Ok(())
+    out::line(&text(&reply["account"]))
+}
+
+/// An account as the router gives it, a line for each field.
+pub fn text(account: &Value) -> String {
+    let value = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let fields = account.as_object().into_iter().flatten();
+    let lines: Vec<String> = fields.map(|(name, field)| format!("{name:<14} {}", value(field))).collect();
+    lines.join("\n")
 }

@@ -10,13 +10,13 @@ use crate::cluster::admin;
 use crate::load::plan::Shape;
 use crate::load::record::LoadReport;
 use crate::load::{Load, LoadOptions, Protocol, Running, Until};
-use crate::out;
+use crate::{error, out};
 
 /// What `twinset bench --help` says.
 pub const HELP: &str = "Measure throughput and latency.\n\n\
     Opens the accounts, then sends two-leg transactions with unique request ids in closed loops, spread over the \
     routers; each connection keeps to the accounts of one set. Latency is measured at the client and kept in an HDR \
-    histogram. With a batch above 1 a request is a whole batch.\n\n\
+    histogram. With a batch above 1 a request is a whole batch. If any request fails, the command fails.\n\n\
     Examples:\n  twinset bench                                    one transaction per request, 64 connections\n  \
     twinset bench --protocol grpc --seconds 30\n  \
     twinset bench --batch 8000 --connections 4       batches\n  \
@@ -76,7 +76,8 @@ pub async fn run(arguments: Bench, context: &Context) -> anyhow::Result<()> {
     };
     let load = prepare(options).await?;
     if arguments.warmup > 0 {
-        watch(load.start(Until::Elapsed(Duration::from_secs(arguments.warmup)))?, "warming up", None).await?;
+        let until = Until::Elapsed(Duration::from_secs(arguments.warmup));
+        held(&watch(load.start(until)?, "warming up", None).await?)?;
     }
     let until = match arguments.requests {
         Some(requests) => Until::Requests(requests),
@@ -84,12 +85,26 @@ pub async fn run(arguments: Bench, context: &Context) -> anyhow::Result<()> {
     };
     let report = watch(load.start(until)?, "measuring", arguments.requests).await?;
     if context.json {
-        return out::json(&json!({
+        out::json(&json!({
             "protocol": arguments.protocol, "batch": arguments.batch, "connections": arguments.connections,
             "accounts": arguments.accounts, "hot": arguments.hot, "report": report,
-        }));
+        }))?;
+    } else {
+        out::line(&text(&report))?;
     }
-    out::line(&text(&report))
+    held(&report)
+}
+
+/// Figures of requests that failed are no figures.
+fn held(report: &LoadReport) -> anyhow::Result<()> {
+    let Some((code, count)) = report.commonest_error() else { return Ok(()) };
+    Err(error::failure(
+        format!(
+            "{} of {} requests failed; the commonest error is {code}, of {count} transactions",
+            report.failed_requests, report.requests
+        ),
+        "docs/reference/errors.md explains the codes; `twinset status` shows which nodes and sets answer",
+    ))
 }
 
 /// The slot table, so that accounts are spread evenly; empty if no node can be asked.

@@ -95,6 +95,7 @@ fn read_journal(file: &Path) -> anyhow::Result<Plan> {
         file: file.to_owned(),
         format: None,
         tag: "journal".to_owned(),
+        subject: Vec::new(),
         dry_run: false,
     })
 }

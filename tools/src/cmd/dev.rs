@@ -7,13 +7,16 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 
 use super::Context;
 use crate::cluster::layout::{DEV_JSON, Kind, Layout, Process};
 use crate::cluster::local::Stopped;
 use crate::cluster::process::{Pid, Signal};
-use crate::cluster::{LocalCluster, LocalOptions, Ports};
-use crate::{error, out};
+use crate::cluster::{LocalCluster, LocalOptions, Ports, admin};
+use crate::{error, out, view};
+
+const POLL: Duration = Duration::from_millis(50);
 
 /// Run a cluster of real processes on this machine.
 #[derive(Debug, Subcommand)]
@@ -135,6 +138,19 @@ async fn run_up(up: Up, context: &Context) -> anyhow::Result<()> {
         _ = interrupt.recv() => return Err(interrupted()),
         _ = terminate.recv() => return Err(interrupted()),
     };
+    let seeds = cluster.layout().node_addrs();
+    let missing = tokio::select! {
+        missing = settled(&seeds, options.patience) => Some(missing),
+        _ = interrupt.recv() => None,
+        _ = terminate.recv() => None,
+    };
+    let Some(missing) = missing else {
+        cluster.stop().await?;
+        return Err(interrupted());
+    };
+    for (set, node) in missing {
+        out::say(&format!("the copy of set {set} on {node} is no member yet: the set cannot be moved"));
+    }
     print_processes(cluster.layout(), context.json)?;
     if up.detach {
         out::say(&format!("runs on; stop it with `twinset dev down --dir {}`", dir.display()));
@@ -149,6 +165,19 @@ async fn run_up(up: Up, context: &Context) -> anyhow::Result<()> {
     let forced = cluster.stop().await?;
     said_stopped(&forced);
     Ok(())
+}
+
+/// Waits until every copy of every set is a member of it, so that sets can be moved from the start; gives those that are
+/// not when the patience ends.
+async fn settled(seeds: &[String], patience: Duration) -> Vec<(u32, String)> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let missing = view::outsiders(&admin::survey(seeds).await);
+        if missing.is_empty() || Instant::now() >= deadline {
+            return missing;
+        }
+        tokio::time::sleep(POLL).await;
+    }
 }
 
 fn interrupted() -> anyhow::Error {

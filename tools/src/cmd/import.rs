@@ -13,7 +13,7 @@ use super::Context;
 use super::router::{CallError, Router};
 use crate::journal::api::{CallFailed, HttpApi, NO_ANSWER};
 use crate::journal::send::{self, Pace, Sent};
-use crate::journal::{Format, Plan, ids, prepare};
+use crate::journal::{Format, Kind, Plan, Problem, Problems, Reason, Roots, Source, ids, prepare};
 use crate::{error, out};
 
 /// What `twinset import --help` says.
@@ -24,8 +24,11 @@ pub const HELP: &str = "Book a plain-text-accounting journal.\n\n\
     commodity balances by itself; `twinset export` folds them back.\n\n\
     An import can be repeated, after an error for example: what is booked already is recognised, and nothing is booked \
     twice. Another journal, or a changed one, needs another tag.\n\n\
+    The kind of an account is told by the first part of its name. In ledger-cli's format that can be any word: what is \
+    not Assets, Liabilities, Equity, Income (or Revenues) or Expenses needs --subject.\n\n\
     Examples:\n  twinset import --format beancount example.beancount --tag example\n  \
     twinset import --format ledger books.ledger --dry-run\n  \
+    twinset import --format ledger clubs.ledger --subject Funds=asset --subject Dues=income\n  \
     twinset export --format beancount --tag example -o copy.beancount";
 
 /// Book a plain-text-accounting journal.
@@ -40,9 +43,24 @@ pub struct ImportArgs {
     /// The journal's name in the ledger: 1-20 of A-Za-z0-9._-
     #[arg(long, default_value = "journal", value_name = "NAME")]
     pub tag: String,
-    /// Read and balance only: say what would be booked.
+    /// What kind of account begins with a first part that is none of the usual ones (ledger format): asset, liability,
+    /// equity, income or expense.
+    #[arg(long, value_name = "ROOT=SUBJECT", value_parser = root)]
+    pub subject: Vec<(String, Kind)>,
+    /// Read, balance and rehearse only: say what would be booked.
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// Reads `ROOT=SUBJECT`.
+fn root(text: &str) -> Result<(String, Kind), String> {
+    let (root, subject) = text.split_once('=').ok_or("not ROOT=SUBJECT")?;
+    let known = |kind: &Kind| kind.subject() == subject.trim();
+    let kind = Kind::ALL
+        .into_iter()
+        .find(known)
+        .ok_or_else(|| format!("{subject:?} is none of {}", Kind::ALL.map(Kind::subject).join(", ")))?;
+    Ok((root.trim().to_owned(), kind))
 }
 
 /// Runs `twinset import`.
@@ -59,13 +77,39 @@ pub async fn run(arguments: ImportArgs, context: &Context) -> anyhow::Result<()>
 pub fn read(arguments: &ImportArgs) -> anyhow::Result<Plan> {
     check_tag(&arguments.tag)?;
     let format = arguments.format.unwrap_or_else(|| guess(&arguments.file));
+    if format == Format::Beancount && !arguments.subject.is_empty() {
+        return Err(error::usage(
+            "--subject is for ledger-cli's format",
+            "beancount says it in the file: option \"name_assets\" \"Funds\"; or give --format ledger",
+        ));
+    }
     let load = |path: &Path| std::fs::read_to_string(path);
-    prepare(format, &arguments.file, &load, &arguments.tag).map_err(|problems| {
-        error::failure(
-            format!("{} was not imported, nothing is booked:\n{problems}", arguments.file.display()),
-            "mend these lines and run the import again",
-        )
-    })
+    let roots: Roots = arguments.subject.iter().cloned().collect();
+    let source = Source { format, path: &arguments.file, load: &load, roots: &roots };
+    prepare(source, &arguments.tag).map_err(|problems| refused(&arguments.file, &problems))
+}
+
+/// What is wrong with the journal, and what to do about it.
+fn refused(file: &Path, problems: &Problems) -> anyhow::Error {
+    let shown = file.display().to_string();
+    match problems.0.as_slice() {
+        [Problem { reason: Reason::Unreadable { file, why }, .. }] if *file == shown => error::failure(
+            format!("{shown} cannot be read, nothing is booked: {why}"),
+            "name a journal that is there, in UTF-8: a path counts from the current directory",
+        ),
+        all => {
+            let roots = all.iter().any(|problem| matches!(problem.reason, Reason::RootWithoutSubject { .. }));
+            error::failure(
+                format!("{shown} was not imported, nothing is booked:\n{problems}"),
+                match roots {
+                    true => {
+                        "give --subject for each of these roots, mend the other lines, and run the import again"
+                    }
+                    false => "mend these lines and run the import again",
+                },
+            )
+        }
+    }
 }
 
 /// Books a plan through these routers.

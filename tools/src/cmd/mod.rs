@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod bench;
+pub mod chart;
 pub mod cluster;
 pub mod demo;
 pub mod dev;
@@ -74,6 +75,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Verify(command) => verify::run(command, &context).await,
         Command::Account(command) => account::run(command, &context).await,
         Command::Transaction(command) => transaction::run(command, &context).await,
+        Command::Currency(command) => chart::currency(command, &context).await,
+        Command::Subject(command) => chart::subject(command, &context).await,
         Command::Bench(command) => bench::run(command, &context).await,
         Command::Import(command) => import::run(command, &context).await,
         Command::Export(command) => export::run(command, &context).await,

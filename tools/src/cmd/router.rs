@@ -9,6 +9,7 @@ use http_body_util::Full;
 use serde::Deserialize;
 use serde_json::Value;
 
+pub use crate::journal::api::segment;
 use crate::{error, http1};
 
 /// More than the longest deadline a router grants.
@@ -31,6 +32,9 @@ pub struct Problem {
     /// One sentence.
     #[serde(default)]
     pub detail: String,
+    /// A rejection's own fields, among them what is unknown.
+    #[serde(flatten)]
+    pub fields: serde_json::Map<String, Value>,
 }
 
 /// A call that did not succeed.
@@ -47,6 +51,13 @@ pub enum CallError {
         /// Whether the request may have arrived all the same.
         sent: bool,
     },
+}
+
+impl Problem {
+    /// A field of the rejection, or what stands for it.
+    fn field<'a>(&'a self, name: &str, otherwise: &'a str) -> &'a str {
+        self.fields.get(name).and_then(Value::as_str).unwrap_or(otherwise)
+    }
 }
 
 impl CallError {
@@ -134,14 +145,36 @@ pub fn read_failed(what: &str, error: CallError) -> anyhow::Error {
     error::failure(format!("{what}: {error}"), next)
 }
 
+/// What was asked of a router.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// What should have been changed.
+    pub what: &'a str,
+    /// How: "opened", "booked".
+    pub done: &'a str,
+    /// The request id.
+    pub id: &'a str,
+    /// The account in whose scope it is unique, if that is known.
+    pub scope: Option<&'a str>,
+}
+
 /// A failed write in words: `unknown` tells how to ask again without booking twice.
-pub fn write_failed(what: &str, request_id: &str, error: CallError) -> anyhow::Error {
+pub fn write_failed(Asked { what, done, id, scope }: Asked<'_>, error: CallError) -> anyhow::Error {
     let next = if error.unknown() {
+        let scope = scope.map_or("ACCOUNT".to_owned(), |scope| format!("'{scope}'"));
         format!(
-            "it may have been booked: run the same command with --request-id {request_id}, which books at most once"
+            "it may have been booked: run the same command with --request-id {id}, which books at most once, or look: \
+             twinset transaction request --scope {scope} --id {id}"
         )
     } else {
         match &error {
+            CallError::Problem(problem) if problem.code == "currency_unknown" => {
+                format!("define it: twinset currency define {} --scale N", problem.field("currency", "CODE"))
+            }
+            CallError::Problem(problem) if problem.code == "subject_unknown" => format!(
+                "define it: twinset subject define {} --name NAME --side debit|credit",
+                problem.field("subject", "CODE")
+            ),
             CallError::Problem(problem) if problem.outcome == "rejected" => {
                 "the ledger refused it, and will under the same request id; docs/reference/errors.md explains the code"
                     .to_owned()
@@ -152,20 +185,11 @@ pub fn write_failed(what: &str, request_id: &str, error: CallError) -> anyhow::E
             }
         }
     };
-    error::failure(format!("{what}: {error}"), next)
-}
-
-/// An id as a part of a path: braces and everything else outside the plain alphabet are escaped.
-pub fn segment(id: &str) -> String {
-    let mut text = String::with_capacity(id.len());
-    for byte in id.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            text.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    text
+    let end = match error.unknown() {
+        true => format!("it is not known whether {what} was {done}"),
+        false => format!("{what} was not {done}"),
+    };
+    error::failure(format!("{end}: {error}"), next)
 }
 
 /// The request id that was given, or a new one.
@@ -190,17 +214,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_with_braces_become_path_segments() {
-        assert_eq!(segment("{m42}:fees"), "%7Bm42%7D:fees");
-        assert_eq!(segment("a/b?c"), "a%2Fb%3Fc");
+    fn an_unknown_end_names_the_request_id() {
+        let problem = r#"{"code":"deadline_exceeded","outcome":"unknown","detail":"late"}"#;
+        let asked = Asked { what: "{s}:a", done: "opened", id: "r-1", scope: Some("{s}:a") };
+        let text = error::text(&write_failed(asked, told(problem)));
+        assert!(text.contains("it is not known whether {s}:a was opened: late"), "{text}");
+        assert!(text.contains("--request-id r-1"), "{text}");
+        assert!(text.contains("twinset transaction request --scope '{s}:a' --id r-1"), "{text}");
+    }
+
+    fn told(problem: &str) -> CallError {
+        CallError::Problem(serde_json::from_str(problem).unwrap())
     }
 
     #[test]
-    fn an_unknown_end_names_the_request_id() {
-        let problem =
-            Problem { code: "deadline_exceeded".into(), outcome: "unknown".into(), detail: "late".into() };
-        let text = error::text(&write_failed("not posted", "r-1", CallError::Problem(problem)));
-        assert!(text.contains("--request-id r-1"), "{text}");
+    fn what_is_not_defined_says_how_to_define_it() {
+        for (problem, next) in [
+            (
+                r#"{"code":"currency_unknown","outcome":"rejected","currency":"POINTS"}"#,
+                "twinset currency define POINTS --scale",
+            ),
+            (
+                r#"{"code":"subject_unknown","outcome":"rejected","subject":"clearing"}"#,
+                "twinset subject define clearing --name",
+            ),
+        ] {
+            let asked = Asked { what: "a", done: "opened", id: "r", scope: Some("a") };
+            let text = error::text(&write_failed(asked, told(problem)));
+            assert!(text.contains("a was not opened: ") && text.contains(next), "{text}");
+        }
     }
 
     #[test]

@@ -150,9 +150,13 @@ pub async fn switch(
         phases.push(phase);
     }
     match phases.last() {
-        Some(last) if last.failed || last.phase == "aborted" => Err(error::failure(
+        Some(last) if last.phase == "aborted" => Err(error::failure(
             format!("set {set} stays where it was: {}", last.detail),
             "remove the cause, then try again; `twinset status` shows the set",
+        )),
+        Some(last) if last.failed => Err(error::failure(
+            format!("it is not known yet where set {set} ends: {}", last.detail),
+            "the set's next leader finishes the switch or undoes it: `twinset status --watch` shows it",
         )),
         Some(last) if last.phase == "done" => Ok(Outcome { phases }),
         _ => Err(error::failure(

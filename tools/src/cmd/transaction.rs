@@ -1,14 +1,15 @@
-//! `twinset transaction`: transactions by hand, through a router.
+//! `twinset transaction`: transactions by hand, and what became of a request, through a router.
 
 use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
 
 use super::Context;
-use super::router::{self, Router};
+use super::account;
+use super::router::{self, Asked, CallError, Router};
 use crate::{error, out};
 
-/// Post, read, reverse and list transactions.
+/// Post, read, reverse and list transactions; find what became of a request.
 #[derive(Debug, Subcommand)]
 pub enum Transaction {
     /// Book a transaction: all its legs, or none.
@@ -25,6 +26,13 @@ pub enum Transaction {
     Reverse(Reverse),
     /// List what a set has booked, in order.
     List(List),
+    /// Find what became of a request, after an answer that said `unknown`.
+    #[command(long_about = "Find what became of a request, after an answer that said `unknown`.\n\n\
+        Shows the transaction (or, for a request about an account, the account), or why it was rejected. Request ids are \
+        unique within a scope account: the one that the request named, or else the smallest id among the accounts that pay; \
+        for a reversal, the original's; for a request about an account, that account.\n\n\
+        Example:\n  twinset transaction request --scope '{shop}:alice' --id order-4711")]
+    Request(Request),
 }
 
 /// Arguments of `transaction post`.
@@ -93,6 +101,17 @@ pub struct List {
     page_size: u32,
 }
 
+/// Arguments of `transaction request`.
+#[derive(Debug, Args)]
+pub struct Request {
+    /// The account in whose scope the request id is unique.
+    #[arg(long, value_name = "ACCOUNT")]
+    scope: String,
+    /// The request id.
+    #[arg(long, value_name = "REQUEST_ID")]
+    id: String,
+}
+
 /// Runs `twinset transaction ...`.
 pub async fn run(command: Transaction, context: &Context) -> anyhow::Result<()> {
     let mut router = Router::new(&context.routers()?[0])?;
@@ -104,11 +123,35 @@ pub async fn run(command: Transaction, context: &Context) -> anyhow::Result<()> 
                 .call(Method::GET, &path, None)
                 .await
                 .map_err(|error| router::read_failed(&format!("{transaction} cannot be read"), error))?;
-            if context.json { out::json(&reply) } else { out::line(&one(inner(&reply))) }
+            if context.json { out::json(&reply) } else { out::line(&one(&reply["transaction"])) }
         }
         Transaction::Reverse(arguments) => reverse(&mut router, arguments, context.json).await,
         Transaction::List(arguments) => list(&mut router, arguments, context.json).await,
+        Transaction::Request(arguments) => request(&mut router, arguments, context.json).await,
     }
+}
+
+async fn request(router: &mut Router, Request { scope, id }: Request, json: bool) -> anyhow::Result<()> {
+    let path = format!("/v1/requests/{}/{}", router::segment(&scope), router::segment(&id));
+    let reply = router.call(Method::GET, &path, None).await.map_err(|cause| match &cause {
+        CallError::Problem(problem) if problem.outcome == "rejected" => error::failure(
+            format!("request {id} was rejected: {cause}"),
+            "docs/reference/errors.md explains the code; correct it and send it with a new request id",
+        ),
+        CallError::Problem(problem) if problem.code == "not_found" => error::failure(
+            format!("the account {scope} knows of no request {id}"),
+            "nothing is booked under it so far, if that is its scope account; while it is under way that can change: send \
+             it again under the same id, which books at most once",
+        ),
+        _ => router::read_failed(&format!("request {id} cannot be looked up"), cause),
+    })?;
+    if json {
+        return out::json(&reply);
+    }
+    out::line(&match reply.get("transaction") {
+        Some(transaction) => one(transaction),
+        None => account::text(&reply["account"]),
+    })
 }
 
 /// `ACCOUNT:AMOUNT` as a leg; the account's id may hold colons itself.
@@ -145,10 +188,11 @@ async fn post(router: &mut Router, arguments: Post, json: bool) -> anyhow::Resul
             body[name] = value;
         }
     }
-    let reply = router
-        .call(Method::POST, "/v1/transactions", Some(&body))
-        .await
-        .map_err(|error| router::write_failed("the transaction was not booked", &request_id, error))?;
+    let reply = router.call(Method::POST, "/v1/transactions", Some(&body)).await.map_err(|error| {
+        let scope = body["scope_account"].as_str();
+        let asked = Asked { what: "the transaction", done: "booked", id: &request_id, scope };
+        router::write_failed(asked, error)
+    })?;
     booked(&reply, json)
 }
 
@@ -162,11 +206,11 @@ async fn reverse(router: &mut Router, arguments: Reverse, json: bool) -> anyhow:
         body["reason"] = reason.into();
     }
     let path = format!("/v1/transactions/{}/reversals", router::segment(&arguments.transaction));
-    let what = format!("{} was not reversed", arguments.transaction);
+    let asked = Asked { what: &arguments.transaction, done: "reversed", id: &request_id, scope: None };
     let reply = router
         .call(Method::POST, &path, Some(&body))
         .await
-        .map_err(|error| router::write_failed(&what, &request_id, error))?;
+        .map_err(|error| router::write_failed(asked, error))?;
     booked(&reply, json)
 }
 
@@ -209,11 +253,6 @@ async fn list(router: &mut Router, arguments: List, json: bool) -> anyhow::Resul
         _ => {}
     }
     Ok(())
-}
-
-/// The transaction of a reply that nests it.
-fn inner(reply: &Value) -> &Value {
-    reply.get("transaction").filter(|nested| nested.is_object()).unwrap_or(reply)
 }
 
 fn one(transaction: &Value) -> String {

@@ -91,5 +91,6 @@ mod tests {
     #[test]
     fn ids_with_braces_become_path_segments() {
         assert_eq!(segment("{m42}:fees"), "%7Bm42%7D:fees");
+        assert_eq!(segment("a/b?c"), "a%2Fb%3Fc");
     }
 }

@@ -119,7 +119,7 @@ fn one(
     let set;
     let transaction = match transaction.postings.iter().any(|p| p.assertion.is_some() && p.number.is_none()) {
         true => {
-            set = with_set_balances(transaction, balances);
+            set = with_set_balances(transaction, balances)?;
             &set
         }
         false => transaction,
@@ -156,16 +156,16 @@ fn one(
 }
 
 /// ledger-cli: a posting with an assertion and no amount takes what is missing to the asserted balance.
-fn with_set_balances(transaction: &Transaction, balances: &Balances) -> Transaction {
+fn with_set_balances(transaction: &Transaction, balances: &Balances) -> Result<Transaction, Reason> {
     let mut transaction = transaction.clone();
     for posting in &mut transaction.postings {
         let (None, Some((expected, commodity))) = (posting.number, &posting.assertion) else { continue };
         let key = (posting.account.clone(), commodity.clone());
         let actual = balances.get(&key).copied().unwrap_or_default();
-        posting.number = Some(*expected - actual);
+        posting.number = Some(expected.checked_sub(actual).ok_or(Reason::Overflow)?);
         posting.commodity = Some(commodity.clone());
     }
-    transaction
+    Ok(transaction)
 }
 
 /// ledger-cli: assertions that stand at postings.

@@ -53,9 +53,23 @@ pub struct Held {
     pub subject: String,
     /// The currency's code.
     pub currency: String,
+    /// The balance, with all decimal places of the currency.
+    pub posted: String,
     /// Free.
     #[serde(default)]
     pub metadata: Metadata,
+}
+
+impl Held {
+    /// Decimal places of the currency.
+    fn scale(&self) -> usize {
+        places(&self.posted).1.len()
+    }
+}
+
+/// Whole and fraction of a decimal.
+fn places(amount: &str) -> (&str, &str) {
+    amount.split_once('.').unwrap_or((amount, ""))
 }
 
 /// Why a journal cannot be written.
@@ -161,7 +175,7 @@ struct Line {
     note: String,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
     fn transaction(&mut self, text: &mut String, date: Date, listed: &Listed) -> Result<(), Error> {
         let metadata = &listed.metadata;
         // Every import writes a flag; what has none was booked by someone else.
@@ -214,8 +228,10 @@ impl Writer<'_> {
                 }
                 None => {
                     let Some(leg) = legs.next() else { break };
-                    let (account, commodity) = self.open(date, listed, &leg.account)?;
-                    let places = decimals.next().flatten();
+                    let held = self.held(listed, &leg.account)?;
+                    let (account, commodity) = name(self.tag, held);
+                    self.use_on(date, &account, Some(&held.metadata));
+                    let places = decimals.next().flatten().unwrap_or(held.scale());
                     let number = amount(leg, places).ok_or_else(|| field("amount"))?;
                     (account, number, commodity)
                 }
@@ -229,15 +245,12 @@ impl Writer<'_> {
         Ok(lines)
     }
 
-    /// The journal's name and commodity of an account, which is opened if it is not yet.
-    fn open(&mut self, date: Date, listed: &Listed, id: &str) -> Result<(String, String), Error> {
+    fn held(&self, listed: &Listed, id: &str) -> Result<&'a Held, Error> {
         let unknown = || Error::Account { transaction: listed.transaction.clone(), account: id.to_owned() };
-        let held = self.accounts.get(id).ok_or_else(unknown)?;
-        let (name, commodity) = name(self.tag, held);
-        self.use_on(date, &name, Some(&held.metadata));
-        Ok((name, commodity))
+        self.accounts.get(id).ok_or_else(unknown)
     }
 
+    /// An account takes part on a day; it is opened if it is not yet.
     fn use_on(&mut self, date: Date, name: &str, metadata: Option<&Metadata>) {
         let day = |key| metadata.and_then(|metadata| get(metadata, key)).and_then(|day| Date::parse(&day));
         let text = |key| metadata.and_then(|metadata| get(metadata, key)).unwrap_or_default();
@@ -294,17 +307,17 @@ fn posting(text: &mut String, line: &Line) {
     }
 }
 
-/// The amount with its sign and as many decimal places as the journal had, but never fewer than it needs.
-fn amount(leg: &ListedLeg, places: Option<usize>) -> Option<String> {
+/// The amount with its sign and so many decimal places, but never fewer than it needs. The router lists an amount as it
+/// was asked for, with or without zeros at the end; in beancount they say how exact it is.
+fn amount(leg: &ListedLeg, decimals: usize) -> Option<String> {
     let sign = match leg.side.as_str() {
         "debit" => "",
         "credit" => "-",
         _ => return None,
     };
-    let (whole, fraction) = leg.amount.split_once('.').unwrap_or((&leg.amount, ""));
-    let places = places.unwrap_or(fraction.len());
+    let (whole, fraction) = places(&leg.amount);
     let needed = fraction.trim_end_matches('0');
-    let fraction = format!("{needed:0<places$}");
+    let fraction = format!("{needed:0<decimals$}");
     Some(if fraction.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") })
 }
 

@@ -122,9 +122,9 @@ fn fits(lot: &Lot, taking: &Taking<'_>) -> bool {
     let cost = taking.cost;
     let per_unit = match (cost.per_unit, cost.total) {
         (per_unit, None) => per_unit,
-        (per_unit, Some(total)) => {
-            total.checked_div(taking.number.abs()).map(|each| per_unit.unwrap_or_default() + each)
-        }
+        (per_unit, Some(total)) => total
+            .checked_div(taking.number.abs())
+            .map(|each| per_unit.unwrap_or_default().saturating_add(each)),
     };
     lot.number.is_sign_negative() != taking.number.is_sign_negative()
         && per_unit.is_none_or(|wanted| wanted == lot.cost)
@@ -140,7 +140,8 @@ fn choose(lots: &[Lot], matching: &mut Vec<usize>, taking: &Taking<'_>) -> Resul
         Booking::Lifo => matching.sort_by_key(|&nth| std::cmp::Reverse(lots[nth].date)),
         Booking::Hifo => matching.sort_by_key(|&nth| std::cmp::Reverse(lots[nth].cost)),
         Booking::Strict | Booking::StrictWithSize | Booking::None => {
-            let all: Decimal = matching.iter().map(|&nth| lots[nth].number).sum();
+            let numbers = matching.iter().map(|&nth| lots[nth].number);
+            let all = numbers.fold(Decimal::ZERO, Decimal::saturating_add);
             if matching.len() == 1 || all == -taking.number {
                 return Ok(());
             }

@@ -69,6 +69,9 @@ impl Kind {
     }
 }
 
+/// Kinds of accounts by the first part of their names, where the usual names do not say it (ledger-cli).
+pub type Roots = BTreeMap<String, Kind>;
+
 /// How a reduction chooses among the lots of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Booking {
@@ -199,8 +202,10 @@ impl Account {
 /// A whole journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Journal {
-    /// Where it comes from.
+    /// How it was written.
     pub format: Format,
+    /// The first line of its first file: the place of what concerns all of it.
+    pub start: Place,
     /// File-wide settings.
     pub options: Options,
     /// By name.
@@ -213,9 +218,10 @@ pub struct Journal {
 
 impl Journal {
     /// An empty journal.
-    pub fn new(format: Format) -> Self {
+    pub fn new(format: Format, start: Place) -> Self {
         Journal {
             format,
+            start,
             options: Options::default(),
             accounts: BTreeMap::new(),
             entries: Vec::new(),

@@ -1,15 +1,26 @@
 //! Names of other formats, and of the ledger itself, as beancount allows them. Loses what beancount has no letters for;
 //! whoever calls keeps the original where it matters.
 
-use super::model::Kind;
+use super::model::{Kind, Roots};
 use super::text::is_account;
 
-/// The beancount name for an account whose first part is `written` freely, as in ledger-cli; None if the first part is
-/// no known kind.
-pub fn account(written: &str) -> Option<String> {
+/// The beancount name for an account `written` freely, as in ledger-cli. The usual names of the five kinds are known;
+/// another first part needs its kind in `roots`, and stays in the name below it. None: neither.
+pub fn account(written: &str, roots: &Roots) -> Option<String> {
     let mut parts = written.split(':').map(str::trim);
-    let kind = kind(parts.next()?)?;
-    Some(below(kind, parts))
+    let root = root(written);
+    match (usual(root), roots.get(root)) {
+        (usual, Some(kind)) if usual != Some(*kind) => Some(below(*kind, parts)),
+        (usual, _) => {
+            parts.next();
+            Some(below(usual?, parts))
+        }
+    }
+}
+
+/// The first part of an account's name.
+pub fn root(written: &str) -> &str {
+    written.split(':').next().unwrap_or_default().trim()
 }
 
 /// The beancount name for an account of a kind with these parts below it.
@@ -44,7 +55,8 @@ fn part(text: &str) -> String {
     }
 }
 
-fn kind(root: &str) -> Option<Kind> {
+/// The kind that everybody means by this first part.
+fn usual(root: &str) -> Option<Kind> {
     match root.to_lowercase().as_str() {
         "asset" | "assets" => Some(Kind::Asset),
         "liability" | "liabilities" | "debt" | "debts" => Some(Kind::Liability),
@@ -87,9 +99,27 @@ mod tests {
             ("Assets", "Assets:General"),
             ("assets:現金", "Assets:X現金"),
         ] {
-            assert_eq!(account(written).as_deref(), Some(name));
+            assert_eq!(account(written, &Roots::new()).as_deref(), Some(name));
         }
-        assert_eq!(account("Funds:Car"), None);
+        assert_eq!(account("Funds:Car", &Roots::new()), None);
+    }
+
+    #[test]
+    fn a_first_part_of_a_given_kind_stays_in_the_name() {
+        let roots = Roots::from([
+            ("Funds".to_owned(), Kind::Asset),
+            ("Debts".to_owned(), Kind::Asset),
+            ("Assets".to_owned(), Kind::Asset),
+        ]);
+        for (written, name) in [
+            ("Funds:Car", "Assets:Funds:Car"),
+            (" Funds ", "Assets:Funds"),
+            ("Assets:Car", "Assets:Car"),
+            ("Debts:Anna", "Assets:Debts:Anna"),
+        ] {
+            assert_eq!(account(written, &roots).as_deref(), Some(name));
+        }
+        assert_eq!(account("funds:Car", &roots), None, "ledger-cli tells capitals apart");
     }
 
     #[test]

@@ -16,9 +16,8 @@
 
 use std::collections::BTreeMap;
 
-use twinset_ledger::malformed::{METADATA_KEY_BYTES_MAX, METADATA_PAIRS_MAX, METADATA_VALUE_BYTES_MAX};
-
-use super::problem::Reason;
+use twinset_ledger::command::Metadata;
+use twinset_ledger::malformed::METADATA_VALUE_BYTES_MAX;
 
 /// Metadata being written.
 #[derive(Clone, Debug, Default)]
@@ -57,17 +56,9 @@ impl Notes {
         }
     }
 
-    /// The metadata, if the ledger takes it.
-    pub fn finish(self) -> Result<BTreeMap<String, String>, Reason> {
-        let fits = self.0.len() <= METADATA_PAIRS_MAX
-            && self.0.keys().all(|key| key.len() <= METADATA_KEY_BYTES_MAX);
-        match fits {
-            true => Ok(self.0),
-            false => Err(Reason::TooMuchMetadata {
-                pairs_max: METADATA_PAIRS_MAX,
-                bytes_max: METADATA_VALUE_BYTES_MAX,
-            }),
-        }
+    /// The metadata. Whether the ledger takes so much of it is found when the plan is rehearsed.
+    pub fn finish(self) -> Metadata {
+        self.0
     }
 }
 
@@ -100,17 +91,10 @@ mod tests {
         notes.put("narration", &long);
         notes.put_some("payee", "");
         notes.put_pairs(&[("key".into(), "\"v\"".into()), ("empty".into(), String::new())]);
-        let metadata = notes.finish().unwrap();
+        let metadata = notes.finish();
         assert!(metadata.values().all(|value| value.len() <= METADATA_VALUE_BYTES_MAX));
         assert_eq!(get(&metadata, "narration").unwrap(), long);
         assert_eq!(get(&metadata, "payee"), None);
         assert_eq!(pairs(&metadata), [("empty".into(), String::new()), ("key".into(), "\"v\"".into())]);
-    }
-
-    #[test]
-    fn more_than_the_ledger_keeps_is_refused() {
-        let mut notes = Notes::default();
-        notes.put("narration", &"x".repeat(METADATA_PAIRS_MAX * METADATA_VALUE_BYTES_MAX + 1));
-        assert!(matches!(notes.finish(), Err(Reason::TooMuchMetadata { .. })));
     }
 }

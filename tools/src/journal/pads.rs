@@ -1,5 +1,6 @@
 //! Balance assertions and pads of beancount: checks the ones, turns the others into transactions. Works on steps that
-//! already balance; the last part of [`super::book`].
+//! already balance; the last part of [`super::book`]. Sums saturate here: a balance out of range meets no assertion, and is
+//! reported where it is added up.
 
 use rust_decimal::Decimal;
 
@@ -52,7 +53,7 @@ fn held(balances: &Balances, account: &str, commodity: &str) -> Decimal {
         None => false,
     };
     let own = balances.iter().filter(|((name, of), _)| of == commodity && within(name));
-    own.map(|(_, number)| *number).sum()
+    own.fold(Decimal::ZERO, |sum, (_, number)| sum.saturating_add(*number))
 }
 
 fn tolerance(journal: &Journal, balance: &Assertion) -> Decimal {
@@ -63,7 +64,7 @@ fn tolerance(journal: &Journal, balance: &Assertion) -> Decimal {
 }
 
 fn check(journal: &Journal, balance: &Assertion, actual: Decimal) -> Option<Problem> {
-    let off = (actual - balance.number).abs();
+    let off = actual.saturating_sub(balance.number).abs();
     (off > tolerance(journal, balance)).then(|| Problem {
         place: balance.place.clone(),
         reason: Reason::Assertion {
@@ -84,9 +85,10 @@ fn before(steps: &[Step<'_>], pad: &Pad) -> Balances {
             // A sum out of range is reported when the whole is added up.
             Step::Booked(booked) => drop(add(&mut balances, booked)),
             Step::Balance(balance) if balance.account == pad.account => {
-                let difference = balance.number - held(&balances, &balance.account, &balance.commodity);
+                let known = held(&balances, &balance.account, &balance.commodity);
                 let key = (balance.account.clone(), balance.commodity.clone());
-                *balances.entry(key).or_default() += difference;
+                let own = balances.entry(key).or_default();
+                *own = own.saturating_add(balance.number.saturating_sub(known));
             }
             _ => {}
         }
@@ -114,7 +116,8 @@ fn fill(
                     continue;
                 }
                 asserted.push(&balance.commodity);
-                let missing = balance.number - held(&balances, &pad.account, &balance.commodity);
+                let known = held(&balances, &pad.account, &balance.commodity);
+                let missing = balance.number.saturating_sub(known);
                 if missing.abs() <= tolerance(journal, balance) {
                     continue;
                 }

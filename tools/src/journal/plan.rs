@@ -1,36 +1,41 @@
-//! What to ask of a router so that a journal stands in the ledger: currencies, accounts, transactions, as bodies of the
-//! router's HTTP calls. One ledger account per account and commodity of the journal. Every commodity balances by itself:
-//! what an exchange leaves over goes to a trading account of that commodity. Pure; [`super::send`] does the asking.
+//! What to ask of a router so that a journal stands in the ledger: currencies, accounts, transactions, as the ledger's own
+//! commands. One ledger account per account and commodity of the journal. Every commodity balances by itself: what an
+//! exchange leaves over goes to a trading account of that commodity. Pure; [`super::rehearse`] finds what the ledger would
+//! refuse, [`super::send`] does the asking.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
-use serde_json::{Value, json};
-use twinset_ledger::LEGS_MAX;
-use twinset_ledger::chart::SCALE_MAX;
+use serde_json::json;
+use twinset_ledger::chart::{SCALE_MAX, built_in_scale};
+use twinset_ledger::command::{Leg, Metadata, Transaction};
+use twinset_ledger::{Command, Side, amount, date};
 
+use super::bodies::body;
 use super::book::{Booked, BookedPosting};
 use super::ids;
 use super::model::{Format, Journal, Kind};
 use super::notes::Notes;
 use super::problem::{Place, Problem, Problems, Reason, unless};
 
-/// A currency to define.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Something to ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// Where it stands in the journal.
+    pub place: Place,
+    /// What to ask for.
+    pub command: Command,
+}
+
+/// A currency that the journal needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Currency {
     /// Its code in the ledger.
     pub code: String,
     /// Decimal places.
     pub scale: u8,
-}
-
-/// A transaction to book.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Planned {
-    /// Where it stands in the journal.
-    pub place: Place,
-    /// The body of `POST /v1/transactions`, or an item of a batch.
-    pub body: Value,
+    /// The first transaction that uses it.
+    place: Place,
 }
 
 /// Everything to ask for, in order.
@@ -40,11 +45,11 @@ pub struct Plan {
     pub tag: String,
     /// The first: it opens the account that stands for the whole journal. Its metadata has a digest of all the rest, so
     /// that another journal under the same tag is refused before anything is booked.
-    pub journal: Value,
+    pub journal: Planned,
     /// Sorted by code.
     pub currencies: Vec<Currency>,
-    /// Bodies of `POST /v1/accounts`.
-    pub accounts: Vec<Value>,
+    /// Openings of accounts.
+    pub accounts: Vec<Planned>,
     /// In the order of the journal.
     pub transactions: Vec<Planned>,
     /// Transactions that move nothing: they are left out.
@@ -53,46 +58,54 @@ pub struct Plan {
     pub left_out: BTreeMap<&'static str, u32>,
 }
 
+impl Plan {
+    /// The currencies that the ledger does not bring along.
+    pub fn definitions(&self) -> impl Iterator<Item = Planned> {
+        let unknown = self.currencies.iter().filter(|c| built_in_scale(&c.code) != Some(c.scale));
+        unknown.map(|Currency { code, scale, place }| Planned {
+            place: place.clone(),
+            command: Command::DefineCurrency { code: code.clone(), scale: *scale },
+        })
+    }
+}
+
 /// The name of the journal account behind trading accounts.
 const TRADING: &str = "Trading";
 
 /// Plans the booking of a journal under `tag` (see [`ids::is_tag`]).
 pub fn plan(journal: &Journal, booked: &[Booked], tag: &str) -> Result<Plan, Problems> {
     let mut problems = Vec::new();
-    let currencies = match currencies(booked) {
-        Ok(currencies) => currencies,
-        Err(problem) => return Err(Problems(vec![problem])),
-    };
+    let currencies = currencies(booked).map_err(|problem| Problems(vec![problem]))?;
     let mut planner =
         Planner { journal, tag, currencies, trading: trading(journal), accounts: BTreeMap::new() };
     let mut transactions = Vec::new();
     let mut empty = 0;
     for booked in booked {
-        let nth = transactions.len();
-        match planner.transaction(nth, booked) {
-            Ok(Some(body)) => transactions.push(Planned { place: booked.place.clone(), body }),
+        match planner.transaction(transactions.len(), booked) {
+            Ok(Some(command)) => transactions.push(Planned { place: booked.place.clone(), command }),
             Ok(None) => empty += 1,
             Err(reason) => problems.push(Problem { place: booked.place.clone(), reason }),
         }
     }
     let accounts = planner.open_all(&mut problems);
-    let currencies: BTreeSet<Currency> = planner.currencies.values().cloned().collect();
-    let mut plan = Plan {
+    let mut currencies: Vec<Currency> = planner.currencies.into_values().collect();
+    currencies.sort_by(|a, b| a.code.cmp(&b.code));
+    let journal_account = header(journal, tag, &currencies, &accounts, &transactions);
+    let plan = Plan {
         tag: tag.to_owned(),
-        journal: Value::Null,
-        currencies: currencies.into_iter().collect(),
+        journal: Planned { place: journal.start.clone(), command: journal_account },
+        currencies,
         accounts,
+        transactions,
         empty,
         left_out: journal.left_out.clone(),
-        transactions,
     };
-    plan.journal = header(journal, &plan);
     unless(problems, plan)
 }
 
 /// The currency of each commodity: the scale that its amounts need.
 fn currencies(booked: &[Booked]) -> Result<BTreeMap<String, Currency>, Problem> {
-    let mut places: BTreeMap<&str, u8> = BTreeMap::new();
+    let mut places: BTreeMap<&str, (u8, &Place)> = BTreeMap::new();
     for transaction in booked {
         for posting in &transaction.postings {
             let scale = posting.number.normalize().scale();
@@ -101,22 +114,21 @@ fn currencies(booked: &[Booked]) -> Result<BTreeMap<String, Currency>, Problem> 
                 let reason = Reason::TooManyDecimals { amount, commodity, max: SCALE_MAX };
                 return Err(Problem { place: transaction.place.clone(), reason });
             }
-            let known = places.entry(&posting.commodity).or_default();
+            let (known, _) = places.entry(&posting.commodity).or_insert((0, &transaction.place));
             *known = (*known).max(u8::try_from(scale).expect("a scale up to the greatest is small"));
         }
     }
     let mut by_code: BTreeMap<String, &str> = BTreeMap::new();
     let mut currencies = BTreeMap::new();
-    for (commodity, decimals) in places {
+    for (commodity, (decimals, place)) in places {
         let (code, scale) =
             ids::currency(commodity, decimals).expect("no amount has more than the greatest scale");
+        let place = place.clone();
         if let Some(other) = by_code.insert(code.clone(), commodity) {
             let reason = Reason::SameName { first: other.to_owned(), second: commodity.to_owned() };
-            let place =
-                booked.first().map(|first| first.place.clone()).expect("commodities come from transactions");
             return Err(Problem { place, reason });
         }
-        currencies.insert(commodity.to_owned(), Currency { code, scale });
+        currencies.insert(commodity.to_owned(), Currency { code, scale, place });
     }
     Ok(currencies)
 }
@@ -165,14 +177,17 @@ impl Planner<'_> {
         }
     }
 
-    fn leg(&mut self, account: &str, commodity: &str, number: Decimal) -> Result<Value, Reason> {
-        let side = if number.is_sign_negative() { "credit" } else { "debit" };
+    fn leg(&mut self, account: &str, commodity: &str, number: Decimal) -> Result<Leg, Reason> {
+        let side = if number.is_sign_negative() { Side::Credit } else { Side::Debit };
         let account = self.account(account, commodity)?;
-        Ok(json!({ "account": account, "side": side, "amount": number.abs().normalize().to_string() }))
+        // As a router reads it.
+        let amount = amount::parse(&number.abs().normalize().to_string())
+            .map_err(|error| Reason::Refused { why: error.to_string(), code: "malformed" })?;
+        Ok(Leg { account, side, amount, currency: None })
     }
 
-    /// The body of a transaction; None if it moves nothing.
-    fn transaction(&mut self, nth: usize, booked: &Booked) -> Result<Option<Value>, Reason> {
+    /// The command that books a transaction; None if it moves nothing.
+    fn transaction(&mut self, nth: usize, booked: &Booked) -> Result<Option<Command>, Reason> {
         let moving: Vec<&BookedPosting> = booked.postings.iter().filter(|p| !p.number.is_zero()).collect();
         if moving.is_empty() {
             return Ok(None);
@@ -185,24 +200,17 @@ impl Planner<'_> {
         for (commodity, number) in balancing(&moving)? {
             legs.push(self.leg(&trading, &commodity, number)?);
         }
-        if legs.len() > LEGS_MAX {
-            return Err(Reason::TooManyLegs { legs: legs.len(), max: LEGS_MAX });
-        }
-        let metadata = self.notes(booked, &moving, legs.len())?;
-        Ok(Some(json!({
-            "request_id": ids::transaction_request(self.tag, nth),
-            "legs": legs,
-            "accounting_date": booked.date.to_string(),
-            "metadata": metadata,
+        let metadata = self.notes(booked, &moving, legs.len());
+        Ok(Some(Command::Transaction(Transaction {
+            request_id: ids::transaction_request(self.tag, nth),
+            legs,
+            accounting_date: date::parse(&booked.date.to_string()),
+            metadata,
+            ..Transaction::default()
         })))
     }
 
-    fn notes(
-        &self,
-        booked: &Booked,
-        moving: &[&BookedPosting],
-        legs: usize,
-    ) -> Result<BTreeMap<String, String>, Reason> {
+    fn notes(&self, booked: &Booked, moving: &[&BookedPosting], legs: usize) -> Metadata {
         let mut notes = Notes::default();
         notes.put("flag", &booked.flag.to_string());
         if let Some(payee) = &booked.payee {
@@ -241,22 +249,20 @@ impl Planner<'_> {
         notes.finish()
     }
 
-    fn open_all(&self, problems: &mut Vec<Problem>) -> Vec<Value> {
-        let mut bodies = Vec::new();
+    fn open_all(&self, problems: &mut Vec<Problem>) -> Vec<Planned> {
+        let mut openings = Vec::new();
         for (id, (account, commodity)) in &self.accounts {
+            let opened = self.journal.accounts.get(account);
+            let place = opened.map_or(&self.journal.start, |opened| &opened.place).clone();
             match self.open(id, account, commodity) {
-                Ok(body) => bodies.push(body),
-                Err(reason) => {
-                    let opened = self.journal.accounts.get(account).map(|opened| opened.place.clone());
-                    let place = opened.unwrap_or(Place { file: account.as_str().into(), line: 1 });
-                    problems.push(Problem { place, reason });
-                }
+                Ok(command) => openings.push(Planned { place, command }),
+                Err(reason) => problems.push(Problem { place, reason }),
             }
         }
-        bodies
+        openings
     }
 
-    fn open(&self, id: &str, account: &str, commodity: &str) -> Result<Value, Reason> {
+    fn open(&self, id: &str, account: &str, commodity: &str) -> Result<Command, Reason> {
         let unknown = || Reason::UnknownRoot { account: account.to_owned() };
         let kind = self.journal.options.kind_of(account).ok_or_else(unknown)?;
         let mut notes = Notes::default();
@@ -275,7 +281,8 @@ impl Planner<'_> {
                 notes.put_pairs(&opened.metadata);
             }
         }
-        Ok(open_body(self.tag, id, kind, &self.currencies[commodity].code, &notes.finish()?))
+        let currency = self.currencies[commodity].code.clone();
+        Ok(opening(self.tag, id.to_owned(), kind, currency, notes.finish()))
     }
 }
 
@@ -302,34 +309,45 @@ fn balancing(moving: &[&BookedPosting]) -> Result<Vec<(String, Decimal)>, Reason
     Ok(added)
 }
 
-fn open_body(tag: &str, id: &str, kind: Kind, currency: &str, metadata: &BTreeMap<String, String>) -> Value {
-    json!({
-        "request_id": format!("{tag}.open"),
-        "account": id,
-        "subject": kind.subject(),
-        "currency": currency,
-        "limit": "none",
-        "metadata": metadata,
-    })
+fn opening(tag: &str, account: String, kind: Kind, currency: String, metadata: Metadata) -> Command {
+    Command::OpenAccount {
+        request_id: format!("{tag}.open"),
+        account,
+        subject: kind.subject().to_owned(),
+        currency,
+        normal_side: None,
+        limit: None,
+        metadata,
+    }
 }
 
 /// The opening of the account that stands for the whole journal.
-fn header(journal: &Journal, plan: &Plan) -> Value {
+fn header(
+    journal: &Journal,
+    tag: &str,
+    currencies: &[Currency],
+    accounts: &[Planned],
+    transactions: &[Planned],
+) -> Command {
+    let bodies = |all: &[Planned]| all.iter().map(|planned| body(&planned.command)).collect::<Vec<_>>();
     let everything = json!({
-        "currencies": plan.currencies.iter().map(|c| json!([c.code, c.scale])).collect::<Vec<_>>(),
-        "accounts": plan.accounts,
-        "transactions": plan.transactions.iter().map(|t| &t.body).collect::<Vec<_>>(),
+        "currencies": currencies.iter().map(|c| json!([c.code, c.scale])).collect::<Vec<_>>(),
+        "accounts": bodies(accounts),
+        "transactions": bodies(transactions),
     });
+    let mut notes = Notes::default();
+    notes.put("format", journal.format.name());
+    notes.put("transactions", &transactions.len().to_string());
+    notes.put("digest", &format!("{:016x}", ids::fnv1a(everything.to_string().as_bytes())));
     let options: Vec<String> =
         journal.options.kept.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let mut metadata = BTreeMap::new();
-    metadata.insert("format".to_owned(), journal.format.name().to_owned());
-    metadata.insert("transactions".to_owned(), plan.transactions.len().to_string());
-    metadata.insert("digest".to_owned(), format!("{:016x}", ids::fnv1a(everything.to_string().as_bytes())));
-    let mut notes = Notes::default();
-    notes.put_some("options", &options.join("\n"));
+    let mut with_options = notes.clone();
+    with_options.put_some("options", &options.join("\n"));
+    let currency = currencies.first().map_or("USD", |currency| &currency.code);
+    let open = |notes: Notes| {
+        opening(tag, ids::journal_account(tag), Kind::Equity, currency.to_owned(), notes.finish())
+    };
     // Options that do not fit are a matter of looks; the transactions are all there without them.
-    metadata.extend(notes.finish().unwrap_or_default());
-    let currency = plan.currencies.first().map_or("USD", |currency| &currency.code);
-    open_body(&plan.tag, &ids::journal_account(&plan.tag), Kind::Equity, currency, &metadata)
+    let whole = open(with_options);
+    if whole.validate().is_ok() { whole } else { open(notes) }
 }

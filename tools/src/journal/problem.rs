@@ -134,6 +134,17 @@ pub enum Reason {
         /// The account.
         account: String,
     },
+    /// The same where names are free: ledger-cli.
+    #[error(
+        "nothing says what kind of account {account} is: give --subject {root}=SUBJECT, with asset, liability, equity, \
+         income or expense as the SUBJECT"
+    )]
+    RootWithoutSubject {
+        /// The account.
+        account: String,
+        /// Its first part.
+        root: String,
+    },
     /// A transaction whose weights do not sum to zero.
     #[error("the transaction does not balance: {residual} {commodity} left over")]
     Unbalanced {
@@ -211,23 +222,13 @@ pub enum Reason {
     /// A sum left the range of exact numbers.
     #[error("a sum of this transaction has no exact value of at most 28 digits")]
     Overflow,
-    /// More legs than a ledger transaction takes.
-    #[error("the transaction needs {legs} legs; at most {max} are possible")]
-    TooManyLegs {
-        /// Legs needed, those on trading accounts included.
-        legs: usize,
-        /// Legs at most.
-        max: usize,
-    },
-    /// More text than a ledger transaction or account keeps.
-    #[error(
-        "the texts and metadata here are more than the ledger keeps: at most {pairs_max} values of {bytes_max} bytes"
-    )]
-    TooMuchMetadata {
-        /// Values at most.
-        pairs_max: usize,
-        /// Bytes of a value at most.
-        bytes_max: usize,
+    /// The ledger would say no.
+    #[error("the ledger refuses this: {why} ({code})")]
+    Refused {
+        /// The ledger's reason.
+        why: String,
+        /// Its code, as in the list of errors.
+        code: &'static str,
     },
     /// Two names of the journal that become the same name in the ledger.
     #[error("{first} and {second} cannot be told apart in the ledger")]

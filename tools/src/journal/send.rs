@@ -7,9 +7,10 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use http::Method;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
-use twinset_ledger::chart::built_in_scale;
+use twinset_ledger::Command;
 
 use super::api::{CallFailed, HttpApi, segment};
+use super::bodies::body;
 use super::plan::{Plan, Planned};
 use super::problem::Place;
 
@@ -18,6 +19,8 @@ use super::problem::Place;
 pub struct Pace {
     /// Transactions in one call.
     pub batch: usize,
+    /// Bytes of one call, unless a single transaction has more: well below what routers take.
+    pub call_bytes: usize,
     /// Accounts opened at a time.
     pub openings: usize,
     /// How long one call is repeated while the cluster cannot take it.
@@ -26,7 +29,7 @@ pub struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Pace { batch: 500, openings: 16, patience: Duration::from_secs(60) }
+        Pace { batch: 500, call_bytes: 1 << 20, openings: 16, patience: Duration::from_secs(60) }
     }
 }
 
@@ -96,13 +99,14 @@ pub async fn send<A: HttpApi>(
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Sent, Error> {
     let mut sent = Sent::default();
-    for currency in plan.currencies.iter().filter(|c| built_in_scale(&c.code) != Some(c.scale)) {
-        let path = format!("/v1/currencies/{}", segment(&currency.code));
-        let body = json!({ "scale": currency.scale });
-        let what = format!("currency {} with {} decimal places", currency.code, currency.scale);
-        call(api, Method::PUT, &path, &body, pace).await.map_err(|failed| Error::Call { what, failed })?;
+    for planned in plan.definitions() {
+        let Command::DefineCurrency { code, scale } = &planned.command else { continue };
+        let path = format!("/v1/currencies/{}", segment(code));
+        let what = format!("currency {code} with {scale} decimal places");
+        let defined = call(api, Method::PUT, &path, &body(&planned.command), pace).await;
+        defined.map_err(|failed| Error::Call { what, failed })?;
     }
-    let opened = call(api, Method::POST, "/v1/accounts", &plan.journal, pace).await;
+    let opened = call(api, Method::POST, "/v1/accounts", &body(&plan.journal.command), pace).await;
     let opened = opened.map_err(|failed| match failed.code.as_str() {
         "request_mismatch" | "account_exists" => Error::OtherJournal { tag: plan.tag.clone() },
         _ => Error::Call { what: "the journal's own account".to_owned(), failed },
@@ -110,27 +114,40 @@ pub async fn send<A: HttpApi>(
     let set = opened.pointer("/position/set").and_then(Value::as_u64);
     sent.set = set.ok_or(Error::Answer { what: "the opening of an account".to_owned() })?;
     let replayed: Vec<bool> = stream::iter(&plan.accounts)
-        .map(|body| open(api, body, pace, progress))
+        .map(|planned| open(api, &planned.command, pace, progress))
         .buffer_unordered(pace.openings)
         .try_collect()
         .await?;
     sent.accounts = replayed.len();
     sent.accounts_replayed = replayed.into_iter().filter(|replayed| *replayed).count();
-    for batch in plan.transactions.chunks(pace.batch) {
+    let mut rest = plan.transactions.as_slice();
+    while !rest.is_empty() {
+        let (batch, later) = rest.split_at(fitting(rest, pace));
         book(api, batch, pace, &mut sent, progress).await?;
+        rest = later;
     }
     Ok(sent)
 }
 
+/// How many of these go into one call; at least one.
+fn fitting(planned: &[Planned], pace: Pace) -> usize {
+    let mut bytes = 0;
+    let fits = |planned: &&Planned| {
+        bytes += body(&planned.command).to_string().len();
+        bytes <= pace.call_bytes
+    };
+    planned.iter().take(pace.batch).take_while(fits).count().max(1)
+}
+
 async fn open<A: HttpApi>(
     api: &A,
-    body: &Value,
+    command: &Command,
     pace: Pace,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<bool, Error> {
-    let opened = call(api, Method::POST, "/v1/accounts", body, pace).await;
-    let account = body["account"].as_str().unwrap_or_default();
-    let opened = opened.map_err(|failed| Error::Call { what: format!("account {account}"), failed })?;
+    let opened = call(api, Method::POST, "/v1/accounts", &body(command), pace).await;
+    let what = || command.accounts().map(|account| format!("account {account}")).collect();
+    let opened = opened.map_err(|failed| Error::Call { what: what(), failed })?;
     progress(1);
     Ok(was_replayed(&opened))
 }
@@ -151,9 +168,9 @@ async fn book<A: HttpApi>(
     let mut patience = Patience::new(pace);
     while let Some(first) = waiting.first() {
         let place = first.place.clone();
-        let bodies: Vec<&Value> = waiting.iter().map(|planned| &planned.body).collect();
-        let body = json!({ "transactions": bodies, "with_postings": false });
-        let answer = call(api, Method::POST, "/v1/batches", &body, pace).await;
+        let bodies: Vec<Value> = waiting.iter().map(|planned| body(&planned.command)).collect();
+        let batch = json!({ "transactions": bodies, "with_postings": false });
+        let answer = call(api, Method::POST, "/v1/batches", &batch, pace).await;
         let answer =
             answer.map_err(|failed| Error::Transaction { place, failed, booked: sent.transactions })?;
         let results = answer.get("results").and_then(Value::as_array).filter(|r| r.len() == waiting.len());

@@ -342,7 +342,7 @@ fn quantize(tolerances: &Tolerances, own: &Weight, posting: &Posting, number: De
 
 /// Rounds an inferred number to the places that the tolerance speaks of, as beancount does: half to even.
 fn round(tolerance: Decimal, number: Decimal) -> Decimal {
-    let unit = (tolerance * Decimal::TWO).normalize();
+    let unit = tolerance.saturating_mul(Decimal::TWO).normalize();
     // A tolerance of many digits was computed, not meant as a unit.
     if unit.is_zero() || unit.mantissa().abs() >= 10_000 {
         return number;

@@ -12,7 +12,7 @@ use twinset_proto::ledger::v1::ledger_client::LedgerClient;
 
 use super::plan::Transfer;
 use super::random::Random;
-use super::record::{Answers, Class};
+use super::record::{Answers, Class, Failure};
 use super::{LoadOptions, Protocol};
 use crate::{error, http1};
 
@@ -111,13 +111,13 @@ impl Client {
         };
         match answers {
             Ok(answers) => answers,
-            Err(class) => {
+            Err(failure) => {
                 self.disconnect();
-                if class == Class::NotApplied {
+                if failure.class == Class::NotApplied {
                     // Nobody accepted the connection: a closed loop must not spin.
                     tokio::time::sleep(REDIAL).await;
                 }
-                Answers::all(class, transfers.len())
+                Answers::failed(failure, transfers.len())
             }
         }
     }
@@ -130,8 +130,8 @@ impl Client {
         }
     }
 
-    async fn post_http(&mut self, transfers: &[Transfer], random: &mut Random) -> Result<Answers, Class> {
-        let Wire::Http { body, .. } = &mut self.wire else { return Err(Class::NotApplied) };
+    async fn post_http(&mut self, transfers: &[Transfer], random: &mut Random) -> Result<Answers, Failure> {
+        let Wire::Http { body, .. } = &mut self.wire else { unreachable!("only called for the HTTP wire") };
         body.clear();
         let path = if let [transfer] = transfers {
             push_transfer(body, transfer, random);
@@ -150,12 +150,12 @@ impl Client {
         let body = Bytes::copy_from_slice(body.as_bytes());
         let answer = self.http(path, body, self.patience()).await;
         let (status, reply) =
-            answer.map_err(|error| if error.unsent() { Class::NotApplied } else { Class::Unknown })?;
+            answer.map_err(|error| if error.unsent() { unreached() } else { unanswered() })?;
         if !status.is_success() {
-            return Ok(Answers::all(problem_class(&reply), transfers.len()));
+            return Ok(Answers::failed(problem(&reply), transfers.len()));
         }
         if transfers.len() == 1 {
-            return Ok(Answers::all(Class::Done, 1));
+            return Ok(Answers::done(1));
         }
         Ok(batch_answers(&reply, transfers.len()))
     }
@@ -195,10 +195,10 @@ impl Client {
         }
     }
 
-    async fn post_grpc(&mut self, transfers: &[Transfer], random: &mut Random) -> Result<Answers, Class> {
+    async fn post_grpc(&mut self, transfers: &[Transfer], random: &mut Random) -> Result<Answers, Failure> {
         let patience = self.patience();
         let deadline = self.deadline_ms.map(|ms| Duration::from_millis(ms.into()));
-        let client = self.grpc().await.map_err(|_| Class::NotApplied)?;
+        let client = self.grpc().await.map_err(|_| unreached())?;
         let mut transactions: Vec<_> = transfers.iter().map(|transfer| message(transfer, random)).collect();
         let one = transactions.len() == 1;
         let single = if one { transactions.pop() } else { None };
@@ -207,7 +207,7 @@ impl Client {
                 Some(transaction) => {
                     let mut request = tonic::Request::new(transaction);
                     deadline.inspect(|deadline| request.set_timeout(*deadline));
-                    client.post_transaction(request).await.map(|_| Answers::all(Class::Done, 1))
+                    client.post_transaction(request).await.map(|_| Answers::done(1))
                 }
                 None => {
                     let mut request =
@@ -222,11 +222,17 @@ impl Client {
         };
         match tokio::time::timeout(patience, call).await {
             Ok(Ok(answers)) => Ok(answers),
-            Ok(Err(status)) => match status.metadata().get("twinset-outcome").and_then(|v| v.to_str().ok()) {
-                Some(outcome) => Ok(Answers::all(outcome_class(outcome), transfers.len())),
-                None => Err(Class::Unknown),
-            },
-            Err(_) => Err(Class::Unknown),
+            Ok(Err(status)) => {
+                let text = |key| status.metadata().get(key).and_then(|value| value.to_str().ok());
+                match text("twinset-outcome") {
+                    Some(outcome) => {
+                        let failure = told(outcome, text("twinset-code").unwrap_or_default());
+                        Ok(Answers::failed(failure, transfers.len()))
+                    }
+                    None => Err(unanswered()),
+                }
+            }
+            Err(_) => Err(unanswered()),
         }
     }
 }
@@ -270,29 +276,52 @@ fn message(transfer: &Transfer, random: &mut Random) -> pb::PostTransactionReque
     }
 }
 
-fn outcome_class(outcome: &str) -> Class {
-    match outcome {
+/// Nobody accepted the connection.
+fn unreached() -> Failure {
+    Failure::local(Class::NotApplied, "no connection")
+}
+
+/// It was sent, and nothing came back.
+fn unanswered() -> Failure {
+    Failure::local(Class::Unknown, "no answer")
+}
+
+/// An answer came back that says nothing.
+fn unreadable() -> Failure {
+    Failure::local(Class::Unknown, "unreadable answer")
+}
+
+/// What the router says.
+fn told(outcome: &str, code: &str) -> Failure {
+    let class = match outcome {
         "rejected" => Class::Rejected,
         "not_applied" => Class::NotApplied,
         _ => Class::Unknown,
-    }
+    };
+    Failure { class, code: code.to_owned() }
 }
 
 #[derive(Deserialize)]
 struct Problem {
     outcome: String,
+    #[serde(default)]
+    code: String,
 }
 
-/// The class of an error body. What cannot be read promises nothing.
-fn problem_class(body: &[u8]) -> Class {
-    serde_json::from_slice::<Problem>(body).map_or(Class::Unknown, |problem| outcome_class(&problem.outcome))
+impl From<&Problem> for Failure {
+    fn from(problem: &Problem) -> Failure {
+        told(&problem.outcome, &problem.code)
+    }
 }
 
-/// One answer of a batch: a transaction, or a problem (nested or plain).
+/// What an error body says. What cannot be read promises nothing.
+fn problem(body: &[u8]) -> Failure {
+    serde_json::from_slice::<Problem>(body).map_or_else(|_| unreadable(), |problem| (&problem).into())
+}
+
+/// One answer of a batch: a transaction, or a problem.
 #[derive(Deserialize)]
 struct Item {
-    #[serde(default)]
-    outcome: Option<String>,
     #[serde(default)]
     problem: Option<Problem>,
 }
@@ -304,26 +333,28 @@ struct Batch {
 
 /// The answers of a batch; what is missing from the reply is unknown.
 fn batch_answers(reply: &[u8], sent: usize) -> Answers {
-    let Ok(batch) = serde_json::from_slice::<Batch>(reply) else { return Answers::all(Class::Unknown, sent) };
-    let mut answers = Answers::all(Class::Unknown, sent.saturating_sub(batch.results.len()));
+    let Ok(batch) = serde_json::from_slice::<Batch>(reply) else {
+        return Answers::failed(unreadable(), sent);
+    };
+    let mut answers = Answers::failed(unreadable(), sent.saturating_sub(batch.results.len()));
     for item in &batch.results {
-        let outcome =
-            item.outcome.as_deref().or(item.problem.as_ref().map(|problem| problem.outcome.as_str()));
-        answers.add(outcome.map_or(Class::Done, outcome_class), 1);
+        match &item.problem {
+            None => answers.add_done(1),
+            Some(problem) => answers.add_failed(problem.into(), 1),
+        }
     }
     answers
 }
 
 fn batch_messages(reply: &pb::PostBatchReply, sent: usize) -> Answers {
     use pb::batch_item_reply::Result::{Ok, Problem};
-    let mut answers = Answers::all(Class::Unknown, sent.saturating_sub(reply.results.len()));
+    let mut answers = Answers::failed(unreadable(), sent.saturating_sub(reply.results.len()));
     for item in &reply.results {
-        let class = match &item.result {
-            Some(Ok(_)) => Class::Done,
-            Some(Problem(problem)) => outcome_class(&problem.outcome),
-            None => Class::Unknown,
-        };
-        answers.add(class, 1);
+        match &item.result {
+            Some(Ok(_)) => answers.add_done(1),
+            Some(Problem(problem)) => answers.add_failed(told(&problem.outcome, &problem.code), 1),
+            None => answers.add_failed(unreadable(), 1),
+        }
     }
     answers
 }
@@ -348,7 +379,7 @@ mod tests {
     #[test]
     fn a_batch_counts_each_answer_and_what_is_missing() {
         let reply = br#"{"results":[{"transaction":"1-1-2-0"},{"problem":{"outcome":"rejected","code":"x"}},
-            {"outcome":"not_applied","code":"y"}]}"#;
+            {"problem":{"outcome":"not_applied","code":"y"}}]}"#;
         let answers = batch_answers(reply, 4);
         let counts =
             [Class::Done, Class::Rejected, Class::NotApplied, Class::Unknown].map(|c| answers.count(c));
@@ -358,7 +389,8 @@ mod tests {
 
     #[test]
     fn an_error_that_cannot_be_read_is_unknown() {
-        assert_eq!(problem_class(b"<html>"), Class::Unknown);
-        assert_eq!(problem_class(br#"{"outcome":"not_applied"}"#), Class::NotApplied);
+        assert_eq!(problem(b"<html>"), unreadable());
+        let told = problem(br#"{"outcome":"not_applied","code":"no_leader"}"#);
+        assert_eq!(told, Failure { class: Class::NotApplied, code: "no_leader".into() });
     }
 }

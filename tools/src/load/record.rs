@@ -1,6 +1,7 @@
 //! What clients saw: each request's start, end and outcome; latency percentiles; failures by class; the pause of a set
 //! around an event. Bounded in memory. Sends nothing.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -21,23 +22,66 @@ pub enum Class {
     Unknown,
 }
 
+/// Why something was not booked, or is not known to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What that means for its sender.
+    pub class: Class,
+    /// The router's code; without an answer, what happened instead.
+    pub code: String,
+}
+
+impl Failure {
+    /// A failure that no router has told.
+    pub fn local(class: Class, what: &str) -> Self {
+        Failure { class, code: what.to_owned() }
+    }
+}
+
 /// How the transactions of one request ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answers {
     counts: [u64; 4],
+    /// Those that were not booked, by code.
+    errors: BTreeMap<String, u64>,
 }
 
 impl Answers {
-    /// `count` transactions that ended alike.
-    pub fn all(class: Class, count: usize) -> Self {
+    /// `count` transactions that were booked.
+    pub fn done(count: usize) -> Self {
         let mut answers = Answers::default();
-        answers.add(class, count as u64);
+        answers.add_done(count as u64);
         answers
     }
 
-    /// Counts more.
-    pub fn add(&mut self, class: Class, count: u64) {
-        self.counts[class as usize] += count;
+    /// `count` transactions that failed alike.
+    pub fn failed(failure: Failure, count: usize) -> Self {
+        let mut answers = Answers::default();
+        answers.add_failed(failure, count as u64);
+        answers
+    }
+
+    /// Counts more that were booked.
+    pub fn add_done(&mut self, count: u64) {
+        self.counts[Class::Done as usize] += count;
+    }
+
+    /// Counts more that were not.
+    pub fn add_failed(&mut self, failure: Failure, count: u64) {
+        if count > 0 {
+            self.counts[failure.class as usize] += count;
+            *self.errors.entry(failure.code).or_default() += count;
+        }
+    }
+
+    /// Takes in others.
+    fn add(&mut self, other: &Answers) {
+        for (sum, count) in self.counts.iter_mut().zip(other.counts) {
+            *sum += count;
+        }
+        for (code, count) in &other.errors {
+            *self.errors.entry(code.clone()).or_default() += count;
+        }
     }
 
     /// How many ended so.
@@ -99,9 +143,7 @@ impl Tally {
         self.histogram.saturating_record((sample.end_us - sample.start_us).max(1));
         self.requests += 1;
         self.failed += u64::from(sample.class != Class::Done);
-        for (sum, count) in self.answers.counts.iter_mut().zip(answers.counts) {
-            *sum += count;
-        }
+        self.answers.add(answers);
         if self.samples.len() < self.samples_max {
             self.samples.push(sample);
         } else {
@@ -114,9 +156,7 @@ impl Tally {
         self.histogram.add(&other.histogram).expect("all histograms have the same bounds");
         self.requests += other.requests;
         self.failed += other.failed;
-        for (sum, count) in self.answers.counts.iter_mut().zip(other.answers.counts) {
-            *sum += count;
-        }
+        self.answers.add(&other.answers);
         self.samples.extend(other.samples);
         self.samples_dropped += other.samples_dropped;
     }
@@ -136,6 +176,7 @@ impl Tally {
             rejected: self.answers.count(Class::Rejected),
             not_applied: self.answers.count(Class::NotApplied),
             unknown: self.answers.count(Class::Unknown),
+            errors: self.answers.errors,
             latency: Latency::of(&self.histogram),
             samples: self.samples,
             samples_dropped: self.samples_dropped,
@@ -194,6 +235,8 @@ pub struct LoadReport {
     pub not_applied: u64,
     /// Transactions whose end is not known.
     pub unknown: u64,
+    /// Transactions that were not booked, or are not known to be, by error code.
+    pub errors: BTreeMap<String, u64>,
     /// Of requests.
     pub latency: Latency,
     /// In the order of their ends.
@@ -205,6 +248,13 @@ pub struct LoadReport {
 }
 
 impl LoadReport {
+    /// The commonest error code and how many transactions ended with it; of two as common, the first by name.
+    pub fn commonest_error(&self) -> Option<(&str, u64)> {
+        let by_count = |(code, count): (&String, &u64)| (*count, std::cmp::Reverse(code.clone()));
+        let (code, count) = self.errors.iter().max_by_key(|&error| by_count(error))?;
+        Some((code, *count))
+    }
+
     /// The longest time within the window in which no request of `set` succeeded. The window's own ends count as
     /// successes, so that a set that never came back shows a pause up to the end of the window.
     pub fn pause(&self, set: u32, from_us: u64, to_us: u64) -> Duration {
@@ -241,9 +291,28 @@ mod tests {
     fn report(samples: &[Sample]) -> LoadReport {
         let mut tally = Tally::new(100);
         for sample in samples {
-            tally.record(*sample, &Answers::all(sample.class, 1));
+            tally.record(*sample, &answers(sample.class));
         }
         tally.report(Duration::from_secs(2))
+    }
+
+    fn answers(class: Class) -> Answers {
+        match class {
+            Class::Done => Answers::done(1),
+            class => Answers::failed(Failure::local(class, "code"), 1),
+        }
+    }
+
+    #[test]
+    fn the_commonest_error_is_named() {
+        let mut tally = Tally::new(0);
+        for code in ["no_leader", "no_answer", "no_leader"] {
+            let answers = Answers::failed(Failure::local(Class::NotApplied, code), 2);
+            tally.record(sample(0, 1, 1, answers.worst()), &answers);
+        }
+        let report = tally.report(Duration::from_secs(1));
+        assert_eq!(report.commonest_error(), Some(("no_leader", 4)));
+        assert_eq!(Tally::new(0).report(Duration::from_secs(1)).commonest_error(), None);
     }
 
     #[test]
@@ -275,7 +344,7 @@ mod tests {
         let samples: Vec<Sample> = (1..=1000).map(|ms| sample(0, ms, 1, Class::Done)).collect();
         let mut tally = Tally::new(10);
         for sample in samples {
-            tally.record(sample, &Answers::all(Class::Done, 1));
+            tally.record(sample, &Answers::done(1));
         }
         let report = tally.report(Duration::from_secs(1));
         let near = |got: u64, ms: u64| got.abs_diff(ms * 1000) <= ms;
@@ -286,10 +355,10 @@ mod tests {
 
     #[test]
     fn the_worst_answer_of_a_batch_counts_for_the_request() {
-        let mut answers = Answers::all(Class::Done, 5);
+        let mut answers = Answers::done(5);
         assert_eq!(answers.worst(), Class::Done);
-        answers.add(Class::Rejected, 1);
-        answers.add(Class::Unknown, 1);
+        answers.add_failed(Failure::local(Class::Rejected, "x"), 1);
+        answers.add_failed(Failure::local(Class::Unknown, "y"), 1);
         assert_eq!(answers.worst(), Class::Unknown);
     }
 }

@@ -85,4 +85,5 @@ not_scripted! {
     get_account: GetAccountRequest => GetAccountReply,
     get_transaction: GetTransactionRequest => GetTransactionReply,
     list_transactions: ListTransactionsRequest => ListTransactionsReply,
+    get_request: GetRequestRequest => GetRequestReply,
 }

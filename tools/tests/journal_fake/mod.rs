@@ -9,9 +9,7 @@ use serde_json::{Value, json};
 use twinset_ledger::codec::{EntryBuilder, encode_command};
 use twinset_ledger::command::Metadata;
 use twinset_ledger::memory::MemoryState;
-use twinset_ledger::{
-    Command, Effect, Leg, Outcome, RULES_VERSION, Side, Transaction, TransactionId, amount,
-};
+use twinset_ledger::{Command, Leg, Outcome, RULES_VERSION, Side, Transaction, TransactionId, amount, date};
 use twinset_tools::journal::api::{CallFailed, HttpApi, metadata_of};
 
 /// The set that holds everything.
@@ -30,6 +28,7 @@ struct Inner {
     state: MemoryState,
     index: u64,
     calls: u64,
+    largest_batch: (usize, usize),
 }
 
 /// The router.
@@ -52,7 +51,7 @@ impl FakeRouter {
 
     /// With trouble for some calls, which are counted from 1.
     pub fn troubled(trouble: fn(u64) -> Option<Trouble>) -> Self {
-        let inner = Inner { state: MemoryState::new(SET, 1), index: 0, calls: 0 };
+        let inner = Inner { state: MemoryState::new(SET), index: 0, calls: 0, largest_batch: (0, 0) };
         FakeRouter { inner: Mutex::new(inner), trouble }
     }
 
@@ -60,6 +59,11 @@ impl FakeRouter {
     pub fn booked(&self) -> usize {
         let inner = self.inner.lock().unwrap();
         inner.state.history().filter(|(_, command, outcome)| applied(command, outcome).is_some()).count()
+    }
+
+    /// Transactions and their bytes in the batch of the most transactions.
+    pub fn largest_batch(&self) -> (usize, usize) {
+        self.inner.lock().unwrap().largest_batch
     }
 
     /// Debits less credits by currency, over all accounts.
@@ -98,6 +102,10 @@ impl FakeRouter {
             ("POST", ["accounts"]) => self.run(open(body)).map(|outcome| receipt(&outcome)),
             ("POST", ["batches"]) => {
                 let items = body["transactions"].as_array().unwrap();
+                let size = (items.len(), items.iter().map(|item| item.to_string().len()).sum());
+                let mut inner = self.inner.lock().unwrap();
+                inner.largest_batch = inner.largest_batch.max(size);
+                drop(inner);
                 let result = |item| match self.run(transaction(item)) {
                     Ok(outcome) => json!({ "ok": receipt(&outcome) }),
                     Err(no) => {
@@ -133,6 +141,7 @@ impl FakeRouter {
         let fields = json!({
             "account": account.id, "subject": account.subject, "currency": account.currency,
             "metadata": account.metadata, "limit": "none",
+            "posted": amount::to_decimal_string(account.posted(), account.scale),
         });
         Ok(json!({ "account": fields, "as_of": { "set": SET, "index": inner.index }, "age_ms": 0 }))
     }
@@ -180,7 +189,7 @@ fn applied<'a>(command: &'a Command, outcome: &Outcome) -> Option<&'a Transactio
 }
 
 fn id(outcome: &Outcome) -> String {
-    TransactionId { set: SET, incarnation: 1, position: outcome.position }.to_string()
+    TransactionId { set: SET, incarnation: outcome.incarnation, position: outcome.position }.to_string()
 }
 
 fn receipt(outcome: &Outcome) -> Value {
@@ -219,49 +228,27 @@ fn transaction(body: &Value) -> Command {
     Command::Transaction(Transaction {
         request_id: text(body, "request_id"),
         legs: body["legs"].as_array().unwrap().iter().map(leg).collect(),
-        accounting_date: Some(days(&text(body, "accounting_date"))),
+        accounting_date: date::parse(&text(body, "accounting_date")),
         metadata: metadata(body),
         ..Transaction::default()
     })
 }
 
 fn listed(transaction: &Transaction, outcome: &Outcome) -> Value {
-    let Ok(Effect::Posted(posted)) = &outcome.result else { panic!("a transaction posts") };
-    let leg = |(leg, posted): (&Leg, &twinset_ledger::Posted)| {
+    // As it was asked for: zeros at the end are not added.
+    let leg = |leg: &Leg| {
         json!({
             "account": leg.account, "currency": "",
             "side": if leg.side == Side::Debit { "debit" } else { "credit" },
-            "amount": amount::to_decimal_string(posted.amount, posted.scale),
+            "amount": leg.amount.to_string(),
         })
     };
     json!({
         "transaction": id(outcome),
         "request_id": transaction.request_id,
-        "legs": transaction.legs.iter().zip(posted).map(leg).collect::<Vec<_>>(),
-        "accounting_date": date(transaction.accounting_date.unwrap()),
+        "legs": transaction.legs.iter().map(leg).collect::<Vec<_>>(),
+        "accounting_date": date::format(transaction.accounting_date.unwrap()),
         "metadata": transaction.metadata,
         "kind": 0, "reason": 0, "reversed_by": [],
     })
-}
-
-/// Days since 1970-01-01 of `YYYY-MM-DD`.
-fn days(date: &str) -> i32 {
-    let parts: Vec<i32> = date.split('-').map(|part| part.parse().unwrap()).collect();
-    let (year, month) = if parts[1] <= 2 { (parts[0] - 1, parts[1] + 9) } else { (parts[0], parts[1] - 3) };
-    let era = year.div_euclid(400);
-    let of_era = year.rem_euclid(400);
-    let of_year = (153 * month + 2) / 5 + parts[2] - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
-}
-
-/// `YYYY-MM-DD` of days since 1970-01-01.
-fn date(days: i32) -> String {
-    let days = days + 719_468;
-    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let (month, add) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    format!("{:04}-{month:02}-{day:02}", year + era * 400 + add)
 }

@@ -6,6 +6,8 @@ mod callbacks;
 mod conformance;
 mod durability;
 mod forms;
+mod overdue;
+mod restart;
 mod snapshot;
 
 use std::fs;

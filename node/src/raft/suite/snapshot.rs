@@ -51,7 +51,7 @@ async fn a_snapshot_makes_the_receiver_what_the_sender_was() {
     let far_store = open(far.path());
     // The receiver has a past of its own: a shorter log that disagrees, a vote, and another set.
     let (mut far_log, mut receiver, gate) = ledger(&far_store, SET);
-    gate.matched(&[(1, u64::MAX), (2, u64::MAX)].into());
+    gate.matched(1, &[(1, u64::MAX), (2, u64::MAX)].into());
     far_log.save_vote(&make_vote(9, 2, true)).await.unwrap();
     append(&mut far_log, (0..8).map(|index| commands(7, index, vec![3; 50])).collect()).await;
     let (mut other_log, mut other, _) = ledger(&far_store, SET + 1);
@@ -63,7 +63,7 @@ async fn a_snapshot_makes_the_receiver_what_the_sender_was() {
     let staged = carry(replica(&receiver), &meta, *reader);
     assert_eq!(receiver.applied_state().await.unwrap().0, None, "staged is not installed");
     receiver.install_snapshot(&meta, SnapshotData::Staged(Box::new(staged))).await.unwrap();
-    assert_eq!(gate.safe(), LAST);
+    assert_eq!(gate.horizon().safe, LAST);
     assert_eq!(replica(&receiver).durability(), Durability::Sync);
 
     // The sender is a little further in its log, not in what it has applied.

@@ -1,39 +1,34 @@
 //! Reads beancount: text in, [`Journal`] out. Directives stand here, transactions in [`transaction`]. Checks spelling
-//! only; whether the journal balances is [`super::book`]'s business. Includes are read through the caller's loader.
+//! only; whether the journal balances is [`super::book`]'s business. The loop over files and lines is [`super::sources`]'.
 
 mod transaction;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use super::Load;
 use super::date::Date;
 use super::model::{Account, Assertion, Booking, Entry, Format, Journal, Pad, Pairs};
 use super::problem::{Place, Problem, Problems, Reason, unless};
+use super::sources::{self, Reader as _, Sources};
 use super::text::{Cursor, Line, logical_lines};
 
 /// Reads the journal at `path` and what it includes.
 pub fn read(path: &Path, load: Load<'_>) -> Result<Journal, Problems> {
     let mut reader = Reader {
-        load,
-        journal: Journal::new(Format::Beancount),
+        sources: Sources::new(load),
+        journal: Journal::new(Format::Beancount, sources::start_of(path)),
         closings: Vec::new(),
         tags: Vec::new(),
         pairs: Vec::new(),
-        files: Vec::new(),
-        problems: Vec::new(),
     };
-    if let Err(reason) = reader.file(path) {
-        let place = Place { file: path.display().to_string().into(), line: 1 };
-        reader.problems.push(Problem { place, reason });
-    }
+    reader.first(path);
     reader.close_accounts();
-    let Reader { mut journal, problems, .. } = reader;
+    let Reader { mut journal, sources, .. } = reader;
     journal.entries.sort_by_key(order);
     if journal.options.auto_open {
         journal.open_what_is_used();
     }
-    unless(problems, journal)
+    unless(sources.problems, journal)
 }
 
 /// beancount's own order: by day, assertions first, then by line.
@@ -46,57 +41,48 @@ fn order(entry: &Entry) -> (Date, u8, u32) {
 }
 
 struct Reader<'a> {
-    load: Load<'a>,
+    sources: Sources<'a>,
     journal: Journal,
     /// Closings may stand before their openings in the text.
     closings: Vec<(Place, String, Date)>,
     /// Pushed tags and metadata, for every transaction that follows.
     tags: Vec<String>,
     pairs: Pairs,
-    /// The files being read, the innermost last.
-    files: Vec<PathBuf>,
-    problems: Vec<Problem>,
+}
+
+/// A directive: a line, and the indented lines under it.
+struct Block {
+    head: Line,
+    body: Vec<Line>,
+}
+
+impl<'a> sources::Reader<'a> for Reader<'a> {
+    type Item = Block;
+
+    fn sources(&mut self) -> &mut Sources<'a> {
+        &mut self.sources
+    }
+
+    fn split(text: &str) -> Result<Vec<(u32, Block)>, u32> {
+        let mut blocks: Vec<(u32, Block)> = Vec::new();
+        for line in logical_lines(text)? {
+            match blocks.last_mut().filter(|_| line.indented) {
+                Some((_, block)) => block.body.push(line),
+                None => blocks.push((line.number, Block { head: line, body: Vec::new() })),
+            }
+        }
+        Ok(blocks)
+    }
+
+    fn item(&mut self, place: &Place, Block { head, body }: Block) -> Result<(), Reason> {
+        match head.indented {
+            true => Err(Reason::Expected { expected: "a directive", found: format!("`{}`", head.text) }),
+            false => self.directive(place, &head, &body),
+        }
+    }
 }
 
 impl Reader<'_> {
-    fn file(&mut self, path: &Path) -> Result<(), Reason> {
-        let shown = path.display().to_string();
-        if self.files.iter().any(|open| open == path) {
-            return Err(Reason::IncludesItself { file: shown });
-        }
-        let text = (self.load)(path)
-            .map_err(|error| Reason::Unreadable { file: shown.clone(), why: error.to_string() })?;
-        let file: Arc<str> = shown.into();
-        self.files.push(path.to_owned());
-        match logical_lines(&text) {
-            Ok(lines) => self.blocks(&file, &lines),
-            Err(line) => {
-                let place = Place { file, line };
-                self.problems.push(Problem { place, reason: Reason::OpenString });
-            }
-        }
-        self.files.pop();
-        Ok(())
-    }
-
-    /// A directive is a line and the indented lines under it.
-    fn blocks(&mut self, file: &Arc<str>, lines: &[Line]) {
-        let mut rest = lines;
-        while let Some((head, below)) = rest.split_first() {
-            let count = below.iter().take_while(|line| line.indented).count();
-            let (body, next) = below.split_at(count);
-            rest = next;
-            let place = Place { file: file.clone(), line: head.number };
-            let done = match head.indented {
-                true => Err(Reason::Expected { expected: "a directive", found: format!("`{}`", head.text) }),
-                false => self.directive(&place, head, body),
-            };
-            if let Err(reason) = done {
-                self.problems.push(Problem { place, reason });
-            }
-        }
-    }
-
     fn directive(&mut self, place: &Place, head: &Line, body: &[Line]) -> Result<(), Reason> {
         let mut cursor = Cursor::new(&head.text);
         match cursor.date() {
@@ -115,7 +101,7 @@ impl Reader<'_> {
                 let name = cursor.string().ok_or_else(|| cursor.expected("the option's name in quotes"))?;
                 let value = cursor.string().ok_or_else(|| cursor.expected("the option's value in quotes"))?;
                 // As in beancount, only the file named first sets options.
-                if self.files.len() == 1 {
+                if self.sources.at_first() {
                     self.option(name, value)?
                 }
             }
@@ -131,12 +117,7 @@ impl Reader<'_> {
             }
             "include" => {
                 let name = cursor.string().ok_or_else(|| cursor.expected("a file's name in quotes"))?;
-                if name.contains(['*', '?', '[']) {
-                    return Err(Reason::Unsupported { what: "an include with a pattern" });
-                }
-                let directory = self.files.last().and_then(|file| file.parent()).unwrap_or(Path::new(""));
-                let path = directory.join(name);
-                self.file(&path)?;
+                self.include(&name)?;
             }
             "pushtag" => self.tags.push(tag(cursor)?),
             "poptag" => {
@@ -232,7 +213,7 @@ impl Reader<'_> {
         for line in body.iter().filter(|line| pair(&line.text).is_none()) {
             let place = Place { file: place.file.clone(), line: line.number };
             let reason = Cursor::new(&line.text).expected("`key: value`");
-            self.problems.push(Problem { place, reason });
+            self.sources.problems.push(Problem { place, reason });
         }
     }
 
@@ -279,7 +260,7 @@ impl Reader<'_> {
                 Some(account) => account.closed = Some(date),
                 None => {
                     let reason = Reason::NotOpen { account: name, date };
-                    self.problems.push(Problem { place, reason });
+                    self.sources.problems.push(Problem { place, reason });
                 }
             }
         }
@@ -305,7 +286,7 @@ impl Reader<'_> {
                 read.metadata.push((key.clone(), value.clone()));
             }
         }
-        self.problems.extend(problems);
+        self.sources.problems.extend(problems);
         self.journal.entries.push(Entry::Transaction(read));
         Ok(())
     }

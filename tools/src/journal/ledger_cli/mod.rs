@@ -6,31 +6,27 @@ mod amount;
 mod transaction;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use rust_decimal::Decimal;
 
 use super::Load;
-use super::model::{Entry, Format, Journal, Transaction};
+use super::model::{Entry, Format, Journal, Kind, Roots, Transaction};
 use super::names;
-use super::problem::{Place, Problem, Problems, Reason, unless};
+use super::problem::{Place, Problems, Reason, unless};
+use super::sources::{self, Reader as _, Sources};
 use super::text::Cursor;
 
-/// Reads the journal at `path` and what it includes.
-pub fn read(path: &Path, load: Load<'_>) -> Result<Journal, Problems> {
+/// Reads the journal at `path` and what it includes; `roots` says what the usual names do not.
+pub fn read(path: &Path, load: Load<'_>, roots: &Roots) -> Result<Journal, Problems> {
     let mut reader = Reader {
-        load,
-        journal: Journal::new(Format::Ledger),
-        context: Context::default(),
-        files: Vec::new(),
-        problems: Vec::new(),
+        sources: Sources::new(load),
+        journal: Journal::new(Format::Ledger, sources::start_of(path)),
+        context: Context { roots: roots.clone(), ..Context::default() },
+        block: Block::Nothing,
     };
-    if let Err(reason) = reader.file(path) {
-        let place = Place { file: path.display().to_string().into(), line: 1 };
-        reader.problems.push(Problem { place, reason });
-    }
-    let Reader { mut journal, context, problems, .. } = reader;
+    reader.first(path);
+    let Reader { mut journal, context, sources, .. } = reader;
     // ledger-cli compares sums at the precision in which a commodity is written.
     journal.options.tolerance_default =
         context.decimals.iter().map(|(name, places)| (name.clone(), Decimal::new(5, places + 1))).collect();
@@ -40,12 +36,14 @@ pub fn read(path: &Path, load: Load<'_>) -> Result<Journal, Problems> {
             account.written = (name != written).then(|| written.clone());
         }
     }
-    unless(problems, journal)
+    unless(sources.problems, journal)
 }
 
 /// What the lines so far have set.
 #[derive(Default)]
 struct Context {
+    /// What kind of account begins with a first part that is none of the usual ones.
+    roots: Roots,
     /// The year of dates that name none.
     year: Option<u16>,
     /// The commodity of amounts that name none.
@@ -61,8 +59,12 @@ struct Context {
 impl Context {
     /// The beancount name of an account; two accounts must not become one.
     fn account(&mut self, written: &str) -> Result<String, Reason> {
-        let unknown = || Reason::UnknownRoot { account: written.to_owned() };
-        let name = names::account(written).ok_or_else(unknown)?;
+        let Some(name) = names::account(written, &self.roots) else {
+            let (account, root) = (written.to_owned(), names::root(written).to_owned());
+            // Said once for each root; with any kind the reading goes on, to find what else is wrong.
+            self.roots.insert(root.clone(), Kind::Asset);
+            return Err(Reason::RootWithoutSubject { account, root });
+        };
         distinct(&mut self.accounts, name, written)
     }
 
@@ -91,45 +93,27 @@ enum Block {
 }
 
 struct Reader<'a> {
-    load: Load<'a>,
+    sources: Sources<'a>,
     journal: Journal,
     context: Context,
-    files: Vec<PathBuf>,
-    problems: Vec<Problem>,
+    block: Block,
 }
 
-impl Reader<'_> {
-    fn file(&mut self, path: &Path) -> Result<(), Reason> {
-        let shown = path.display().to_string();
-        if self.files.iter().any(|open| open == path) {
-            return Err(Reason::IncludesItself { file: shown });
-        }
-        let text = (self.load)(path)
-            .map_err(|error| Reason::Unreadable { file: shown.clone(), why: error.to_string() })?;
-        let file: Arc<str> = shown.into();
-        self.files.push(path.to_owned());
-        let mut block = Block::Nothing;
-        for (line, text) in (1u32..).zip(text.lines()) {
-            let place = Place { file: file.clone(), line };
-            if let Err(reason) = self.line(&place, text.trim_end(), &mut block) {
-                self.problems.push(Problem { place, reason });
-            }
-        }
-        self.finish(block);
-        self.files.pop();
-        Ok(())
+impl<'a> sources::Reader<'a> for Reader<'a> {
+    type Item = String;
+
+    fn sources(&mut self) -> &mut Sources<'a> {
+        &mut self.sources
     }
 
-    fn finish(&mut self, block: Block) {
-        if let Block::Transaction(transaction) = block {
-            self.journal.entries.push(Entry::Transaction(transaction));
-        }
+    fn split(text: &str) -> Result<Vec<(u32, String)>, u32> {
+        Ok((1..).zip(text.lines().map(|line| line.trim_end().to_owned())).collect())
     }
 
-    fn line(&mut self, place: &Place, text: &str, block: &mut Block) -> Result<(), Reason> {
-        if let Block::Comment = block {
+    fn item(&mut self, place: &Place, text: String) -> Result<(), Reason> {
+        if let Block::Comment = self.block {
             if text.starts_with("end") {
-                *block = Block::Nothing;
+                self.block = Block::Nothing;
             }
             return Ok(());
         }
@@ -137,31 +121,37 @@ impl Reader<'_> {
             return Ok(());
         }
         if text.starts_with([' ', '\t']) {
-            return match block {
+            return match &mut self.block {
                 Block::Transaction(open) => {
                     transaction::line(&mut self.context, open, place, text.trim_start())
                 }
                 Block::Skipped | Block::Comment => Ok(()),
                 Block::Nothing if text.trim_start().starts_with(';') => Ok(()),
-                Block::Nothing => Err(Cursor::new(text).expected("a transaction or a directive")),
+                Block::Nothing => Err(Cursor::new(&text).expected("a transaction or a directive")),
             };
         }
-        let open = std::mem::replace(block, Block::Nothing);
-        self.finish(open);
-        *block = match text.starts_with(|c: char| c.is_ascii_digit()) {
-            true => match transaction::header(&self.context, place, text) {
-                Ok(open) => Block::Transaction(open),
-                Err(reason) => {
-                    // Its postings are not directives: one problem is enough.
-                    *block = Block::Skipped;
-                    return Err(reason);
-                }
-            },
-            false => self.directive(text)?,
+        self.end();
+        let begun = match text.starts_with(|c: char| c.is_ascii_digit()) {
+            true => transaction::header(&self.context, place, &text).map(Block::Transaction),
+            false => self.directive(&text),
         };
-        Ok(())
+        // What stands under a line that cannot be read is no directive: one problem is enough.
+        let (block, done) = match begun {
+            Ok(block) => (block, Ok(())),
+            Err(reason) => (Block::Skipped, Err(reason)),
+        };
+        self.block = block;
+        done
     }
 
+    fn end(&mut self) {
+        if let Block::Transaction(transaction) = std::mem::replace(&mut self.block, Block::Nothing) {
+            self.journal.entries.push(Entry::Transaction(transaction));
+        }
+    }
+}
+
+impl Reader<'_> {
     fn directive(&mut self, text: &str) -> Result<Block, Reason> {
         let mut cursor = Cursor::new(text);
         let unsupported = |what| Err(Reason::Unsupported { what });
@@ -181,12 +171,7 @@ impl Reader<'_> {
             },
             "include" => {
                 let name = cursor.string().unwrap_or_else(|| cursor.rest().to_owned());
-                if name.contains(['*', '?', '[']) {
-                    return unsupported("an include with a pattern");
-                }
-                let directory = self.files.last().and_then(|file| file.parent()).unwrap_or(Path::new(""));
-                let path = directory.join(name);
-                self.file(&path)?;
+                self.include(&name)?;
             }
             "comment" | "test" => return Ok(Block::Comment),
             "~" => return unsupported("a periodic transaction"),

@@ -1,0 +1,120 @@
+//! A site whose nodes and router die at the same instant. Sets at home there pause and say so; sets whose away site it is
+//! acknowledge nothing until it is back or an operator says that they are DEGRADED. Afterwards everything serves, and
+//! nothing acknowledged is lost.
+
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+
+use crate::probe::Probe;
+use crate::support::Stage;
+use twinset_jepsen::{logs, wait};
+use twinset_tools::cluster::process::Signal;
+
+/// Long enough for an answer that can be given, short enough to wait for one that cannot.
+const SHORT: Duration = Duration::from_millis(1_500);
+const LONG: Duration = Duration::from_secs(10);
+
+struct Case {
+    /// The site that dies.
+    dead: &'static str,
+    /// A router of the other site.
+    router: &'static str,
+    /// The set at home in the dead site.
+    paused: u32,
+    /// The set at home in the other site.
+    held: u32,
+    /// Whether an operator lets that set go on.
+    degraded: bool,
+}
+
+#[tokio::test]
+async fn a_site_that_dies_whole_pauses_its_sets_and_loses_nothing() {
+    let mut stage = Stage::start().await;
+    let traffic = stage.journal(100).await;
+    let mut probes = [Probe::open(&stage, 1, &traffic).await, Probe::open(&stage, 2, &traffic).await];
+    let cases = [
+        Case { dead: "B", router: "ra", paused: 2, held: 1, degraded: true },
+        Case { dead: "A", router: "rb", paused: 1, held: 2, degraded: false },
+    ];
+    for case in &cases {
+        play(&mut stage, case, &mut probes).await;
+    }
+    let clock = traffic.began();
+    let mut history = traffic.stop().await.unwrap();
+    for probe in probes {
+        probe.into_history(&mut history);
+    }
+    stage.account_for(history, clock).await;
+    stage.end(logs::AFTER_KILLS).await;
+}
+
+async fn play(stage: &mut Stage, case: &Case, probes: &mut [Probe; 2]) {
+    let &Case { dead, router, paused, held, degraded } = case;
+    let of = |set: u32| set as usize - 1;
+    let id = |what: &str| format!("{what}-{dead}");
+    let mut before = [0; 2];
+    for (number, probe) in probes.iter_mut().enumerate() {
+        probe.must_pay(stage, router, &id("before"), 100).await;
+        before[number] = probe.balance(stage, router).await;
+    }
+
+    let victims = kill_site(stage, dead).await;
+    let died = Instant::now();
+    let (seen, meanwhile) = (&*stage, id("meanwhile"));
+    let asked = probes.iter_mut().zip(before).map(async |(probe, before)| {
+        probe.cannot_pay(seen, router, &meanwhile, 250, SHORT).await;
+        let account = &probe.accounts[1];
+        let read = seen.router(router).balance(account, "linearizable", SHORT).await;
+        assert!(read.is_err(), "site {dead} did not confirm it: {read:?}");
+        let stale = seen.router(router).balance(account, "stale", SHORT).await;
+        assert!(!matches!(&stale, Ok(cents) if *cents != before), "not safe yet, but shown: {stale:?}");
+    });
+    join_all(asked).await;
+    // What was acknowledged there is on disk here, and here it can be known to be: it is shown, with its age.
+    let silent_ms = u64::try_from(died.elapsed().as_millis()).unwrap();
+    let account = &probes[of(paused)].accounts[1];
+    let (cents, age_ms) = stage.router(router).stale(account, LONG).await.unwrap();
+    assert_eq!(cents, before[of(paused)], "set {paused}");
+    assert!(age_ms >= silent_ms, "site {dead} is dead for {silent_ms} ms, the answer says {age_ms}");
+    if degraded {
+        stage.set_durability(held, true).await;
+        let probe = &mut probes[of(held)];
+        probe.must_pay(stage, router, &id("meanwhile"), 250).await;
+        assert_eq!(probe.balance(stage, router).await, before[of(held)] + 250);
+        probes[of(paused)].cannot_pay(stage, router, &id("still"), 10, SHORT).await;
+    }
+
+    for name in &victims {
+        stage.cluster.start_process(name).unwrap();
+    }
+    stage.whole().await;
+    if degraded {
+        stage.set_durability(held, false).await;
+    }
+    for (number, probe) in probes.iter_mut().enumerate() {
+        probe.must_pay(stage, router, &id("meanwhile"), 250).await;
+        let set = number + 1;
+        let ours = before[number] + 250;
+        let with_the_last = ours + 10;
+        let found = probe.balance(stage, router).await;
+        assert!(found == ours || found == with_the_last, "set {set} has {found} cents instead of {ours}");
+    }
+    let survey = stage.whole().await;
+    for set in [1, 2] {
+        assert_eq!(wait::leader(&survey, set).unwrap().durability, "SYNC", "set {set}");
+    }
+}
+
+/// Kills the nodes and the router of a site before any of them can notice that the others die; gives their names.
+async fn kill_site(stage: &Stage, site: &str) -> Vec<String> {
+    let layout = stage.cluster.layout();
+    let victims: Vec<_> = layout.processes.iter().filter(|process| process.site == site).collect();
+    for victim in &victims {
+        victim.pid.unwrap().signal(Signal::Kill);
+    }
+    for victim in &victims {
+        stage.ended(&victim.name).await;
+    }
+    victims.iter().map(|victim| victim.name.clone()).collect()
+}

@@ -1,0 +1,120 @@
+//! When a node takes part in its cluster for the first time. A replica that has voted or acknowledged must never come back
+//! empty under its old id, and a blank node cannot tell by itself whether it is new or has lost its disk. So a node takes
+//! part only when it has heard from every other node that this one belongs to the cluster as well. Then, beside a node
+//! that takes part, a blank one has lost its data; and while it is refused, nobody has to remember anything about it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures::future::join_all;
+use tracing::info;
+use twinset_control::Catalogue;
+use twinset_proto::cluster::v1::StatusRequest;
+use twinset_proto::cluster::v1::admin_client::AdminClient;
+
+use crate::cluster_check::cluster_at;
+use crate::dial::{self, MESSAGE_BYTES_MAX};
+
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(50);
+
+/// Why a blank node does not get its place.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// For ever, under these replica ids.
+    #[error(
+        "node {peer} takes part in the cluster, which it does only if this node was a member: this node's data is lost, \
+         and its replica ids cannot be used again"
+    )]
+    Lost {
+        /// A node that takes part.
+        peer: String,
+    },
+    /// For now.
+    #[error("node {peer} does not answer: whether this node is new cannot be known")]
+    Silent {
+        /// The node.
+        peer: String,
+    },
+}
+
+/// What a node says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Said {
+    /// Empty: none yet.
+    cluster_id: String,
+    takes_part: bool,
+}
+
+/// Whether a blank node may become the member `me` of this cluster. All others are asked.
+pub async fn may_begin(catalogue: &Catalogue, me: &str) -> Result<(), Refused> {
+    let others = catalogue.nodes.values().filter(|node| node.name != me);
+    let answers = join_all(others.map(async |node| (node.name.clone(), ask(&node.api_addr).await))).await;
+    judge(&catalogue.cluster_id, &answers)
+}
+
+fn judge(cluster_id: &str, answers: &[(String, Option<Said>)]) -> Result<(), Refused> {
+    let takes_part = |said: &Said| said.takes_part && said.cluster_id == cluster_id;
+    if let Some((peer, _)) = answers.iter().find(|(_, said)| said.as_ref().is_some_and(takes_part)) {
+        return Err(Refused::Lost { peer: peer.clone() });
+    }
+    match answers.iter().find(|(_, said)| said.is_none()) {
+        Some((peer, _)) => Err(Refused::Silent { peer: peer.clone() }),
+        None => Ok(()),
+    }
+}
+
+async fn ask(address: &str) -> Option<Said> {
+    let answer = async {
+        let mut client =
+            AdminClient::new(dial::connect(address).await.ok()?).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        client.status(StatusRequest {}).await.ok()
+    };
+    let status = tokio::time::timeout(ANSWER_WITHIN, answer).await.ok()??.into_inner();
+    Some(Said { cluster_id: status.cluster_id, takes_part: !status.replicas.is_empty() })
+}
+
+/// Returns when every other node has said once that it belongs to this cluster.
+pub async fn all_belong(catalogue: &Catalogue, me: &str) {
+    let mut missing: BTreeSet<&str> =
+        catalogue.nodes.keys().map(String::as_str).filter(|n| *n != me).collect();
+    let mut told = 0;
+    while !missing.is_empty() {
+        if missing.len() != told {
+            told = missing.len();
+            info!(?missing, "waiting for the other nodes to become members");
+        }
+        let asked = missing.iter().filter_map(|name| catalogue.nodes.get(*name));
+        let answers = join_all(asked.map(async |node| (&node.name, cluster_at(&node.api_addr).await))).await;
+        for (name, _) in answers.into_iter().filter(|(_, id)| id.as_ref() == Some(&catalogue.cluster_id)) {
+            missing.remove(name.as_str());
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blank_node_is_judged_by_what_all_others_say() {
+        let said =
+            |cluster_id: &str, takes_part| Some(Said { cluster_id: cluster_id.to_owned(), takes_part });
+        let (blank, member, active) = (said("", false), said("c", false), said("c", true));
+        let foreign = said("other", true);
+        let lost = |peer: &str| Err(Refused::Lost { peer: peer.to_owned() });
+        let silent = |peer: &str| Err(Refused::Silent { peer: peer.to_owned() });
+        for (answers, expected) in [
+            ([blank.clone(), blank.clone(), blank.clone()], Ok(())),
+            ([blank.clone(), member.clone(), member.clone()], Ok(())),
+            ([foreign.clone(), foreign.clone(), foreign], Ok(())),
+            ([blank.clone(), active.clone(), blank.clone()], lost("n1")),
+            ([None, active, None], lost("n1")),
+            ([member, None, blank], silent("n1")),
+        ] {
+            let named: Vec<_> = (0..).map(|n| format!("n{n}")).zip(answers).collect();
+            assert_eq!(judge("c", &named), expected, "{named:?}");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The end of a node that was asked to stop: it refuses new commands, hands over what it leads, answers what it has taken,
+//! and lets its tasks end. The node serves meanwhile: peers need it to take over, routers to hear where to go. Every step
+//! has a bound; what is missed costs an election or a retry, nothing else.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::{info, warn};
+
+use crate::handover;
+use crate::node::Node;
+use crate::set::Replica;
+
+/// For handing over what this node leads. A switch that runs here comes first.
+const HAND_OVER_MAX: Duration = Duration::from_secs(3);
+/// For the answers to what was taken, and for tasks to end.
+const END_MAX: Duration = Duration::from_secs(1);
+
+/// Returns when nothing of this node leads or runs any more. The store is still open.
+pub(crate) async fn run(node: &Node) {
+    info!("draining");
+    let replicas = node.sets.all();
+    let deadline = Instant::now() + HAND_OVER_MAX;
+    // Nobody moves a set from here on: the guards are held to the end.
+    let handed_over = join_all(replicas.iter().map(async |replica| {
+        let guard = node.switch_lock(replica.fence.set).lock_owned();
+        let handed_over = async {
+            let guard = guard.await;
+            hand_over(replica).await;
+            guard
+        };
+        timeout_at(deadline, handed_over).await
+    }));
+    let guards: Vec<Result<OwnedMutexGuard<()>, _>> = handed_over.await;
+    if guards.iter().any(Result::is_err) {
+        warn!("not everything was handed over in time; the others elect");
+    }
+    let answered = join_all(replicas.iter().filter_map(|r| r.ledger()).map(|ledger| ledger.proposer.close()));
+    if timeout(END_MAX, answered).await.is_err() {
+        info!("some clients have to ask again");
+    }
+    if timeout(END_MAX, node.end_tasks()).await.is_err() {
+        info!("some tasks do not end in time");
+    }
+    if timeout(END_MAX, join_all(replicas.iter().map(|replica| replica.group.shutdown()))).await.is_err() {
+        info!("some replicas do not end in time");
+    }
+    drop(guards);
+}
+
+/// Gives the leadership to another voter, the one that holds most of the log first.
+async fn hand_over(replica: &Replica) {
+    if !replica.group.is_leader() {
+        return;
+    }
+    let own = replica.group.replica();
+    let voters = replica.group.view().borrow().voters.clone();
+    let matched = replica.group.progress().matched;
+    let mut targets: Vec<_> =
+        matched.into_iter().filter(|(id, _)| *id != own && voters.contains(id)).collect();
+    targets.sort_by_key(|(_, matched)| std::cmp::Reverse(*matched));
+    let targets: Vec<u64> = targets.into_iter().map(|(id, _)| id).collect();
+    let proposer = replica.ledger().map(|ledger| &ledger.proposer);
+    if let Err(error) = handover::hand_over(&replica.group, proposer, &targets, &|_, _| {}).await {
+        info!(set = replica.fence.set, %error, "not handed over; the others elect");
+    }
+}

@@ -1,0 +1,158 @@
+//! Faults built into the node, for tests of whole clusters: at a named point the process kills or freezes itself, so that
+//! a test meets the very instant it means. Off unless `[faults]` of the configuration names a point; then the log says so
+//! at the start. It changes nothing before the point is reached. Armed by `main`; reached from the switch and from the
+//! receiving side of snapshots.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tracing::warn;
+
+/// Where a fault can strike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Point {
+    /// The switch is recorded in the control set; nothing has moved yet.
+    #[serde(rename = "switch.recorded")]
+    SwitchRecorded,
+    /// The change of voters is in the log, joint or not committed yet.
+    #[serde(rename = "switch.joint")]
+    SwitchJoint,
+    /// The change of voters is committed.
+    #[serde(rename = "switch.membership")]
+    SwitchMembership,
+    /// New writes wait, and nothing is in flight.
+    #[serde(rename = "switch.paused")]
+    SwitchPaused,
+    /// A target holds the whole log.
+    #[serde(rename = "switch.caught_up")]
+    SwitchCaughtUp,
+    /// The target is being asked to lead: the message may have left the process or not.
+    #[serde(rename = "switch.asked")]
+    SwitchAsked,
+    /// The set has a leader in its new home; the end is not recorded yet.
+    #[serde(rename = "switch.transferred")]
+    SwitchTransferred,
+    /// The end is recorded; nobody was told yet.
+    #[serde(rename = "switch.completed")]
+    SwitchCompleted,
+    /// The first part of a set's snapshot has arrived.
+    #[serde(rename = "snapshot.receiving")]
+    SnapshotReceiving,
+    /// The whole of a set's snapshot has arrived; its install comes next.
+    #[serde(rename = "snapshot.received")]
+    SnapshotReceived,
+    /// A set's snapshot is installed; its sender was not told yet.
+    #[serde(rename = "snapshot.installed")]
+    SnapshotInstalled,
+}
+
+/// Which fault, and where. Never for a node that holds money.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FaultsConfig {
+    /// The process dies here, by SIGKILL to itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub die_at: Option<Point>,
+    /// The process freezes here, once, by SIGSTOP to itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub freeze_at: Option<Point>,
+    /// So long after the point, in microseconds; what comes after the point goes on until then.
+    pub after_us: u64,
+}
+
+impl FaultsConfig {
+    /// Whether no fault is wanted.
+    pub fn is_off(&self) -> bool {
+        *self == FaultsConfig::default()
+    }
+
+    /// The key that makes no sense, and why.
+    pub fn mistake(&self) -> Option<(&'static str, &'static str)> {
+        match (self.die_at, self.freeze_at, self.after_us) {
+            (Some(_), Some(_), _) => Some(("faults.freeze_at", "cannot be given together with die_at")),
+            (None, None, 1..) => Some(("faults.after_us", "makes sense only with die_at or freeze_at")),
+            _ => None,
+        }
+    }
+
+    fn signal_at(&self, point: Point) -> Option<libc::c_int> {
+        if self.die_at == Some(point) {
+            return Some(libc::SIGKILL);
+        }
+        (self.freeze_at == Some(point)).then_some(libc::SIGSTOP)
+    }
+}
+
+struct Armed {
+    config: FaultsConfig,
+    spent: AtomicBool,
+}
+
+static ARMED: OnceLock<Armed> = OnceLock::new();
+
+/// Takes the configuration of the process; what is armed first stays.
+pub fn arm(config: FaultsConfig) {
+    if !config.is_off() {
+        warn!(?config, "a fault is armed: this node will harm itself");
+        ARMED.get_or_init(|| Armed { config, spent: AtomicBool::new(false) });
+    }
+}
+
+/// Strikes, if the fault of this process is meant for `point`. Called from within the runtime.
+pub fn reached(point: Point) {
+    let Some(armed) = ARMED.get() else { return };
+    let Some(signal) = armed.config.signal_at(point) else { return };
+    if armed.spent.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    match armed.config.after_us {
+        0 => strike(signal),
+        after_us => drop(tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_micros(after_us)).await;
+            strike(signal);
+        })),
+    }
+}
+
+/// Strikes as soon as `holds` of what is watched.
+pub fn reached_when<T: Send + Sync + 'static>(
+    point: Point,
+    mut watched: watch::Receiver<T>,
+    holds: impl FnMut(&T) -> bool + Send + 'static,
+) {
+    if ARMED.get().is_some_and(|armed| armed.config.signal_at(point).is_some()) {
+        tokio::spawn(async move {
+            if watched.wait_for(holds).await.is_ok() {
+                reached(point);
+            }
+        });
+    }
+}
+
+#[allow(unsafe_code)]
+fn strike(signal: libc::c_int) {
+    // SAFETY: raise takes an integer and touches no memory of ours.
+    let raised = unsafe { libc::raise(signal) };
+    assert_eq!(raised, 0, "a process may signal itself");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn off_by_default_and_each_fault_is_for_its_point_alone() {
+        assert!(FaultsConfig::default().is_off());
+        let die: FaultsConfig = toml::from_str("die_at = \"switch.paused\"\nafter_us = 5").unwrap();
+        assert!(!die.is_off() && die.mistake().is_none());
+        assert_eq!(die.signal_at(Point::SwitchPaused), Some(libc::SIGKILL));
+        assert_eq!(die.signal_at(Point::SwitchAsked), None);
+        let freeze: FaultsConfig = toml::from_str("freeze_at = \"snapshot.receiving\"").unwrap();
+        assert_eq!(freeze.signal_at(Point::SnapshotReceiving), Some(libc::SIGSTOP));
+        // Nothing is armed in this process: the tests go on.
+        reached(Point::SwitchPaused);
+    }
+}

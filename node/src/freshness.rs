@@ -1,0 +1,146 @@
+//! How old an answer may be that was not confirmed by a leader. A follower knows how old its state is by the leader's word:
+//! everything that the leader had let out when it spoke is applied here, so the state is at most as old as that word.
+
+use std::time::{Duration, Instant};
+
+use crate::clock;
+
+/// When a leader said how far it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// When it arrived, by this node's monotonic clock.
+    pub arrived: Instant,
+    /// When it was sent, by the leader's wall clock.
+    pub sent_unix_ns: u64,
+}
+
+impl Word {
+    /// How old it is. The wall clock counts as well: a message may have lain in a buffer for long before it arrived.
+    pub fn age(&self, now: Instant, now_unix_ns: u64) -> Duration {
+        let since_sent = Duration::from_nanos(now_unix_ns.saturating_sub(self.sent_unix_ns));
+        now.saturating_duration_since(self.arrived).max(since_sent)
+    }
+}
+
+/// Why an answer is not older than it says. Taken before the state is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// A majority, and in SYNC the away site, confirmed the leader after the read began.
+    Confirmed,
+    /// This replica leads, and a majority answered a heartbeat that was sent then; None: not yet.
+    Led(Option<Instant>),
+    /// This replica follows, and a leader spoke; None: not since the start.
+    Followed(Option<Word>),
+}
+
+impl Basis {
+    /// The age of an answer of now, from a state whose last command was stamped at `time_unix_ns`: whatever is not in it was
+    /// stamped later.
+    pub fn age_ms(&self, time_unix_ns: u64) -> u64 {
+        self.age(time_unix_ns, Instant::now(), clock::now_unix_ns())
+    }
+
+    fn age(&self, time_unix_ns: u64, now: Instant, now_unix_ns: u64) -> u64 {
+        let told = match self {
+            Basis::Confirmed => return 0,
+            Basis::Led(confirmed) => confirmed.map(|at| now.saturating_duration_since(at)),
+            Basis::Followed(word) => word.map(|word| word.age(now, now_unix_ns)),
+        };
+        let stamped = Duration::from_nanos(now_unix_ns.saturating_sub(time_unix_ns));
+        let age = told.map_or(stamped, |told| told.min(stamped));
+        u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// The newest word whose horizon is applied here.
+#[derive(Default)]
+pub struct Freshness {
+    reached: Option<Word>,
+    /// The oldest word that is ahead of what is applied; newer ones are not kept.
+    ahead: Option<(u64, Word)>,
+}
+
+impl Freshness {
+    /// The leader's gate was open up to `open`; `applied` is applied here.
+    pub fn heard(&mut self, open: u64, word: Word, applied: u64) {
+        if open <= applied {
+            self.reached = Some(word);
+            self.ahead = None;
+        } else if self.ahead.is_none() {
+            self.ahead = Some((open, word));
+        }
+    }
+
+    /// More is applied.
+    pub fn applied(&mut self, applied: u64) {
+        if let Some((_, word)) = self.ahead.take_if(|(open, _)| *open <= applied) {
+            self.reached = Some(word);
+        }
+    }
+
+    /// What the applied state is at least as new as.
+    pub fn word(&self) -> Option<Word> {
+        self.reached
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn word(arrived: Instant, sent_unix_ns: u64) -> Word {
+        Word { arrived, sent_unix_ns }
+    }
+
+    #[test]
+    fn a_word_counts_when_its_horizon_is_applied() {
+        let start = Instant::now();
+        let words: Vec<_> = (0..5).map(|n| word(start + Duration::from_secs(n), n)).collect();
+        let mut freshness = Freshness::default();
+        assert_eq!(freshness.word(), None);
+        freshness.heard(5, words[0], 5);
+        assert_eq!(freshness.word(), Some(words[0]));
+        freshness.heard(9, words[1], 7);
+        freshness.heard(12, words[2], 8);
+        assert_eq!(
+            freshness.word(),
+            Some(words[0]),
+            "a replica that lags behind is not made fresh by hearing so"
+        );
+        freshness.applied(8);
+        assert_eq!(freshness.word(), Some(words[0]));
+        freshness.applied(9);
+        assert_eq!(freshness.word(), Some(words[1]));
+        freshness.heard(12, words[3], 12);
+        assert_eq!(freshness.word(), Some(words[3]));
+        freshness.applied(20);
+        assert_eq!(freshness.word(), Some(words[3]));
+    }
+
+    #[test]
+    fn an_answer_is_as_old_as_its_best_evidence() {
+        let now = Instant::now();
+        let second = 1_000_000_000;
+        let (before, heard) = (now - Duration::from_secs(2), word(now - Duration::from_secs(3), 97 * second));
+        for (basis, stamped, expected) in [
+            (Basis::Confirmed, 0, 0),
+            (Basis::Led(Some(before)), 10 * second, 2_000),
+            (Basis::Led(Some(before)), 99 * second, 1_000),
+            (Basis::Led(None), 10 * second, 90_000),
+            (Basis::Followed(Some(heard)), 10 * second, 3_000),
+            (Basis::Followed(None), 40 * second, 60_000),
+        ] {
+            assert_eq!(basis.age(stamped, now, 100 * second), expected, "{basis:?}");
+        }
+    }
+
+    #[test]
+    fn the_older_of_both_clocks_counts() {
+        let now = Instant::now();
+        let one = Duration::from_secs(1);
+        let (earlier, ns) = (now - one, 1_000_000_000);
+        assert_eq!(word(earlier, 10 * ns).age(now, 10 * ns), one);
+        assert_eq!(word(now, 7 * ns).age(now, 10 * ns), 3 * one, "it lay in a buffer");
+        assert_eq!(word(earlier, 12 * ns).age(now, 10 * ns), one, "the leader's clock is ahead");
+    }
+}

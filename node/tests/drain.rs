@@ -1,0 +1,52 @@
+//! A node that is asked to stop: it says so at once, serves until it has handed over what it leads, and does not get in the
+//! way of a switch.
+#![allow(clippy::unwrap_used)]
+
+mod whole;
+
+use std::time::{Duration, Instant};
+
+use twinset_node::dial;
+use twinset_proto::cluster::v1::IdentifyRequest;
+use twinset_proto::cluster::v1::admin_client::AdminClient;
+use whole::{Cluster, Running, leader, until};
+
+const SET: u32 = 1;
+/// The drain would have handed over many times; it waits longer.
+const WATCHED: Duration = Duration::from_millis(700);
+
+#[test]
+fn a_draining_node_serves_until_it_has_handed_over_and_lets_a_switch_end_first() {
+    let mut cluster = Cluster::start(&["a1", "a2", "b1", "b2"]);
+    let at = leader(&cluster.nodes, SET);
+    let stopping = cluster.nodes.remove(at);
+    let term = stopping.leads(SET).unwrap().group.view().borrow().term;
+    assert_eq!(stopping.readyz().0, 200);
+    let switch = stopping.runtime.block_on(stopping.node.switch_lock(SET).lock_owned());
+    let began = Instant::now();
+    stopping.ask_to_stop();
+    until("readyz says so", || match stopping.readyz() {
+        (503, reason) if reason.contains("shutting down") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    // Peers and routers still get their connections.
+    for port in [0, 1] {
+        let address = stopping.ports[port].to_string();
+        let channel = stopping.runtime.block_on(dial::connect(&address)).unwrap();
+        if port == 0 {
+            let identify = async { AdminClient::new(channel).identify(IdentifyRequest {}).await };
+            stopping.runtime.block_on(identify).unwrap();
+        }
+    }
+    while began.elapsed() < WATCHED {
+        assert!(stopping.leads(SET).is_some(), "a drain must not interfere with a switch");
+        stopping.runtime.block_on(async { tokio::time::sleep(Duration::from_millis(10)).await });
+    }
+    drop(switch);
+    let successor = leader(&cluster.nodes, SET);
+    let view = cluster.nodes[successor].leads(SET).unwrap().group.view().borrow().clone();
+    assert_eq!(view.term, term + 1, "handed over: {view:?}");
+    stopping.ended().unwrap();
+    cluster.nodes.iter().for_each(Running::ask_to_stop);
+    cluster.nodes.into_iter().for_each(|running| running.ended().unwrap());
+}

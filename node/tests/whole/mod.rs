@@ -1,0 +1,209 @@
+//! Whole nodes, each in a runtime of its own: dropping one is how its process would die. They are given their cluster as
+//! an operator would, and asked over their open ports or, where that is shorter, directly.
+#![allow(clippy::unwrap_used, dead_code)]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use twinset_control::{Catalogue, Topology};
+use twinset_node::config::Config;
+use twinset_node::listen::Listeners;
+use twinset_node::metrics::Metrics;
+use twinset_node::node::Node;
+use twinset_node::set::Replica;
+
+pub const CLUSTER: &str = "cluster-of-the-test";
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Where a node listens: api, peer, http.
+pub type Ports = [SocketAddr; 3];
+
+/// Free ones, never the same twice, and none that an outgoing connection may get meanwhile.
+pub fn ports() -> Ports {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Processes of the same moment begin at different ones.
+    let begin = std::process::id().wrapping_mul(97);
+    let mut free = std::iter::repeat_with(|| {
+        let n = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        SocketAddr::from(([127, 0, 0, 1], 10_000 + u16::try_from(n).unwrap()))
+    })
+    .filter(|address| TcpListener::bind(address).is_ok());
+    [(); 3].map(|()| free.next().unwrap())
+}
+
+/// The site is the first letter of the name; C is the third place.
+fn site(name: &str) -> String {
+    name[..1].to_uppercase()
+}
+
+pub fn config(name: &str, [api, peer, http]: Ports, dir: &Path) -> Config {
+    let (site, arbiter) = (site(name), name.starts_with('c'));
+    toml::from_str(&format!(
+        "[node]\nname = {name:?}\nsite = {site:?}\narbiter = {arbiter}\ndata_dir = {dir:?}\n\
+         [listen]\napi = \"{api}\"\npeer = \"{peer}\"\nhttp = \"{http}\"\n"
+    ))
+    .unwrap()
+}
+
+pub fn catalogue(nodes: &[(&str, Ports)]) -> Catalogue {
+    let mut text = "[cluster]\nname = \"test\"\n".to_owned();
+    for (name, [api, peer, http]) in nodes {
+        let (site, arbiter) = (site(name), name.starts_with('c'));
+        text += &format!(
+            "[[node]]\nname = {name:?}\nsite = {site:?}\narbiter = {arbiter}\n\
+             api = \"{api}\"\npeer = \"{peer}\"\nhttp = \"{http}\"\n"
+        );
+    }
+    let topology: Topology = toml::from_str(&text).unwrap();
+    topology.place(CLUSTER).unwrap()
+}
+
+/// A running node.
+pub struct Running {
+    pub node: Arc<Node>,
+    pub ports: Ports,
+    stop: watch::Sender<bool>,
+    served: Option<JoinHandle<anyhow::Result<()>>>,
+    // After what lives in it.
+    pub runtime: Runtime,
+}
+
+impl Running {
+    pub fn start(name: &str, ports: Ports, dir: &Path) -> Running {
+        Running::open(name, ports, dir).unwrap()
+    }
+
+    /// The error is why the process would have ended.
+    pub fn open(name: &str, ports: Ports, dir: &Path) -> anyhow::Result<Running> {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let config = config(name, ports, dir);
+        let (stop, stopped) = watch::channel(false);
+        let opened = runtime.block_on(async {
+            let listeners = Listeners::open(&config).await?;
+            let metrics = Metrics::new(prometheus::Registry::new())?;
+            let node = Node::open(config, metrics).await?;
+            let served = tokio::spawn(node.clone().serve(listeners, stopped));
+            anyhow::Ok((node, served))
+        });
+        let (node, served) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                runtime.shutdown_timeout(DEADLINE);
+                return Err(error);
+            }
+        };
+        Ok(Running { node, ports, stop, served: Some(served), runtime })
+    }
+
+    pub fn bootstrap(&self, catalogue: &Catalogue) -> Result<bool, twinset_node::node::BootstrapError> {
+        self.runtime.block_on(self.node.bootstrap(catalogue.clone()))
+    }
+
+    pub fn until_ready(&self) {
+        let name = &self.node.config.node.name;
+        until(&format!("{name} is ready"), || self.node.not_ready().map_or(Ok(()), Err));
+    }
+
+    /// The replica here of a set, if it leads.
+    pub fn leads(&self, set: u32) -> Option<Arc<Replica>> {
+        self.node.sets.get(set).filter(|replica| replica.group.is_leader())
+    }
+
+    /// As SIGTERM does.
+    pub fn ask_to_stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Waits for the end that was asked for, and gives the result of the process.
+    pub fn ended(mut self) -> anyhow::Result<()> {
+        let served = self.served.take().unwrap();
+        let ended = self.runtime.block_on(async { tokio::time::timeout(DEADLINE, served).await });
+        self.die();
+        ended.expect("it ends in time").unwrap()
+    }
+
+    /// Ends the process, so to speak: nothing is closed and nothing is waited for.
+    pub fn die(self) {
+        let Running { node, runtime, .. } = self;
+        drop(node);
+        runtime.shutdown_timeout(DEADLINE);
+    }
+
+    /// Status and text of `/readyz`.
+    pub fn readyz(&self) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.ports[2]).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+    }
+}
+
+/// Polls, with a deadline, until there is something; the error is what is in the way.
+#[expect(clippy::disallowed_methods, reason = "it polls, with a deadline: what it looks at is of many nodes")]
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
+    let began = Instant::now();
+    loop {
+        match look() {
+            Ok(found) => return found,
+            Err(reason) => assert!(began.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}: {reason}"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Where in `nodes` the leader of a set is, once there is one.
+pub fn leader(nodes: &[Running], set: u32) -> usize {
+    until(&format!("set {set} is led"), || {
+        nodes.iter().position(|running| running.leads(set).is_some()).ok_or_else(|| "nobody".to_owned())
+    })
+}
+
+/// A cluster that takes part, in the order of `names`.
+pub struct Cluster {
+    pub catalogue: Catalogue,
+    pub nodes: Vec<Running>,
+    pub dirs: Vec<TempDir>,
+}
+
+impl Cluster {
+    pub fn start(names: &[&str]) -> Cluster {
+        let places: Vec<_> = names.iter().map(|name| (*name, ports())).collect();
+        let catalogue = catalogue(&places);
+        let dirs: Vec<_> = names.iter().map(|_| tempfile::tempdir().unwrap()).collect();
+        let nodes: Vec<_> = places
+            .iter()
+            .zip(&dirs)
+            .map(|((name, ports), dir)| Running::start(name, *ports, dir.path()))
+            .collect();
+        for running in &nodes {
+            assert!(!running.bootstrap(&catalogue).unwrap(), "it was blank");
+        }
+        let cluster = Cluster { catalogue, nodes, dirs };
+        cluster.until_ready();
+        cluster
+    }
+
+    pub fn until_ready(&self) {
+        self.nodes.iter().for_each(Running::until_ready);
+    }
+
+    /// Ends all at once.
+    pub fn stop(self) {
+        self.nodes.iter().for_each(Running::ask_to_stop);
+        for running in self.nodes {
+            running.ended().unwrap();
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What was decided before, put together again: the command from the log, its outcome from the outcome record or, for a
+//! booked transaction, from the postings. Nothing here changes the state. Below are the stored records; above are
+//! `apply`, which compares retries and reverses, and the reads.
+
+use twinset_ledger::account::AccountNo;
+use twinset_ledger::apply::scope_account;
+use twinset_ledger::codec::{DecodeError, decode_outcome};
+use twinset_ledger::command::{Command, Transaction};
+use twinset_ledger::id::{Position, TransactionId};
+use twinset_ledger::outcome::{Effect, Outcome, Posted};
+use twinset_ledger::rejection::Rejection;
+use twinset_ledger::state::{Reversed, State};
+
+use super::links;
+use super::outcomes::{Kept, Outcomes};
+use super::postings::after_in_chunk;
+use super::state::ReplicaState;
+use crate::engine;
+use crate::fault::Fault;
+use crate::keys;
+use crate::table::Table;
+use crate::wire::BadRecord;
+
+pub(super) fn bad(what: &'static str) -> impl Fn(BadRecord) -> Fault {
+    move |error| Fault::damaged(what, error.to_string())
+}
+
+pub(super) fn missing(position: Position) -> Fault {
+    let detail = format!("command {} of entry {} is missing", position.offset(), position.index());
+    Fault::damaged("the log", detail)
+}
+
+impl ReplicaState {
+    /// The remembered command at a position with its first outcome.
+    pub(crate) fn remembered(&self, position: Position) -> Result<Option<(Command, Outcome)>, Fault> {
+        let (index, offset) = (position.index(), position.offset());
+        let kept = self.with_outcomes(index, |outcomes| {
+            let all_short = outcomes.all_short();
+            Ok(match outcomes.get(offset) {
+                None | Some(Kept::Nothing) => None,
+                Some(Kept::Booked { time_unix_ns }) => Some((Err(time_unix_ns), all_short)),
+                Some(Kept::Outcome(bytes)) => {
+                    let outcome = decode_outcome(bytes);
+                    let bad = |error: DecodeError| Fault::damaged("an outcome", error.to_string());
+                    Some((Ok(outcome.map_err(bad)?), all_short))
+                }
+            })
+        })?;
+        let Some((kept, all_short)) = kept.flatten() else { return Ok(None) };
+        let one = self.entries.one(index, offset, all_short)?.ok_or_else(|| missing(position))?;
+        let (command, incarnation) = one.command(self)?;
+        let outcome = match (kept, &command) {
+            (Ok(outcome), _) => outcome,
+            (Err(time_unix_ns), Command::Transaction(transaction)) => {
+                let result = Ok(Effect::Posted(self.booked_legs(transaction, position)?));
+                Outcome { position, incarnation, time_unix_ns, replayed: false, result }
+            }
+            (Err(_), _) => {
+                return Err(Fault::damaged(
+                    "an outcome record",
+                    "it takes another command for a transaction",
+                ));
+            }
+        };
+        Ok(Some((command, outcome)))
+    }
+
+    /// The legs of a transaction that was booked, with the balances after it.
+    fn booked_legs(&self, transaction: &Transaction, position: Position) -> Result<Vec<Posted>, Fault> {
+        let unfit = |what| Fault::damaged("a booked transaction", format!("{what}, at {}", position.0));
+        let mut legs = Vec::with_capacity(transaction.legs.len());
+        for leg in &transaction.legs {
+            let no = self.account_no(&leg.account).ok_or_else(|| unfit("an account is unknown"))?;
+            let scale = self.accounts[no as usize].scale;
+            let amount = twinset_ledger::amount::to_minor(leg.amount, scale);
+            let amount = amount.map_err(|_| unfit("an amount does not fit"))?;
+            let posted = self.posted_after(no, position)?;
+            legs.push(Posted {
+                account: String::new(),
+                side: leg.side,
+                amount,
+                scale,
+                posted,
+                available: posted,
+            });
+        }
+        Ok(legs)
+    }
+
+    /// The posted balance of an account after all its postings at `position`, which must be one of them.
+    fn posted_after(&self, account: AccountNo, position: Position) -> Result<i128, Fault> {
+        for memory in self.memories() {
+            if let Some(after) = memory.journal.after(account, position.0) {
+                return Ok(after);
+            }
+        }
+        let slot = self.sides[account as usize].slot;
+        let end = keys::posting(self.generation, slot, account, position.0.saturating_add(1));
+        let first = keys::posting(self.generation, slot, account, 0);
+        let mut iterator = self.engine.iterator(Table::Posting, &end)?;
+        iterator.seek_to_last();
+        // More than one step back only where a crash left overlapping chunks.
+        while let Some((_, chunk)) = iterator.item().filter(|(key, _)| *key >= &first[..]) {
+            if let Some(after) = after_in_chunk(chunk, position.0).map_err(bad("a chunk of postings"))? {
+                return Ok(after);
+            }
+            iterator.prev();
+        }
+        engine::ended(&iterator, Table::Posting)?;
+        Err(Fault::damaged("the postings", format!("account {account} has none at {}", position.0)))
+    }
+
+    /// Calls `read` with the outcome record of an entry.
+    pub(crate) fn with_outcomes<T>(
+        &self,
+        index: u64,
+        read: impl FnOnce(&Outcomes<'_>) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        let open = |bytes: &[u8]| -> Result<T, Fault> {
+            let record = Outcomes::open(bytes).map_err(bad("an outcome record"))?;
+            read(&record)
+        };
+        if let Some(bytes) = self.memories().find_map(|memory| memory.outcome(index)) {
+            return open(bytes).map(Some);
+        }
+        if index >= self.stored_end {
+            return Ok(None);
+        }
+        let stored = self.engine.get(Table::Outcome, &keys::outcome(self.generation, index))?;
+        stored.map(|bytes| open(&bytes)).transpose()
+    }
+
+    /// What has been taken back of the transaction at a position.
+    pub(crate) fn taken_back(&self, position: Position) -> Result<Reversed, Fault> {
+        let mut reversed = Reversed::default();
+        let end = keys::link(self.generation, position.0, u64::MAX);
+        let mut iterator = self.engine.iterator(Table::Link, &end)?;
+        iterator.seek(keys::link(self.generation, position.0, 0));
+        while let Some((key, value)) = iterator.item() {
+            let by = Position(keys::parse_link(key).map_err(bad("a reversal link"))?);
+            let (incarnation, amount) = links::decode(value).map_err(bad("a reversal link"))?;
+            if by.index() < self.stored_end {
+                reversed.amount += amount;
+                reversed.by.push(TransactionId { set: self.set, incarnation, position: by });
+            }
+            iterator.next();
+        }
+        engine::ended(&iterator, Table::Link)?;
+        for memory in self.frozen.as_deref().into_iter().chain([&self.fresh]) {
+            for &(by, amount) in memory.links.get(&position.0).into_iter().flatten() {
+                reversed.amount += amount;
+                reversed.by.push(by);
+            }
+        }
+        Ok(reversed)
+    }
+
+    /// The scope under which a command's request id is remembered. None if it hangs on an account that was not known.
+    pub(crate) fn scope_of(&self, command: &Command, outcome: &Outcome) -> Result<Option<String>, Fault> {
+        let original = match command {
+            Command::Transaction(transaction) => {
+                return Ok(scope_account(self, transaction).map(str::to_owned));
+            }
+            Command::Reversal(reversal) => reversal.transaction,
+            other => return Ok(other.accounts().next().map(str::to_owned)),
+        };
+        if matches!(
+            outcome.result,
+            Err(Rejection::TransactionNotFound { .. } | Rejection::NotReversible { .. })
+        ) {
+            return Ok(Some(original.scope()));
+        }
+        match self.remembered(original.position)? {
+            Some((Command::Transaction(original), _)) => {
+                Ok(scope_account(self, &original).map(str::to_owned))
+            }
+            _ => Err(Fault::damaged("a reversal", format!("its original {original} is missing"))),
+        }
+    }
+}
