@@ -55,9 +55,10 @@ impl TransactionId {
         format!("{SCOPE_MARK}{self}")
     }
 
-    /// The transaction whose [`TransactionId::scope`] the text is.
+    /// The transaction whose [`TransactionId::scope`] the text is; no other spelling of it is a scope.
     pub fn of_scope(text: &str) -> Option<Self> {
-        text.strip_prefix(SCOPE_MARK)?.parse().ok()
+        let id: TransactionId = text.strip_prefix(SCOPE_MARK)?.parse().ok()?;
+        (id.scope() == text).then_some(id)
     }
 }
 
@@ -159,7 +160,7 @@ mod tests {
         assert_eq!("3-1-77-12".parse(), Ok(id));
         assert_eq!(id.scope(), "@3-1-77-12");
         assert_eq!(TransactionId::of_scope("@3-1-77-12"), Some(id));
-        for other in ["3-1-77-12", "@", "@3-1-77", "alice"] {
+        for other in ["3-1-77-12", "@", "@3-1-77", "alice", "@03-1-77-12", "@3-1-0000000077-12"] {
             assert_eq!(TransactionId::of_scope(other), None, "{other}");
         }
         let position = Position::new((1 << 48) - 1, u16::MAX);

@@ -105,8 +105,14 @@ async fn mark(replica: &Replica, durability: Durability) -> Result<u64, Error> {
         Ok(Err(error)) => return Err(Error::Mark(format!("{error:?}"))),
         Err(_) => return Err(Error::Mark("not committed in time".into())),
     };
-    let open = tokio::time::timeout_at(deadline, replica.fence.gate.wait(index)).await;
-    open.map(|()| index).map_err(|_| Error::Waiting(index))
+    let gate = &replica.fence.gate;
+    let open = tokio::time::timeout_at(deadline, gate.wait(index)).await;
+    open.map_err(|_| Error::Waiting(index))?;
+    // Another leader's mark may have opened the gate meanwhile.
+    if gate.durability() != durability || durability == Durability::Sync && gate.horizon().safe < index {
+        return Err(Error::Mark("another mark came after it".into()));
+    }
+    Ok(index)
 }
 
 /// In SYNC answers wait for the away site, so it must be there: in each site a replica that has answered lately and lacks
@@ -126,6 +132,9 @@ fn away_site_follows(replica: &Replica, catalogue: &Catalogue) -> Result<(), Str
         .filter_map(|r| catalogue.site_of_node(&r.node))
         .collect();
     let of: BTreeSet<_> = set.replicas.iter().filter_map(|r| catalogue.site_of_node(&r.node)).collect();
+    if of.len() < 2 {
+        return Err("the catalogue has the set in one site only".into());
+    }
     match of.difference(&with).next() {
         None => Ok(()),
         Some(site) => Err(format!("no replica in site {site} answers and is nearly caught up")),

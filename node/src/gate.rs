@@ -57,6 +57,9 @@ struct State {
     cuts: u64,
     /// From which index on a committed entry is on disk in each other site, by the voters alone.
     witness_from: Option<u64>,
+    newest_membership: u64,
+    /// The first entry of `term` that is applied here.
+    began_at: Option<u64>,
     /// When the newest message that a replica answered was sent.
     contacts: BTreeMap<u64, Instant>,
     /// When a leader was last heard.
@@ -73,7 +76,26 @@ impl Gate {
 
     /// The sites of the replicas, when the catalogue has changed.
     pub fn set_sites(&self, sites: BTreeMap<u64, String>) {
-        self.state.lock().sites = sites;
+        let mut state = self.state.lock();
+        if state.sites != sites {
+            state.sites = sites;
+            state.witness_from = None;
+        }
+    }
+
+    /// Apply is about to finish an entry of `term`.
+    pub fn reached(&self, term: u64, index: u64) {
+        let mut state = self.state.lock();
+        if term == state.term {
+            state.began_at.get_or_insert(index);
+        }
+    }
+
+    /// Whether the gate is open for an entry of the current term. A leader knows only from then on that it lacks nothing that
+    /// an earlier one has let out.
+    pub fn vouches(&self) -> bool {
+        let state = self.state.lock();
+        state.began_at.is_some_and(|began_at| *self.open.borrow() >= began_at)
     }
 
     /// Apply has finished `index`, and `durability` is in force from here on.
@@ -125,6 +147,14 @@ impl Gate {
         let mut state = self.state.lock();
         state.cuts += 1;
         state.durable = state.durable.min(index);
+        state.newest_membership = state.newest_membership.min(index);
+    }
+
+    /// The entry `index` is about to be appended, or installed, and may change the voters.
+    pub fn membership(&self, index: u64) {
+        let mut state = self.state.lock();
+        state.newest_membership = state.newest_membership.max(index);
+        state.witness_from = None;
     }
 
     /// The voters, as replica `own` knows them since the committed entry `since`; None while they change.
@@ -133,18 +163,21 @@ impl Gate {
     /// site, what is committed is on disk there, and what is applied here and on disk here is safe.
     pub fn voters(&self, own: u64, since: u64, voters: Option<&BTreeSet<u64>>) {
         let mut state = self.state.lock();
-        let witnessed = voters.is_some_and(|voters| others_are_in_every_majority(&state.sites, own, voters));
+        let witnessed = since >= state.newest_membership
+            && voters.is_some_and(|voters| others_are_in_every_majority(&state.sites, own, voters));
         state.witness_from = witnessed.then_some(since);
         self.publish(&mut state);
     }
 
-    /// The leader says how far it was at `at_unix_ns`, by its clock.
+    /// The leader says how far it was at `at_unix_ns`, by its clock; 0: it does not know yet whether it lacks anything.
     pub fn follow(&self, leader: Horizon, at_unix_ns: u64) {
         let now = Instant::now();
         let mut state = self.state.lock();
         state.heard = Some(now);
-        let applied = state.applied;
-        state.freshness.heard(leader.open, Word { arrived: now, sent_unix_ns: at_unix_ns }, applied);
+        if at_unix_ns > 0 {
+            let applied = state.applied;
+            state.freshness.heard(leader.open, Word { arrived: now, sent_unix_ns: at_unix_ns }, applied);
+        }
         state.safe = state.safe.max(leader.safe);
         self.open.send_if_modified(|open| raise(open, leader.open));
     }
@@ -230,6 +263,7 @@ impl State {
         if term > self.term {
             self.term = term;
             self.everywhere = 0;
+            self.began_at = None;
         }
     }
 }
@@ -358,7 +392,8 @@ mod tests {
             // The home site has a majority without the other.
             (1, voters(&[1, 2, 3]), false),
             (1, voters(&[1, 3, 4]), true),
-            (1, voters(&[1, 2, 3, 4]), false),
+            (1, voters(&[1, 2, 3, 4]), true),
+            (1, voters(&[1, 2]), false),
             (9, voters(&[1, 2, 3]), false),
         ] {
             let gate = Gate::new(sites(), Durability::Sync);
@@ -386,6 +421,33 @@ mod tests {
         assert_eq!(gate.horizon().safe, 5, "late news of what was cut off");
         gate.durable(1, 6);
         assert_eq!(gate.horizon().safe, 6);
+        gate.membership(7);
+        gate.durable(1, 8);
+        assert_eq!(gate.horizon().safe, 6, "a membership is in the log that it was not told of yet");
+        gate.voters(3, 5, Some(&voters(&[1, 2, 3])));
+        assert_eq!(gate.horizon().safe, 6, "late news of the earlier one");
+        gate.voters(3, 7, Some(&voters(&[1, 2, 3])));
+        assert_eq!(gate.horizon().safe, 8);
+    }
+
+    #[test]
+    fn a_leader_vouches_for_nothing_before_its_own_term_has_come_out() {
+        let gate = Gate::new(sites(), Durability::Sync);
+        gate.term(4);
+        gate.reached(3, 5);
+        gate.applied(5, Durability::Sync);
+        gate.matched(4, &matched([6, 6, 6, 6]));
+        assert!(!gate.vouches(), "an earlier leader may have let out more");
+        gate.reached(4, 6);
+        assert!(!gate.vouches());
+        gate.applied(6, Durability::Sync);
+        assert!(gate.vouches());
+        gate.term(5);
+        assert!(!gate.vouches());
+        gate.follow(Horizon { open: 6, safe: 6 }, 0);
+        assert_eq!(gate.word(), None, "a leader that does not vouch makes nobody fresh");
+        gate.follow(Horizon { open: 6, safe: 6 }, 1);
+        assert!(gate.word().is_some());
     }
 
     #[tokio::test]

@@ -60,7 +60,7 @@ impl Reader {
 
     /// What an unconfirmed answer could be based on. Taken before the state is read.
     pub fn basis(&self) -> Basis {
-        if self.group.is_leader() {
+        if self.group.is_leader() && self.gate.vouches() {
             Basis::Led(self.group.confirmed())
         } else {
             Basis::Followed(self.gate.word())

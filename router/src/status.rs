@@ -362,8 +362,9 @@ const REFERENCE_HEAD: &str = "\
 
 Every error of the public API says three things: a stable `code`, an `outcome`, and a `detail` for people. Over HTTP it
 is `application/problem+json`; over gRPC the code and the outcome stand in the metadata `twinset-code` and
-`twinset-outcome`. A rejection carries its fields, its position and whether it is a replay: over HTTP beside the
-others, over gRPC as `twinset-account`, `twinset-original-index` and so on, and in `Problem.fields` of a batch.
+`twinset-outcome`. A stale read that finds nothing says how old its answer may be (`age_ms`). A rejection carries its
+fields, its position and whether it is a replay: over HTTP beside the others, over gRPC as `twinset-account`,
+`twinset-original-index` and so on, and in `Problem.fields` of a batch.
 
 | outcome | what it says |
 |---|---|

@@ -20,6 +20,8 @@ use crate::raft::Role;
 use crate::set::{Kind, Replica};
 use crate::switch;
 
+/// For another change of the set to end.
+const ALONE_WITHIN: Duration = Duration::from_secs(2);
 const VERIFY_MAX: Duration = Duration::from_secs(60);
 
 /// The service.
@@ -131,6 +133,12 @@ impl Admin for AdminService {
     ) -> Result<Response<wire::SetDurabilityReply>, Status> {
         let request = request.into_inner();
         let replica = self.leading(request.set)?;
+        let alone = tokio::time::timeout(ALONE_WITHIN, self.node.switch_lock(request.set).lock_owned());
+        let _alone = alone.await.map_err(|_| {
+            Status::unavailable(
+                "the set is being moved, or its durability changed; ask again when that is over",
+            )
+        })?;
         let state = if request.degraded { Durability::Degraded } else { Durability::Sync };
         let who = or_default(request.who, "operator");
         let why = or_default(request.why, "by hand");

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use twinset_control::Catalogue;
+use twinset_ledger::id::is_valid;
 use twinset_ledger::{COMMANDS_PER_ENTRY_MAX, Effect, TransactionId, codec};
 use twinset_proto::cluster::v1 as wire;
 use twinset_proto::ledger::v1 as api;
@@ -208,6 +209,12 @@ async fn run_query(
             Ok(one_transaction(Read { value, index, time_unix_ns }, set, basis))
         }
         Query::Request(key) => {
+            // A router is not trusted to have looked: what no client can have used is no key.
+            if !is_valid(&key.request_id)
+                || !is_valid(&key.scope_account) && TransactionId::of_scope(&key.scope_account).is_none()
+            {
+                return Err("no such scope or request id is possible".into());
+            }
             let read = safe(ledger, |state| state.request(&key.scope_account, &key.request_id)).await;
             Ok(decided(ledger, read, set, basis).await)
         }

@@ -7,7 +7,8 @@ use openraft::raft::{
 use openraft::{EntryPayload, RaftTypeConfig};
 use twinset_proto::cluster::v1 as wire;
 
-use crate::gate::Horizon;
+use crate::clock;
+use crate::gate::Gate;
 
 use super::log::make_vote;
 use super::types::{Commands, Entries, LogId, TypeConfig, Vote, decode_membership, encode_membership};
@@ -28,12 +29,11 @@ pub(super) fn vote_in(vote: Option<wire::Vote>) -> Result<Vote, Malformed> {
 }
 
 /// As of now, by the clock of this node, which leads.
-pub(super) fn horizon_out(horizon: Horizon) -> wire::Horizon {
-    wire::Horizon {
-        open_index: horizon.open,
-        safe_index: horizon.safe,
-        at_unix_ns: crate::clock::now_unix_ns(),
-    }
+pub(super) fn horizon_out(gate: &Gate) -> wire::Horizon {
+    // The clock is read first: what is said must not be older than its stamp.
+    let at_unix_ns = if gate.vouches() { clock::now_unix_ns() } else { 0 };
+    let horizon = gate.horizon();
+    wire::Horizon { open_index: horizon.open, safe_index: horizon.safe, at_unix_ns }
 }
 
 pub(super) fn id_out(id: &LogId) -> wire::LogId {

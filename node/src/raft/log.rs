@@ -10,7 +10,7 @@ use futures::{Stream, StreamExt, stream};
 use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::{OptionalSend, RaftTypeConfig};
-use twinset_store::Log;
+use twinset_store::{Log, RecordKind};
 
 use crate::gate::Gate;
 
@@ -173,6 +173,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let records: Vec<_> = entries.into_iter().map(|entry| to_record(&entry)).collect();
+        let memberships = records.iter().filter(|record| record.kind == RecordKind::Membership);
+        if let (Some(gate), Some(newest)) = (&self.gate, memberships.last()) {
+            gate.membership(newest.id.index);
+        }
         let last = records.last().map(|record| record.id.index);
         let told = self.gate.clone().zip(last).map(|(gate, index)| (gate.cuts(), gate, index));
         let done = Box::new(move |result: Result<(), _>| {

@@ -129,6 +129,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
             let applied = match self {
                 Machine::Ledger(replica, gate) => {
                     let (index, kind) = (record.id.index, record.kind);
+                    gate.reached(record.id.term, index);
                     let outcomes = apply_to(replica, record).await?;
                     gate.applied(index, replica.durability());
                     if kind == RecordKind::Commands { Applied::Outcomes(outcomes) } else { Applied::Nothing }
@@ -155,6 +156,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
     async fn install_snapshot(&mut self, meta: &Meta, snapshot: SnapshotData) -> io::Result<()> {
         match (&*self, snapshot) {
             (Machine::Ledger(replica, gate), SnapshotData::Staged(staged)) => {
+                gate.membership(meta.last_membership.log_id().as_ref().map_or(0, |id| id.index));
                 let installing = replica.clone();
                 tokio::task::spawn_blocking(move || installing.install(*staged))
                     .await

@@ -82,7 +82,7 @@ fn broken(reason: impl ToString) -> RPCError<TypeConfig> {
 impl Client {
     async fn beat(&self, body: Body, ttl: Duration) -> Rpc<ReplyBody> {
         let (hash_index, hash) = self.fence.hash_point();
-        let horizon = convert::horizon_out(self.fence.gate.horizon());
+        let horizon = convert::horizon_out(&self.fence.gate);
         let message = wire::BeatMessage {
             no: 0,
             to: Some(self.fence.address(self.target)),
@@ -243,7 +243,7 @@ impl Client {
                 if pending.send(Pending { no, prev: request.prev_log_id }).await.is_err() {
                     break;
                 }
-                let horizon = convert::horizon_out(fence.gate.horizon());
+                let horizon = convert::horizon_out(&fence.gate);
                 let frame = wire::AppendFrame {
                     to: Some(fence.address(target)),
                     session,
