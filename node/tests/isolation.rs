@@ -56,11 +56,6 @@ fn propose(node: &Node, n: u64) -> u64 {
 
 #[test]
 fn an_isolated_follower_does_not_raise_the_term() {
-    tracing_subscriber::fmt()
-        .with_env_filter(std::env::var("LC_LOG").unwrap_or("off".into()))
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .init();
     let (catalogue, listeners) = cluster();
     let between = Between { outward: Cables::new(), inward: Cables::new() };
     let names: Vec<String> = voters(&catalogue).into_values().collect();
