@@ -9,11 +9,8 @@ use std::time::Duration;
 use futures::future::join_all;
 use tracing::info;
 use twinset_control::Catalogue;
-use twinset_proto::cluster::v1::StatusRequest;
-use twinset_proto::cluster::v1::admin_client::AdminClient;
 
-use crate::cluster_check::cluster_at;
-use crate::dial::{self, MESSAGE_BYTES_MAX};
+use crate::cluster_check::{cluster_at, status_at};
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(50);
@@ -65,12 +62,7 @@ fn judge(cluster_id: &str, answers: &[(String, Option<Said>)]) -> Result<(), Ref
 }
 
 async fn ask(address: &str) -> Option<Said> {
-    let answer = async {
-        let mut client =
-            AdminClient::new(dial::connect(address).await.ok()?).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        client.status(StatusRequest {}).await.ok()
-    };
-    let status = tokio::time::timeout(ANSWER_WITHIN, answer).await.ok()??.into_inner();
+    let status = status_at(address, ANSWER_WITHIN).await?;
     Some(Said { cluster_id: status.cluster_id, takes_part: !status.replicas.is_empty() })
 }
 

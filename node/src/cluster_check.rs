@@ -13,7 +13,7 @@ use futures::future::join_all;
 use tracing::warn;
 use twinset_control::Catalogue;
 use twinset_proto::cluster::v1::admin_client::AdminClient;
-use twinset_proto::cluster::v1::{IdentifyRequest, StatusRequest};
+use twinset_proto::cluster::v1::{IdentifyRequest, StatusReply, StatusRequest};
 use twinset_store::{Identity, ReplicaRecord};
 
 use crate::catalogue::CatalogueCell;
@@ -195,11 +195,20 @@ pub(crate) async fn cluster_at(address: &str) -> Option<String> {
     Some(reply.into_inner().cluster_id).filter(|cluster| !cluster.is_empty())
 }
 
+/// What the node at an address says of itself; none if it does not within the time, connecting included.
+pub(crate) async fn status_at(address: &str, within: Duration) -> Option<StatusReply> {
+    let answer = async {
+        let mut client =
+            AdminClient::new(dial::connect(address).await.ok()?).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        Some(client.status(StatusRequest {}).await.ok()?.into_inner())
+    };
+    tokio::time::timeout(within, answer).await.ok()?
+}
+
 async fn catalogue_at(address: &str) -> Option<Catalogue> {
-    let mut client =
-        AdminClient::new(dial::connect(address).await.ok()?).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let reply = tokio::time::timeout(TIMEOUT, client.status(StatusRequest {})).await.ok()?.ok()?;
-    Catalogue::from_json(&reply.into_inner().catalogue_json).ok()
+    // Once for the connection and once for the answer.
+    let status = status_at(address, TIMEOUT * 2).await?;
+    Catalogue::from_json(&status.catalogue_json).ok()
 }
 
 #[cfg(test)]

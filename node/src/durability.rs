@@ -121,8 +121,8 @@ fn away_site_follows(replica: &Replica, catalogue: &Catalogue) -> Result<(), Str
     let set = catalogue.sets.get(&replica.fence.set).ok_or("the catalogue does not have the set")?;
     let progress = replica.group.progress();
     let follows = |id: u64| {
-        let lag = progress.last_log.saturating_sub(progress.matched.get(&id).copied().unwrap_or(0));
-        replica.fence.gate.silence(id).is_some_and(|silence| silence <= SILENCE_MAX) && lag <= LAG_MAX
+        let answers = replica.fence.gate.silence(id).is_some_and(|silence| silence <= SILENCE_MAX);
+        answers && progress.lag(id) <= LAG_MAX
     };
     let own = replica.fence.replica;
     let with: BTreeSet<_> = set

@@ -244,11 +244,9 @@ impl Gate {
     }
 
     fn publish(&self, state: &mut State) {
-        let witnessed = match state.witness_from {
-            Some(since) => Some(state.applied.min(state.durable)).filter(|&index| index >= since),
-            None => None,
-        };
-        let known = state.applied.min(state.everywhere).max(witnessed.unwrap_or(0));
+        let here = state.applied.min(state.durable);
+        let witnessed = state.witness_from.filter(|&since| here >= since).map_or(0, |_| here);
+        let known = state.applied.min(state.everywhere).max(witnessed);
         state.safe = state.safe.max(known);
         let index = match state.durability {
             Durability::Sync => state.safe,
@@ -288,18 +286,11 @@ fn on_disk_everywhere(sites: &BTreeMap<u64, String>, matched: &BTreeMap<u64, u64
 
 /// Whether no majority of `voters` can do without any site other than that of `own`.
 fn others_are_in_every_majority(sites: &BTreeMap<u64, String>, own: u64, voters: &BTreeSet<u64>) -> bool {
+    let Some(home) = sites.get(&own) else { return false };
     let majority = voters.len() / 2 + 1;
-    let others: BTreeSet<&String> = sites
-        .iter()
-        .filter(|(id, site)| voters.contains(*id) && Some(*site) != sites.get(&own))
-        .map(|(_, s)| s)
-        .collect();
-    let all: BTreeSet<&String> = sites.values().filter(|site| Some(*site) != sites.get(&own)).collect();
     let without = |site: &String| voters.iter().filter(|id| sites.get(id) != Some(site)).count();
-    sites.contains_key(&own)
-        && !all.is_empty()
-        && others == all
-        && all.iter().all(|site| without(site) < majority)
+    let mut others = sites.values().filter(|site| *site != home).peekable();
+    !voters.is_empty() && others.peek().is_some() && others.all(|site| without(site) < majority)
 }
 
 #[cfg(test)]

@@ -125,9 +125,8 @@ impl Keeper {
         let targets: Vec<u64> = view.voters.iter().copied().filter(at_home).collect();
         let group = &self.replica.group;
         let progress = group.progress();
-        let lag = |id: &u64| progress.last_log.saturating_sub(progress.matched.get(id).copied().unwrap_or(0));
         // A target that is far behind would only cost a pause.
-        if targets.iter().any(|id| lag(id) <= HOME_LAG_MAX) {
+        if targets.iter().any(|&id| progress.lag(id) <= HOME_LAG_MAX) {
             info!(set = set.id, home = set.home, "leader goes home");
             let proposer = self.replica.ledger().map(|ledger| &ledger.proposer);
             if let Err(error) = handover::hand_over(group, proposer, &targets, &|_, _| {}).await {

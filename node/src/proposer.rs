@@ -350,7 +350,7 @@ async fn finish(proposal: Proposal, batch: Vec<Waiting>, fence: &Fence, answers:
     let reason = match applied.await {
         Ok(Ok((index, Applied::Outcomes(outcomes)))) => {
             answers.definite();
-            return answer(index, &outcomes, fence.incarnation, batch).await;
+            return answer(index, &outcomes, batch).await;
         }
         Ok(Ok(_)) => unreachable!("an entry of commands gives outcomes"),
         // Whatever the error promises: the entry was handed over, so only the request id can tell.
@@ -364,14 +364,14 @@ async fn finish(proposal: Proposal, batch: Vec<Waiting>, fence: &Fence, answers:
     unknown(batch, &reason).await;
 }
 
-async fn answer(index: u64, encoded: &EncodedOutcomes, incarnation: u32, batch: Vec<Waiting>) {
+async fn answer(index: u64, encoded: &EncodedOutcomes, batch: Vec<Waiting>) {
     let mut encoded = encoded.iter();
     for waiting in batch {
         let count = waiting.submission.commands.len();
         let outcomes: Vec<Bytes> = encoded.by_ref().take(count).collect();
         assert_eq!(outcomes.len(), count, "one outcome per command");
         let submission = waiting.submission;
-        let done = wire::Outcomes { index, outcomes, incarnation };
+        let done = wire::Outcomes { index, outcomes };
         // The router's stream may be gone; the client asks again with the same ids.
         let _ = submission
             .reply

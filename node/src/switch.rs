@@ -231,7 +231,7 @@ fn checks(
         if !view.voters.contains(&id) && !view.learners.contains(&id) {
             return Err(check("replicas", format!("replica {id} on {} is not a member yet", replica.node)));
         }
-        let lag = progress.last_log.saturating_sub(progress.matched.get(&id).copied().unwrap_or(0));
+        let lag = progress.lag(id);
         if lag > LAG_MAX {
             return Err(check("lag", format!("replica {id} on {} lacks {lag} entries", replica.node)));
         }

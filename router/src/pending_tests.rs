@@ -26,7 +26,7 @@ fn firsts(frame: &[WireItem]) -> Vec<u8> {
 }
 
 fn done() -> Option<item_reply::Result> {
-    Some(item_reply::Result::Done(Outcomes { index: 1, outcomes: vec![Bytes::new()], incarnation: 1 }))
+    Some(item_reply::Result::Done(Outcomes { index: 1, outcomes: vec![Bytes::new()] }))
 }
 
 fn refused(reason: RefusalReason) -> Option<item_reply::Result> {

@@ -17,6 +17,7 @@ use crate::view::View;
 
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
+const OPEN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Updates that wait to be merged; nodes wait when it is full.
 const NEWS_MAX: usize = 64;
 
@@ -130,7 +131,10 @@ async fn watch_once(
     let channel = endpoint(address).map_err(unavailable)?.connect().await.map_err(unavailable)?;
     let cluster_id = views.borrow().cluster_id.clone();
     let mut client = SetsClient::new(channel).max_decoding_message_size(64 << 20);
-    let mut stream = client.watch(WatchRequest { cluster_id }).await?.into_inner();
+    // A connection that breaks in this very moment may leave the call hanging for ever.
+    let opened = tokio::time::timeout(OPEN_TIMEOUT, client.watch(WatchRequest { cluster_id })).await;
+    let opened = opened.map_err(|_| tonic::Status::deadline_exceeded("the node does not answer"))?;
+    let mut stream = opened?.into_inner();
     let mut any = false;
     while let Some(update) = stream.message().await? {
         any = true;

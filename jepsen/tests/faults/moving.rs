@@ -10,6 +10,7 @@ use crate::support::{ARMED, Stage};
 use twinset_control::{CONTROL_SET, Role, SwitchEnd};
 use twinset_jepsen::history::History;
 use twinset_jepsen::logs::{self, Allowed};
+use twinset_jepsen::traffic::Traffic;
 use twinset_jepsen::{nemesis, wait};
 use twinset_proto::cluster::v1::SwitchRequest;
 use twinset_tools::cluster::admin::Survey;
@@ -63,12 +64,7 @@ async fn a_leader_that_dies_at_any_step_of_its_switch_leaves_nothing_half_moved(
         stage.cluster.start_process(&before.leader).unwrap();
         stage.whole().await;
     }
-    let clock = traffic.began();
-    let mut history = traffic.stop().await.unwrap();
-    nobody_waited_in_vain(&history);
-    probe.into_history(&mut history);
-    stage.account_for(history, clock).await;
-    stage.end(&[logs::AFTER_KILLS, GIVEN_UP].concat()).await;
+    end(stage, traffic, probe).await;
 }
 
 /// Who else dies while the switch is held at a step.
@@ -118,6 +114,11 @@ async fn a_switch_outlives_the_control_sets_leader_and_its_own_target() {
         stage.cluster.start_process(&victim).unwrap();
         stage.whole().await;
     }
+    end(stage, traffic, probe).await;
+}
+
+/// Nobody waited in vain, every request is accounted for, and everything is whole.
+async fn end(stage: Stage, traffic: Traffic, probe: Probe) {
     let clock = traffic.began();
     let mut history = traffic.stop().await.unwrap();
     nobody_waited_in_vain(&history);

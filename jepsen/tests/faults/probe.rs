@@ -21,14 +21,7 @@ pub struct Probe {
 impl Probe {
     /// Opens two accounts in `set`; the journal's clock is that of `traffic`.
     pub async fn open(stage: &Stage, set: u32, traffic: &Traffic) -> Probe {
-        let slots = stage.whole().await.catalogue().unwrap().slot_table();
-        let in_set = |tag: &String| slots[usize::from(twinset_ledger::slot_of(tag))] == set;
-        let tag = (0..100).map(|n| format!("{{d{n}}}")).find(in_set).unwrap();
-        let accounts = vec![format!("{tag}:payer"), format!("{tag}:payee")];
-        for account in &accounts {
-            stage.router("ra").open_account(account, "none").await.unwrap();
-        }
-        Probe { accounts, clock: traffic.began(), asked: Vec::new() }
+        Probe { accounts: stage.open_pair(set).await, clock: traffic.began(), asked: Vec::new() }
     }
 
     /// Pays `cents`, or asks again under the same id, through the router of that name.

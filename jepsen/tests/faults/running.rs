@@ -68,14 +68,8 @@ const LONG: Duration = Duration::from_secs(10);
 #[tokio::test]
 async fn a_dark_site_holds_every_answer_back_until_the_set_is_degraded() {
     let mut stage = Stage::start().await;
-    let slots = stage.whole().await.catalogue().unwrap().slot_table();
-    let in_set_1 = |tag: &String| slots[usize::from(twinset_ledger::slot_of(tag))] == 1;
-    let tag = (0..100).map(|n| format!("{{d{n}}}")).find(in_set_1).unwrap();
-    let accounts = [format!("{tag}:payer"), format!("{tag}:payee")];
+    let accounts = stage.open_pair(1).await;
     let (mut here, mut there) = (stage.router("ra"), stage.router("rb"));
-    for account in &accounts {
-        here.open_account(account, "none").await.unwrap();
-    }
     let wish = |cents| Wish { debit: 0, credit: 1, cents, doomed: false };
     let first = here.book(&accounts, "first", &wish(100), LONG, None).await;
     assert!(matches!(first, Answer::Booked { replayed: false, .. }), "{first:?}");

@@ -70,6 +70,18 @@ impl Stage {
         Router::new(&self.cluster.layout().process(name).unwrap().http)
     }
 
+    /// Opens a payer and a payee in `set`, without limits, and gives their ids.
+    pub async fn open_pair(&self, set: u32) -> Vec<String> {
+        let slots = self.whole().await.catalogue().unwrap().slot_table();
+        let in_set = |tag: &String| slots[usize::from(twinset_ledger::slot_of(tag))] == set;
+        let tag = (0..100).map(|n| format!("{{d{n}}}")).find(in_set).unwrap();
+        let accounts = vec![format!("{tag}:payer"), format!("{tag}:payee")];
+        for account in &accounts {
+            self.router("ra").open_account(account, "none").await.unwrap();
+        }
+        accounts
+    }
+
     /// Waits until everything is whole.
     pub async fn whole(&self) -> Survey {
         wait::whole(self.cluster.layout()).await.unwrap()

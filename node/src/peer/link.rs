@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
+use tonic::{Response, Status, Streaming};
 use tracing::{debug, info};
 use twinset_control::Catalogue;
 use twinset_proto::cluster::v1 as wire;
@@ -22,6 +23,9 @@ pub const SESSION_WINDOW: usize = 48;
 const LANE_QUEUE: usize = 256;
 /// Heartbeats and votes that go in one frame at most.
 const BEATS_PER_FRAME: usize = 256;
+/// A peer answers the opening of a lane at once. A connection that breaks in this very moment may leave the call hanging for
+/// ever, however lively the peer is: then it is given up, and everything begins anew.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(1);
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
 
@@ -131,10 +135,10 @@ impl PeerLink {
     pub async fn snapshot(
         &self,
         chunks: mpsc::Receiver<wire::SnapshotChunk>,
-    ) -> Result<wire::SnapshotReply, tonic::Status> {
+    ) -> Result<wire::SnapshotReply, Status> {
         let channel = connect(&self.node, &self.catalogue)
             .await
-            .ok_or_else(|| tonic::Status::unavailable("no connection to the peer"))?;
+            .ok_or_else(|| Status::unavailable("no connection to the peer"))?;
         let reply = client(channel).snapshot(ReceiverStream::new(chunks)).await?;
         Ok(reply.into_inner())
     }
@@ -184,6 +188,22 @@ async fn connect_while_dropping<T>(
     }
 }
 
+/// The answers of a lane that is being opened.
+async fn opened<T>(
+    lane: &'static str,
+    node: &str,
+    opening: impl Future<Output = Result<Response<Streaming<T>>, Status>>,
+) -> Option<Streaming<T>> {
+    let answer = tokio::time::timeout(OPEN_TIMEOUT, opening).await;
+    match answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("the peer does not answer"))) {
+        Ok(response) => Some(response.into_inner()),
+        Err(error) => {
+            debug!(node, lane, %error, "lane refused");
+            None
+        }
+    }
+}
+
 async fn run_append_lane(
     node: Arc<str>,
     catalogue: watch::Receiver<Option<Arc<Catalogue>>>,
@@ -192,13 +212,9 @@ async fn run_append_lane(
     let mut backoff = Duration::ZERO;
     while let Some(channel) = connect_while_dropping(&node, &catalogue, &mut queue, &mut backoff).await {
         let (frames, outgoing) = mpsc::channel(LANE_QUEUE);
-        let mut incoming = match client(channel).append(ReceiverStream::new(outgoing)).await {
-            Ok(response) => response.into_inner(),
-            Err(error) => {
-                debug!(node = &*node, %error, "append lane refused");
-                continue;
-            }
-        };
+        let mut client = client(channel);
+        let opening = client.append(ReceiverStream::new(outgoing));
+        let Some(mut incoming) = opened("append", &node, opening).await else { continue };
         info!(node = &*node, "append lane up");
         backoff = Duration::ZERO;
         let sessions: Sessions = Arc::default();
@@ -249,13 +265,9 @@ async fn run_beat_lane(
     let mut backoff = Duration::ZERO;
     while let Some(channel) = connect_while_dropping(&node, &catalogue, &mut queue, &mut backoff).await {
         let (frames, outgoing) = mpsc::channel(LANE_QUEUE);
-        let mut incoming = match client(channel).beat(ReceiverStream::new(outgoing)).await {
-            Ok(response) => response.into_inner(),
-            Err(error) => {
-                debug!(node = &*node, %error, "beat lane refused");
-                continue;
-            }
-        };
+        let mut client = client(channel);
+        let opening = client.beat(ReceiverStream::new(outgoing));
+        let Some(mut incoming) = opened("beat", &node, opening).await else { continue };
         backoff = Duration::ZERO;
         let waiting: Arc<Mutex<HashMap<u64, oneshot::Sender<wire::BeatReply>>>> = Arc::default();
         let answered = waiting.clone();

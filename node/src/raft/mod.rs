@@ -20,7 +20,7 @@ use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::impls::{BasicNode, ProgressResponder};
 use openraft::raft::{ClientWriteResult, ReadPolicy};
 use openraft::type_config::async_runtime::{Instant as _, WatchReceiver};
-use openraft::{Config, ServerState, SnapshotPolicy};
+use openraft::{Config, RaftMetrics, ServerState, SnapshotPolicy};
 use tokio::sync::{oneshot, watch};
 
 pub use convert::Malformed;
@@ -95,6 +95,13 @@ pub struct Progress {
     pub applied: u64,
     /// On the leader: what each replica holds on disk.
     pub matched: BTreeMap<u64, u64>,
+}
+
+impl Progress {
+    /// On the leader: the entries of its log that `replica` is not known to hold on disk.
+    pub fn lag(&self, replica: u64) -> u64 {
+        self.last_log.saturating_sub(self.matched.get(&replica).copied().unwrap_or(0))
+    }
 }
 
 /// Why an entry did not give a result.
@@ -175,7 +182,7 @@ impl Group {
         let network = Network { fence: fence.clone(), links };
         let log = LogStore::new(log).telling(fence.gate.clone())?;
         let raft = Raft::build(fence.replica, Arc::new(config), network, log, machine).await?;
-        let (publish, view) = watch::channel(view_of(&raft));
+        let (publish, view) = watch::channel(view_of(&raft.metrics().borrow_watched()));
         tokio::spawn(observe(raft.clone(), fence.clone(), publish));
         let preferred = Arc::new(AtomicBool::new(preferred));
         let away_min = Duration::from_millis(timing.election_timeout_away_min_ms);
@@ -291,9 +298,7 @@ fn matched(replication: Option<&BTreeMap<u64, Option<types::LogId>>>) -> BTreeMa
     entries.map(|(id, log_id)| (*id, log_id.as_ref().map_or(0, |log_id| log_id.index))).collect()
 }
 
-fn view_of(raft: &Raft) -> View {
-    let metrics = raft.metrics();
-    let metrics = metrics.borrow_watched();
+fn view_of(metrics: &RaftMetrics<TypeConfig>) -> View {
     let membership = metrics.membership_config.membership();
     let fault = metrics.running_state.as_ref().err().map(ToString::to_string);
     let role = match metrics.state {
@@ -333,32 +338,23 @@ async fn hold_back(
     }
 }
 
-/// Tells the gate the voters, if they are beyond change.
-fn witness(raft: &Raft, fence: &Fence) {
-    let metrics = raft.metrics();
-    let metrics = metrics.borrow_watched();
-    let effective = &metrics.membership_config;
-    let settled = effective.membership().get_joint_config().len() == 1
-        && effective.log_id() == metrics.committed_membership_config.log_id();
-    let since = effective.log_id().as_ref().map_or(0, |id| id.index);
-    let voters: BTreeSet<u64> = effective.membership().voter_ids().collect();
-    fence.gate.voters(fence.replica, since, settled.then_some(&voters));
-}
-
 /// Feeds the gate with the leader's progress and with the voters, and publishes the view when it changes. Ends with the group.
 async fn observe(raft: Raft, fence: Arc<Fence>, publish: watch::Sender<View>) {
     let mut metrics = raft.metrics();
     loop {
-        let leading = {
+        let (leading, view, since, joint) = {
             let metrics = metrics.borrow_watched();
-            let replication = metrics.replication.as_ref();
-            replication.map(|replication| (metrics.current_term, matched(Some(replication))))
+            let membership = &metrics.membership_config;
+            let since = membership.log_id().as_ref().map_or(0, |id| id.index);
+            let joint = membership.membership().get_joint_config().len() != 1;
+            let leading = metrics.replication.as_ref().map(|replication| matched(Some(replication)));
+            (leading, view_of(&metrics), since, joint)
         };
-        if let Some((term, matched)) = leading {
-            fence.gate.matched(term, &matched);
+        if let Some(matched) = leading {
+            fence.gate.matched(view.term, &matched);
         }
-        witness(&raft, &fence);
-        let view = view_of(&raft);
+        let settled = !joint && !view.changing;
+        fence.gate.voters(fence.replica, since, settled.then_some(&view.voters));
         let changed = publish.send_if_modified(|old| {
             let changed = *old != view;
             if changed {

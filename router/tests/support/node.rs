@@ -104,8 +104,7 @@ impl FakeNode {
             encode_outcome(outcome, &mut bytes);
             Bytes::from(bytes)
         });
-        // Each outcome names its own incarnation: the one that answers may be a later one.
-        item_reply::Result::Done(Outcomes { index, outcomes: outcomes.collect(), incarnation: 9 })
+        item_reply::Result::Done(Outcomes { index, outcomes: outcomes.collect() })
     }
 
     /// The replies to a frame; None in place of them if the stream breaks instead.

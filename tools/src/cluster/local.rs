@@ -165,13 +165,18 @@ impl LocalCluster {
         self.record(name, Some(started.pid))
     }
 
-    /// Sends a signal to one process; after KILL, waits until it is gone.
+    /// Sends a signal to one process; waits until KILL and STOP have had their effect.
     pub async fn signal(&mut self, name: &str, signal: Signal) -> anyhow::Result<()> {
         let pid = self.running(name)?;
         pid.signal(signal);
-        if signal == Signal::Kill && !pid.ended(REAP).await {
+        let obeyed = match signal {
+            Signal::Kill => pid.ended(REAP).await,
+            Signal::Stop => pid.frozen(REAP).await,
+            Signal::Term | Signal::Cont => true,
+        };
+        if !obeyed {
             return Err(error::failure(
-                format!("{name} (process {}) does not die", pid.number),
+                format!("{name} (process {}) does not obey {signal}", pid.number),
                 "it may hang in the kernel: see `ps` for its state",
             ));
         }

@@ -46,6 +46,17 @@ impl Signal {
     }
 }
 
+impl std::fmt::Display for Signal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Signal::Term => "TERM",
+            Signal::Kill => "KILL",
+            Signal::Stop => "STOP",
+            Signal::Cont => "CONT",
+        })
+    }
+}
+
 impl std::str::FromStr for Signal {
     type Err = String;
 
@@ -130,15 +141,35 @@ impl Pid {
 
     /// Waits for its end; `false` if it still runs when the patience is over.
     pub async fn ended(self, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
-        while self.alive() {
-            if Instant::now() >= deadline {
-                return false;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        true
+        until(|| !self.alive(), patience).await
     }
+
+    /// Waits until a freeze has reached all its threads, or it has ended; `false` if one still runs when the patience is
+    /// over. STOP is only a request: until some thread has taken it up, all go on, and on a busy machine that takes a while.
+    pub async fn frozen(self, patience: Duration) -> bool {
+        until(|| !self.alive() || self.threads_frozen(), patience).await
+    }
+
+    fn threads_frozen(self) -> bool {
+        let Ok(threads) = std::fs::read_dir(format!("/proc/{}/task", self.number)) else { return false };
+        // A thread that ends between the two reads does nothing any more.
+        threads.flatten().all(|thread| match std::fs::read_to_string(thread.path().join("stat")) {
+            Ok(stat) => matches!(fields(&stat).and_then(|mut fields| fields.next()), Some("T" | "Z" | "X")),
+            Err(_) => true,
+        })
+    }
+}
+
+/// Waits for `holds`; `false` if it does not when the patience is over.
+async fn until(holds: impl Fn() -> bool, patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    while !holds() {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    true
 }
 
 /// The start time of a live process: field 22 of its `stat`; nothing for a process that is gone or a zombie.
@@ -146,9 +177,14 @@ fn started_ticks(number: i32) -> Option<u64> {
     parse_stat(&std::fs::read_to_string(format!("/proc/{number}/stat")).ok()?)
 }
 
-fn parse_stat(stat: &str) -> Option<u64> {
+/// The fields of a `stat` from the third on, the state.
+fn fields(stat: &str) -> Option<std::str::SplitAsciiWhitespace<'_>> {
     // The second field is the name in parentheses and may hold blanks and parentheses itself.
-    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
+    Some(stat[stat.rfind(')')? + 1..].split_ascii_whitespace())
+}
+
+fn parse_stat(stat: &str) -> Option<u64> {
+    let mut fields = fields(stat)?;
     let state = fields.next()?;
     let threads: u32 = fields.nth(16)?.parse().ok()?;
     // The first thread may be a zombie while another one still ends and holds ports and locks.
@@ -185,6 +221,10 @@ mod tests {
         assert!(pid.alive());
         assert!(!Pid { started_ticks: pid.started_ticks + 1, ..pid }.alive());
         assert!(!pid.ended(Duration::from_millis(20)).await);
+        assert!(!pid.frozen(Duration::from_millis(20)).await);
+        assert!(pid.signal(Signal::Stop));
+        assert!(pid.frozen(Duration::from_secs(10)).await);
+        assert!(pid.alive());
         assert!(pid.signal(Signal::Kill));
         assert!(pid.ended(Duration::from_secs(10)).await);
         started.child.wait().unwrap();
