@@ -40,7 +40,7 @@ audit: setup ## Licences, sources and bans of all dependencies (the first time i
 fmt: ## Format the code
 	cargo fmt --all
 
-bench: build ## The figures of docs/reference/performance.md, on this machine
+bench: build ## The figures of docs/reference/performance.md, on this machine (the 200 kills alone take ten minutes)
 	deploy/checks/figures.sh $(DEMO_DIR)/figures
 
 bin: ## Where the programs are
@@ -49,5 +49,6 @@ bin: ## Where the programs are
 setup: ## Install what the build needs and this machine lacks
 	@deploy/setup.sh
 
-clean: ## Remove what demos and local clusters have left
-	rm -rf $(DEMO_DIR)
+clean: ## Remove what demos and local clusters have left; a cluster of `make up` is stopped first
+	@test ! -e .twinset-dev/dev.json || $(BIN)/twinset dev down
+	rm -rf $(DEMO_DIR) .twinset-dev .twinset-jepsen

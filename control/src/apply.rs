@@ -74,9 +74,17 @@ pub fn apply(
         }
         Command::CompleteSwitch { set, id } => complete_switch(catalogue, at, set, id)?,
         Command::AbortSwitch { set, id, reason } => abort_switch(catalogue, at, set, id, reason)?,
-        Command::RecordDurability { set, durability, last_safe_index, who, why } => {
+        Command::RecordDurability {
+            set,
+            durability,
+            last_safe_index,
+            expected_durability_epoch,
+            who,
+            why,
+        } => {
             check_who_why(&who, &why)?;
-            record_durability(catalogue, at, set, durability, last_safe_index, (who, why))?
+            let wanted = (durability, last_safe_index);
+            record_durability(catalogue, at, set, wanted, expected_durability_epoch, (who, why))?
         }
         Command::UpsertNodeAddress { node, site, api_addr, peer_addr, http_addr, who, why } => {
             check_who_why(&who, &why)?;
@@ -189,23 +197,29 @@ fn switch_record(at: At, set: u32, intent: &SwitchIntent, outcome: Outcome) -> R
 }
 
 /// A safe index that was reported once is safe for ever within an incarnation, so a sender that knows less (a leader just
-/// elected) never lowers it, and is not refused either: an operator's degrade must not fail on it.
+/// elected) never lowers it, and is not refused either: an operator's degrade must not fail on it. A record that was made
+/// already is found again; one that was overtaken by another is refused.
 fn record_durability(
     catalogue: &mut Catalogue,
     at: At,
     set: u32,
-    durability: Durability,
-    last_safe_index: u64,
+    (durability, last_safe_index): (Durability, u64),
+    expected: u64,
     who_why: (String, String),
 ) -> Result<Done, Rejection> {
-    let from = find(catalogue, set)?.durability;
+    let known = find(catalogue, set)?;
+    let (from, epoch) = (known.durability, known.durability_epoch);
+    if expected.checked_add(1) == Some(epoch) && from == durability {
+        return Ok((Effect::DurabilityRecorded { last_safe_index: known.last_safe_index }, None));
+    }
+    if expected != epoch {
+        return Err(Rejection::DurabilityEpochChanged { set, expected, epoch });
+    }
     let now = find_mut(catalogue, set);
     let safe = now.last_safe_index.max(last_safe_index);
     let effect = Effect::DurabilityRecorded { last_safe_index: safe };
-    if from == durability && now.last_safe_index == safe {
-        return Ok((effect, None));
-    }
     now.durability = durability;
+    now.durability_epoch += 1;
     now.last_safe_index = safe;
     let what = Action::Durability { set, from, to: durability, last_safe_index: safe };
     Ok((effect, Some(record(at, who_why, what, Outcome::Done))))

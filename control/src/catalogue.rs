@@ -182,6 +182,9 @@ pub struct Set {
     pub replicas: Vec<Replica>,
     /// What its acknowledgements prove, as recorded.
     pub durability: Durability,
+    /// Raised whenever a durability is recorded, the same one included; starts at 1. A record of SYNC that was under way
+    /// while another leader recorded DEGRADED comes too late.
+    pub durability_epoch: u64,
     /// The greatest log index that was reported safe when the durability was last recorded.
     pub last_safe_index: u64,
     /// The switch under way, if any.

@@ -1,4 +1,4 @@
-//! What can be asked of the control set. A command says what its sender knew (`expected_epoch`, the id of a switch), so
+//! What can be asked of the control set. A command says what its sender knew (an epoch, the id of a switch), so
 //! that one that comes late or twice changes nothing. What each does stands in `apply.rs`.
 
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,8 @@ pub enum Command {
         durability: Durability,
         /// The greatest log index of the set that the sender knows to be safe.
         last_safe_index: u64,
+        /// The set's durability epoch as the sender knew it before it did anything.
+        expected_durability_epoch: u64,
         /// Who asks for it.
         who: String,
         /// Why.

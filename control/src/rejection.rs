@@ -53,6 +53,16 @@ pub enum Rejection {
         /// The epoch now.
         epoch: u64,
     },
+    /// A durability was recorded since the sender looked.
+    #[error("set {set} is at durability epoch {epoch}, not {expected}")]
+    DurabilityEpochChanged {
+        /// The set.
+        set: u32,
+        /// The epoch the sender knew.
+        expected: u64,
+        /// The epoch now.
+        epoch: u64,
+    },
     /// The set is at home there.
     #[error("set {set} is at home in {site:?} already")]
     AlreadyHome {
@@ -129,6 +139,7 @@ impl Rejection {
             Rejection::Malformed { .. } => "malformed",
             Rejection::SwitchInProgress { .. } => "switch_in_progress",
             Rejection::EpochChanged { .. } => "epoch_changed",
+            Rejection::DurabilityEpochChanged { .. } => "durability_epoch_changed",
             Rejection::AlreadyHome { .. } => "already_home",
             Rejection::Degraded { .. } => "degraded",
             Rejection::NoPlacement { .. } => "no_placement",

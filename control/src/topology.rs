@@ -261,6 +261,7 @@ impl Topology {
                 incarnation: 1,
                 replicas,
                 durability: Durability::Sync,
+                durability_epoch: 1,
                 last_safe_index: 0,
                 switch: None,
                 last_switch: None,

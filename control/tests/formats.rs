@@ -32,6 +32,7 @@ fn golden_catalogue() {
         set: 2,
         durability: Durability::Degraded,
         last_safe_index: 9,
+        expected_durability_epoch: 1,
         who: "ops".into(),
         why: "drill".into(),
     };
@@ -58,10 +59,11 @@ fn golden_entries() {
                 set: 1,
                 durability: Durability::Degraded,
                 last_safe_index: 41,
+                expected_durability_epoch: 3,
                 who: "ops".into(),
                 why: "drill".into(),
             },
-            r#"{"record_durability":{"set":1,"durability":"DEGRADED","last_safe_index":41,"who":"ops","why":"drill"}}"#,
+            r#"{"record_durability":{"set":1,"durability":"DEGRADED","last_safe_index":41,"expected_durability_epoch":3,"who":"ops","why":"drill"}}"#,
         ),
         (
             Command::UpsertNodeAddress {
@@ -112,6 +114,7 @@ fn a_rejections_code_is_its_name_on_the_wire() {
         Rejection::Malformed { field: "who".into(), reason: "it is empty".into() },
         Rejection::SwitchInProgress { set: 1, id: 2, owner: node.clone() },
         Rejection::EpochChanged { set: 1, expected: 2, epoch: 3 },
+        Rejection::DurabilityEpochChanged { set: 1, expected: 2, epoch: 3 },
         Rejection::AlreadyHome { set: 1, site: site.clone() },
         Rejection::Degraded { set: 1 },
         Rejection::NoPlacement { set: 1, site: site.clone(), home: 1, away: 3 },

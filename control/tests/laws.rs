@@ -31,9 +31,11 @@ fn a_command() -> impl Strategy<Value = Command> {
         ),
         4 => (set.clone(), id.clone()).prop_map(|(set, id)| Command::CompleteSwitch { set, id }),
         2 => (set.clone(), id, who.clone()).prop_map(|(set, id, reason)| Command::AbortSwitch { set, id, reason }),
-        2 => (set, any::<bool>(), 0..=9u64, who.clone()).prop_map(|(set, sync, last_safe_index, who)| {
+        2 => (set, any::<bool>(), 0..=9u64, 1..=4u64, who.clone()).prop_map(|(set, sync, last_safe_index, epoch, who)| {
             let durability = if sync { Durability::Sync } else { Durability::Degraded };
-            Command::RecordDurability { set, durability, last_safe_index, who, why: "law".into() }
+            Command::RecordDurability {
+                set, durability, last_safe_index, expected_durability_epoch: epoch, who, why: "law".into(),
+            }
         }),
         1 => (node, site, port, who).prop_map(|(node, site, port, who)| Command::UpsertNodeAddress {
             node,
@@ -187,7 +189,16 @@ fn the_audit_tail_is_bounded_and_counts_all() {
     for index in 1..=400u64 {
         let durability = if index % 2 == 0 { Durability::Sync } else { Durability::Degraded };
         let (who, why) = (String::from("ops"), String::from("law"));
-        let command = Command::RecordDurability { set: 1, durability, last_safe_index: 0, who, why };
+        let expected_durability_epoch = index;
+        let last_safe_index = 0;
+        let command = Command::RecordDurability {
+            set: 1,
+            durability,
+            last_safe_index,
+            expected_durability_epoch,
+            who,
+            why,
+        };
         apply(&mut catalogue, index, index, command).unwrap();
     }
     let numbers: Vec<u64> = catalogue.audit.tail.iter().map(|r| r.no).collect();

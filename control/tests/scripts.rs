@@ -48,12 +48,14 @@ enum Line {
         #[arg(key)]
         reason: String,
     },
-    /// Records a durability. Example: durability 1 DEGRADED safe=41
+    /// Records a durability. Example: durability 1 DEGRADED safe=41 epoch=1 (default: as it is)
     Durability {
         set: u32,
         state: String,
         #[arg(key)]
         safe: u64,
+        #[arg(key)]
+        epoch: Option<u64>,
     },
     /// Records a node's addresses. Example: node a1 A api=h:1 peer=h:2 http=h:3
     Node {
@@ -125,7 +127,8 @@ impl goldenscript::Runner for Script {
             Line::Abort { set, id, reason } => {
                 self.command(Command::AbortSwitch { set: *set, id: *id, reason: reason.clone() })
             }
-            Line::Durability { set, state, safe } => {
+            Line::Durability { set, state, safe, epoch } => {
+                let known = self.catalogue()?.sets.get(set).map_or(1, |s| s.durability_epoch);
                 let durability = match state.as_str() {
                     "SYNC" => Durability::Sync,
                     "DEGRADED" => Durability::Degraded,
@@ -135,6 +138,7 @@ impl goldenscript::Runner for Script {
                     set: *set,
                     durability,
                     last_safe_index: *safe,
+                    expected_durability_epoch: epoch.unwrap_or(known),
                     who,
                     why,
                 })

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Measures the figures of docs/reference/performance.md on this machine: a fresh local cluster and the load beside it.
-# Usage: figures.sh DIR [ROUNDS]. Throughput and latency are the medians of ROUNDS runs (default 3). Fails if any request failed.
+# Measures the figures of docs/reference/performance.md on this machine, row by row: a fresh local cluster for the benchmarks,
+# then one for the demo and one for the kills, with the load beside it.
+# Usage: figures.sh DIR [ROUNDS]. Throughput and latency are the medians of ROUNDS runs (default 3).
+# Fails if a request of a benchmark or of the demo failed, if the books differ, or if the kills have no clean verdict.
 set -euo pipefail
 dir=${1:?usage: figures.sh DIR [ROUNDS]}
 rounds=${2:-3}
@@ -34,9 +36,15 @@ measure http-64 --connections 64 --accounts 10000 --seconds 10
 measure grpc-64 --protocol grpc --connections 64 --accounts 10000 --seconds 10
 measure http-64-hot --hot --connections 64 --accounts 10000 --seconds 10
 measure batch-8000 --batch 8000 --connections 4 --accounts 10000 --seconds 10
-measure http-1 --connections 1 --accounts 1000 --seconds 5
+measure http-1 --connections 1 --accounts 10000 --seconds 10
 "$twinset" verify --dir "$dir/cluster"
+# What follows has clusters of its own, which must not share the machine with this one.
+"$twinset" dev down --dir "$dir/cluster"
 "$twinset" demo --data "$dir/demo" --switches 100 --kills 20 --pace 500 2>"$dir/demo.txt" | tail -n 12 || {
     tail -n 5 "$dir/demo.txt" >&2
+    exit 1
+}
+"$bin/twinset-jepsen" kills --kills 200 --seed 7 --dir "$dir/kills" 2>"$dir/kills.txt" || {
+    tail -n 5 "$dir/kills.txt" >&2
     exit 1
 }

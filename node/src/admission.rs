@@ -46,6 +46,7 @@ mod tests {
             incarnation: 1,
             replicas: Vec::new(),
             durability: twinset_control::Durability::Sync,
+            durability_epoch: 1,
             last_safe_index: 0,
             switch: None,
             last_switch: None,

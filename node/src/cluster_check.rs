@@ -28,8 +28,8 @@ const RETRY: Duration = Duration::from_millis(500);
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{key}: this node is to listen on {here}, but {dir} belongs to cluster {name} ({cluster_id}), which has node {me} at \
-     {there}: start it with the configuration of that cluster, or with the data directory that belongs to this one; to \
-     move a node within its cluster, record its new addresses there first"
+     {there}: start it with the configuration of that cluster, or with the data directory that belongs to this one; a \
+     node of that cluster is started with the addresses that its catalogue has"
 )]
 pub struct Elsewhere {
     key: &'static str,

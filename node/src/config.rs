@@ -62,11 +62,11 @@ pub struct ListenConfig {
 pub struct RaftConfig {
     /// Between heartbeats, in milliseconds.
     pub heartbeat_ms: u64,
-    /// Shortest wait of a replica in the home site before it campaigns.
+    /// Shortest wait of a replica in the home site, after the leader's lease, before it campaigns.
     pub election_timeout_min_ms: u64,
     /// The same outside the home site.
     pub election_timeout_away_min_ms: u64,
-    /// Longest wait, and the lease.
+    /// Longest wait, and the lease. Above the minimum.
     pub election_timeout_max_ms: u64,
     /// Entries between two snapshots.
     pub snapshot_entries: u64,
@@ -81,7 +81,7 @@ impl Default for RaftConfig {
         RaftConfig {
             heartbeat_ms: 50,
             election_timeout_min_ms: 200,
-            election_timeout_away_min_ms: 320,
+            election_timeout_away_min_ms: 450,
             election_timeout_max_ms: 400,
             snapshot_entries: 100_000,
             keep_entries: 100_000,
@@ -230,9 +230,14 @@ impl Config {
         )?;
         ensure(
             raft.election_timeout_min_ms <= raft.election_timeout_away_min_ms
-                && raft.election_timeout_away_min_ms < raft.election_timeout_max_ms,
+                && raft.election_timeout_away_min_ms <= raft.election_timeout_max_ms * 2,
             "raft.election_timeout_away_min_ms",
-            "must be between election_timeout_min_ms and election_timeout_max_ms",
+            "must be between election_timeout_min_ms and twice election_timeout_max_ms",
+        )?;
+        ensure(
+            raft.election_timeout_min_ms < raft.election_timeout_max_ms,
+            "raft.election_timeout_max_ms",
+            "must be above election_timeout_min_ms",
         )?;
         ensure(raft.snapshot_entries > 0, "raft.snapshot_entries", "must be above 0")
     }

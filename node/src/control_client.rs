@@ -70,8 +70,12 @@ impl ControlClient {
         }
     }
 
-    /// Proposes at this node's own replica of the control set, if it has one and that leads.
-    pub async fn propose_here(&self, command_json: &[u8]) -> Answer {
+    /// Proposes at this node's own replica of the control set, if it has one and that leads, and is of that cluster.
+    pub async fn propose_here(&self, cluster_id: &str, command_json: &[u8]) -> Answer {
+        let own = self.cell.get().map(|catalogue| catalogue.cluster_id.clone()).unwrap_or_default();
+        if own.is_empty() || own != cluster_id {
+            return Answer::Unavailable(format!("wrong cluster {cluster_id}: this is {own}"));
+        }
         let Ok(command) = serde_json::from_slice::<Command>(command_json) else {
             return Answer::Unavailable("not a command of the control set".into());
         };
@@ -94,15 +98,6 @@ impl ControlClient {
         }
     }
 
-    /// Takes a command for the control set from a tool: here, or at the node that leads it.
-    pub async fn relay(&self, command_json: &Bytes) -> Answer {
-        match self.attempt(command_json).await {
-            Ok(reply) => Answer::ReplyJson(reply),
-            Err(Error::Unknown(reason)) => Answer::Unknown(reason),
-            Err(error) => Answer::Unavailable(error.to_string()),
-        }
-    }
-
     fn leader_hint(&self) -> Option<String> {
         let leader = self.sets.control()?.group.view().borrow().leader?;
         Some(self.cell.get()?.replica(CONTROL_SET, leader)?.node.clone())
@@ -119,7 +114,7 @@ impl ControlClient {
                 continue;
             }
             let answer = if node == self.me {
-                self.propose_here(command).await
+                self.propose_here(&catalogue.cluster_id, command).await
             } else {
                 match ask(&catalogue, &node, command).await {
                     Ok(answer) => answer,
@@ -144,7 +139,8 @@ impl ControlClient {
 async fn ask(catalogue: &Catalogue, node: &str, command: &Bytes) -> Result<Answer, String> {
     let address = &catalogue.nodes.get(node).ok_or("unknown node")?.api_addr;
     let channel = dial::connect(address).await.map_err(|e| e.to_string())?;
-    let request = wire::ControlRequest { command_json: command.clone(), forwarded: true };
+    let request =
+        wire::ControlRequest { command_json: command.clone(), cluster_id: catalogue.cluster_id.clone() };
     let reply = tokio::time::timeout(ATTEMPT, AdminClient::new(channel).control(request)).await;
     match reply {
         // It was sent: only the control set's log knows what became of it.

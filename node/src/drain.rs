@@ -8,10 +8,11 @@ use futures::future::join_all;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
+use twinset_control::Catalogue;
 
 use crate::handover;
 use crate::node::Node;
-use crate::set::Replica;
+use crate::set::{Replica, replica_sites};
 
 /// For handing over what this node leads. A switch that runs here comes first.
 const HAND_OVER_MAX: Duration = Duration::from_secs(3);
@@ -28,7 +29,7 @@ pub(crate) async fn run(node: &Node) {
         let guard = node.switch_lock(replica.fence.set).lock_owned();
         let handed_over = async {
             let guard = guard.await;
-            hand_over(replica).await;
+            hand_over(replica, node.cell.get().as_deref()).await;
             guard
         };
         timeout_at(deadline, handed_over).await
@@ -50,17 +51,21 @@ pub(crate) async fn run(node: &Node) {
     drop(guards);
 }
 
-/// Gives the leadership to another voter, the one that holds most of the log first.
-async fn hand_over(replica: &Replica) {
+/// Gives the leadership to another voter: one in the home site first, and then the one that holds most of the log.
+async fn hand_over(replica: &Replica, catalogue: Option<&Catalogue>) {
     if !replica.group.is_leader() {
         return;
     }
     let own = replica.group.replica();
     let voters = replica.group.view().borrow().voters.clone();
     let matched = replica.group.progress().matched;
+    let set = replica.fence.set;
+    let home = catalogue.and_then(|catalogue| catalogue.sets.get(&set)).map(|set| &set.home);
+    let sites = catalogue.map(|catalogue| replica_sites(catalogue, set)).unwrap_or_default();
     let mut targets: Vec<_> =
         matched.into_iter().filter(|(id, _)| *id != own && voters.contains(id)).collect();
-    targets.sort_by_key(|(_, matched)| std::cmp::Reverse(*matched));
+    targets
+        .sort_by_key(|(id, matched)| (home.is_some() && sites.get(id) != home, std::cmp::Reverse(*matched)));
     let targets: Vec<u64> = targets.into_iter().map(|(id, _)| id).collect();
     let proposer = replica.ledger().map(|ledger| &ledger.proposer);
     if let Err(error) = handover::hand_over(&replica.group, proposer, &targets, &|_, _| {}).await {

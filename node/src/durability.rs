@@ -61,6 +61,8 @@ pub async fn change(
     why: String,
 ) -> Result<Marked, Error> {
     let set = replica.fence.set;
+    // Before anything is done: whoever records a durability meanwhile makes this attempt come too late.
+    let expected_durability_epoch = catalogue.sets.get(&set).map_or(0, |set| set.durability_epoch);
     let last_safe_index = replica.fence.gate.horizon().safe;
     let recorded = match durability {
         Durability::Sync => twinset_control::Durability::Sync,
@@ -70,6 +72,7 @@ pub async fn change(
         set,
         durability: recorded,
         last_safe_index,
+        expected_durability_epoch,
         who: who.clone(),
         why: why.clone(),
     };

@@ -27,15 +27,15 @@ impl Word {
 pub enum Basis {
     /// A majority, and in SYNC the away site, confirmed the leader after the read began.
     Confirmed,
-    /// This replica leads, and a majority answered a heartbeat that was sent then; None: not yet.
-    Led(Option<Instant>),
+    /// This replica leads, and a majority answered a heartbeat that was sent then.
+    Led(Instant),
     /// This replica follows, and a leader spoke; None: not since the start.
     Followed(Option<Word>),
 }
 
 impl Basis {
-    /// The age of an answer of now, from a state whose last command was stamped at `time_unix_ns`: whatever is not in it was
-    /// stamped later.
+    /// The age of an answer of now. Without a leader's word there is only the stamp of the state's last command,
+    /// `time_unix_ns`: whatever is not in it was stamped later, as far as the clocks of leaders agree.
     pub fn age_ms(&self, time_unix_ns: u64) -> u64 {
         self.age(time_unix_ns, Instant::now(), clock::now_unix_ns())
     }
@@ -43,11 +43,10 @@ impl Basis {
     fn age(&self, time_unix_ns: u64, now: Instant, now_unix_ns: u64) -> u64 {
         let told = match self {
             Basis::Confirmed => return 0,
-            Basis::Led(confirmed) => confirmed.map(|at| now.saturating_duration_since(at)),
+            Basis::Led(confirmed) => Some(now.saturating_duration_since(*confirmed)),
             Basis::Followed(word) => word.map(|word| word.age(now, now_unix_ns)),
         };
-        let stamped = Duration::from_nanos(now_unix_ns.saturating_sub(time_unix_ns));
-        let age = told.map_or(stamped, |told| told.min(stamped));
+        let age = told.unwrap_or_else(|| Duration::from_nanos(now_unix_ns.saturating_sub(time_unix_ns)));
         u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
     }
 }
@@ -118,16 +117,17 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_as_old_as_its_best_evidence() {
+    fn an_answer_is_as_old_as_a_leader_says_or_else_as_its_last_stamp() {
         let now = Instant::now();
         let second = 1_000_000_000;
         let (before, heard) = (now - Duration::from_secs(2), word(now - Duration::from_secs(3), 97 * second));
         for (basis, stamped, expected) in [
             (Basis::Confirmed, 0, 0),
-            (Basis::Led(Some(before)), 10 * second, 2_000),
-            (Basis::Led(Some(before)), 99 * second, 1_000),
-            (Basis::Led(None), 10 * second, 90_000),
+            (Basis::Led(before), 10 * second, 2_000),
+            (Basis::Led(before), 99 * second, 2_000),
             (Basis::Followed(Some(heard)), 10 * second, 3_000),
+            // A clock that was ahead has stamped the last command.
+            (Basis::Followed(Some(heard)), 130 * second, 3_000),
             (Basis::Followed(None), 40 * second, 60_000),
         ] {
             assert_eq!(basis.age(stamped, now, 100 * second), expected, "{basis:?}");

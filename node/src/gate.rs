@@ -57,9 +57,12 @@ struct State {
     cuts: u64,
     /// From which index on a committed entry is on disk in each other site, by the voters alone.
     witness_from: Option<u64>,
-    newest_membership: u64,
+    /// The entries of the log that may change the voters, from the last one on that the voters were told of.
+    memberships: BTreeSet<u64>,
     /// The first entry of `term` that is applied here.
     began_at: Option<u64>,
+    /// As the leader of `term`: when the newest heartbeat was sent that a majority has answered.
+    confirmed: Option<Instant>,
     /// When the newest message that a replica answered was sent.
     contacts: BTreeMap<u64, Instant>,
     /// When a leader was last heard.
@@ -91,13 +94,6 @@ impl Gate {
         }
     }
 
-    /// Whether the gate is open for an entry of the current term. A leader knows only from then on that it lacks nothing that
-    /// an earlier one has let out.
-    pub fn vouches(&self) -> bool {
-        let state = self.state.lock();
-        state.began_at.is_some_and(|began_at| *self.open.borrow() >= began_at)
-    }
-
     /// Apply has finished `index`, and `durability` is in force from here on.
     pub fn applied(&self, index: u64, durability: Durability) {
         let mut state = self.state.lock();
@@ -127,6 +123,24 @@ impl Gate {
         }
     }
 
+    /// As the leader of `term`: when the newest heartbeat was sent that a majority has answered.
+    pub fn confirmed(&self, term: u64, sent_at: Option<Instant>) {
+        let mut state = self.state.lock();
+        state.enter(term);
+        if state.term == term {
+            state.confirmed = state.confirmed.max(sent_at);
+        }
+    }
+
+    /// Since when it may be, and not longer, that others have let something out that this replica, which leads as far as it
+    /// knows, has not: since the newest heartbeat that a majority has answered. None: it may lack something anyway, because
+    /// the gate is not open yet for an entry of the current term.
+    pub fn vouched(&self) -> Option<Instant> {
+        let state = self.state.lock();
+        let opened = state.began_at.is_some_and(|began_at| *self.open.borrow() >= began_at);
+        state.confirmed.filter(|_| opened)
+    }
+
     /// How often the log was cut so far, for [`Gate::durable`].
     pub fn cuts(&self) -> u64 {
         self.state.lock().cuts
@@ -147,13 +161,13 @@ impl Gate {
         let mut state = self.state.lock();
         state.cuts += 1;
         state.durable = state.durable.min(index);
-        state.newest_membership = state.newest_membership.min(index);
+        state.memberships.retain(|&membership| membership <= index);
     }
 
     /// The entry `index` is about to be appended, or installed, and may change the voters.
     pub fn membership(&self, index: u64) {
         let mut state = self.state.lock();
-        state.newest_membership = state.newest_membership.max(index);
+        state.memberships.insert(index);
         state.witness_from = None;
     }
 
@@ -163,7 +177,8 @@ impl Gate {
     /// site, what is committed is on disk there, and what is applied here and on disk here is safe.
     pub fn voters(&self, own: u64, since: u64, voters: Option<&BTreeSet<u64>>) {
         let mut state = self.state.lock();
-        let witnessed = since >= state.newest_membership
+        state.memberships.retain(|&membership| membership >= since);
+        let witnessed = state.memberships.last().is_none_or(|&newest| since >= newest)
             && voters.is_some_and(|voters| others_are_in_every_majority(&state.sites, own, voters));
         state.witness_from = witnessed.then_some(since);
         self.publish(&mut state);
@@ -262,6 +277,7 @@ impl State {
             self.term = term;
             self.everywhere = 0;
             self.began_at = None;
+            self.confirmed = None;
         }
     }
 }
@@ -419,22 +435,41 @@ mod tests {
         assert_eq!(gate.horizon().safe, 6, "late news of the earlier one");
         gate.voters(3, 7, Some(&voters(&[1, 2, 3])));
         assert_eq!(gate.horizon().safe, 8);
+        // One more is appended, and cut off again: the one before it is in force as it was.
+        gate.membership(12);
+        gate.durable(1, 13);
+        gate.cut(11);
+        gate.voters(3, 5, Some(&voters(&[1, 2, 3])));
+        gate.durable(2, 11);
+        gate.applied(11, Durability::Sync);
+        assert_eq!(gate.horizon().safe, 8, "late news again");
+        gate.voters(3, 7, Some(&voters(&[1, 2, 3])));
+        assert_eq!(gate.horizon().safe, 11);
     }
 
     #[test]
-    fn a_leader_vouches_for_nothing_before_its_own_term_has_come_out() {
+    fn a_leader_vouches_for_nothing_before_its_own_term_has_come_out_and_a_majority_has_answered() {
         let gate = Gate::new(sites(), Durability::Sync);
+        let start = Instant::now();
         gate.term(4);
+        gate.confirmed(4, Some(start));
         gate.reached(3, 5);
         gate.applied(5, Durability::Sync);
         gate.matched(4, &matched([6, 6, 6, 6]));
-        assert!(!gate.vouches(), "an earlier leader may have let out more");
+        assert_eq!(gate.vouched(), None, "an earlier leader may have let out more");
         gate.reached(4, 6);
-        assert!(!gate.vouches());
+        assert_eq!(gate.vouched(), None);
         gate.applied(6, Durability::Sync);
-        assert!(gate.vouches());
+        assert_eq!(gate.vouched(), Some(start), "and not later, however long it goes on leading");
+        let later = start + Duration::from_secs(1);
+        gate.confirmed(4, Some(later));
+        gate.confirmed(4, Some(start));
+        gate.confirmed(3, Some(later + Duration::from_secs(1)));
+        gate.confirmed(4, None);
+        assert_eq!(gate.vouched(), Some(later));
         gate.term(5);
-        assert!(!gate.vouches());
+        gate.reached(5, 6);
+        assert_eq!(gate.vouched(), None, "nobody has answered the new leader yet");
         gate.follow(Horizon { open: 6, safe: 6 }, 0);
         assert_eq!(gate.word(), None, "a leader that does not vouch makes nobody fresh");
         gate.follow(Horizon { open: 6, safe: 6 }, 1);

@@ -1,13 +1,13 @@
 //! What a leader keeps in order for its set, by comparing the catalogue with the group: the learner is a member, the
-//! voters are those of the placement, a switch whose owner is gone is finished or undone, and the leader returns to the
-//! home site. One keeper per hosted replica; it acts only while its replica leads and no switch runs here.
+//! voters are those of the placement, a switch whose owner is gone is finished or undone, a DEGRADED that is in force is on
+//! record, and the leader returns to the home site. One keeper per hosted replica; it acts only while its replica leads and no switch runs here.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 use tracing::{info, warn};
-use twinset_control::{CONTROL_SET, Catalogue, Command, Set, SwitchIntent};
+use twinset_control::{CONTROL_SET, Catalogue, Command, Durability, Set, SwitchIntent};
 
 use crate::catalogue::CatalogueCell;
 use crate::control_client::ControlClient;
@@ -22,6 +22,9 @@ const HOME_AFTER: Duration = Duration::from_secs(3);
 const HOME_LAG_MAX: u64 = 500;
 /// An intent without a running switch here is settled after this: its owner may just be recording the end.
 const SETTLE_AFTER: Duration = Duration::from_secs(1);
+
+/// A state that is in force and not on record is recorded after this: the catalogue here may only be behind.
+const RECORD_AFTER: Duration = Duration::from_secs(1);
 
 /// Held while a switch runs on this node, one for each set.
 pub type SwitchLock = Arc<Mutex<()>>;
@@ -57,7 +60,7 @@ impl Keeper {
     pub async fn run(self) {
         let mut tick = tokio::time::interval(PERIOD);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let (mut away, mut open) = (Since::default(), Since::default());
+        let (mut away, mut open, mut unrecorded) = (Since::default(), Since::default(), Since::default());
         loop {
             tick.tick().await;
             let view = self.replica.group.view().borrow().clone();
@@ -66,6 +69,7 @@ impl Keeper {
             else {
                 away.lasts(false, HOME_AFTER);
                 open.lasts(false, SETTLE_AFTER);
+                unrecorded.lasts(false, RECORD_AFTER);
                 continue;
             };
             if view.changing {
@@ -79,11 +83,35 @@ impl Keeper {
             let leader_away =
                 catalogue.site_of_replica(set.id, self.replica.group.replica()) != Some(&set.home);
             let go_home = away.lasts(leader_away && set.switch.is_none(), HOME_AFTER);
+            if unrecorded.lasts(self.is_weaker_than(set), RECORD_AFTER) {
+                self.record_degraded(set).await;
+            }
             match &set.switch {
                 Some(intent) if settle => self.settle(&catalogue, set, intent, &view).await,
                 Some(_) => {}
                 None => self.tidy(&catalogue, set, &view, go_home).await,
             }
+        }
+    }
+
+    fn is_weaker_than(&self, set: &Set) -> bool {
+        let in_force = self.replica.fence.gate.durability();
+        set.durability == Durability::Sync && in_force == twinset_ledger::Durability::Degraded
+    }
+
+    /// A record of SYNC that was under way while another leader marked DEGRADED may have come last.
+    async fn record_degraded(&self, set: &Set) {
+        let command = Command::RecordDurability {
+            set: set.id,
+            durability: Durability::Degraded,
+            last_safe_index: self.replica.fence.gate.horizon().safe,
+            expected_durability_epoch: set.durability_epoch,
+            who: "keeper".to_owned(),
+            why: "it is in force in the set and was not on record".to_owned(),
+        };
+        match self.control.propose(&command).await {
+            Ok(_) => warn!(set = set.id, "DEGRADED is in force and was not on record; it is now"),
+            Err(error) => warn!(set = set.id, %error, "DEGRADED is in force and not on record yet"),
         }
     }
 

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
-use twinset_store::{LedgerReplica, Read};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use twinset_store::{Fault, LedgerReplica, Read};
 
 use crate::freshness::Basis;
 use crate::gate::Gate;
@@ -14,6 +14,8 @@ use crate::raft::{Group, ProposeError};
 
 /// Reads that wait for the same confirmation.
 const QUEUE: usize = 4096;
+/// Reads of one set that may be at the disk at the same time; the others wait for their turn or their deadline.
+const AT_DISK: usize = 16;
 /// A confirmation that takes longer than this is given up; the router asks again.
 const CONFIRM_TIMEOUT: Duration = Duration::from_millis(1000);
 
@@ -24,6 +26,7 @@ pub struct Reader {
     group: Group,
     state: LedgerReplica,
     gate: Arc<Gate>,
+    at_disk: Arc<Semaphore>,
 }
 
 /// Why a read got no answer. All are safe to ask again.
@@ -48,7 +51,7 @@ impl Reader {
     pub fn start(group: Group, state: LedgerReplica, gate: Arc<Gate>) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
         tokio::spawn(confirm_all(group.clone(), gate.clone(), waiting));
-        Reader { queue, group, state, gate }
+        Reader { queue, group, state, gate, at_disk: Arc::new(Semaphore::new(AT_DISK)) }
     }
 
     /// Confirms that what is read from now on is not older than now.
@@ -60,10 +63,9 @@ impl Reader {
 
     /// What an unconfirmed answer could be based on. Taken before the state is read.
     pub fn basis(&self) -> Basis {
-        if self.group.is_leader() && self.gate.vouches() {
-            Basis::Led(self.group.confirmed())
-        } else {
-            Basis::Followed(self.gate.word())
+        match self.gate.vouched() {
+            Some(confirmed) if self.group.is_leader() => Basis::Led(confirmed),
+            _ => Basis::Followed(self.gate.word()),
         }
     }
 
@@ -72,6 +74,29 @@ impl Reader {
         let read = query(&self.state);
         self.gate.wait(read.index).await;
         read
+    }
+
+    /// The same for a query that may wait for the disk: it does so on a thread that nothing else needs. A caller that gives
+    /// up hears nothing of it, not even of a fault; its turn ends with the query all the same.
+    pub async fn read_at_disk<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&LedgerReplica) -> Result<Read<T>, Fault> + Send + 'static,
+    ) -> Result<Read<T>, Fault> {
+        let turn = self.at_disk.clone().acquire_owned().await.expect("it is never closed");
+        let state = self.state.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            let read = query(&state);
+            drop(turn);
+            read
+        });
+        let read = match reading.await {
+            Ok(read) => read?,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The runtime shuts down, and whoever waits here with it.
+            Err(_) => std::future::pending().await,
+        };
+        self.gate.wait(read.index).await;
+        Ok(read)
     }
 }
 

@@ -62,19 +62,24 @@ impl Fence {
     }
 
     fn check(&self, to: &wire::Address) -> Result<(), String> {
-        if to.cluster_id != self.cluster_id {
-            return Err(format!("wrong cluster {}: this is {}", to.cluster_id, self.cluster_id));
-        }
-        if to.incarnation != self.incarnation {
-            return Err(format!(
-                "wrong incarnation {} of set {}: here it is {}",
-                to.incarnation, self.set, self.incarnation
-            ));
-        }
+        self.check_set(&to.cluster_id, to.incarnation)?;
         if to.to_replica != self.replica {
             return Err(format!(
                 "wrong replica {} of set {}: here is {}",
                 to.to_replica, self.set, self.replica
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_set(&self, cluster_id: &str, incarnation: u32) -> Result<(), String> {
+        if cluster_id != self.cluster_id {
+            return Err(format!("wrong cluster {cluster_id}: this is {}", self.cluster_id));
+        }
+        if incarnation != self.incarnation {
+            return Err(format!(
+                "wrong incarnation {incarnation} of set {}: here it is {}",
+                self.set, self.incarnation
             ));
         }
         Ok(())
@@ -173,9 +178,20 @@ impl Sets {
 
     /// The replica that a peer's message is for, if the fence lets it pass.
     pub fn addressed(&self, to: &wire::Address) -> Result<Arc<Replica>, String> {
-        let replica = self.get(to.set).ok_or_else(|| format!("set {} is not hosted here", to.set))?;
+        let replica = self.hosted(to.set)?;
         replica.fence.check(to)?;
         Ok(replica)
+    }
+
+    /// The replica that a router's message is for, whichever replica of the set that is, if the fence lets it pass.
+    pub fn asked(&self, cluster_id: &str, set: u32, incarnation: u32) -> Result<Arc<Replica>, String> {
+        let replica = self.hosted(set)?;
+        replica.fence.check_set(cluster_id, incarnation)?;
+        Ok(replica)
+    }
+
+    fn hosted(&self, set: u32) -> Result<Arc<Replica>, String> {
+        self.get(set).ok_or_else(|| format!("set {set} is not hosted here"))
     }
 }
 

@@ -156,12 +156,13 @@ impl Lane {
                     return Blocked::Until(now + crate::target::PAUSE_MIN);
                 }
             };
-            let items = self.pending.take(now, stream.id, items_max, FRAME_BYTES_MAX);
+            let (cluster_id, incarnation) = self.addressee();
+            let items = self.pending.take(now, stream.id, incarnation, items_max, FRAME_BYTES_MAX);
             if items.is_empty() {
                 return Blocked::Idle;
             }
             self.metrics.frame(items.len());
-            permit.send(SubmitFrame { items });
+            permit.send(SubmitFrame { items, cluster_id });
             if items_max == 1 {
                 self.target.probed(node, now);
             }
@@ -234,6 +235,12 @@ impl Lane {
         if set.leader.is_some() && self.pending.any_sent_but(self.stream_of_leader()) {
             self.superseded_at = Some(Instant::now() + SUPERSEDED_AFTER);
         }
+    }
+
+    /// The cluster and the set's incarnation.
+    fn addressee(&self) -> (String, u32) {
+        let view = self.views.borrow();
+        (view.cluster_id.clone(), view.sets.get(&self.set).map_or(0, |set| set.incarnation))
     }
 
     fn stream_of_leader(&self) -> Option<StreamId> {

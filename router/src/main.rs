@@ -9,6 +9,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use twinset_router::config::Config;
 use twinset_router::service;
 
+/// Exit code for a wrong command line or configuration (EX_USAGE).
+const EXIT_USAGE: u8 = 64;
+
 const HELP: &str = "\
 Example: twinset-router --config deploy/examples/router.toml
 
@@ -28,8 +31,26 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(&arguments) {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version come this way, too; nothing can be done if the terminal is gone.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let config = match Config::load(&arguments.config) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("twinset-router: {error}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    if arguments.dump_config {
+        print!("{}", config.to_toml());
+        return ExitCode::SUCCESS;
+    }
+    match run(&config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("twinset-router: {error:#}");
@@ -38,12 +59,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let config = Config::load(&arguments.config)?;
-    if arguments.dump_config {
-        print!("{}", config.to_toml());
-        return Ok(());
-    }
+fn run(config: &Config) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
@@ -51,7 +67,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?
-        .block_on(serve(&config))
+        .block_on(serve(config))
 }
 
 async fn serve(config: &Config) -> anyhow::Result<()> {

@@ -113,6 +113,7 @@ impl<P> Pending<P> {
         &mut self,
         now: Instant,
         stream: StreamId,
+        incarnation: u32,
         items_max: usize,
         bytes_max: usize,
     ) -> Vec<WireItem> {
@@ -143,7 +144,8 @@ impl<P> Pending<P> {
             held.sent = Some((no, stream));
             self.by_no.insert(no, arrival);
             let deadline_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1);
-            frame.push(WireItem { no, set: self.set, commands: held.item.commands.clone(), deadline_ms });
+            let (set, commands) = (self.set, held.item.commands.clone());
+            frame.push(WireItem { no, set, incarnation, commands, deadline_ms });
         }
         frame
     }

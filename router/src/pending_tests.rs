@@ -37,34 +37,34 @@ fn refused(reason: RefusalReason) -> Option<item_reply::Result> {
 fn frames_keep_the_order_and_the_size() {
     let now = Instant::now();
     let (mut pending, _answers) = pending(5, now);
-    let first = pending.take(now, StreamId(1), 100, 25);
+    let first = pending.take(now, StreamId(1), 1, 100, 25);
     assert_eq!(firsts(&first), [0, 1]);
     assert!(first.iter().all(|item| item.set == 7 && lane_of(item.no) == 3 && item.deadline_ms >= 100));
-    assert_eq!(firsts(&pending.take(now, StreamId(1), 1, 25)), [2]);
-    assert_eq!(firsts(&pending.take(now, StreamId(1), 100, 5)), [3], "one goes even if it is too large");
+    assert_eq!(firsts(&pending.take(now, StreamId(1), 1, 1, 25)), [2]);
+    assert_eq!(firsts(&pending.take(now, StreamId(1), 1, 100, 5)), [3], "one goes even if it is too large");
 }
 
 #[test]
 fn what_is_sent_again_keeps_its_place() {
     let now = Instant::now();
     let (mut pending, _answers) = pending(4, now);
-    let frame = pending.take(now, StreamId(1), 3, 1000);
+    let frame = pending.take(now, StreamId(1), 1, 3, 1000);
     assert_eq!(
         pending.settle(frame[1].no, refused(RefusalReason::NotLeader)),
         Settled::Retry(Cause::NotLeader)
     );
     assert_eq!(pending.broken(StreamId(2)), 0);
     assert_eq!(pending.broken(StreamId(1)), 2);
-    assert_eq!(firsts(&pending.take(now, StreamId(2), 100, 1000)), [0, 1, 2, 3]);
+    assert_eq!(firsts(&pending.take(now, StreamId(2), 1, 100, 1000)), [0, 1, 2, 3]);
 }
 
 #[test]
 fn a_late_reply_to_an_attempt_given_up_is_ignored() {
     let now = Instant::now();
     let (mut pending, mut answers) = pending(1, now);
-    let first = pending.take(now, StreamId(1), 1, 1000);
+    let first = pending.take(now, StreamId(1), 1, 1, 1000);
     assert_eq!(pending.give_up_all_but(Some(StreamId(2)), Cause::Superseded), 1);
-    let second = pending.take(now, StreamId(2), 1, 1000);
+    let second = pending.take(now, StreamId(2), 1, 1, 1000);
     assert_eq!(pending.settle(first[0].no, refused(RefusalReason::NotLeader)), Settled::Stale);
     assert_eq!(pending.settle(second[0].no, done()), Settled::Answered);
     assert!(answers[0].try_recv().expect("answered").is_ok());
@@ -75,7 +75,7 @@ fn a_late_reply_to_an_attempt_given_up_is_ignored() {
 fn at_the_deadline_sent_is_unknown_and_unsent_is_not_applied() {
     let now = Instant::now();
     let (mut pending, mut answers) = pending(3, now);
-    pending.take(now, StreamId(1), 1, 1000);
+    pending.take(now, StreamId(1), 1, 1, 1000);
     assert_eq!(pending.expire(now + Duration::from_millis(101)), 2);
     let code = |answer: &mut oneshot::Receiver<Result<Done, Error>>| {
         answer.try_recv().expect("answered").map_err(|e| e.code())
@@ -91,10 +91,10 @@ fn a_caller_that_has_gone_costs_no_attempt() {
     let now = Instant::now();
     let (mut pending, mut answers) = pending(2, now);
     answers.remove(0);
-    assert_eq!(firsts(&pending.take(now, StreamId(1), 100, 1000)), [1]);
+    assert_eq!(firsts(&pending.take(now, StreamId(1), 1, 100, 1000)), [1]);
     pending.broken(StreamId(1));
     answers.clear();
-    assert!(pending.take(now, StreamId(1), 100, 1000).is_empty());
+    assert!(pending.take(now, StreamId(1), 1, 100, 1000).is_empty());
     assert!(pending.is_empty());
 }
 
@@ -102,12 +102,12 @@ fn a_caller_that_has_gone_costs_no_attempt() {
 fn what_certainly_did_not_happen_is_not_made_uncertain_at_the_last_moment() {
     let now = Instant::now();
     let (mut pending, mut answers) = pending(3, now);
-    let frame = pending.take(now, StreamId(1), 2, 1000);
+    let frame = pending.take(now, StreamId(1), 1, 2, 1000);
     pending.settle(frame[0].no, refused(RefusalReason::Overloaded));
     pending.settle(frame[1].no, Some(item_reply::Result::Unknown(String::new())));
     let late = now + Duration::from_millis(60);
     assert_eq!(
-        firsts(&pending.take(late, StreamId(1), 9, 1000)),
+        firsts(&pending.take(late, StreamId(1), 1, 9, 1000)),
         [1, 2],
         "what may have happened is asked after"
     );

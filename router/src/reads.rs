@@ -78,8 +78,16 @@ impl Reads {
                 continue;
             };
             target.probed(node.clone(), now);
+            // The newest view: a recovery may have come in since the call began.
+            let (cluster_id, incarnation) = {
+                let view = views.borrow();
+                let known = view.sets.get(&set).map_or(known.incarnation, |known| known.incarnation);
+                (view.cluster_id.clone(), known)
+            };
             let request = ReadRequest {
+                cluster_id,
                 set,
+                incarnation,
                 consistency: consistency.into(),
                 deadline_ms: u32::try_from((deadline - now).as_millis()).unwrap_or(u32::MAX).max(1),
                 query: Some(query.clone()),

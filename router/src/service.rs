@@ -24,7 +24,7 @@ use crate::topology::Follower;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A port cannot be opened.
-    #[error("cannot listen on {address} ({key}): {source}")]
+    #[error("cannot listen on {address} ({key})")]
     Listen {
         /// The key in the configuration.
         key: &'static str,

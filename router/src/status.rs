@@ -42,6 +42,7 @@ const fn entry(
 const N: &str = "not_applied";
 const FIX: &str = "Correct the request.";
 const NEW_ID: &str = "Correct the request and send it with a new request id: this one is used up.";
+const NEW_ID_THERE: &str = "Name the right transaction. With the same one, this request id stays used up.";
 const LATER: &str = "Send it again later, with the same request id.";
 
 /// The router's own codes, in the order of [`Code`].
@@ -203,8 +204,8 @@ pub const REJECTIONS: [Entry; 19] = [
     rejected("account_frozen", "The account is frozen for this side."),
     rejected("limit_exceeded", "The available balance would fall below the account's floor."),
     rejected("account_not_empty", "Only an account whose figures are all zero can be closed."),
-    rejected("transaction_not_found", "There is no such transaction."),
-    rejected("not_reversible", "It is a reversal itself, or was never booked."),
+    refused_there("transaction_not_found", "There is no such transaction."),
+    refused_there("not_reversible", "It is a reversal itself, or was never booked."),
     rejected("reversal_exceeds", "More than what is left of the original."),
     rejected(
         "partial_reversal_of_many_legs",
@@ -214,6 +215,11 @@ pub const REJECTIONS: [Entry; 19] = [
 
 const fn rejected(code: &'static str, title: &'static str) -> Entry {
     entry(code, "rejected", 422, Grpc::FailedPrecondition, title, NEW_ID)
+}
+
+/// Remembered under the transaction that was to be reversed, not under an account.
+const fn refused_there(code: &'static str, title: &'static str) -> Entry {
+    entry(code, "rejected", 422, Grpc::FailedPrecondition, title, NEW_ID_THERE)
 }
 
 /// What there is to say about an error's code.
@@ -372,7 +378,8 @@ fields, its position and whether it is a replay: over HTTP beside the others, ov
 | `not_applied` | Certainly nothing happened in this call. |
 | `unknown` | It may have happened. Send it again with the same request id: the first result comes back, if there is one. |
 
-A new request id is safe only if every call with the old one said `not_applied`, or one of them was `rejected`.
+A new request id is safe only if every call with the old one said `not_applied`, or one of them was `rejected` with another
+code than `request_mismatch`: that one says that the id is taken, and what was sent with it first may be booked.
 A call names its own deadline with the header `Twinset-Deadline-Ms` (or the gRPC timeout), at most 60000. Status 429 and
 503 carry `Retry-After`, status 405 `Allow`. This page is generated from the router's table of codes; a test compares
 the two.

@@ -13,6 +13,8 @@ use crate::target::Node;
 /// One set, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetView {
+    /// Raised only by a forced recovery; whoever is asked must be of the same.
+    pub incarnation: u32,
     /// The leader of the highest term, unless that term has none.
     pub leader: Option<Node>,
     /// The highest term that any node named.
@@ -115,8 +117,8 @@ fn placed(catalogue: &Catalogue, set: &twinset_control::Set, known: Option<&SetV
     replicas.sort_by_key(|replica| (replica.role != Role::Voter, is_away(&replica.node)));
     let replicas = replicas.into_iter().map(|replica| Node::from(replica.node.as_str())).collect();
     match known {
-        Some(known) => SetView { replicas, ..known.clone() },
-        None => SetView { leader: None, term: 0, replicas },
+        Some(known) => SetView { incarnation: set.incarnation, replicas, ..known.clone() },
+        None => SetView { incarnation: set.incarnation, leader: None, term: 0, replicas },
     }
 }
 
@@ -139,7 +141,7 @@ mod tests {
     use super::*;
 
     fn set() -> SetView {
-        SetView { leader: None, term: 0, replicas: Arc::new([]) }
+        SetView { incarnation: 1, leader: None, term: 0, replicas: Arc::new([]) }
     }
 
     #[test]

@@ -258,6 +258,7 @@ fn bad_paths() -> Vec<Bad> {
         get("/v1/sets/1/transactions?page_size=1001", 400, "malformed", "between 1 and 1000"),
         get("/v1/sets/1/transactions?page_size=2&page_size=3", 400, "malformed", "twice"),
         get("/v1/sets/1/transactions?after=7", 400, "malformed", "four"),
+        get("/v1/sets/1/transactions?after=1-1-281474976710656-0", 400, "malformed", "four"),
         get("/v1/sets/1/transactions?after=2-1-1-0", 400, "malformed", "no transaction of set 1"),
         get("/v2/accounts/a", 404, "route_not_found", "/v2"),
         ("DELETE", "/v1/accounts/a", String::new(), 405, "method_not_allowed", "DELETE"),

@@ -20,10 +20,12 @@ fn run(path: &Path, more: &[&str]) -> Output {
     Command::new(BINARY).arg("--config").arg(path).args(more).output().expect("the binary runs")
 }
 
-fn refused(path: &Path) -> String {
+/// It ends with that exit code; what it says.
+fn refused(path: &Path, code: i32) -> String {
     let output = run(path, &[]);
-    assert_eq!(output.status.code(), Some(1));
-    String::from_utf8_lossy(&output.stderr).into_owned()
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    said
 }
 
 #[test]
@@ -41,15 +43,18 @@ fn what_it_cannot_use_it_names() {
     let dir = tempfile::tempdir().expect("a directory");
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("bound").to_string();
-    let said = refused(&config(dir.path(), &address));
+    let said = refused(&config(dir.path(), &address), 1);
     assert!(said.contains(&address) && said.contains("listen.http") && said.contains("in use"), "{said}");
-    let said = refused(&config(dir.path(), "0.0.0.0:0"));
+    let said = refused(&config(dir.path(), "0.0.0.0:0"), 64);
     assert!(said.contains("loopback"), "{said}");
     let path = config(dir.path(), "127.0.0.1:0");
     let text = std::fs::read_to_string(&path).expect("read").replace("site", "sight");
     std::fs::write(&path, text).expect("written");
-    let said = refused(&path);
+    let said = refused(&path, 64);
     assert!(said.contains("router.toml") && said.contains("unknown field `sight`"), "{said}");
+    assert_eq!(said.matches("unknown field").count(), 1, "said once: {said}");
+    let said = refused(&dir.path().join("nowhere.toml"), 64);
+    assert!(said.contains("cannot read") && said.contains("nowhere.toml"), "{said}");
 }
 
 #[test]

@@ -109,8 +109,8 @@ impl Fault {
 }
 
 /// Why a store does not open. What had been acknowledged is never dropped silently: a damaged store stays refused however
-/// often it is opened. The database may have moved the readable part of its write-ahead log into tables meanwhile, so
-/// repair means restoring the whole directory, not a single file.
+/// often it is opened. A node that comes back blank, or as an old backup has it, has forgotten votes and entries that it
+/// acknowledged, so there is no repair: the directory is evidence, and the set goes on with its other replicas.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it open.
@@ -130,7 +130,11 @@ pub enum OpenError {
         known: u32,
     },
     /// Something that was acknowledged is not there any more.
-    #[error("{} is damaged: {detail}; restore it from a backup, or wipe this node and let it be rebuilt", dir.display())]
+    #[error(
+        "{} is damaged: {detail}; keep the directory as it is and leave this node off: its sets go on with their other \
+         replicas, which neither a backup of this one nor a blank node may join (docs/operating/lost-node.md)",
+        dir.display()
+    )]
     Damaged {
         /// The data directory.
         dir: PathBuf,

@@ -40,7 +40,7 @@ pub use log::Log;
 pub use options::Options;
 pub use record::{LogId, Record, RecordKind};
 pub use replica::{
-    Applied, Booked, EncodedOutcomes, LedgerReplica, Membership, Read, SnapshotMeta, SnapshotReader,
+    Applied, Booked, EncodedOutcomes, LedgerReplica, Membership, Page, Read, SnapshotMeta, SnapshotReader,
     SnapshotWriter, StagedSnapshot, Totals,
 };
 pub use store::{Identity, ReplicaRecord, Store};

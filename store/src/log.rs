@@ -272,7 +272,7 @@ impl Log {
             (state.generation, state.last.map_or(0, |last| last.index + 1), state.truncations)
         };
         let mut last = upto;
-        let follows = follows_on(self.engine(), generation, upto, end);
+        let follows = follows_on(self.engine(), generation, upto, end)?;
         while follows && last.index + 1 < end {
             let records = self.read(last.index + 1, end, COPY_BYTES);
             if self.cell.state.lock().truncations != truncations {
@@ -290,6 +290,15 @@ impl Log {
 
     pub(crate) fn generation(&self) -> Generation {
         self.cell.state.lock().generation
+    }
+
+    /// Flips the last bit of a stored record.
+    #[cfg(test)]
+    pub(crate) fn damage(&self, index: u64) {
+        let key = keys::log(self.generation(), index, 0);
+        let mut stored = self.engine().get(Table::Log, &key).unwrap().expect("it is there").to_vec();
+        *stored.last_mut().expect("a record has bytes") ^= 1;
+        self.put(Table::Log, &key, &stored).unwrap();
     }
 
     fn engine(&self) -> &Engine {
@@ -355,7 +364,7 @@ impl State {
             last = upto;
         }
         let end = self.last.map_or(0, |last| last.index + 1);
-        let follows = last != upto || follows_on(engine, self.generation, upto, end);
+        let follows = last != upto || follows_on(engine, self.generation, upto, end)?;
         while follows && last.index + 1 < end {
             let records = read_stored(engine, self.generation, last.index + 1, end, COPY_BYTES)?;
             last = copy(engine, to, &records, last)?;
@@ -375,11 +384,14 @@ impl State {
     }
 }
 
-/// Whether a log has records after `upto` that go on from it: it must have that very record.
-fn follows_on(engine: &Engine, generation: Generation, upto: LogId, end: u64) -> bool {
-    upto.index + 1 < end
-        && read_stored(engine, generation, upto.index, upto.index + 1, 0)
-            .is_ok_and(|found| found.first().is_some_and(|found| found.id == upto))
+/// Whether a log has records after `upto` that go on from it: it must have that very record. One that cannot be read is
+/// a fault, not another record: what follows it was acknowledged.
+fn follows_on(engine: &Engine, generation: Generation, upto: LogId, end: u64) -> Result<bool, Fault> {
+    if upto.index + 1 >= end {
+        return Ok(false);
+    }
+    let found = read_stored(engine, generation, upto.index, upto.index + 1, 0)?;
+    Ok(found.first().is_some_and(|found| found.id == upto))
 }
 
 /// Copies records, of which there is one at least, into another generation's log; gives the last one.
@@ -522,6 +534,23 @@ mod tests {
     fn the_log_is_copied_before_it_is_stopped() {
         let (before, after) = carried(|log| append(log, records(1, 100..103)));
         assert_eq!((before.len(), after.len()), (80, 83), "only what came meanwhile is left for the end");
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_no_other_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let shared = Arc::new(Shared::open(dir.path(), &Options::default()).unwrap());
+        let log = Log::open(Arc::clone(&shared), 1).unwrap();
+        append(&log, records(1, 0..30));
+        let upto = LogId { term: 1, leader: 1, index: 19 };
+        let follows = |upto| follows_on(&shared.engine, log.generation(), upto, 30);
+        assert_eq!(follows(upto), Ok(true));
+        assert_eq!(follows(LogId { term: 2, ..upto }), Ok(false));
+        assert_eq!(follows(LogId { index: 29, ..upto }), Ok(false), "there is nothing after it");
+        log.damage(19);
+        assert!(matches!(follows(upto), Err(Fault::Damaged { .. })), "{:?}", follows(upto));
+        let begun = shared.generations.begin(&shared.engine, 1).unwrap();
+        assert!(log.carry_over(begun.generation(), upto).is_err());
     }
 
     #[test]

@@ -181,6 +181,9 @@ fn missing_pieces_are_refused() {
         fs::remove_file(dir.path().join(piece)).unwrap();
         let refused = Store::open(dir.path(), options()).err().unwrap();
         assert!(matches!(refused, OpenError::Damaged { .. }), "{piece}: {refused}");
+        // Neither a blank node nor an old copy may take its place: the operator is not sent that way.
+        let said = refused.to_string();
+        assert!(said.contains("keep the directory") && said.contains("lost-node.md"), "{said}");
     }
 }
 

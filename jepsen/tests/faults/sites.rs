@@ -9,6 +9,7 @@ use futures::future::join_all;
 use crate::probe::Probe;
 use crate::support::Stage;
 use twinset_jepsen::{logs, wait};
+use twinset_tools::cluster::layout::Kind;
 use twinset_tools::cluster::process::Signal;
 
 /// Long enough for an answer that can be given, short enough to wait for one that cannot.
@@ -83,6 +84,14 @@ async fn play(stage: &mut Stage, case: &Case, probes: &mut [Probe; 2]) {
         probe.must_pay(stage, router, &id("meanwhile"), 250).await;
         assert_eq!(probe.balance(stage, router).await, before[of(held)] + 250);
         probes[of(paused)].cannot_pay(stage, router, &id("still"), 10, SHORT).await;
+    } else {
+        // The second time they begin at their own checkpoint and apply nothing: they answer all the same, from what they knew
+        // to be committed when they died, which may lack the last.
+        for _ in 0..2 {
+            restart_nodes_outside(stage, dead).await;
+            let (cents, _) = stage.router(router).stale(&probes[of(paused)].accounts[1], LONG).await.unwrap();
+            assert!((1..=before[of(paused)]).contains(&cents), "set {paused} after a restart: {cents} cents");
+        }
     }
 
     for name in &victims {
@@ -103,6 +112,19 @@ async fn play(stage: &mut Stage, case: &Case, probes: &mut [Probe; 2]) {
     let survey = stage.whole().await;
     for set in [1, 2] {
         assert_eq!(wait::leader(&survey, set).unwrap().durability, "SYNC", "set {set}");
+    }
+}
+
+/// Kills and starts the data nodes that a dead site has left.
+async fn restart_nodes_outside(stage: &mut Stage, dead: &str) {
+    let processes = stage.cluster.layout().processes.iter();
+    let left = processes.filter(|process| process.kind == Kind::Node && process.site != dead);
+    let left: Vec<String> = left.map(|process| process.name.clone()).collect();
+    for name in &left {
+        stage.cluster.kill(name).await.unwrap();
+    }
+    for name in &left {
+        stage.cluster.start_process(name).unwrap();
     }
 }
 

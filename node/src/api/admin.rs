@@ -212,11 +212,7 @@ impl Admin for AdminService {
         request: Request<wire::ControlRequest>,
     ) -> Result<Response<wire::ControlReply>, Status> {
         let request = request.into_inner();
-        let answer = if request.forwarded {
-            self.node.control.propose_here(&request.command_json).await
-        } else {
-            self.node.control.relay(&request.command_json).await
-        };
+        let answer = self.node.control.propose_here(&request.cluster_id, &request.command_json).await;
         Ok(Response::new(wire::ControlReply { result: Some(answer) }))
     }
 }

@@ -152,8 +152,9 @@ fn refused(reason: Reason, leader: String, detail: &str) -> ReadResult {
 
 impl SetsService {
     async fn answer(&self, request: wire::ReadRequest) -> ReadResult {
-        let Some(replica) = self.sets.get(request.set) else {
-            return refused(Reason::NotHosted, String::new(), "the set is not hosted here");
+        let replica = match self.sets.asked(&request.cluster_id, request.set, request.incarnation) {
+            Ok(replica) => replica,
+            Err(reason) => return refused(Reason::NotHosted, String::new(), &reason),
         };
         let Some(ledger) = replica.ledger() else {
             return refused(Reason::Malformed, String::new(), "the control set has no accounts");
@@ -204,7 +205,7 @@ async fn run_query(
                 return Err(format!("transaction {id} is not of set {set}"));
             }
             let Read { value, index, time_unix_ns } =
-                safe(ledger, |state| state.transaction(id.position)).await;
+                safe(ledger, move |state| state.transaction(id.position)).await;
             let value = value.filter(|booked| booked.id == id);
             Ok(one_transaction(Read { value, index, time_unix_ns }, set, basis))
         }
@@ -215,7 +216,7 @@ async fn run_query(
             {
                 return Err("no such scope or request id is possible".into());
             }
-            let read = safe(ledger, |state| state.request(&key.scope_account, &key.request_id)).await;
+            let read = safe(ledger, move |state| state.request(&key.scope_account, &key.request_id)).await;
             Ok(decided(ledger, read, set, basis).await)
         }
         Query::List(page) => {
@@ -229,14 +230,13 @@ async fn run_query(
                 Some(id.position)
             };
             let size = page.page_size.clamp(1, PAGE_MAX) as usize;
-            let read = safe(ledger, |state| state.list(after, size)).await;
-            let next = match read.value.last() {
-                Some(last) if read.value.len() == size => last.id.to_string(),
-                _ => String::new(),
-            };
+            let read = safe(ledger, move |state| state.list(after, size)).await;
+            // It names a place in the log; whether anything was booked there, and in which incarnation, says nothing.
+            let incarnation = replica.fence.incarnation;
+            let next = read.value.next.map(|position| TransactionId { set, incarnation, position });
             Ok(ReadResult::List(api::ListTransactionsReply {
                 transactions: read.value.iter().filter_map(convert::transaction).collect(),
-                next,
+                next: next.map_or_else(String::new, |next| next.to_string()),
                 as_of: as_of(read.index, read.time_unix_ns),
                 age_ms: basis.age_ms(read.time_unix_ns),
             }))
@@ -245,14 +245,12 @@ async fn run_query(
 }
 
 /// A read that touches the disk; a fault there ends the node.
-async fn safe<T>(
+async fn safe<T: Send + 'static>(
     ledger: &Ledger,
-    query: impl FnOnce(&twinset_store::LedgerReplica) -> Result<Read<T>, twinset_store::Fault>,
+    query: impl FnOnce(&twinset_store::LedgerReplica) -> Result<Read<T>, twinset_store::Fault> + Send + 'static,
 ) -> Read<T> {
-    ledger
-        .reader
-        .read(|state| query(state).unwrap_or_else(|fault| crate::fatal::stop(&fault.to_string())))
-        .await
+    let read = ledger.reader.read_at_disk(query).await;
+    read.unwrap_or_else(|fault| crate::fatal::stop(&fault.to_string()))
 }
 
 /// What a request id stands for: a transaction, an account as it is now, or the rejection that was its answer.
@@ -311,7 +309,7 @@ impl Intake {
             for item in frame.items {
                 self.metrics.items.inc();
                 self.metrics.commands.inc_by(item.commands.len() as u64);
-                if let Some(reply) = self.take(item)
+                if let Some(reply) = self.take(&frame.cluster_id, item)
                     && self.replies.send(reply).await.is_err()
                 {
                     return;
@@ -321,14 +319,15 @@ impl Intake {
     }
 
     /// Hands the item to its proposer; Some: the answer at once.
-    fn take(&self, item: wire::Item) -> Option<wire::ItemReply> {
+    fn take(&self, cluster_id: &str, item: wire::Item) -> Option<wire::ItemReply> {
         let no = item.no;
         let refuse = |reason, detail: &str| Some(refusal(no, reason, String::new(), detail));
         if *self.draining.borrow() {
             return refuse(Reason::Draining, "the node is shutting down");
         }
-        let Some(replica) = self.sets.get(item.set) else {
-            return refuse(Reason::NotHosted, "the set is not hosted here");
+        let replica = match self.sets.asked(cluster_id, item.set, item.incarnation) {
+            Ok(replica) => replica,
+            Err(reason) => return refuse(Reason::NotHosted, &reason),
         };
         let Some(ledger) = replica.ledger() else {
             return refuse(Reason::NotHosted, "no set of accounts");

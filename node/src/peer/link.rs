@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -26,6 +27,8 @@ const BEATS_PER_FRAME: usize = 256;
 /// A peer answers the opening of a lane at once. A connection that breaks in this very moment may leave the call hanging for
 /// ever, however lively the peer is: then it is given up, and everything begins anew.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(1);
+/// A snapshot of which the peer takes no chunk for so long is given up: another attempt begins anew.
+const SNAPSHOT_STALL: Duration = Duration::from_secs(15);
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
 
@@ -131,16 +134,35 @@ impl PeerLink {
         answer.await.map_err(|_| LaneClosed)
     }
 
-    /// Sends a snapshot over a connection of its own.
+    /// Sends a snapshot over a connection of its own, within `patience`; given up earlier if the peer stops taking chunks.
     pub async fn snapshot(
         &self,
         chunks: mpsc::Receiver<wire::SnapshotChunk>,
+        patience: Duration,
     ) -> Result<wire::SnapshotReply, Status> {
         let channel = connect(&self.node, &self.catalogue)
             .await
             .ok_or_else(|| Status::unavailable("no connection to the peer"))?;
-        let reply = client(channel).snapshot(ReceiverStream::new(chunks)).await?;
-        Ok(reply.into_inner())
+        let (taken, progress) = watch::channel(());
+        let chunks = ReceiverStream::new(chunks).inspect(move |_| taken.send_modify(|()| ()));
+        let mut client = client(channel);
+        let reply = tokio::select! {
+            reply = tokio::time::timeout(patience, client.snapshot(chunks)) => reply,
+            () = stalled(progress) => return Err(Status::deadline_exceeded("the peer takes no more chunks")),
+        };
+        let reply = reply.map_err(|_| Status::deadline_exceeded("the peer has not installed it in time"))?;
+        Ok(reply?.into_inner())
+    }
+}
+
+/// Returns when nothing was taken for too long; never, once everything is taken.
+async fn stalled(mut progress: watch::Receiver<()>) {
+    loop {
+        match tokio::time::timeout(SNAPSHOT_STALL, progress.changed()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => std::future::pending().await,
+            Err(_) => return,
+        }
     }
 }
 

@@ -28,10 +28,13 @@ pub(super) fn vote_in(vote: Option<wire::Vote>) -> Result<Vote, Malformed> {
     Ok(make_vote(vote.term, vote.leader, vote.committed))
 }
 
-/// As of now, by the clock of this node, which leads.
+/// By the clock of this node, which leads as far as it knows: as of when it certainly did.
 pub(super) fn horizon_out(gate: &Gate) -> wire::Horizon {
-    // The clock is read first: what is said must not be older than its stamp.
-    let at_unix_ns = if gate.vouches() { clock::now_unix_ns() } else { 0 };
+    // The time is taken first: what is said must not be older than its stamp.
+    let at_unix_ns = gate.vouched().map_or(0, |at| {
+        let age = u64::try_from(at.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        clock::now_unix_ns().saturating_sub(age)
+    });
     let horizon = gate.horizon();
     wire::Horizon { open_index: horizon.open, safe_index: horizon.safe, at_unix_ns }
 }

@@ -173,9 +173,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let records: Vec<_> = entries.into_iter().map(|entry| to_record(&entry)).collect();
-        let memberships = records.iter().filter(|record| record.kind == RecordKind::Membership);
-        if let (Some(gate), Some(newest)) = (&self.gate, memberships.last()) {
-            gate.membership(newest.id.index);
+        if let Some(gate) = &self.gate {
+            let memberships = records.iter().filter(|record| record.kind == RecordKind::Membership);
+            memberships.for_each(|record| gate.membership(record.id.index));
         }
         let last = records.last().map(|record| record.id.index);
         let told = self.gate.clone().zip(last).map(|(gate, index)| (gate.cuts(), gate, index));

@@ -185,8 +185,8 @@ impl Group {
         let (publish, view) = watch::channel(view_of(&raft.metrics().borrow_watched()));
         tokio::spawn(observe(raft.clone(), fence.clone(), publish));
         let preferred = Arc::new(AtomicBool::new(preferred));
-        let away_min = Duration::from_millis(timing.election_timeout_away_min_ms);
-        tokio::spawn(hold_back(raft.clone(), fence.clone(), view.clone(), preferred.clone(), away_min));
+        let away = away_after(timing);
+        tokio::spawn(hold_back(raft.clone(), fence.clone(), view.clone(), preferred.clone(), away));
         Ok(Group { raft, fence, view, preferred })
     }
 
@@ -232,13 +232,6 @@ impl Group {
             applied: index(&data.last_applied),
             matched: matched(data.replication.as_ref()),
         }
-    }
-
-    /// On the leader: when the newest heartbeat was sent that a majority has answered.
-    pub fn confirmed(&self) -> Option<Instant> {
-        let metrics = self.raft.data_metrics();
-        let metrics = metrics.borrow_watched();
-        Instant::now().checked_sub(metrics.last_quorum_acked?.into_inner().elapsed())
     }
 
     /// Hands an entry to the log. Entries handed over one after the other keep their order.
@@ -320,20 +313,26 @@ fn view_of(metrics: &RaftMetrics<TypeConfig>) -> View {
     }
 }
 
-/// Keeps a replica outside the home site from asking for votes before it has heard no leader for `away_min`, so that one in
-/// the home site usually wins. The home may change at any time. Ends with the group.
+/// How long a replica outside the home site has heard no leader before it may ask for votes. openraft lets nobody do so
+/// before the leader's lease, which is the longest election timeout, and the replica's own timeout are over.
+fn away_after(timing: &RaftConfig) -> Duration {
+    Duration::from_millis(timing.election_timeout_max_ms + timing.election_timeout_away_min_ms)
+}
+
+/// Keeps a replica outside the home site from asking for votes before it has heard no leader for `away_after`, so that one
+/// in the home site usually wins. The home may change at any time. Ends with the group.
 async fn hold_back(
     raft: Raft,
     fence: Arc<Fence>,
     view: watch::Receiver<View>,
     preferred: Arc<AtomicBool>,
-    away_min: Duration,
+    away_after: Duration,
 ) {
     let began = Instant::now();
     let mut tick = tokio::time::interval(HOLD_BACK_TICK);
     while view.has_changed().is_ok() {
         tick.tick().await;
-        let silent = fence.gate.heard().unwrap_or(began).elapsed() >= away_min;
+        let silent = fence.gate.heard().unwrap_or(began).elapsed() >= away_after;
         raft.runtime_config().elect(preferred.load(Ordering::Relaxed) || silent);
     }
 }
@@ -347,11 +346,15 @@ async fn observe(raft: Raft, fence: Arc<Fence>, publish: watch::Sender<View>) {
             let membership = &metrics.membership_config;
             let since = membership.log_id().as_ref().map_or(0, |id| id.index);
             let joint = membership.membership().get_joint_config().len() != 1;
-            let leading = metrics.replication.as_ref().map(|replication| matched(Some(replication)));
+            let leading = metrics.replication.as_ref().map(|replication| {
+                let acked = metrics.last_quorum_acked.map(|at| at.into_inner().elapsed());
+                (matched(Some(replication)), acked.and_then(|age| Instant::now().checked_sub(age)))
+            });
             (leading, view_of(&metrics), since, joint)
         };
-        if let Some(matched) = leading {
+        if let Some((matched, confirmed)) = leading {
             fence.gate.matched(view.term, &matched);
+            fence.gate.confirmed(view.term, confirmed);
         }
         let settled = !joint && !view.changing;
         fence.gate.voters(fence.replica, since, settled.then_some(&view.voters));
@@ -368,5 +371,19 @@ async fn observe(raft: Raft, fence: Arc<Fence>, publish: watch::Sender<View>) {
         if metrics.changed().await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_at_home_asks_for_votes_before_the_first_outside() {
+        let timing = RaftConfig::default();
+        let settings = settings("set-1".to_owned(), &timing).validate().unwrap();
+        // As openraft has it: the lease is the longest timeout, and then comes the replica's own draw below that.
+        let last_at_home = Duration::from_millis(settings.election_timeout_max * 2);
+        assert!(away_after(&timing) >= last_at_home + HOLD_BACK_TICK, "{timing:?}");
     }
 }

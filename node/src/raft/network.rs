@@ -173,14 +173,14 @@ impl RaftNetworkV2<TypeConfig> for Client {
         vote: Vote,
         snapshot: SnapshotOf,
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
-        _option: RPCOption,
+        option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let (chunks, queue) = mpsc::channel(SNAPSHOT_QUEUE);
         let to = self.fence.address(self.target);
         let feed = tokio::task::spawn_blocking(move || feed_snapshot(to, &vote, snapshot, &chunks));
         let reply = tokio::select! {
             closed = cancel => return Err(StreamingError::Closed(closed)),
-            reply = self.link.snapshot(queue) => reply,
+            reply = self.link.snapshot(queue, option.hard_ttl()) => reply,
         };
         let reply = reply.map_err(|status| StreamingError::Network(NetworkError::new(&status)))?;
         feed.await

@@ -349,7 +349,7 @@ impl From<Found> for RequestFound {
 pub struct TransactionPage {
     /// The page.
     pub transactions: Vec<Transaction>,
-    /// Where the next page starts (`after`); empty at the end.
+    /// Where the next page starts (`after`); empty at the end. A page may be short, or empty, before that.
     pub next: String,
     /// As of when.
     pub as_of: Option<Position>,

@@ -13,8 +13,7 @@ use super::LedgerReplica;
 use super::encoded::EncodedOutcomes;
 use super::entry::Opened;
 use super::outcomes;
-use super::set_state::Applied;
-use super::state::{HASHES_KEPT, ReplicaState};
+use super::state::ReplicaState;
 use crate::fault::Fault;
 use crate::record::{Record, RecordKind};
 
@@ -22,11 +21,6 @@ use crate::record::{Record, RecordKind};
 const CHECKPOINTS_BEHIND_MAX: u64 = 4;
 
 impl LedgerReplica {
-    /// How far the replica has come.
-    pub fn applied(&self) -> Applied {
-        self.cell.state.read().about.applied.clone()
-    }
-
     /// Applies the next record and gives one outcome for each of its commands, in the bytes that were hashed. Any fault
     /// but a record out of its turn stops the replica for good.
     pub fn apply(&self, record: &Record) -> Result<EncodedOutcomes, Fault> {
@@ -34,7 +28,12 @@ impl LedgerReplica {
         if self.dues() >= CHECKPOINTS_BEHIND_MAX {
             self.checkpoint()?;
         }
-        let result = self.cell.state.write().apply(record);
+        let mut state = self.cell.state.write();
+        let result = state.apply(record);
+        if result.is_ok() {
+            self.cell.points.lock().advance(&state.about);
+        }
+        drop(state);
         match &result {
             Ok(_) => self.offer_checkpoint(),
             Err(Fault::OutOfTurn { .. }) => {}
@@ -144,9 +143,5 @@ impl ReplicaState {
         hasher.update(&record.payload);
         hasher.update(outcomes.bytes());
         self.about.hash = *hasher.finalize().as_bytes();
-        if self.hashes.len() == HASHES_KEPT {
-            self.hashes.pop_front();
-        }
-        self.hashes.push_back((record.id.index, self.about.hash));
     }
 }

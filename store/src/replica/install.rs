@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rocksdb::WriteBatch;
 
+use super::points::Points;
 use super::set_state::SetState;
 use super::snapshot::{BLOCK_HEADER_BYTES, END, FORMAT, HEAD};
 use super::state::ReplicaState;
@@ -115,6 +116,7 @@ impl LedgerReplica {
         engine.sync()?;
         log.replace(to, upto, last);
         let before = std::mem::replace(&mut *state, next);
+        *self.cell.points.lock() = Points::of(&state.about);
         drop(log);
         drop(state);
         drop(before);
@@ -256,6 +258,7 @@ fn refused(detail: impl Into<String>) -> Fault {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sample::{Fed, open};
     use super::*;
     use crate::options::Options;
     use crate::store::Store;
@@ -307,5 +310,34 @@ mod tests {
         replica.install(writer.finish(reader.meta()).unwrap()).unwrap();
         assert_eq!((made(), built()), (1, 0), "the new one took the old one's place");
         assert_eq!(replica.applied().log_id, Some(id));
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_stops_the_install_and_drops_no_tail() {
+        let (near, far) = (Fed::new(), Fed::new());
+        near.feed(&[open("a")]);
+        let upto = near.feed(&[open("b")]);
+        // What the receiver acknowledged and has not applied goes on from the snapshot.
+        let names = ["a", "b", "c", "d"];
+        far.append((0..).zip(names).map(|(index, name)| far.record(index, &[open(name)])).collect());
+        let before = (far.log.generation(), far.log.last());
+        let staged = || {
+            let mut reader = near.replica.snapshot().unwrap();
+            let mut writer = far.replica.begin_install().unwrap();
+            while let Some(chunk) = reader.next_chunk(1 << 20).unwrap() {
+                writer.write_chunk(&chunk).unwrap();
+            }
+            writer.finish(reader.meta()).unwrap()
+        };
+        far.log.damage(upto);
+        let installed = far.replica.install(staged());
+        assert!(matches!(installed, Err(Fault::Damaged { .. })), "{installed:?}");
+        assert_eq!((far.log.generation(), far.log.last()), before);
+        assert_eq!((far.log.purged(), far.replica.applied().log_id), (None, None));
+        far.log.damage(upto);
+        assert_eq!(far.log.read(0, u64::MAX, usize::MAX).unwrap().len(), names.len(), "all is there");
+        far.replica.install(staged()).unwrap();
+        assert_eq!(far.log.last(), before.1, "the tail came along");
+        assert_eq!(far.replica.applied().log_id.map(|applied| applied.index), Some(upto));
     }
 }

@@ -1,7 +1,7 @@
 //! Loading a replica's state from disk, as of its last checkpoint: accounts and the state record, and the filter of
 //! request ids, rebuilt by one scan.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use twinset_ledger::account::Account;
@@ -46,13 +46,10 @@ impl ReplicaState {
             fresh: Fresh::new(),
             frozen: None,
             stored_end,
-            hashes: VecDeque::new(),
+            survey: None,
             current: None,
         };
         state.load_accounts(accounts)?;
-        if let Some(last) = state.about.applied.log_id {
-            state.hashes.push_back((last.index, state.about.hash));
-        }
         Ok(state)
     }
 

@@ -5,7 +5,9 @@
 //! |---|---|
 //! | `state` | the state in memory and on disk, behind the ledger's seam |
 //! | `lookup`, `rebuild` | where a request id was decided; what was decided there |
-//! | `apply`, `reads` | one entry in, outcomes out; questions |
+//! | `apply` | one entry in, outcomes out |
+//! | `reads`, `list`, `totals` | questions: about one thing, about a part of the log, about all accounts |
+//! | `points` | how far the replica has come, for heartbeats |
 //! | `checkpoint`, `load` | memory to disk and back |
 //! | `snapshot`, `install` | disk to another node |
 //! | `account`, `requests`, `postings`, `outcomes`, `links`, `set_state` | stored records, one each |
@@ -20,16 +22,21 @@ mod encoded;
 mod entry;
 mod install;
 mod links;
+mod list;
 mod load;
 mod lookup;
 mod outcomes;
+mod points;
 mod postings;
 mod reads;
 mod rebuild;
 mod requests;
+#[cfg(test)]
+mod sample;
 mod set_state;
 mod snapshot;
 mod state;
+mod totals;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
@@ -41,13 +48,16 @@ use crate::fault::Fault;
 use crate::log::Log;
 use crate::record::LogId;
 use crate::shared::Shared;
+use points::Points;
 use state::ReplicaState;
 
 pub use encoded::EncodedOutcomes;
 pub use install::{SnapshotWriter, StagedSnapshot};
-pub use reads::{Booked, Read, Totals};
+pub use list::Page;
+pub use reads::{Booked, Read};
 pub use set_state::{Applied, Membership};
 pub use snapshot::SnapshotReader;
+pub use totals::Totals;
 
 /// The ledger replica of one set. Cheap to clone.
 #[derive(Clone)]
@@ -60,6 +70,10 @@ struct Cell {
     log: Log,
     /// Before any lock of the log.
     state: RwLock<ReplicaState>,
+    /// Last of all locks, and never for long.
+    points: Mutex<Points>,
+    /// Held by whoever reads all accounts; before `state`.
+    surveying: Mutex<()>,
     /// Held by a checkpoint or an install; before `state`.
     writing: Mutex<()>,
     /// A checkpoint waits for the background thread.
@@ -97,11 +111,14 @@ impl LedgerReplica {
         let generation = log.generation();
         let about = load::load_about(&shared.engine, generation)?;
         let stored = about.applied.log_id.map(|_| SnapshotMeta::new(set, &about.applied));
+        let points = Mutex::new(Points::of(&about));
         let state = ReplicaState::load(Arc::clone(&shared.engine), set, generation, log.clone(), about)?;
         let cell = Cell {
             set,
             log,
             state: RwLock::new(state),
+            points,
+            surveying: Mutex::new(()),
             writing: Mutex::new(()),
             queued: AtomicBool::new(false),
             stored: RwLock::new(stored),

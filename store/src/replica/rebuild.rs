@@ -130,8 +130,8 @@ impl ReplicaState {
         stored.map(|bytes| open(&bytes)).transpose()
     }
 
-    /// What has been taken back of the transaction at a position.
-    pub(crate) fn taken_back(&self, position: Position) -> Result<Reversed, Fault> {
+    /// What entries up to `upto` have taken back of the transaction at a position.
+    pub(crate) fn taken_back(&self, position: Position, upto: u64) -> Result<Reversed, Fault> {
         let mut reversed = Reversed::default();
         let end = keys::link(self.generation, position.0, u64::MAX);
         let mut iterator = self.engine.iterator(Table::Link, &end)?;
@@ -139,7 +139,7 @@ impl ReplicaState {
         while let Some((key, value)) = iterator.item() {
             let by = Position(keys::parse_link(key).map_err(bad("a reversal link"))?);
             let (incarnation, amount) = links::decode(value).map_err(bad("a reversal link"))?;
-            if by.index() < self.stored_end {
+            if by.index() < self.stored_end && by.index() <= upto {
                 reversed.amount += amount;
                 reversed.by.push(TransactionId { set: self.set, incarnation, position: by });
             }
@@ -147,7 +147,8 @@ impl ReplicaState {
         }
         engine::ended(&iterator, Table::Link)?;
         for memory in self.frozen.as_deref().into_iter().chain([&self.fresh]) {
-            for &(by, amount) in memory.links.get(&position.0).into_iter().flatten() {
+            let links = memory.links.get(&position.0).into_iter().flatten();
+            for &(by, amount) in links.filter(|(by, _)| by.position.index() <= upto) {
                 reversed.amount += amount;
                 reversed.by.push(by);
             }

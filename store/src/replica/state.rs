@@ -5,7 +5,7 @@
 //! Invariant: of what is on disk, only positions of entries below `stored_end` count. A crash may leave more there;
 //! replay writes the same again, so it is ignored, not removed.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use twinset_ledger::account::{Account, AccountNo, Side};
@@ -19,12 +19,10 @@ use super::entry::{Entries, Opened};
 use super::postings::Journal;
 use super::requests::{Requests, Seed};
 use super::set_state::SetState;
+use super::totals::Survey;
 use crate::engine::Engine;
 use crate::fault::Fault;
 use crate::keys::Generation;
-
-/// Running hashes that are remembered.
-pub(crate) const HASHES_KEPT: usize = 4096;
 
 /// The state.
 pub(crate) struct ReplicaState {
@@ -46,7 +44,8 @@ pub(crate) struct ReplicaState {
     /// What a running checkpoint is writing.
     pub(crate) frozen: Option<Arc<Fresh>>,
     pub(crate) stored_end: u64,
-    pub(crate) hashes: VecDeque<(u64, [u8; 32])>,
+    /// Somebody reads all accounts as they were at one index.
+    pub(super) survey: Option<Survey>,
     /// The entry being applied.
     pub(crate) current: Option<Opened>,
 }
@@ -132,6 +131,9 @@ impl State for ReplicaState {
     }
 
     fn account_mut(&mut self, no: AccountNo) -> &mut Account {
+        if let Some(survey) = &mut self.survey {
+            survey.keep(no, &self.accounts[no as usize]);
+        }
         let aside = &mut self.sides[no as usize];
         if aside.stamp != self.stamp {
             aside.stamp = self.stamp;
@@ -166,7 +168,7 @@ impl State for ReplicaState {
     }
 
     fn reversed(&self, position: Position) -> Result<Reversed, Fault> {
-        self.taken_back(position)
+        self.taken_back(position, u64::MAX)
     }
 
     fn add_reversal(&mut self, original: Position, by: TransactionId, amount: i128) {

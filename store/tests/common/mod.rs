@@ -270,13 +270,14 @@ pub fn compare(replica: &LedgerReplica, model: &MemoryState, dice: &mut Dice) {
         }
     }
     assert_eq!(totals.transactions, booked.len() as u64);
-    let mut listed = Vec::new();
+    let (mut listed, mut after) = (Vec::new(), None);
     loop {
-        let page = replica.list(listed.last().copied(), 700).unwrap().value;
-        if page.is_empty() {
+        let page = replica.list(after, 700).unwrap().value;
+        listed.extend(page.iter().map(|booked| booked.id.position));
+        after = page.next;
+        if after.is_none() {
             break;
         }
-        listed.extend(page.iter().map(|booked| booked.id.position));
     }
     assert_eq!(listed, booked);
 }

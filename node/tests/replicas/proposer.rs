@@ -1,17 +1,15 @@
 //! The end of a proposer, and its pauses: who waits gets an answer, and a pause that ends leaves the others in force.
-#![allow(clippy::unwrap_used)]
-
-mod common;
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use common::{Node, cluster, listener, voters};
 use tokio::sync::mpsc;
 use twinset_node::config::RaftConfig;
 use twinset_node::proposer::Submission;
 use twinset_proto::cluster::v1 as wire;
 use wire::item_reply::Result as ItemResult;
+
+use crate::common::{Node, alone, cluster, listener, voters};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -24,6 +22,7 @@ fn reason(reply: &wire::ItemReply) -> wire::RefusalReason {
 
 #[test]
 fn what_waits_in_a_pause_is_refused_when_the_node_ends() {
+    let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let (catalogue, listeners) = cluster();
     let node = Node::start("a1", dir.path(), &catalogue, listener(&listeners, "a1"), &RaftConfig::default());

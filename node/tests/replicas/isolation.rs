@@ -1,15 +1,13 @@
 //! A replica that loses its links and gets them back does not disturb its set: it asks before it campaigns, so the term
 //! does not rise and the leader goes on.
-#![allow(clippy::unwrap_used)]
-
-mod common;
 
 use std::time::Duration;
 
-use common::cables::Cables;
-use common::{Node, cluster, entry, listener, voters};
 use twinset_control::Catalogue;
 use twinset_node::config::RaftConfig;
+
+use crate::common::cables::Cables;
+use crate::common::{Node, alone, cluster, entry, listener, voters};
 
 const ISOLATED: &str = "a2";
 
@@ -56,6 +54,7 @@ fn propose(node: &Node, n: u64) -> u64 {
 
 #[test]
 fn an_isolated_follower_does_not_raise_the_term() {
+    let _alone = alone();
     let (catalogue, listeners) = cluster();
     let between = Between { outward: Cables::new(), inward: Cables::new() };
     let names: Vec<String> = voters(&catalogue).into_values().collect();

@@ -1,17 +1,16 @@
 //! The first start of a cluster, and what comes after it: nobody takes part before all are members, and from then on a
 //! blank node is told that it has lost its data, whatever the leaders remember.
-#![allow(clippy::unwrap_used)]
-
-mod whole;
 
 use twinset_node::birth::Refused;
 use twinset_node::node::BootstrapError;
-use whole::{Running, catalogue, ports};
+
+use crate::whole::{Running, alone, catalogue, ports};
 
 const NAMES: [&str; 4] = ["a1", "a2", "b1", "b2"];
 
 #[test]
 fn nobody_begins_before_all_are_members_and_a_blank_node_after_that_is_refused() {
+    let _alone = alone();
     let places = NAMES.map(|name| (name, ports()));
     let catalogue = catalogue(&places);
     let dirs = [(); 5].map(|()| tempfile::tempdir().unwrap());
@@ -52,6 +51,7 @@ fn nobody_begins_before_all_are_members_and_a_blank_node_after_that_is_refused()
 
 #[test]
 fn a_topology_that_has_the_node_elsewhere_is_refused() {
+    let _alone = alone();
     let mut places = NAMES.map(|name| (name, ports()));
     let dirs = [(); 4].map(|()| tempfile::tempdir().unwrap());
     let nodes: Vec<_> = places

@@ -1,12 +1,10 @@
 //! A replica that is too late for the log: it gets a snapshot over the real lanes, and follows from there, through
 //! restarts of its own and a death in the middle.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
-use common::{Node, SET, cluster, entry, listener, voters};
 use twinset_control::Role;
 use twinset_node::config::RaftConfig;
+
+use crate::common::{Node, SET, alone, cluster, entry, listener, voters};
 
 /// Raft purges no fewer entries at once than this.
 const PURGED_AT_ONCE: u64 = 1_024;
@@ -41,6 +39,7 @@ fn has_all_of(node: &Node, leader: &Node) {
 
 #[test]
 fn a_replica_that_is_too_late_gets_a_snapshot_and_follows() {
+    let _alone = alone();
     let dirs = ["near", "far"].map(|_| tempfile::tempdir().unwrap());
     let (catalogue, listeners) = cluster();
     let leader = Node::start("a1", dirs[0].path(), &catalogue, listener(&listeners, "a1"), &leader_raft());

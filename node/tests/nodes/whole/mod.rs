@@ -20,6 +20,12 @@ use twinset_node::metrics::Metrics;
 use twinset_node::node::Node;
 use twinset_node::set::Replica;
 
+/// One test at a time: each has a cluster of its own, and together they would keep each other waiting.
+pub fn alone() -> parking_lot::MutexGuard<'static, ()> {
+    static ONE: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
+    ONE.lock()
+}
+
 pub const CLUSTER: &str = "cluster-of-the-test";
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -44,11 +50,13 @@ fn site(name: &str) -> String {
     name[..1].to_uppercase()
 }
 
+/// Replicas outside the home site wait so long that a busy machine does not let them win.
 pub fn config(name: &str, [api, peer, http]: Ports, dir: &Path) -> Config {
     let (site, arbiter) = (site(name), name.starts_with('c'));
     toml::from_str(&format!(
         "[node]\nname = {name:?}\nsite = {site:?}\narbiter = {arbiter}\ndata_dir = {dir:?}\n\
-         [listen]\napi = \"{api}\"\npeer = \"{peer}\"\nhttp = \"{http}\"\n"
+         [listen]\napi = \"{api}\"\npeer = \"{peer}\"\nhttp = \"{http}\"\n\
+         [raft]\nelection_timeout_away_min_ms = 800\n"
     ))
     .unwrap()
 }

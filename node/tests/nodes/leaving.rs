@@ -1,15 +1,13 @@
-//! A node that is asked to stop: it says so at once, serves until it has handed over what it leads, and does not get in the
-//! way of a switch.
-#![allow(clippy::unwrap_used)]
-
-mod whole;
+//! Who leads after a leader that is asked to stop, or dies: one in the home site, if one can. A node that is asked to stop
+//! says so at once, serves until it has handed over what it leads, and does not get in the way of a switch.
 
 use std::time::{Duration, Instant};
 
 use twinset_node::dial;
 use twinset_proto::cluster::v1::IdentifyRequest;
 use twinset_proto::cluster::v1::admin_client::AdminClient;
-use whole::{Cluster, Running, leader, until};
+
+use crate::whole::{Cluster, Running, alone, leader, until};
 
 const SET: u32 = 1;
 /// The drain would have handed over many times; it waits longer.
@@ -17,6 +15,7 @@ const WATCHED: Duration = Duration::from_millis(700);
 
 #[test]
 fn a_draining_node_serves_until_it_has_handed_over_and_lets_a_switch_end_first() {
+    let _alone = alone();
     let mut cluster = Cluster::start(&["a1", "a2", "b1", "b2"]);
     let at = leader(&cluster.nodes, SET);
     let stopping = cluster.nodes.remove(at);
@@ -44,9 +43,38 @@ fn a_draining_node_serves_until_it_has_handed_over_and_lets_a_switch_end_first()
     }
     drop(switch);
     let successor = leader(&cluster.nodes, SET);
+    let site = &cluster.nodes[successor].node.config.node.site;
+    assert_eq!(*site, cluster.catalogue.sets[&SET].home, "the home site comes first");
     let view = cluster.nodes[successor].leads(SET).unwrap().group.view().borrow().clone();
     assert_eq!(view.term, term + 1, "handed over: {view:?}");
     stopping.ended().unwrap();
+    cluster.nodes.iter().for_each(Running::ask_to_stop);
+    cluster.nodes.into_iter().for_each(|running| running.ended().unwrap());
+}
+
+#[test]
+fn the_home_site_leads_again_after_its_leader_has_died() {
+    let _alone = alone();
+    let mut cluster = Cluster::start(&["a1", "a2", "b1", "b2"]);
+    let home = cluster.catalogue.sets[&SET].home.clone();
+    let site = |running: &Running| running.node.config.node.site.clone();
+    // The first leader may be anybody; it goes home.
+    let at = until("the home site leads", || {
+        let at = leader(&cluster.nodes, SET);
+        if site(&cluster.nodes[at]) == home { Ok(at) } else { Err(format!("node {at} leads")) }
+    });
+    let replica = cluster.nodes[at].leads(SET).unwrap();
+    until("all hold everything", || {
+        let progress = replica.group.progress();
+        let behind = progress.matched.keys().find(|&&id| progress.lag(id) > 0);
+        behind.map_or(Ok(()), |id| Err(format!("replica {id} is behind")))
+    });
+    let term = replica.group.view().borrow().term;
+    drop(replica);
+    cluster.nodes.remove(at).die();
+    let next = leader(&cluster.nodes, SET);
+    let view = cluster.nodes[next].leads(SET).unwrap().group.view().borrow().clone();
+    assert_eq!((site(&cluster.nodes[next]), view.term), (home, term + 1), "elected at once: {view:?}");
     cluster.nodes.iter().for_each(Running::ask_to_stop);
     cluster.nodes.into_iter().for_each(|running| running.ended().unwrap());
 }

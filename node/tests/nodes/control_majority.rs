@@ -1,8 +1,5 @@
 //! The control set is not on the data path: when its majority is gone in the middle of traffic, sets work on, nothing can be
 //! moved, and when it is back everybody follows it again.
-#![allow(clippy::unwrap_used)]
-
-mod whole;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -15,7 +12,8 @@ use twinset_ledger::command::{Command, Metadata};
 use twinset_node::admission;
 use twinset_node::proposer::Submission;
 use twinset_proto::cluster::v1::item_reply::Result as ItemResult;
-use whole::{Cluster, Running, ports, until};
+
+use crate::whole::{Cluster, Running, alone, ports, until};
 
 const NAMES: [&str; 5] = ["a1", "a2", "b1", "b2", "c1"];
 const ATTEMPT: Duration = Duration::from_secs(2);
@@ -89,6 +87,7 @@ fn record(running: &Running) -> Result<u64, String> {
 
 #[test]
 fn sets_work_on_when_the_control_set_has_no_majority() {
+    let _alone = alone();
     let mut cluster = Cluster::start(&NAMES);
     let voters = &cluster.catalogue.control.replicas;
     let hosts = |name: &str| voters.iter().any(|replica| replica.node == name);

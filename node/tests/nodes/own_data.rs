@@ -1,12 +1,10 @@
 //! A node that is started with data that is not its own, or not what its catalogue means, says so and does not run.
-#![allow(clippy::unwrap_used)]
-
-mod whole;
 
 use tempfile::TempDir;
 use twinset_control::{Catalogue, Command};
 use twinset_store::{Identity, Options, ReplicaRecord, Store};
-use whole::{CLUSTER, Cluster, Ports, Running, catalogue, ports};
+
+use crate::whole::{CLUSTER, Cluster, Ports, Running, alone, catalogue, ports};
 
 const NAMES: [&str; 4] = ["a1", "a2", "b1", "b2"];
 const ME: &str = "b2";
@@ -39,6 +37,7 @@ fn refused(name: &str, ports: Ports, dir: &TempDir, words: &[&str]) {
 /// All other nodes are silent: nobody else could tell.
 #[test]
 fn data_of_another_node_place_or_replica_is_refused() {
+    let _alone = alone();
     let places = NAMES.map(|name| (name, ports()));
     let (_, own) = places[3];
     let catalogue = catalogue(&places);
@@ -70,13 +69,14 @@ fn data_of_another_node_place_or_replica_is_refused() {
 
 #[test]
 fn a_node_moves_within_its_cluster_when_that_is_recorded_first() {
+    let _alone = alone();
     let mut cluster = Cluster::start(&NAMES);
     let dir = cluster.dirs.pop().unwrap();
     let moving = cluster.nodes.pop().unwrap();
     moving.ask_to_stop();
     moving.ended().unwrap();
     let new = ports();
-    refused(ME, new, &dir, &["listen.api", "record its new addresses there first"]);
+    refused(ME, new, &dir, &["listen.api", "with the addresses that its catalogue has"]);
 
     let [api_addr, peer_addr, http_addr] = new.map(|address| address.to_string());
     let (who, why) = ("test".to_owned(), "another machine".to_owned());

@@ -1,15 +1,11 @@
 //! The fence on the lanes between nodes: what is not addressed to this cluster, set, incarnation and replica is refused
 //! with the reason, on each lane, and leaves no trace; the same message with the right address goes through. And what
 //! does go through is compared: a replica whose running hash differs from its leader's stops its node.
-#![allow(clippy::unwrap_used)]
-
-mod common;
 
 use std::future::Future;
 use std::process::Command;
 use std::time::Duration;
 
-use common::{CLUSTER, Node, SET, cluster, entry, listener};
 use twinset_node::config::RaftConfig;
 use twinset_node::fatal::EXIT_FAULT;
 use twinset_node::gate::Horizon;
@@ -18,6 +14,8 @@ use wire::append_reply_frame::Result as Answer;
 use wire::beat_message::Body;
 use wire::beat_reply::Body as ReplyBody;
 use wire::peer_client::PeerClient;
+
+use crate::common::{CLUSTER, Node, SET, alone, cluster, entry, listener};
 
 type Client = PeerClient<tonic::transport::Channel>;
 
@@ -108,6 +106,7 @@ fn wrong(right: &wire::Address) -> Vec<(Option<wire::Address>, &'static str)> {
 
 #[test]
 fn what_is_for_somebody_else_is_refused_on_every_lane() {
+    let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let (catalogue, listeners) = cluster();
     let node = Node::start("a1", dir.path(), &catalogue, listener(&listeners, "a1"), &RaftConfig::default());
@@ -191,9 +190,10 @@ fn a_replica_that_differs_from_its_leader_stops_its_node() {
     if let Ok(at) = std::env::var(DIFFERS_AT) {
         follow_a_leader_that_differs(at.parse().unwrap());
     }
+    let _alone = alone();
     // The last index is not applied: nothing can be said about it.
     for (at, ends) in [(0, EXIT_FAULT), (1, EXIT_FAULT), (2, SURVIVED)] {
-        let test = "a_replica_that_differs_from_its_leader_stops_its_node";
+        let test = "fence::a_replica_that_differs_from_its_leader_stops_its_node";
         let output = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", test, "--nocapture"])
             .env(DIFFERS_AT, at.to_string())

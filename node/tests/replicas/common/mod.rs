@@ -27,6 +27,12 @@ use twinset_store::{OpenError, Options, Store};
 
 /// The set that is played with; its home is site A.
 pub const SET: u32 = 1;
+/// One test at a time: each has a cluster of its own, and together they would keep each other waiting.
+pub fn alone() -> parking_lot::MutexGuard<'static, ()> {
+    static ONE: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
+    ONE.lock()
+}
+
 pub const CLUSTER: &str = "cluster-of-the-test";
 const DEADLINE: Duration = Duration::from_secs(30);
 

@@ -1,7 +1,5 @@
 //! `deploy/examples/node.toml` is complete and true: it parses, has every key there is, says what each is for, and states
 //! the defaults.
-#![allow(clippy::unwrap_used)]
-
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;

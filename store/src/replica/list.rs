@@ -1,0 +1,153 @@
+//! Pages of what a set has booked, in the order of the log. A page looks at so much of the log and no more, however
+//! little it finds there, and holds the lock of the state for one piece of work at a time: a client's question never
+//! holds up apply.
+
+use twinset_ledger::codec::decode_outcome;
+use twinset_ledger::id::Position;
+use twinset_ledger::outcome::Effect;
+
+use super::LedgerReplica;
+use super::outcomes::Kept;
+use super::reads::{Booked, Read};
+use super::state::ReplicaState;
+use crate::fault::Fault;
+
+/// Entries and commands that one page looks at, at most.
+const LOOKS_PER_PAGE: usize = 10_000;
+/// Commands that are looked at under one lock, at most.
+const LOOKS_PER_LOCK: usize = 1_000;
+
+/// Booked transactions and reversals of a part of the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// In the order of their positions. There may be none though more follow.
+    pub booked: Vec<Booked>,
+    /// The next page begins after it; nothing need be booked there. None: this page reaches to the end.
+    pub next: Option<Position>,
+}
+
+/// What a look at an entry found.
+struct Looked {
+    /// Offsets of what it booked.
+    booked: Vec<u16>,
+    /// Where to look next.
+    next: Position,
+    looks: usize,
+}
+
+impl LedgerReplica {
+    /// Booked transactions and reversals after a position, in order, `limit` at most and one at least. All of it is as of one
+    /// index, though entries are applied meanwhile.
+    pub fn list(&self, after: Option<Position>, limit: usize) -> Result<Read<Page>, Fault> {
+        self.check()?;
+        let (mut read, nothing) = {
+            let state = self.cell.state.read();
+            (state.answer(Page::default()), state.about.applied.log_id.is_none())
+        };
+        if nothing {
+            return Ok(read);
+        }
+        let mut at = match after {
+            None => Position(0),
+            Some(after) => match after.0.checked_add(1) {
+                Some(at) => Position(at),
+                // Clients name positions as they like, the last one that there can be as well.
+                None => return Ok(read),
+            },
+        };
+        let page = &mut read.value;
+        let mut looks = LOOKS_PER_PAGE;
+        while at.index() <= read.index {
+            let room = limit.max(1) - page.booked.len();
+            if room == 0 {
+                page.next = page.booked.last().map(|last| last.id.position);
+                break;
+            }
+            if looks == 0 {
+                page.next = Some(Position(at.0 - 1));
+                break;
+            }
+            let looked = self.cell.state.read().look(at, looks.min(LOOKS_PER_LOCK), room)?;
+            for offset in looked.booked {
+                let position = Position::new(at.index(), offset);
+                page.booked.extend(self.cell.state.read().booked(position, read.index)?);
+            }
+            at = looked.next;
+            looks = looks.saturating_sub(looked.looks);
+        }
+        Ok(read)
+    }
+}
+
+impl Page {
+    /// Whether it has nothing that was booked.
+    pub fn is_empty(&self) -> bool {
+        self.booked.is_empty()
+    }
+
+    /// One after the other.
+    pub fn iter(&self) -> std::slice::Iter<'_, Booked> {
+        self.booked.iter()
+    }
+}
+
+impl ReplicaState {
+    /// Looks for what an entry booked, `room` of it at most, from `at` on and at no more than `looks_max` of its commands.
+    fn look(&self, at: Position, looks_max: usize, room: usize) -> Result<Looked, Fault> {
+        let index = at.index();
+        let mut looked = Looked { booked: Vec::new(), next: Position::new(index + 1, 0), looks: 1 };
+        self.with_outcomes(index, |outcomes| {
+            for offset in at.offset()..=u16::MAX {
+                let Some(kept) = outcomes.get(offset) else { break };
+                if looked.looks > looks_max || looked.booked.len() == room {
+                    looked.next = Position::new(index, offset);
+                    break;
+                }
+                looked.looks += 1;
+                let booked = match kept {
+                    Kept::Booked { .. } => true,
+                    Kept::Nothing => false,
+                    Kept::Outcome(bytes) => {
+                        let outcome = decode_outcome(bytes)
+                            .map_err(|error| Fault::damaged("an outcome", error.to_string()))?;
+                        matches!(outcome.result, Ok(Effect::Posted(_)))
+                    }
+                };
+                if booked {
+                    looked.booked.push(offset);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(looked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{Fed, open, pay, take_back_a_cent};
+    use super::*;
+
+    #[test]
+    fn what_is_reversed_later_is_not_so_in_an_earlier_answer() {
+        let fed = Fed::new();
+        fed.feed(&[open("a"), open("b")]);
+        let index = fed.feed(&[pay("p", "a", "b", 5)]);
+        let position = Position::new(index, 0);
+        let reversals: Vec<u64> = ["r", "s"].map(|id| fed.feed(&[take_back_a_cent(id, position)])).into();
+        let reversed = |upto| {
+            let booked = fed.replica.cell.state.read().booked(position, upto).unwrap().unwrap();
+            (booked.reversed.amount, booked.reversed.by.len())
+        };
+        // In memory and on disk.
+        for _ in 0..2 {
+            assert_eq!(reversed(index), (0, 0));
+            assert_eq!(reversed(reversals[0]), (1, 1));
+            assert_eq!(reversed(reversals[1]), (2, 2));
+            fed.replica.checkpoint().unwrap();
+        }
+        let listed = fed.replica.list(None, 10).unwrap();
+        assert_eq!((listed.index, listed.value.booked.len(), listed.value.next), (reversals[1], 3, None));
+        assert_eq!(listed.value.booked[0].reversed.amount, 2);
+    }
+}

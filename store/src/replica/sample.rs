@@ -1,0 +1,98 @@
+//! A replica to ask, and commands for it: what the tests of this directory share.
+
+use rust_decimal::Decimal;
+use tempfile::TempDir;
+use twinset_ledger::RULES_VERSION;
+use twinset_ledger::account::Side;
+use twinset_ledger::codec::{EntryBuilder, encode_command};
+use twinset_ledger::command::{Command, Leg, Metadata, Reversal, Transaction};
+use twinset_ledger::id::{Position, TransactionId};
+
+use super::LedgerReplica;
+use crate::log::Log;
+use crate::options::Options;
+use crate::record::{LogId, Record, RecordKind};
+use crate::store::Store;
+
+const SET: u32 = 1;
+
+/// A replica that is fed entry by entry.
+pub(super) struct Fed {
+    pub(super) log: Log,
+    pub(super) replica: LedgerReplica,
+    _store: Store,
+    _dir: TempDir,
+}
+
+impl Fed {
+    pub(super) fn new() -> Fed {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Options::default()).unwrap();
+        let (log, replica) = (store.log(SET).unwrap(), store.ledger(SET).unwrap());
+        Fed { log, replica, _store: store, _dir: dir }
+    }
+
+    /// Appends an entry and applies it; gives its index.
+    pub(super) fn feed(&self, commands: &[Command]) -> u64 {
+        let index = self.log.last().map_or(0, |last| last.index + 1);
+        let record = self.record(index, commands);
+        self.append(vec![record.clone()]);
+        self.replica.apply(&record).unwrap();
+        index
+    }
+
+    pub(super) fn append(&self, records: Vec<Record>) {
+        self.log.append(records, Box::new(|result| result.unwrap())).unwrap();
+    }
+
+    /// The entry of these commands.
+    pub(super) fn record(&self, index: u64, commands: &[Command]) -> Record {
+        let mut builder = EntryBuilder::new(RULES_VERSION, 1, 1_700_000_000_000_000_000 + index);
+        for command in commands {
+            let mut bytes = Vec::new();
+            encode_command(command, &mut bytes);
+            builder.push_command_bytes(&bytes);
+        }
+        let id = LogId { term: 1, leader: 1, index };
+        Record { id, kind: RecordKind::Commands, payload: builder.finish().into() }
+    }
+}
+
+/// Opens an account.
+pub(super) fn open(account: &str) -> Command {
+    Command::OpenAccount {
+        request_id: "open".to_owned(),
+        account: account.to_owned(),
+        subject: "liability".to_owned(),
+        currency: "EUR".to_owned(),
+        normal_side: None,
+        limit: None,
+        metadata: Metadata::new(),
+    }
+}
+
+/// Moves a few cents.
+pub(super) fn pay(request_id: &str, debit: &str, credit: &str, cents: i64) -> Command {
+    let leg = |account: &str, side| Leg {
+        account: account.to_owned(),
+        side,
+        amount: Decimal::new(cents, 2),
+        currency: None,
+    };
+    Command::Transaction(Transaction {
+        request_id: request_id.to_owned(),
+        legs: vec![leg(debit, Side::Debit), leg(credit, Side::Credit)],
+        ..Transaction::default()
+    })
+}
+
+/// Takes back a cent.
+pub(super) fn take_back_a_cent(request_id: &str, position: Position) -> Command {
+    Command::Reversal(Reversal {
+        request_id: request_id.to_owned(),
+        transaction: TransactionId { set: SET, incarnation: 1, position },
+        amount: Some(Decimal::new(1, 2)),
+        reason: 0,
+        metadata: Metadata::new(),
+    })
+}
