@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http::{HeaderValue, Method, StatusCode, Uri};
 use serde_json::Value;
 use twinset_ledger::TransactionId;
@@ -56,28 +57,30 @@ impl Router {
     }
 
     /// One call. The connection is given up after any failure.
-    pub async fn call(
-        &mut self,
+    pub fn call<'a>(
+        &'a mut self,
         method: Method,
-        path: &str,
+        path: &'a str,
         body: String,
         deadline: Duration,
         patience: Duration,
-    ) -> Result<(StatusCode, Bytes), http1::Error> {
-        let bad = |_| http1::Error::Url { url: path.to_owned() };
-        let uri: Uri = path.parse().map_err(bad)?;
-        let mut request = http1::request(method, &self.addr, &uri, body.into());
-        let deadline_ms = u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX);
-        request.headers_mut().insert("twinset-deadline-ms", HeaderValue::from(deadline_ms));
-        if self.open.as_ref().is_none_or(|open| !open.is_open()) {
-            self.open = Some(Connection::open(&self.addr, CONNECT).await?);
-        }
-        let connection = self.open.as_mut().expect("it was opened above");
-        let answer = connection.call(request, patience).await;
-        if answer.is_err() {
-            self.open = None;
-        }
-        answer
+    ) -> BoxFuture<'a, Result<(StatusCode, Bytes), http1::Error>> {
+        Box::pin(async move {
+            let bad = |_| http1::Error::Url { url: path.to_owned() };
+            let uri: Uri = path.parse().map_err(bad)?;
+            let mut request = http1::request(method, &self.addr, &uri, body.into());
+            let deadline_ms = u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX);
+            request.headers_mut().insert("twinset-deadline-ms", HeaderValue::from(deadline_ms));
+            if self.open.as_ref().is_none_or(|open| !open.is_open()) {
+                self.open = Some(Connection::open(&self.addr, CONNECT).await?);
+            }
+            let connection = self.open.as_mut().expect("it was opened above");
+            let answer = connection.call(request, patience).await;
+            if answer.is_err() {
+                self.open = None;
+            }
+            answer
+        })
     }
 
     /// Asks to book a wish; hangs up after `patience`.

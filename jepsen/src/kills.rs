@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use futures::future::LocalBoxFuture;
 use serde::Serialize;
 use twinset_tools::cluster::{LocalCluster, LocalOptions, Ports};
 use twinset_tools::load::random::Random;
@@ -129,16 +130,18 @@ impl Seen {
 }
 
 /// Runs `twinset-jepsen kills`. True if nothing is wrong.
-pub async fn run(arguments: Kills) -> anyhow::Result<bool> {
-    let seed = arguments.seed.unwrap_or_else(|| Random::new().bits() >> 32);
-    out::say(&format!("seed {seed}; repeat with: {}", repeat(&arguments, seed)));
-    let report = play(&arguments, seed, &mut |text| out::say(text)).await?;
-    if arguments.json {
-        out::json(&report)?;
-    } else {
-        print(&report, &arguments.dir)?;
-    }
-    Ok(report.clean)
+pub fn run(arguments: Kills) -> LocalBoxFuture<'static, anyhow::Result<bool>> {
+    Box::pin(async move {
+        let seed = arguments.seed.unwrap_or_else(|| Random::new().bits() >> 32);
+        out::say(&format!("seed {seed}; repeat with: {}", repeat(&arguments, seed)));
+        let report = play(&arguments, seed, &mut |text| out::say(text)).await?;
+        if arguments.json {
+            out::json(&report)?;
+        } else {
+            print(&report, &arguments.dir)?;
+        }
+        Ok(report.clean)
+    })
 }
 
 fn repeat(arguments: &Kills, seed: u64) -> String {
@@ -151,53 +154,59 @@ fn repeat(arguments: &Kills, seed: u64) -> String {
 }
 
 /// The whole run; `narrate` hears what happens. An error means that it could not be judged, or did not heal.
-pub async fn play(arguments: &Kills, seed: u64, narrate: &mut dyn FnMut(&str)) -> anyhow::Result<Report> {
-    let began = Instant::now();
-    let options = LocalOptions {
-        sets: SETS,
-        ports: arguments.base_port.map_or(Ports::Free, Ports::Base),
-        ..LocalOptions::fresh(&arguments.dir)
-    };
-    let mut cluster = LocalCluster::start(&options, narrate).await?;
-    let survey = wait::whole(cluster.layout()).await?;
-    let traffic = Traffic::start(&traffic::Options {
-        routers: cluster.layout().routers().map(|router| router.http.clone()).collect(),
-        slots: survey.catalogue()?.slot_table(),
-        seed,
-        clients: CLIENTS,
-        accounts: ACCOUNTS,
-        rate: arguments.rate,
-        requests_max: REQUESTS_MAX,
-    })
-    .await?;
-    let sets: Vec<u32> = survey.catalogue()?.sets.keys().copied().collect();
-    let mut violations = Vec::new();
-    let killed = kill_all(&mut cluster, arguments.kills, seed, &sets, &mut violations, narrate).await;
-    let clock = traffic.began();
-    let mut history = traffic.stop().await?;
-    let (kills, healed) = match killed {
-        Ok(kills) => (kills, true),
-        Err(error) => {
-            violations.push(format!("the cluster did not heal: {error:#}"));
-            (BTreeMap::new(), false)
+pub fn play<'a>(
+    arguments: &'a Kills,
+    seed: u64,
+    narrate: &'a mut dyn FnMut(&str),
+) -> LocalBoxFuture<'a, anyhow::Result<Report>> {
+    Box::pin(async move {
+        let began = Instant::now();
+        let options = LocalOptions {
+            sets: SETS,
+            ports: arguments.base_port.map_or(Ports::Free, Ports::Base),
+            ..LocalOptions::fresh(&arguments.dir)
+        };
+        let mut cluster = LocalCluster::start(&options, narrate).await?;
+        let survey = wait::whole(cluster.layout()).await?;
+        let traffic = Traffic::start(&traffic::Options {
+            routers: cluster.layout().routers().map(|router| router.http.clone()).collect(),
+            slots: survey.catalogue()?.slot_table(),
+            seed,
+            clients: CLIENTS,
+            accounts: ACCOUNTS,
+            rate: arguments.rate,
+            requests_max: REQUESTS_MAX,
+        })
+        .await?;
+        let sets: Vec<u32> = survey.catalogue()?.sets.keys().copied().collect();
+        let mut violations = Vec::new();
+        let killed = kill_all(&mut cluster, arguments.kills, seed, &sets, &mut violations, narrate).await;
+        let clock = traffic.began();
+        let mut history = traffic.stop().await?;
+        let (kills, healed) = match killed {
+            Ok(kills) => (kills, true),
+            Err(error) => {
+                violations.push(format!("the cluster did not heal: {error:#}"));
+                (BTreeMap::new(), false)
+            }
+        };
+        let mut verdict = Vec::new();
+        if healed {
+            verdict = account_for(&cluster, &mut history, &sets, clock, &mut violations, narrate).await?;
         }
-    };
-    let mut verdict = Vec::new();
-    if healed {
-        verdict = account_for(&cluster, &mut history, &sets, clock, &mut violations, narrate).await?;
-    }
-    violations.extend(logs::read(&cluster.layout().dir.join("log"), logs::AFTER_KILLS)?);
-    let forced = cluster.stop().await?;
-    violations.extend(forced.iter().map(|name| format!("{name} did not stop when it was asked to")));
-    Ok(Report {
-        clean: violations.is_empty(),
-        seed,
-        repeat: repeat(arguments, seed),
-        seconds: began.elapsed().as_secs_f64(),
-        kills,
-        seen: Seen::of(&history),
-        verify: verdict,
-        violations,
+        violations.extend(logs::read(&cluster.layout().dir.join("log"), logs::AFTER_KILLS)?);
+        let forced = cluster.stop().await?;
+        violations.extend(forced.iter().map(|name| format!("{name} did not stop when it was asked to")));
+        Ok(Report {
+            clean: violations.is_empty(),
+            seed,
+            repeat: repeat(arguments, seed),
+            seconds: began.elapsed().as_secs_f64(),
+            kills,
+            seen: Seen::of(&history),
+            verify: verdict,
+            violations,
+        })
     })
 }
 

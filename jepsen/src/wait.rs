@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio::time::Instant;
 use twinset_control::{CONTROL_SET, Catalogue};
 use twinset_proto::cluster::v1::ReplicaStatus;
@@ -31,12 +32,14 @@ pub async fn until(
 
 /// Waits until every node answers, every set is led, and every replica holds what was committed when all were led:
 /// then no set loses its quorum by one more death.
-pub async fn whole(layout: &Layout) -> anyhow::Result<Survey> {
-    let mut targets = BTreeMap::new();
-    let survey = until(&layout.node_addrs(), HEAL, |survey| is_whole(survey, &mut targets)).await?;
-    let routers: Vec<String> = layout.routers().map(|router| router.http.clone()).collect();
-    ready::routers(&routers, HEAL).await?;
-    Ok(survey)
+pub fn whole(layout: &Layout) -> BoxFuture<'_, anyhow::Result<Survey>> {
+    Box::pin(async move {
+        let mut targets = BTreeMap::new();
+        let survey = until(&layout.node_addrs(), HEAL, |survey| is_whole(survey, &mut targets)).await?;
+        let routers: Vec<String> = layout.routers().map(|router| router.http.clone()).collect();
+        ready::routers(&routers, HEAL).await?;
+        Ok(survey)
+    })
 }
 
 /// What the leader of `set` says of itself.

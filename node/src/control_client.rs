@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use twinset_control::{CONTROL_SET, Catalogue, Command, Envelope, Rejection, Reply, decode_answer};
 use twinset_proto::cluster::v1 as wire;
 use wire::admin_client::AdminClient;
@@ -51,23 +52,26 @@ impl ControlClient {
 
     /// Proposes a command and waits for its reply, by way of any node that leads the control set. Repeats itself while
     /// the outcome is open: a repeated command of the control set changes nothing.
-    pub async fn propose(&self, command: &Command) -> Result<Reply, Error> {
-        let command =
-            Bytes::from(serde_json::to_vec(command).expect("plain data with string keys has a JSON form"));
-        let deadline = Instant::now() + DEADLINE;
-        loop {
-            let error = match self.attempt(&command).await {
-                Ok(answer) => match decode_answer(&answer) {
-                    Ok(answer) => return Ok(answer?),
-                    Err(error) => Error::Unknown(error.to_string()),
-                },
-                Err(error) => error,
-            };
-            if Instant::now() >= deadline {
-                return Err(error);
+    pub fn propose<'a>(&'a self, command: &'a Command) -> BoxFuture<'a, Result<Reply, Error>> {
+        Box::pin(async move {
+            let command = Bytes::from(
+                serde_json::to_vec(command).expect("plain data with string keys has a JSON form"),
+            );
+            let deadline = Instant::now() + DEADLINE;
+            loop {
+                let error = match self.attempt(&command).await {
+                    Ok(answer) => match decode_answer(&answer) {
+                        Ok(answer) => return Ok(answer?),
+                        Err(error) => Error::Unknown(error.to_string()),
+                    },
+                    Err(error) => error,
+                };
+                if Instant::now() >= deadline {
+                    return Err(error);
+                }
+                tokio::time::sleep(RETRY).await;
             }
-            tokio::time::sleep(RETRY).await;
-        }
+        })
     }
 
     /// Proposes at this node's own replica of the control set, if it has one and that leads, and is of that cluster.

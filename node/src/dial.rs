@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tonic::transport::{Channel, Endpoint};
 
 /// Entries are cut at 1 MiB and catalogues are small; one entry or one call may be larger.
@@ -23,19 +24,21 @@ pub struct Error {
 
 /// Connects to a node at `address`, or says soon why not. A connection that falls silent is broken within two seconds,
 /// idle or not.
-pub async fn connect(address: &str) -> Result<Channel, Error> {
-    let failed = |error| Error { address: address.to_owned(), cause: cause(&error) };
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(failed)?;
-    let endpoint = endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        // Small frames must not wait for the peer's delayed acknowledgement.
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE)
-        .keep_alive_while_idle(true)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(STREAM_WINDOW_BYTES);
-    endpoint.connect().await.map_err(failed)
+pub fn connect(address: &str) -> BoxFuture<'_, Result<Channel, Error>> {
+    Box::pin(async move {
+        let failed = |error| Error { address: address.to_owned(), cause: cause(&error) };
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(failed)?;
+        let endpoint = endpoint
+            .connect_timeout(CONNECT_TIMEOUT)
+            // Small frames must not wait for the peer's delayed acknowledgement.
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(STREAM_WINDOW_BYTES);
+        endpoint.connect().await.map_err(failed)
+    })
 }
 
 /// The innermost reason: the outer ones only say that it is about a connection.

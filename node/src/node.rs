@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -83,53 +84,56 @@ pub enum BootstrapError {
 
 impl Node {
     /// Opens the store and, if this node has a place in a cluster already, its replicas.
-    pub async fn open(config: Config, metrics: Metrics) -> anyhow::Result<Arc<Self>> {
-        let dir = &config.node.data_dir;
-        std::fs::create_dir_all(dir)
-            .with_context(|| format!("node.data_dir: cannot create {}", dir.display()))?;
-        let options = twinset_store::Options {
-            checkpoint_commands: config.store.checkpoint_commands,
-            checkpoint_log_bytes: config.store.checkpoint_log_bytes,
-            tail_cache_bytes: config.store.tail_cache_bytes,
-            ..twinset_store::Options::default()
-        };
-        let store = Store::open(dir, options).with_context(|| format!("node.data_dir: {}", dir.display()))?;
-        let cell = CatalogueCell::open(store.clone())?;
-        let identity = store.identity();
-        if let Some(identity) = &identity {
-            cluster_check::check_own(&config, identity, &cell).await?;
-        }
-        let sets = Arc::new(Sets::default());
-        let node = Arc::new(Node {
-            control: ControlClient::new(sets.clone(), cell.clone(), config.node.name.clone()),
-            links: Links::new(cell.watch()),
-            sets,
-            cell,
-            metrics,
-            store,
-            draining: watch::Sender::new(false),
-            tasks: TaskTracker::new(),
-            ending: CancellationToken::new(),
-            takes_part: AtomicBool::new(false),
-            switching: Mutex::default(),
-            bootstrapping: tokio::sync::Mutex::default(),
-            config,
-        });
-        if identity.is_some() {
-            let catalogue = node.cell.get().expect("it was checked");
-            // A replica's record is older than its first word to others.
-            let began = !node.store.replicas()?.is_empty();
-            if began || catalogue.replicas_on(&node.config.node.name).next().is_none() {
-                node.host_replicas(&catalogue).await?;
-            } else {
-                node.spawn(node.clone().begin());
+    pub fn open(config: Config, metrics: Metrics) -> BoxFuture<'static, anyhow::Result<Arc<Self>>> {
+        Box::pin(async move {
+            let dir = &config.node.data_dir;
+            std::fs::create_dir_all(dir)
+                .with_context(|| format!("node.data_dir: cannot create {}", dir.display()))?;
+            let options = twinset_store::Options {
+                checkpoint_commands: config.store.checkpoint_commands,
+                checkpoint_log_bytes: config.store.checkpoint_log_bytes,
+                tail_cache_bytes: config.store.tail_cache_bytes,
+                ..twinset_store::Options::default()
+            };
+            let store =
+                Store::open(dir, options).with_context(|| format!("node.data_dir: {}", dir.display()))?;
+            let cell = CatalogueCell::open(store.clone())?;
+            let identity = store.identity();
+            if let Some(identity) = &identity {
+                cluster_check::check_own(&config, identity, &cell).await?;
             }
-            node.spawn(cluster_check::run(catalogue, node.config.node.name.clone()));
-        }
-        node.tasks.spawn(node.cell.clone().keep(node.ending.clone()));
-        node.spawn(catalogue::follow(node.cell.clone(), node.config.node.name.clone()));
-        node.spawn(follow_catalogue(node.clone()));
-        Ok(node)
+            let sets = Arc::new(Sets::default());
+            let node = Arc::new(Node {
+                control: ControlClient::new(sets.clone(), cell.clone(), config.node.name.clone()),
+                links: Links::new(cell.watch()),
+                sets,
+                cell,
+                metrics,
+                store,
+                draining: watch::Sender::new(false),
+                tasks: TaskTracker::new(),
+                ending: CancellationToken::new(),
+                takes_part: AtomicBool::new(false),
+                switching: Mutex::default(),
+                bootstrapping: tokio::sync::Mutex::default(),
+                config,
+            });
+            if identity.is_some() {
+                let catalogue = node.cell.get().expect("it was checked");
+                // A replica's record is older than its first word to others.
+                let began = !node.store.replicas()?.is_empty();
+                if began || catalogue.replicas_on(&node.config.node.name).next().is_none() {
+                    node.host_replicas(&catalogue).await?;
+                } else {
+                    node.spawn(node.clone().begin());
+                }
+                node.spawn(cluster_check::run(catalogue, node.config.node.name.clone()));
+            }
+            node.tasks.spawn(node.cell.clone().keep(node.ending.clone()));
+            node.spawn(catalogue::follow(node.cell.clone(), node.config.node.name.clone()));
+            node.spawn(follow_catalogue(node.clone()));
+            Ok(node)
+        })
     }
 
     /// Runs a task until it ends, or this node does.
@@ -146,49 +150,51 @@ impl Node {
     }
 
     /// Serves until `stop` comes true and the drain that follows is over.
-    pub async fn serve(
+    pub fn serve(
         self: Arc<Self>,
         listeners: Listeners,
         mut stop: watch::Receiver<bool>,
-    ) -> anyhow::Result<()> {
-        let sets_service = SetsService {
-            sets: self.sets.clone(),
-            cell: self.cell.clone(),
-            draining: self.draining.subscribe(),
-            metrics: self.metrics.clone(),
-        };
-        let api = listen::server()
-            .add_service(
-                SetsServer::new(sets_service)
-                    .max_decoding_message_size(MESSAGE_BYTES_MAX)
-                    .max_encoding_message_size(MESSAGE_BYTES_MAX),
-            )
-            .add_service(AdminServer::new(AdminService { node: self.clone() }))
-            .serve_with_incoming(listeners.api.incoming());
-        let peer = listen::server()
-            .add_service(
-                PeerServer::new(PeerService::new(self.sets.clone()))
-                    .max_decoding_message_size(MESSAGE_BYTES_MAX)
-                    .max_encoding_message_size(MESSAGE_BYTES_MAX),
-            )
-            .serve_with_incoming(listeners.peer.incoming());
-        let http = axum::serve(listeners.http, http::routes(self.clone()));
-        let drained = async {
-            // The sender must not have to wait for the drain to look at its own value; without one, nothing goes on either.
-            drop(stop.wait_for(|&stop| stop).await);
-            self.draining.send_replace(true);
-            drain::run(&self).await;
-        };
-        info!(node = self.config.node.name, site = self.config.node.site, "serving");
-        tokio::select! {
-            ended = api => ended.context("the api server ended")?,
-            ended = peer => ended.context("the peer server ended")?,
-            ended = http => ended.context("the http server ended")?,
-            () = drained => {}
-        }
-        self.store.clone().close();
-        info!("drained");
-        Ok(())
+    ) -> BoxFuture<'static, anyhow::Result<()>> {
+        Box::pin(async move {
+            let sets_service = SetsService {
+                sets: self.sets.clone(),
+                cell: self.cell.clone(),
+                draining: self.draining.subscribe(),
+                metrics: self.metrics.clone(),
+            };
+            let api = listen::server()
+                .add_service(
+                    SetsServer::new(sets_service)
+                        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                        .max_encoding_message_size(MESSAGE_BYTES_MAX),
+                )
+                .add_service(AdminServer::new(AdminService { node: self.clone() }))
+                .serve_with_incoming(listeners.api.incoming());
+            let peer = listen::server()
+                .add_service(
+                    PeerServer::new(PeerService::new(self.sets.clone()))
+                        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                        .max_encoding_message_size(MESSAGE_BYTES_MAX),
+                )
+                .serve_with_incoming(listeners.peer.incoming());
+            let http = axum::serve(listeners.http, http::routes(self.clone()));
+            let drained = async {
+                // The sender must not have to wait for the drain to look at its own value; without one, nothing goes on either.
+                drop(stop.wait_for(|&stop| stop).await);
+                self.draining.send_replace(true);
+                drain::run(&self).await;
+            };
+            info!(node = self.config.node.name, site = self.config.node.site, "serving");
+            tokio::select! {
+                ended = api => ended.context("the api server ended")?,
+                ended = peer => ended.context("the peer server ended")?,
+                ended = http => ended.context("the http server ended")?,
+                () = drained => {}
+            }
+            self.store.clone().close();
+            info!("drained");
+            Ok(())
+        })
     }
 
     /// The catalogue, once this node has its place in the cluster.
@@ -224,40 +230,42 @@ impl Node {
 
     /// Gives a blank node its cluster, in which it takes part as soon as all others are members. True if it has exactly
     /// this one already.
-    pub async fn bootstrap(self: &Arc<Self>, catalogue: Catalogue) -> Result<bool, BootstrapError> {
-        let _one_at_a_time = self.bootstrapping.lock().await;
-        if let Some(identity) = self.store.identity() {
-            if identity.cluster_id == catalogue.cluster_id {
-                return Ok(true);
+    pub fn bootstrap(self: &Arc<Self>, catalogue: Catalogue) -> BoxFuture<'_, Result<bool, BootstrapError>> {
+        Box::pin(async move {
+            let _one_at_a_time = self.bootstrapping.lock().await;
+            if let Some(identity) = self.store.identity() {
+                if identity.cluster_id == catalogue.cluster_id {
+                    return Ok(true);
+                }
+                return Err(BootstrapError::OtherCluster(identity.cluster_id));
             }
-            return Err(BootstrapError::OtherCluster(identity.cluster_id));
-        }
-        let name = &self.config.node.name;
-        let own = catalogue
-            .nodes
-            .get(name)
-            .ok_or_else(|| BootstrapError::Mismatch(format!("node {name} is not in the topology")))?;
-        if own.site != self.config.node.site || own.arbiter != self.config.node.arbiter {
-            return Err(BootstrapError::Mismatch(format!(
-                "the topology places node {name} in site {} (arbiter: {}), its configuration in site {} (arbiter: {})",
-                own.site, own.arbiter, self.config.node.site, self.config.node.arbiter
-            )));
-        }
-        birth::may_begin(&catalogue, name).await?;
-        if let Some((key, here, there)) = cluster_check::elsewhere(&self.config, &catalogue) {
-            return Err(BootstrapError::Mismatch(format!(
-                "the topology has node {name} at {there}, its configuration has {key} = {here}"
-            )));
-        }
-        let identity = Identity { cluster_id: catalogue.cluster_id.clone(), node: name.clone() };
-        // The identity comes last: without it the node is still blank, and all of this is done again.
-        let first = catalogue.to_json();
-        self.store.put_blob(FIRST_CATALOGUE, &first).map_err(anyhow::Error::from)?;
-        self.cell.adopt(catalogue).map_err(anyhow::Error::from)?;
-        self.store.set_identity(&identity).map_err(anyhow::Error::from)?;
-        info!(cluster_id = identity.cluster_id, "bootstrapped");
-        self.spawn(self.clone().begin());
-        Ok(false)
+            let name = &self.config.node.name;
+            let own = catalogue
+                .nodes
+                .get(name)
+                .ok_or_else(|| BootstrapError::Mismatch(format!("node {name} is not in the topology")))?;
+            if own.site != self.config.node.site || own.arbiter != self.config.node.arbiter {
+                return Err(BootstrapError::Mismatch(format!(
+                    "the topology places node {name} in site {} (arbiter: {}), its configuration in site {} (arbiter: {})",
+                    own.site, own.arbiter, self.config.node.site, self.config.node.arbiter
+                )));
+            }
+            birth::may_begin(&catalogue, name).await?;
+            if let Some((key, here, there)) = cluster_check::elsewhere(&self.config, &catalogue) {
+                return Err(BootstrapError::Mismatch(format!(
+                    "the topology has node {name} at {there}, its configuration has {key} = {here}"
+                )));
+            }
+            let identity = Identity { cluster_id: catalogue.cluster_id.clone(), node: name.clone() };
+            // The identity comes last: without it the node is still blank, and all of this is done again.
+            let first = catalogue.to_json();
+            self.store.put_blob(FIRST_CATALOGUE, &first).map_err(anyhow::Error::from)?;
+            self.cell.adopt(catalogue).map_err(anyhow::Error::from)?;
+            self.store.set_identity(&identity).map_err(anyhow::Error::from)?;
+            info!(cluster_id = identity.cluster_id, "bootstrapped");
+            self.spawn(self.clone().begin());
+            Ok(false)
+        })
     }
 
     /// Takes part for the first time, when all are members.

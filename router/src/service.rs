@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -58,29 +59,33 @@ async fn listen(key: &'static str, address: SocketAddr) -> Result<(TcpListener, 
 }
 
 /// Opens the ports and starts to serve. The configuration has been checked.
-pub async fn start(config: &Config, registry: Registry) -> Result<Handle, Error> {
-    let (http_listener, http) = listen("listen.http", config.listen.http).await?;
-    let (grpc_listener, grpc) = listen("listen.grpc", config.listen.grpc).await?;
-    let (stop_serving, stop_following) = (CancellationToken::new(), CancellationToken::new());
-    let (servers, lanes, followers) = (TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
+pub fn start(config: &Config, registry: Registry) -> BoxFuture<'_, Result<Handle, Error>> {
+    Box::pin(async move {
+        let (http_listener, http) = listen("listen.http", config.listen.http).await?;
+        let (grpc_listener, grpc) = listen("listen.grpc", config.listen.grpc).await?;
+        let (stop_serving, stop_following) = (CancellationToken::new(), CancellationToken::new());
+        let (servers, lanes, followers) = (TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
 
-    let metrics = Arc::new(Metrics::new(registry));
-    let (follower, views) = Follower::new(config.seeds.clone());
-    followers.spawn(follower.run(stop_following.clone()));
-    let links = Arc::new(Links::new(metrics.clone()));
-    followers.spawn(links.clone().run(views.clone(), stop_following.clone()));
+        let metrics = Arc::new(Metrics::new(registry));
+        let (follower, views) = Follower::new(config.seeds.clone());
+        followers.spawn(follower.run(stop_following.clone()));
+        let links = Arc::new(Links::new(metrics.clone()));
+        followers.spawn(links.clone().run(views.clone(), stop_following.clone()));
 
-    let limits = &config.limits;
-    let queues = QueueLimits { requests: limits.queue_per_set_requests, bytes: limits.queue_per_set_bytes };
-    let dispatcher = Dispatcher::new(links.clone(), views.clone(), queues, metrics.clone(), lanes.clone());
-    let reads = Reads::new(links.clone(), views.clone(), config.router.site.clone());
-    let api = Arc::new(Api::new(views, dispatcher, reads, links, metrics, limits.clone()));
+        let limits = &config.limits;
+        let queues =
+            QueueLimits { requests: limits.queue_per_set_requests, bytes: limits.queue_per_set_bytes };
+        let dispatcher =
+            Dispatcher::new(links.clone(), views.clone(), queues, metrics.clone(), lanes.clone());
+        let reads = Reads::new(links.clone(), views.clone(), config.router.site.clone());
+        let api = Arc::new(Api::new(views, dispatcher, reads, links, metrics, limits.clone()));
 
-    servers.spawn(http::serve(http_listener, api.clone(), stop_serving.clone()));
-    servers.spawn(grpc_server::serve(grpc_listener, api.clone(), stop_serving.clone()));
-    servers.close();
-    let drain = Duration::from_millis(limits.drain_ms);
-    Ok(Handle { http, grpc, api, stop_serving, stop_following, servers, lanes, followers, drain })
+        servers.spawn(http::serve(http_listener, api.clone(), stop_serving.clone()));
+        servers.spawn(grpc_server::serve(grpc_listener, api.clone(), stop_serving.clone()));
+        servers.close();
+        let drain = Duration::from_millis(limits.drain_ms);
+        Ok(Handle { http, grpc, api, stop_serving, stop_following, servers, lanes, followers, drain })
+    })
 }
 
 impl Handle {
@@ -91,17 +96,19 @@ impl Handle {
 
     /// Takes no new connections, lets calls in progress end, then lets go of the nodes. Whether all calls had ended
     /// when the time allowed for it was over.
-    pub async fn stop(self) -> bool {
-        self.api.drain();
-        self.stop_serving.cancel();
-        let served = tokio::time::timeout(self.drain, self.servers.wait()).await.is_ok();
-        self.lanes.close();
-        // The lanes end when nobody can give them items any more and the last one is answered.
-        drop(self.api);
-        let drained = served && tokio::time::timeout(self.drain, self.lanes.wait()).await.is_ok();
-        self.stop_following.cancel();
-        self.followers.close();
-        self.followers.wait().await;
-        drained
+    pub fn stop(self) -> BoxFuture<'static, bool> {
+        Box::pin(async move {
+            self.api.drain();
+            self.stop_serving.cancel();
+            let served = tokio::time::timeout(self.drain, self.servers.wait()).await.is_ok();
+            self.lanes.close();
+            // The lanes end when nobody can give them items any more and the last one is answered.
+            drop(self.api);
+            let drained = served && tokio::time::timeout(self.drain, self.lanes.wait()).await.is_ok();
+            self.stop_following.cancel();
+            self.followers.close();
+            self.followers.wait().await;
+            drained
+        })
     }
 }

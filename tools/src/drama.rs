@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures::future::LocalBoxFuture;
 use serde::Serialize;
 use tokio::time::Instant;
 use twinset_proto::cluster::v1::SwitchRequest;
@@ -92,38 +93,40 @@ const POLL: Duration = Duration::from_millis(20);
 const AFTERMATH_US: u64 = 500_000;
 
 /// Plays the script; `narrate` hears what happens.
-pub async fn play(
-    script: &Script,
-    cluster: &mut LocalCluster,
-    narrate: &mut dyn FnMut(&str),
-) -> anyhow::Result<Report> {
-    let seeds = cluster.layout().node_addrs();
-    let survey = admin::survey(&seeds).await;
-    let sets: Vec<u32> = survey.catalogue()?.sets.keys().copied().collect();
-    let options = LoadOptions {
-        protocol: Protocol::Http,
-        routers: cluster.layout().router_urls(),
-        connections: script.connections,
-        shape: Shape {
-            name: "demo".to_owned(),
-            accounts: script.accounts,
-            hot: false,
-            batch: 1,
-            slots: survey.catalogue()?.slot_table(),
-        },
-        deadline_ms: None,
-        samples_max: SAMPLES_MAX,
-    };
-    let load = crate::cmd::bench::prepare(options).await?;
-    narrate(&format!("Opened {} accounts in {} sets.", script.accounts, sets.len()));
-    let traffic = load.start(Until::Stopped)?;
-    narrate(&format!(
-        "{} clients now pay each other through both routers, without a break.",
-        script.connections
-    ));
-    let played = acts(script, cluster, &seeds, &sets, &traffic, narrate).await;
-    let report = traffic.stop().await?;
-    Ok(judged(played?, report))
+pub fn play<'a>(
+    script: &'a Script,
+    cluster: &'a mut LocalCluster,
+    narrate: &'a mut dyn FnMut(&str),
+) -> LocalBoxFuture<'a, anyhow::Result<Report>> {
+    Box::pin(async move {
+        let seeds = cluster.layout().node_addrs();
+        let survey = admin::survey(&seeds).await;
+        let sets: Vec<u32> = survey.catalogue()?.sets.keys().copied().collect();
+        let options = LoadOptions {
+            protocol: Protocol::Http,
+            routers: cluster.layout().router_urls(),
+            connections: script.connections,
+            shape: Shape {
+                name: "demo".to_owned(),
+                accounts: script.accounts,
+                hot: false,
+                batch: 1,
+                slots: survey.catalogue()?.slot_table(),
+            },
+            deadline_ms: None,
+            samples_max: SAMPLES_MAX,
+        };
+        let load = crate::cmd::bench::prepare(options).await?;
+        narrate(&format!("Opened {} accounts in {} sets.", script.accounts, sets.len()));
+        let traffic = load.start(Until::Stopped)?;
+        narrate(&format!(
+            "{} clients now pay each other through both routers, without a break.",
+            script.connections
+        ));
+        let played = acts(script, cluster, &seeds, &sets, &traffic, narrate).await;
+        let report = traffic.stop().await?;
+        Ok(judged(played?, report))
+    })
 }
 
 async fn acts(

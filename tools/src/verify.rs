@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use futures::future::join_all;
 use serde::Serialize;
 use tokio::time::Instant;
@@ -200,16 +201,18 @@ impl Sum {
 }
 
 /// Asks every replica of every set, again until those of a set stand at one index or the patience is over.
-pub async fn verify(survey: &Survey, catalogue: &Catalogue, patience: Duration) -> Report {
-    let deadline = Instant::now() + patience;
-    let sets = join_all(catalogue.sets.keys().map(async |&set| {
-        let leader_index = survey
-            .leader(set)
-            .and_then(|(_, reply)| reply.replicas.iter().find(|r| r.set == set).map(|r| r.committed_index));
-        (set, ask_until_level(catalogue, set, leader_index.unwrap_or(0), deadline).await)
-    }))
-    .await;
-    judge(&sets.into_iter().collect())
+pub fn verify<'a>(survey: &'a Survey, catalogue: &'a Catalogue, patience: Duration) -> BoxFuture<'a, Report> {
+    Box::pin(async move {
+        let deadline = Instant::now() + patience;
+        let sets = join_all(catalogue.sets.keys().map(async |&set| {
+            let leader_index = survey.leader(set).and_then(|(_, reply)| {
+                reply.replicas.iter().find(|r| r.set == set).map(|r| r.committed_index)
+            });
+            (set, ask_until_level(catalogue, set, leader_index.unwrap_or(0), deadline).await)
+        }))
+        .await;
+        judge(&sets.into_iter().collect())
+    })
 }
 
 async fn ask_until_level(catalogue: &Catalogue, set: u32, index: u64, deadline: Instant) -> Answers {

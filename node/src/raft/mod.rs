@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::impls::{BasicNode, ProgressResponder};
 use openraft::raft::{ClientWriteResult, ReadPolicy};
@@ -170,24 +171,26 @@ fn settings(name: String, timing: &RaftConfig) -> Config {
 
 impl Group {
     /// Opens the replica from its stored state. It takes no part until [`Group::run`].
-    pub async fn open(
+    pub fn open<'a>(
         fence: Arc<Fence>,
         links: Links,
         log: twinset_store::Log,
         machine: Machine,
-        timing: &RaftConfig,
+        timing: &'a RaftConfig,
         preferred: bool,
-    ) -> anyhow::Result<Self> {
-        let config = settings(format!("set-{}", fence.set), timing).validate()?;
-        let network = Network { fence: fence.clone(), links };
-        let log = LogStore::new(log).telling(fence.gate.clone())?;
-        let raft = Raft::build(fence.replica, Arc::new(config), network, log, machine).await?;
-        let (publish, view) = watch::channel(view_of(&raft.metrics().borrow_watched()));
-        tokio::spawn(observe(raft.clone(), fence.clone(), publish));
-        let preferred = Arc::new(AtomicBool::new(preferred));
-        let away = away_after(timing);
-        tokio::spawn(hold_back(raft.clone(), fence.clone(), view.clone(), preferred.clone(), away));
-        Ok(Group { raft, fence, view, preferred })
+    ) -> BoxFuture<'a, anyhow::Result<Self>> {
+        Box::pin(async move {
+            let config = settings(format!("set-{}", fence.set), timing).validate()?;
+            let network = Network { fence: fence.clone(), links };
+            let log = LogStore::new(log).telling(fence.gate.clone())?;
+            let raft = Raft::build(fence.replica, Arc::new(config), network, log, machine).await?;
+            let (publish, view) = watch::channel(view_of(&raft.metrics().borrow_watched()));
+            tokio::spawn(observe(raft.clone(), fence.clone(), publish));
+            let preferred = Arc::new(AtomicBool::new(preferred));
+            let away = away_after(timing);
+            tokio::spawn(hold_back(raft.clone(), fence.clone(), view.clone(), preferred.clone(), away));
+            Ok(Group { raft, fence, view, preferred })
+        })
     }
 
     /// Whether this replica may ask for votes as early as any other: it is in the home site.
@@ -201,9 +204,11 @@ impl Group {
     }
 
     /// Stops taking part.
-    pub async fn shutdown(&self) {
-        // A join error means that the task has panicked, which the panic hook has reported.
-        let _ = self.raft.shutdown().await;
+    pub fn shutdown(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            // A join error means that the task has panicked, which the panic hook has reported.
+            let _ = self.raft.shutdown().await;
+        })
     }
 
     /// The replica's id.
@@ -235,13 +240,15 @@ impl Group {
     }
 
     /// Hands an entry to the log. Entries handed over one after the other keep their order.
-    pub async fn propose(&self, payload: Bytes) -> Result<Proposal, ProposeError> {
-        let (responder, result) = ProgressResponder::complete_only();
-        self.raft
-            .client_write_ff(Commands(payload), Some(responder))
-            .await
-            .map_err(|_| ProposeError::Unknown)?;
-        Ok(Proposal { result })
+    pub fn propose(&self, payload: Bytes) -> BoxFuture<'_, Result<Proposal, ProposeError>> {
+        Box::pin(async move {
+            let (responder, result) = ProgressResponder::complete_only();
+            self.raft
+                .client_write_ff(Commands(payload), Some(responder))
+                .await
+                .map_err(|_| ProposeError::Unknown)?;
+            Ok(Proposal { result })
+        })
     }
 
     /// Confirms with a majority that this replica leads, and waits until it has applied everything committed before.
@@ -261,11 +268,13 @@ impl Group {
     }
 
     /// Gives a blank group its first voters; called on one replica only.
-    pub async fn initialize(&self, voters: BTreeMap<u64, String>) -> anyhow::Result<()> {
-        let members: BTreeMap<u64, BasicNode> =
-            voters.into_iter().map(|(id, addr)| (id, BasicNode { addr })).collect();
-        self.raft.initialize(members).await?;
-        Ok(())
+    pub fn initialize(&self, voters: BTreeMap<u64, String>) -> BoxFuture<'_, anyhow::Result<()>> {
+        Box::pin(async move {
+            let members: BTreeMap<u64, BasicNode> =
+                voters.into_iter().map(|(id, addr)| (id, BasicNode { addr })).collect();
+            self.raft.initialize(members).await?;
+            Ok(())
+        })
     }
 
     /// Adds a learner and returns when the entry is committed; it catches up afterwards.

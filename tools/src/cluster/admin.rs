@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use futures::future::join_all;
 use tonic::transport::{Channel, Endpoint};
 use twinset_control::Catalogue;
@@ -130,24 +131,26 @@ impl Survey {
 }
 
 /// Asks the nodes at `seeds`, then every other node that their catalogue names.
-pub async fn survey(seeds: &[String]) -> Survey {
-    let mut survey = Survey::default();
-    let mut ask: Vec<String> = seeds.to_vec();
-    // Two rounds: the seeds, and who they know.
-    for _ in 0..2 {
-        ask.sort();
-        ask.dedup();
-        let answers = join_all(ask.iter().map(|addr| status(addr))).await;
-        for (addr, answer) in ask.drain(..).zip(answers) {
-            survey.add(addr, answer);
+pub fn survey(seeds: &[String]) -> BoxFuture<'_, Survey> {
+    Box::pin(async move {
+        let mut survey = Survey::default();
+        let mut ask: Vec<String> = seeds.to_vec();
+        // Two rounds: the seeds, and who they know.
+        for _ in 0..2 {
+            ask.sort();
+            ask.dedup();
+            let answers = join_all(ask.iter().map(|addr| status(addr))).await;
+            for (addr, answer) in ask.drain(..).zip(answers) {
+                survey.add(addr, answer);
+            }
+            if let Some(catalogue) = &survey.catalogue {
+                let known = catalogue.nodes.values().map(|node| node.api_addr.clone());
+                ask = known.filter(|addr| !survey.answers.contains_key(addr)).collect();
+            }
+            if ask.is_empty() {
+                break;
+            }
         }
-        if let Some(catalogue) = &survey.catalogue {
-            let known = catalogue.nodes.values().map(|node| node.api_addr.clone());
-            ask = known.filter(|addr| !survey.answers.contains_key(addr)).collect();
-        }
-        if ask.is_empty() {
-            break;
-        }
-    }
-    survey
+        survey
+    })
 }

@@ -15,6 +15,7 @@ use super::ports::{self, Claim, Ports};
 use super::process::{self, Pid, Signal, Tie};
 use super::{bootstrap, ready};
 use crate::error;
+use futures::future::LocalBoxFuture;
 
 /// How a local cluster is made.
 #[derive(Clone, Debug)]
@@ -78,24 +79,29 @@ pub fn beside_this_program() -> anyhow::Result<PathBuf> {
 impl LocalCluster {
     /// Starts a cluster and waits until every set has a leader and every router is ready. On any failure nothing stays
     /// behind running. `narrate` hears what happens.
-    pub async fn start(options: &LocalOptions, narrate: &mut dyn FnMut(&str)) -> anyhow::Result<Self> {
-        let (layout, claim) = prepare(options).await?;
-        ports::check(&layout)?;
-        layout.write_files()?;
-        let tie = if options.detach { Tie::Detached } else { Tie::Parent };
-        let mut cluster =
-            LocalCluster { layout, owned: BTreeMap::new(), tie, outlives: false, _claim: Some(claim) };
-        match cluster.bring_up(options, narrate).await {
-            Ok(()) => {
-                cluster.outlives = options.detach;
-                Ok(cluster)
+    pub fn start<'a>(
+        options: &'a LocalOptions,
+        narrate: &'a mut dyn FnMut(&str),
+    ) -> LocalBoxFuture<'a, anyhow::Result<Self>> {
+        Box::pin(async move {
+            let (layout, claim) = prepare(options).await?;
+            ports::check(&layout)?;
+            layout.write_files()?;
+            let tie = if options.detach { Tie::Detached } else { Tie::Parent };
+            let mut cluster =
+                LocalCluster { layout, owned: BTreeMap::new(), tie, outlives: false, _claim: Some(claim) };
+            match cluster.bring_up(options, narrate).await {
+                Ok(()) => {
+                    cluster.outlives = options.detach;
+                    Ok(cluster)
+                }
+                Err(error) => {
+                    // Whatever went wrong is worth more than what goes wrong now.
+                    let _ = cluster.stop_all().await;
+                    Err(error)
+                }
             }
-            Err(error) => {
-                // Whatever went wrong is worth more than what goes wrong now.
-                let _ = cluster.stop_all().await;
-                Err(error)
-            }
-        }
+        })
     }
 
     async fn bring_up(
@@ -189,20 +195,22 @@ impl LocalCluster {
     }
 
     /// Stops one process cleanly; by force if it takes too long, which is said.
-    pub async fn stop_process(&mut self, name: &str) -> anyhow::Result<Stopped> {
-        let pid = self.running(name)?;
-        // A frozen process would not hear TERM.
-        pid.signal(Signal::Cont);
-        pid.signal(Signal::Term);
-        let stopped = if pid.ended(STOP).await {
-            Stopped::Cleanly
-        } else {
-            self.signal(name, Signal::Kill).await?;
-            Stopped::ByForce
-        };
-        self.reap(name);
-        self.record(name, None)?;
-        Ok(stopped)
+    pub fn stop_process<'a>(&'a mut self, name: &'a str) -> LocalBoxFuture<'a, anyhow::Result<Stopped>> {
+        Box::pin(async move {
+            let pid = self.running(name)?;
+            // A frozen process would not hear TERM.
+            pid.signal(Signal::Cont);
+            pid.signal(Signal::Term);
+            let stopped = if pid.ended(STOP).await {
+                Stopped::Cleanly
+            } else {
+                self.signal(name, Signal::Kill).await?;
+                Stopped::ByForce
+            };
+            self.reap(name);
+            self.record(name, None)?;
+            Ok(stopped)
+        })
     }
 
     /// Stops everything: routers first, so that clients are answered, then the nodes.

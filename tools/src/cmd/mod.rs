@@ -18,6 +18,7 @@ pub mod verify;
 use crate::cli::{Cli, Command, Place};
 use crate::cluster::Layout;
 use crate::error;
+use futures::future::LocalBoxFuture;
 
 /// What every command is given besides its own arguments.
 #[derive(Clone, Debug)]
@@ -64,24 +65,26 @@ impl Context {
 }
 
 /// Runs one command.
-pub async fn run(cli: Cli) -> anyhow::Result<()> {
-    let context = Context { json: cli.json, place: cli.place };
-    match cli.command {
-        Command::Dev(command) => dev::run(command, &context).await,
-        Command::Cluster(command) => cluster::run(command, &context).await,
-        Command::Status(command) => status::run(command, &context).await,
-        Command::Switch(command) => switch::run(command, &context).await,
-        Command::Durability(command) => durability::run(command, &context).await,
-        Command::Verify(command) => verify::run(command, &context).await,
-        Command::Account(command) => account::run(command, &context).await,
-        Command::Transaction(command) => transaction::run(command, &context).await,
-        Command::Currency(command) => chart::currency(command, &context).await,
-        Command::Subject(command) => chart::subject(command, &context).await,
-        Command::Bench(command) => bench::run(command, &context).await,
-        Command::Import(command) => import::run(command, &context).await,
-        Command::Export(command) => export::run(command, &context).await,
-        Command::Demo(command) => demo::run(command, &context).await,
-    }
+pub fn run(cli: Cli) -> LocalBoxFuture<'static, anyhow::Result<()>> {
+    Box::pin(async move {
+        let context = Context { json: cli.json, place: cli.place };
+        match cli.command {
+            Command::Dev(command) => dev::run(command, &context).await,
+            Command::Cluster(command) => cluster::run(command, &context).await,
+            Command::Status(command) => status::run(command, &context).await,
+            Command::Switch(command) => switch::run(command, &context).await,
+            Command::Durability(command) => durability::run(command, &context).await,
+            Command::Verify(command) => verify::run(command, &context).await,
+            Command::Account(command) => account::run(command, &context).await,
+            Command::Transaction(command) => transaction::run(command, &context).await,
+            Command::Currency(command) => chart::currency(command, &context).await,
+            Command::Subject(command) => chart::subject(command, &context).await,
+            Command::Bench(command) => bench::run(command, &context).await,
+            Command::Import(command) => import::run(command, &context).await,
+            Command::Export(command) => export::run(command, &context).await,
+            Command::Demo(command) => demo::run(command, &context).await,
+        }
+    })
 }
 
 /// Who an act is recorded under: the login name.

@@ -1,12 +1,11 @@
 //! Hold and retry against nodes that misbehave on purpose: what the client hears is the truth, in time, and nothing is
 //! booked twice.
 
-mod support;
-
 use futures::future::join_all;
-use support::node::Mode;
-use support::{Cluster, eventually};
 use twinset_proto::cluster::v1::RefusalReason;
+
+use crate::support::node::Mode;
+use crate::support::{Cluster, Router, eventually};
 
 fn problem(status: u16, code: &str, outcome: &str) -> (u16, String, String) {
     (status, code.to_string(), outcome.to_string())
@@ -67,7 +66,7 @@ async fn what_waits_for_a_leader_goes_out_in_order_and_together() {
     assert_eq!(cluster.booked() - before, 100, "each was booked once");
 }
 
-async fn metric(router: &support::Router, name: &str) -> u64 {
+async fn metric(router: &Router, name: &str) -> u64 {
     let body = router.get("/metrics").await.body;
     let text = String::from_utf8_lossy(&body).into_owned();
     let line = text.lines().find(|line| line.starts_with(name)).expect("the metric is there");
@@ -193,7 +192,7 @@ async fn a_client_that_goes_away_cancels_nothing_and_leaves_nothing() {
     assert_eq!(router.pay("p-1", 20_000).await.status, 200);
 }
 
-async fn queued(router: &support::Router) -> u64 {
+async fn queued(router: &Router) -> u64 {
     let (one, two) =
         ("twinset_router_set_queue_requests{set=\"1\"}", "twinset_router_set_queue_requests{set=\"2\"}");
     metric(router, one).await + metric(router, two).await

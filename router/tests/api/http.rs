@@ -1,13 +1,12 @@
 //! The HTTP API over a real socket: every call's good reply, and a table of requests that say nothing that could be
 //! done. Each of those gets a clear, documented error, and nothing is applied.
 
-mod support;
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
-use support::{Cluster, Router, eventually, payment};
 use twinset_router::status::{MALFORMED, REJECTIONS, ROUTER};
+
+use crate::support::{Cluster, Router, eventually, payment};
 
 async fn ready() -> (Cluster, Router) {
     let cluster = Cluster::start().await;

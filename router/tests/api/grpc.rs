@@ -1,12 +1,9 @@
 //! The gRPC API over a real socket: the same meaning as over HTTP, with codes and outcomes in the metadata.
 
-mod support;
-
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use support::{Cluster, Router, eventually};
 use tonic::Code;
 use tonic::transport::Channel;
 use twinset_proto::cluster::v1::ReadRequest;
@@ -15,6 +12,9 @@ use twinset_proto::ledger::v1 as wire;
 use twinset_proto::ledger::v1::batch_item_reply::Result as Item;
 use twinset_proto::ledger::v1::get_request_reply::Found;
 use twinset_proto::ledger::v1::ledger_client::LedgerClient;
+
+use crate::support::node::Mode;
+use crate::support::{Cluster, Router, eventually};
 
 async fn connect(router: &Router) -> LedgerClient<Channel> {
     LedgerClient::connect(format!("http://{}", router.handle.grpc)).await.expect("connects")
@@ -110,7 +110,7 @@ async fn errors_carry_their_code_and_outcome() {
         assert_eq!(status.code(), code, "{status:?}");
         assert_eq!(said(&status), (stable.into(), outcome.into()));
     }
-    cluster.node("a1").set_mode(support::node::Mode::Silent);
+    cluster.node("a1").set_mode(Mode::Silent);
     let mut request = tonic::Request::new(payment("p-4", "1"));
     request.set_timeout(std::time::Duration::from_millis(400));
     let status = client.post_transaction(request).await.expect_err("nobody answers");
