@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use twinset_store::{Fault, LedgerReplica, Read};
 
+use crate::fatal;
 use crate::freshness::Basis;
 use crate::gate::Gate;
 use crate::raft::{Group, ProposeError};
@@ -76,27 +77,27 @@ impl Reader {
         read
     }
 
-    /// The same for a query that may wait for the disk: it does so on a thread that nothing else needs. A caller that gives
-    /// up hears nothing of it, not even of a fault; its turn ends with the query all the same.
+    /// The same for a query that may wait for the disk: it does so on a thread that nothing else needs. A fault ends the node,
+    /// even if the caller has given up.
     pub async fn read_at_disk<T: Send + 'static>(
         &self,
         query: impl FnOnce(&LedgerReplica) -> Result<Read<T>, Fault> + Send + 'static,
-    ) -> Result<Read<T>, Fault> {
+    ) -> Read<T> {
         let turn = self.at_disk.clone().acquire_owned().await.expect("it is never closed");
         let state = self.state.clone();
         let reading = tokio::task::spawn_blocking(move || {
-            let read = query(&state);
+            let read = query(&state).unwrap_or_else(|fault| fatal::stop(&fault.to_string()));
             drop(turn);
             read
         });
         let read = match reading.await {
-            Ok(read) => read?,
+            Ok(read) => read,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             // The runtime shuts down, and whoever waits here with it.
             Err(_) => std::future::pending().await,
         };
         self.gate.wait(read.index).await;
-        Ok(read)
+        read
     }
 }
 

@@ -205,7 +205,7 @@ async fn run_query(
                 return Err(format!("transaction {id} is not of set {set}"));
             }
             let Read { value, index, time_unix_ns } =
-                safe(ledger, move |state| state.transaction(id.position)).await;
+                ledger.reader.read_at_disk(move |state| state.transaction(id.position)).await;
             let value = value.filter(|booked| booked.id == id);
             Ok(one_transaction(Read { value, index, time_unix_ns }, set, basis))
         }
@@ -216,7 +216,10 @@ async fn run_query(
             {
                 return Err("no such scope or request id is possible".into());
             }
-            let read = safe(ledger, move |state| state.request(&key.scope_account, &key.request_id)).await;
+            let read = ledger
+                .reader
+                .read_at_disk(move |state| state.request(&key.scope_account, &key.request_id))
+                .await;
             Ok(decided(ledger, read, set, basis).await)
         }
         Query::List(page) => {
@@ -230,7 +233,7 @@ async fn run_query(
                 Some(id.position)
             };
             let size = page.page_size.clamp(1, PAGE_MAX) as usize;
-            let read = safe(ledger, move |state| state.list(after, size)).await;
+            let read = ledger.reader.read_at_disk(move |state| state.list(after, size)).await;
             // It names a place in the log; whether anything was booked there, and in which incarnation, says nothing.
             let incarnation = replica.fence.incarnation;
             let next = read.value.next.map(|position| TransactionId { set, incarnation, position });
@@ -242,15 +245,6 @@ async fn run_query(
             }))
         }
     }
-}
-
-/// A read that touches the disk; a fault there ends the node.
-async fn safe<T: Send + 'static>(
-    ledger: &Ledger,
-    query: impl FnOnce(&twinset_store::LedgerReplica) -> Result<Read<T>, twinset_store::Fault> + Send + 'static,
-) -> Read<T> {
-    let read = ledger.reader.read_at_disk(query).await;
-    read.unwrap_or_else(|fault| crate::fatal::stop(&fault.to_string()))
 }
 
 /// What a request id stands for: a transaction, an account as it is now, or the rejection that was its answer.

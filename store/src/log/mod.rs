@@ -3,20 +3,23 @@
 //! record of every transaction. Knows nothing of what the payloads mean. Above it is the node's Raft storage; the set's
 //! replica reads entries from it.
 
+mod carry;
+mod stored;
+
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 use rocksdb::WriteBatch;
 
-use crate::engine::{self, Engine};
+use crate::engine::Engine;
 use crate::fault::Fault;
 use crate::keys::{self, Generation};
-use crate::record::{self, Assembly, LogId, PART_BYTES, Record};
+use crate::record::{self, LogId, PART_BYTES, Record};
 use crate::shared::Shared;
 use crate::syncer::Done;
 use crate::table::Table;
 use crate::tail::Tail;
-use crate::wire::BadRecord;
+use stored::{bad, last_stored, newest, read_stored};
 
 /// The log of one set. Cheap to clone.
 #[derive(Clone)]
@@ -43,15 +46,6 @@ pub(crate) struct State {
     truncations: u64,
     tail: Tail,
 }
-
-/// What has been copied of a log.
-pub(crate) struct Carried {
-    last: LogId,
-    truncations: u64,
-}
-
-/// Bytes of records copied at once, from one generation to another.
-const COPY_BYTES: usize = 1 << 20;
 
 impl Log {
     /// Reads pointers and the last record.
@@ -264,25 +258,6 @@ impl Log {
         self.cell.shared.syncer.wait()
     }
 
-    /// Prepares a new generation's log, which already holds all records up to `upto`: copies what follows it here. The log
-    /// goes on meanwhile; [`State::finish_carry`] does the rest.
-    pub(crate) fn carry_over(&self, to: Generation, upto: LogId) -> Result<Carried, Fault> {
-        let (generation, end, truncations) = {
-            let state = self.cell.state.lock();
-            (state.generation, state.last.map_or(0, |last| last.index + 1), state.truncations)
-        };
-        let mut last = upto;
-        let follows = follows_on(self.engine(), generation, upto, end)?;
-        while follows && last.index + 1 < end {
-            let records = self.read(last.index + 1, end, COPY_BYTES);
-            if self.cell.state.lock().truncations != truncations {
-                break;
-            }
-            last = copy(self.engine(), to, &records?, last)?;
-        }
-        Ok(Carried { last, truncations })
-    }
-
     /// Stops the log while a snapshot takes its place.
     pub(crate) fn freeze(&self) -> MutexGuard<'_, State> {
         self.cell.state.lock()
@@ -343,223 +318,5 @@ impl State {
             let key = keys::named(keys::COMMITTED, self.generation);
             engine.put(batch, Table::Raft, &key, &committed.to_bytes());
         }
-    }
-
-    /// Completes what [`Log::carry_over`] began, now that nothing can be appended, and sets the pointers in `batch`. Gives
-    /// the new last record.
-    pub(crate) fn finish_carry(
-        &self,
-        engine: &Engine,
-        to: Generation,
-        upto: LogId,
-        carried: &Carried,
-        batch: &mut WriteBatch,
-    ) -> Result<LogId, Fault> {
-        let mut last = carried.last;
-        if carried.truncations != self.truncations && last != upto {
-            let mut undo = WriteBatch::default();
-            let copied = keys::log(to, upto.index + 1, 0);
-            engine.delete_range(&mut undo, Table::Log, &copied, &keys::log(to, last.index + 1, 0));
-            engine.write(undo)?;
-            last = upto;
-        }
-        let end = self.last.map_or(0, |last| last.index + 1);
-        let follows = last != upto || follows_on(engine, self.generation, upto, end)?;
-        while follows && last.index + 1 < end {
-            let records = read_stored(engine, self.generation, last.index + 1, end, COPY_BYTES)?;
-            last = copy(engine, to, &records, last)?;
-        }
-        engine.put(batch, Table::Raft, &keys::named(keys::PURGED, to), &upto.to_bytes());
-        Ok(last)
-    }
-
-    /// Takes the new generation's place, after the pointer was flipped.
-    pub(crate) fn replace(&mut self, to: Generation, upto: LogId, last: LogId) {
-        self.generation = to;
-        self.purged = Some(upto);
-        self.committed = None;
-        self.committed_waits = false;
-        self.last = Some(last);
-        self.tail.clear();
-    }
-}
-
-/// Whether a log has records after `upto` that go on from it: it must have that very record. One that cannot be read is
-/// a fault, not another record: what follows it was acknowledged.
-fn follows_on(engine: &Engine, generation: Generation, upto: LogId, end: u64) -> Result<bool, Fault> {
-    if upto.index + 1 >= end {
-        return Ok(false);
-    }
-    let found = read_stored(engine, generation, upto.index, upto.index + 1, 0)?;
-    Ok(found.first().is_some_and(|found| found.id == upto))
-}
-
-/// Copies records, of which there is one at least, into another generation's log; gives the last one.
-fn copy(engine: &Engine, to: Generation, records: &[Arc<Record>], after: LogId) -> Result<LogId, Fault> {
-    let first = records.first().map(|record| record.id.index);
-    if first != Some(after.index + 1) {
-        let detail = format!("record {} is missing", after.index + 1);
-        return Err(Fault::damaged("the log", detail));
-    }
-    let mut batch = WriteBatch::default();
-    for record in records {
-        record.store(to, |key, value| engine.put(&mut batch, Table::Log, key, value));
-    }
-    engine.write(batch)?;
-    Ok(records.last().map_or(after, |record| record.id))
-}
-
-fn bad(error: BadRecord) -> Fault {
-    Fault::damaged("a log record", error.to_string())
-}
-
-fn last_stored(engine: &Engine, generation: Generation) -> Result<Option<LogId>, Fault> {
-    let mut iterator = engine.iterator(Table::Log, &keys::generation_end(generation))?;
-    iterator.seek_to_last();
-    let Some(key) = iterator.key().filter(|key| key.starts_with(&keys::generation(generation))) else {
-        engine::ended(&iterator, Table::Log)?;
-        return Ok(None);
-    };
-    let (index, _) = keys::parse_log(key).map_err(bad)?;
-    let value = engine.get(Table::Log, &keys::log(generation, index, 0))?;
-    let value =
-        value.ok_or_else(|| Fault::damaged("a log record", format!("record {index} has no beginning")))?;
-    record::id_of(index, &value).map(Some).map_err(bad)
-}
-
-/// The last record, or the purge pointer if that is beyond it.
-fn newest(last: Option<LogId>, purged: Option<LogId>) -> Option<LogId> {
-    last.filter(|last| purged.is_none_or(|purged| last.index >= purged.index)).or(purged)
-}
-
-/// Reads records from disk. A hole is damage; a log may begin later than `from`, though.
-fn read_stored(
-    engine: &Engine,
-    generation: Generation,
-    from: u64,
-    to: u64,
-    bytes_max: usize,
-) -> Result<Vec<Arc<Record>>, Fault> {
-    let mut out: Vec<Arc<Record>> = Vec::new();
-    let mut bytes = 0;
-    let mut iterator = engine.iterator(Table::Log, &keys::log(generation, to, 0))?;
-    iterator.seek(keys::log(generation, from, 0));
-    while let Some((key, value)) = iterator.item() {
-        let (index, part) = keys::parse_log(key).map_err(bad)?;
-        let expected = match out.last() {
-            Some(last) => last.id.index + 1,
-            None if index == from || !holds_before(engine, generation, from)? => index,
-            None => from,
-        };
-        if part != 0 || index != expected {
-            let detail = format!("record {expected} is missing, found part {part} of {index}");
-            return Err(Fault::damaged("the log", detail));
-        }
-        let mut assembly = Assembly::begin(index, value).map_err(bad)?;
-        iterator.next();
-        while assembly.wants_more() {
-            let Some((key, value)) = iterator.item() else { break };
-            let (index, part) = keys::parse_log(key).map_err(bad)?;
-            assembly.add(index, part, value).map_err(bad)?;
-            iterator.next();
-        }
-        let record = assembly.finish().map_err(bad)?;
-        bytes += record.payload.len();
-        if bytes > bytes_max && !out.is_empty() {
-            break;
-        }
-        out.push(Arc::new(record));
-    }
-    engine::ended(&iterator, Table::Log)?;
-    Ok(out)
-}
-
-/// Whether any record stands before `index`.
-fn holds_before(engine: &Engine, generation: Generation, index: u64) -> Result<bool, Fault> {
-    let mut iterator = engine.iterator(Table::Log, &keys::log(generation, index, 0))?;
-    iterator.seek(keys::generation(generation));
-    let holds = iterator.valid();
-    engine::ended(&iterator, Table::Log)?;
-    Ok(holds)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::ops::Range;
-
-    use super::*;
-    use crate::options::Options;
-    use crate::record::RecordKind;
-
-    fn records(term: u64, range: Range<u64>) -> Vec<Record> {
-        let record = |index| Record {
-            id: LogId { term, leader: 1, index },
-            kind: RecordKind::Commands,
-            payload: vec![index as u8; 20_000].into(),
-        };
-        range.map(record).collect()
-    }
-
-    fn append(log: &Log, records: Vec<Record>) {
-        log.append(records, Box::new(|result| result.unwrap())).unwrap();
-    }
-
-    /// Carries a log of 100 records, of which the snapshot has 20, to a new generation. `meanwhile` happens between the copy
-    /// and the locks.
-    fn carried(meanwhile: impl FnOnce(&Log)) -> (Vec<LogId>, Vec<LogId>) {
-        let dir = tempfile::tempdir().unwrap();
-        let shared = Arc::new(Shared::open(dir.path(), &Options::default()).unwrap());
-        let log = Log::open(Arc::clone(&shared), 1).unwrap();
-        append(&log, records(1, 0..100));
-        let begun = shared.generations.begin(&shared.engine, 1).unwrap();
-        let upto = LogId { term: 1, leader: 1, index: 19 };
-        let ids = |generation| {
-            let stored = read_stored(&shared.engine, generation, 20, 1000, usize::MAX).unwrap();
-            stored.iter().map(|record| record.id).collect::<Vec<_>>()
-        };
-        let carried = log.carry_over(begun.generation(), upto).unwrap();
-        let before = ids(begun.generation());
-        meanwhile(&log);
-        let state = log.freeze();
-        let mut batch = WriteBatch::default();
-        let last =
-            state.finish_carry(&shared.engine, begun.generation(), upto, &carried, &mut batch).unwrap();
-        let after = ids(begun.generation());
-        assert_eq!((after.last(), state.last), (Some(&last), Some(last)));
-        assert_eq!(after, ids(state.generation));
-        (before, after)
-    }
-
-    #[test]
-    fn the_log_is_copied_before_it_is_stopped() {
-        let (before, after) = carried(|log| append(log, records(1, 100..103)));
-        assert_eq!((before.len(), after.len()), (80, 83), "only what came meanwhile is left for the end");
-    }
-
-    #[test]
-    fn a_record_that_cannot_be_read_is_no_other_record() {
-        let dir = tempfile::tempdir().unwrap();
-        let shared = Arc::new(Shared::open(dir.path(), &Options::default()).unwrap());
-        let log = Log::open(Arc::clone(&shared), 1).unwrap();
-        append(&log, records(1, 0..30));
-        let upto = LogId { term: 1, leader: 1, index: 19 };
-        let follows = |upto| follows_on(&shared.engine, log.generation(), upto, 30);
-        assert_eq!(follows(upto), Ok(true));
-        assert_eq!(follows(LogId { term: 2, ..upto }), Ok(false));
-        assert_eq!(follows(LogId { index: 29, ..upto }), Ok(false), "there is nothing after it");
-        log.damage(19);
-        assert!(matches!(follows(upto), Err(Fault::Damaged { .. })), "{:?}", follows(upto));
-        let begun = shared.generations.begin(&shared.engine, 1).unwrap();
-        assert!(log.carry_over(begun.generation(), upto).is_err());
-    }
-
-    #[test]
-    fn what_is_truncated_meanwhile_is_not_carried_over() {
-        let (before, after) = carried(|log| {
-            log.truncate_after(Some(50)).unwrap();
-            append(log, records(2, 51..60));
-        });
-        assert_eq!((before.len(), after.len()), (80, 40));
-        assert_eq!(after.last().map(|last| last.term), Some(2));
     }
 }
