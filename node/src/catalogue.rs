@@ -22,7 +22,6 @@ use crate::fatal;
 
 const BLOB: &str = "catalogue";
 const RETRY: Duration = Duration::from_millis(250);
-const OPEN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The newest catalogue, and where it is kept.
 #[derive(Clone)]
@@ -163,10 +162,7 @@ async fn follow_stream(cell: &CatalogueCell, node: &str) -> Result<(), String> {
     let channel = dial::connect(address).await.map_err(|e| e.to_string())?;
     let mut client = SetsClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let request = wire::WatchRequest { cluster_id: catalogue.cluster_id.clone() };
-    // A connection that breaks in this very moment may leave the call hanging.
-    let opened = tokio::time::timeout(OPEN_TIMEOUT, client.watch(request)).await;
-    let opened = opened.map_err(|_| "no answer in time")?;
-    let mut updates = opened.map_err(|status| status.to_string())?.into_inner();
+    let mut updates = dial::opened(client.watch(request)).await.map_err(|status| status.to_string())?;
     while let Some(update) = updates.message().await.map_err(|status| status.to_string())? {
         if !update.catalogue_json.is_empty() {
             let news = Catalogue::from_json(&update.catalogue_json).map_err(|e| e.to_string())?;

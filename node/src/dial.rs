@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Response, Status, Streaming};
 
 /// Entries are cut at 1 MiB and catalogues are small; one entry or one call may be larger.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
@@ -12,6 +13,7 @@ pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
 pub const STREAM_WINDOW_BYTES: u32 = 16 << 20;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+const OPEN_TIMEOUT: Duration = Duration::from_secs(1);
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
 /// There is no connection.
@@ -39,6 +41,17 @@ pub fn connect(address: &str) -> BoxFuture<'_, Result<Channel, Error>> {
             .initial_connection_window_size(STREAM_WINDOW_BYTES);
         endpoint.connect().await.map_err(failed)
     })
+}
+
+/// The answers of a stream that is being opened. A node answers that at once; a connection that breaks in this very moment may
+/// leave the call hanging for ever, however lively the node is, so it is given up soon.
+pub(crate) async fn opened<T>(
+    opening: impl Future<Output = Result<Response<Streaming<T>>, Status>>,
+) -> Result<Streaming<T>, Status> {
+    match tokio::time::timeout(OPEN_TIMEOUT, opening).await {
+        Ok(response) => Ok(response?.into_inner()),
+        Err(_) => Err(Status::deadline_exceeded("no answer in time")),
+    }
 }
 
 /// The innermost reason: the outer ones only say that it is about a connection.

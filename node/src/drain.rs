@@ -12,7 +12,7 @@ use twinset_control::Catalogue;
 
 use crate::handover;
 use crate::node::Node;
-use crate::set::{Replica, replica_sites};
+use crate::set::Replica;
 
 /// For handing over what this node leads. A switch that runs here comes first.
 const HAND_OVER_MAX: Duration = Duration::from_secs(3);
@@ -60,12 +60,15 @@ async fn hand_over(replica: &Replica, catalogue: Option<&Catalogue>) {
     let voters = replica.group.view().borrow().voters.clone();
     let matched = replica.group.progress().matched;
     let set = replica.fence.set;
-    let home = catalogue.and_then(|catalogue| catalogue.sets.get(&set)).map(|set| &set.home);
-    let sites = catalogue.map(|catalogue| replica_sites(catalogue, set)).unwrap_or_default();
+    let outside = |id: u64| {
+        catalogue.is_some_and(|catalogue| {
+            let home = catalogue.sets.get(&set).map(|set| &set.home);
+            home.is_some_and(|home| catalogue.site_of_replica(set, id) != Some(home))
+        })
+    };
     let mut targets: Vec<_> =
         matched.into_iter().filter(|(id, _)| *id != own && voters.contains(id)).collect();
-    targets
-        .sort_by_key(|(id, matched)| (home.is_some() && sites.get(id) != home, std::cmp::Reverse(*matched)));
+    targets.sort_by_key(|(id, matched)| (outside(*id), std::cmp::Reverse(*matched)));
     let targets: Vec<u64> = targets.into_iter().map(|(id, _)| id).collect();
     let proposer = replica.ledger().map(|ledger| &ledger.proposer);
     if let Err(error) = handover::hand_over(&replica.group, proposer, &targets, &|_, _| {}).await {

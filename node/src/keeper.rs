@@ -1,6 +1,7 @@
 //! What a leader keeps in order for its set, by comparing the catalogue with the group: the learner is a member, the
 //! voters are those of the placement, a switch whose owner is gone is finished or undone, a DEGRADED that is in force is on
-//! record, and the leader returns to the home site. One keeper per hosted replica; it acts only while its replica leads and no switch runs here.
+//! record, and the leader returns to the home site. One keeper per hosted replica; it acts only while its replica leads and no
+//! switch runs here.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -24,9 +24,6 @@ pub const SESSION_WINDOW: usize = 48;
 const LANE_QUEUE: usize = 256;
 /// Heartbeats and votes that go in one frame at most.
 const BEATS_PER_FRAME: usize = 256;
-/// A peer answers the opening of a lane at once. A connection that breaks in this very moment may leave the call hanging for
-/// ever, however lively the peer is: then it is given up, and everything begins anew.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(1);
 /// A snapshot of which the peer takes no chunk for so long is given up: another attempt begins anew.
 const SNAPSHOT_STALL: Duration = Duration::from_secs(15);
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
@@ -216,14 +213,7 @@ async fn opened<T>(
     node: &str,
     opening: impl Future<Output = Result<Response<Streaming<T>>, Status>>,
 ) -> Option<Streaming<T>> {
-    let answer = tokio::time::timeout(OPEN_TIMEOUT, opening).await;
-    match answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("the peer does not answer"))) {
-        Ok(response) => Some(response.into_inner()),
-        Err(error) => {
-            debug!(node, lane, %error, "lane refused");
-            None
-        }
-    }
+    dial::opened(opening).await.inspect_err(|error| debug!(node, lane, %error, "lane refused")).ok()
 }
 
 async fn run_append_lane(

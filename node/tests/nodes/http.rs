@@ -2,10 +2,8 @@
 //! a node as it tells them itself.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
-use std::net::TcpStream;
 
-use crate::whole::{Cluster, DEADLINE, Running, alone, ports};
+use crate::whole::{Cluster, Running, alone, ports};
 
 const PAGE: &str = include_str!("../../../docs/reference/metrics.md");
 
@@ -17,22 +15,9 @@ struct Metric {
     meaning: String,
 }
 
-/// Status, head and body of an answer.
-fn get(running: &Running, path: &str) -> (u16, String, String) {
-    let mut stream = TcpStream::connect(running.ports[2]).unwrap();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, head.to_lowercase(), body.to_owned())
-}
-
 /// What a scrape gives.
 fn served(running: &Running) -> BTreeMap<String, Metric> {
-    let (status, head, body) = get(running, "/metrics");
+    let (status, head, body) = running.get("/metrics");
     assert_eq!(status, 200, "{body}");
     assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
     let mut found: BTreeMap<String, Metric> = BTreeMap::new();
@@ -82,7 +67,7 @@ fn the_page_lists_the_metrics_that_a_node_serves() {
         assert_eq!(served(running), listed(), "{}", running.node.config.node.name);
     }
     // A label with a closed list: the page names its values.
-    let (_, _, body) = get(&cluster.nodes[0], "/metrics");
+    let (_, _, body) = cluster.nodes[0].get("/metrics");
     let lines = body.lines().filter(|line| !line.starts_with('#'));
     let kinds: BTreeSet<String> = lines.filter_map(|line| sample(line).1.remove("kind")).collect();
     let meaning = listed()["twinset_set_index"].meaning.clone();
@@ -96,16 +81,16 @@ fn a_blank_node_says_that_it_lives_and_serves_nothing_else() {
     let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let running = Running::start("a1", ports(), dir.path());
-    assert_eq!(get(&running, "/healthz").0, 200);
-    assert_eq!(get(&running, "/healthz").2, "ok\n");
-    assert_eq!(get(&running, "/readyz").0, 503);
+    assert_eq!(running.get("/healthz").0, 200);
+    assert_eq!(running.get("/healthz").2, "ok\n");
+    assert_eq!(running.get("/readyz").0, 503);
     // From the start, with the exception that the page makes.
     let mut from_the_start = listed();
     from_the_start.retain(|_, metric| !metric.labels.contains("set"));
     assert!(!from_the_start.is_empty());
     assert_eq!(served(&running), from_the_start);
     for path in ["/", "/metric", "/metrics/", "/healthz/x", "/v1/accounts"] {
-        assert_eq!(get(&running, path).0, 404, "{path}");
+        assert_eq!(running.get(path).0, 404, "{path}");
     }
     running.ask_to_stop();
     running.ended().unwrap();

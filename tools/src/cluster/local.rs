@@ -10,12 +10,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures::future::LocalBoxFuture;
+
 use super::layout::{DEV_JSON, Kind, Layout};
 use super::ports::{self, Claim, Ports};
 use super::process::{self, Pid, Signal, Tie};
 use super::{bootstrap, ready};
 use crate::error;
-use futures::future::LocalBoxFuture;
 
 /// How a local cluster is made.
 #[derive(Clone, Debug)]
