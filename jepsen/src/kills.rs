@@ -14,7 +14,7 @@ use twinset_tools::{out, verify};
 
 use crate::history::{Answer, History};
 use crate::traffic::{self, Traffic};
-use crate::{books, check, logs, nemesis, wait};
+use crate::{books, check, death, logs, wait};
 
 /// What `twinset-jepsen kills --help` says.
 pub const HELP: &str = "Kill processes with SIGKILL under traffic, one after the other; then account for every request.\n\n\
@@ -221,9 +221,9 @@ async fn kill_all(
     let mut random = Random::seeded(seed);
     let mut kills = BTreeMap::new();
     for number in 1..=count {
-        let death = nemesis::next(&mut random, cluster.layout(), sets);
+        let death = death::next(&mut random, cluster.layout(), sets);
         let began = Instant::now();
-        let victim = nemesis::kill(cluster, &death).await;
+        let victim = death::kill(cluster, &death).await;
         let victim = victim.map_err(|error| error.context(format!("kill {number}: {death:?}")))?;
         narrate(&format!(
             "kill {number}/{count}: {victim} ({:?}, dead for {} ms{}); whole again after {} ms",
@@ -233,7 +233,7 @@ async fn kill_all(
             (began.elapsed() - death.after).as_millis(),
         ));
         *kills.entry(victim).or_default() += 1;
-        let missing = nemesis::missing(cluster)?;
+        let missing = death::missing(cluster)?;
         violations.extend(missing.iter().map(|name| format!("{name} died by itself around kill {number}")));
     }
     Ok(kills)

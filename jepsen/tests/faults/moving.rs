@@ -11,7 +11,7 @@ use twinset_control::{CONTROL_SET, Role, SwitchEnd};
 use twinset_jepsen::history::History;
 use twinset_jepsen::logs::{self, Allowed};
 use twinset_jepsen::traffic::Traffic;
-use twinset_jepsen::{nemesis, wait};
+use twinset_jepsen::{death, wait};
 use twinset_proto::cluster::v1::SwitchRequest;
 use twinset_tools::cluster::admin::Survey;
 use twinset_tools::cluster::process::Signal;
@@ -100,7 +100,7 @@ async fn a_switch_outlives_the_control_sets_leader_and_its_own_target() {
         let began = Instant::now();
         let act = async {
             stage.frozen(&before.leader).await;
-            nemesis::end(&mut stage.cluster, &victim).await.unwrap();
+            death::end(&mut stage.cluster, &victim).await.unwrap();
             stage.cluster.signal(&before.leader, Signal::Cont).await.unwrap();
         };
         let (said, ()) = tokio::join!(ask(&before, SET), act);

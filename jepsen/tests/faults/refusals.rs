@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::support::{Stage, no_failure};
 use twinset_control::Catalogue;
 use twinset_jepsen::logs::Allowed;
-use twinset_jepsen::{logs, nemesis, wait};
+use twinset_jepsen::{death, logs, wait};
 
 use twinset_proto::cluster::v1::BootstrapRequest;
 use twinset_tools::cluster::admin;
@@ -45,7 +45,7 @@ async fn a_node_that_cannot_run_rightly_says_why_and_ends() {
 
     stage.cluster.start_process(NODE).unwrap();
     stage.whole().await;
-    nemesis::end(&mut stage.cluster, NODE).await.unwrap();
+    death::end(&mut stage.cluster, NODE).await.unwrap();
     let backup = stage.scratch("backup");
     copy(&data, &backup);
     let log = newest_log(&data.join("db"));

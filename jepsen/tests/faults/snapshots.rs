@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::{ARMED, Stage};
 use twinset_jepsen::logs::{self, Allowed};
-use twinset_jepsen::{nemesis, wait};
+use twinset_jepsen::{death, wait};
 use twinset_tools::cluster::process::Signal;
 use twinset_tools::load::random::Random;
 
@@ -69,14 +69,14 @@ async fn a_node_killed_in_the_middle_of_snapshots_holds_everything_in_the_end() 
         survey.leader(1).map(|_| ()).ok_or("set 1 has no leader".to_owned())
     });
     let sender = led.await.unwrap().leader(1).unwrap().1.node.clone();
-    nemesis::end(&mut stage.cluster, &sender).await.unwrap();
+    death::end(&mut stage.cluster, &sender).await.unwrap();
     stage.cluster.signal(NODE, Signal::Cont).await.unwrap();
     println!("the sender {sender} died");
     stage.cluster.start_process(&sender).unwrap();
     for _ in 0..3 {
         // A moment of the catching up, drawn from the seed.
         tokio::time::sleep(Duration::from_micros(random.below(400_000) as u64)).await;
-        nemesis::end(&mut stage.cluster, NODE).await.unwrap();
+        death::end(&mut stage.cluster, NODE).await.unwrap();
         stage.configure(NODE, SMALL);
         stage.cluster.start_process(NODE).unwrap();
     }
@@ -94,7 +94,7 @@ async fn fall_behind(stage: &mut Stage) {
     let committed = |survey: &twinset_tools::cluster::admin::Survey, set| {
         wait::leader(survey, set).map_or(0, |leader| leader.committed_index)
     };
-    nemesis::end(&mut stage.cluster, NODE).await.unwrap();
+    death::end(&mut stage.cluster, NODE).await.unwrap();
     let wanted = SETS.map(|set| (set, committed(&survey, set) + BEHIND));
     let seeds = stage.cluster.layout().node_addrs();
     let purged = wait::until(&seeds, FILL, |survey| {

@@ -14,7 +14,7 @@ use futures::future::LocalBoxFuture;
 
 use super::layout::{DEV_JSON, Kind, Layout};
 use super::ports::{self, Claim, Ports};
-use super::process::{self, Pid, Signal, Tie};
+use super::process::{self, Launch, Pid, Signal, Tie};
 use super::{bootstrap, ready};
 use crate::error;
 
@@ -35,6 +35,8 @@ pub struct LocalOptions {
     pub bin_dir: Option<PathBuf>,
     /// How long the start may take.
     pub patience: Duration,
+    /// What stands around each process, by its name.
+    pub launch: BTreeMap<String, Launch>,
 }
 
 impl LocalOptions {
@@ -48,6 +50,7 @@ impl LocalOptions {
             detach: false,
             bin_dir: None,
             patience: Duration::from_secs(60),
+            launch: BTreeMap::new(),
         }
     }
 }
@@ -65,6 +68,7 @@ pub struct LocalCluster {
     /// Whether the processes outlive this handle. False until a detached cluster serves: a start that is cut short
     /// leaves nothing behind.
     outlives: bool,
+    launch: BTreeMap<String, Launch>,
     _claim: Option<Claim>,
 }
 
@@ -89,8 +93,14 @@ impl LocalCluster {
             ports::check(&layout)?;
             layout.write_files()?;
             let tie = if options.detach { Tie::Detached } else { Tie::Parent };
-            let mut cluster =
-                LocalCluster { layout, owned: BTreeMap::new(), tie, outlives: false, _claim: Some(claim) };
+            let mut cluster = LocalCluster {
+                layout,
+                owned: BTreeMap::new(),
+                tie,
+                outlives: false,
+                launch: options.launch.clone(),
+                _claim: Some(claim),
+            };
             match cluster.bring_up(options, narrate).await {
                 Ok(()) => {
                     cluster.outlives = options.detach;
@@ -136,7 +146,14 @@ impl LocalCluster {
     /// Takes up the cluster of `dir`, which runs elsewhere.
     pub fn attach(dir: &Path) -> anyhow::Result<Self> {
         let layout = Layout::load(dir)?;
-        Ok(LocalCluster { layout, owned: BTreeMap::new(), tie: Tie::Detached, outlives: true, _claim: None })
+        Ok(LocalCluster {
+            layout,
+            owned: BTreeMap::new(),
+            tie: Tie::Detached,
+            outlives: true,
+            launch: BTreeMap::new(),
+            _claim: None,
+        })
     }
 
     /// Names, addresses and files.
@@ -165,8 +182,10 @@ impl LocalCluster {
             Kind::Router => "twinset-router",
             Kind::Node | Kind::Arbiter => "twinset-node",
         });
-        let started =
-            process::start(&binary, &self.layout.config_path(name), &self.layout.log_path(name), self.tie)?;
+        let (config, log) = (self.layout.config_path(name), self.layout.log_path(name));
+        let plain = Launch::default();
+        let launch = self.launch.get(name).unwrap_or(&plain);
+        let started = process::start(&binary, &config, &log, self.tie, launch)?;
         self.reap(name);
         self.owned.insert(name.to_owned(), started.child);
         self.record(name, Some(started.pid))

@@ -88,11 +88,28 @@ pub struct Started {
     pub child: std::process::Child,
 }
 
+/// What stands around a program: tests put it into a network of its own, or a library before it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Launch {
+    /// A command, and its first arguments, that becomes the program in the same process (`ip netns exec NAME`). Empty: none.
+    pub through: Vec<String>,
+    /// Environment variables that are added.
+    pub env: Vec<(String, String)>,
+}
+
 /// Starts `binary --config CONFIG`, its output appended to `log`. It gets a process group of its own, so that Ctrl-C in
 /// our terminal reaches us alone and we can stop things in order.
-pub fn start(binary: &Path, config: &Path, log: &Path, tie: Tie) -> anyhow::Result<Started> {
+pub fn start(binary: &Path, config: &Path, log: &Path, tie: Tie, launch: &Launch) -> anyhow::Result<Started> {
     let output = OpenOptions::new().create(true).append(true).open(log)?;
-    let mut command = Command::new(binary);
+    let mut command = match launch.through.split_first() {
+        None => Command::new(binary),
+        Some((through, arguments)) => {
+            let mut command = Command::new(through);
+            command.args(arguments).arg(binary);
+            command
+        }
+    };
+    command.envs(launch.env.iter().map(|(name, value)| (name, value)));
     command.arg("--config").arg(config).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
     command.process_group(0);
     if tie == Tie::Parent {

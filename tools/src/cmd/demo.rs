@@ -65,13 +65,11 @@ pub async fn run(arguments: Demo, context: &Context) -> anyhow::Result<()> {
     // A journal with a mistake is said before anything is started.
     let journal = arguments.journal.as_ref().map(|file| read_journal(file)).transpose()?;
     let options = LocalOptions {
-        dir: arguments.data.clone(),
         sets: arguments.sets,
         ports: arguments.base_port.map_or(Ports::Free, Ports::Base),
-        fresh: true,
         detach: arguments.keep,
         bin_dir: arguments.bin_dir.clone(),
-        patience: Duration::from_secs(60),
+        ..LocalOptions::fresh(&arguments.data)
     };
     out::say(
         "A ledger over two sites: nodes a1 a2 in site A, b1 b2 in site B, arbiter c1, a router in each site.",

@@ -122,13 +122,13 @@ async fn run_up(up: Up, context: &Context) -> anyhow::Result<()> {
     let kept = if up.fresh || !dir.join(DEV_JSON).exists() { None } else { Some(Layout::load(dir)?) };
     let base_port = up.base_port.or(kept.as_ref().map(|layout| layout.base_port)).unwrap_or(7100);
     let options = LocalOptions {
-        dir: dir.clone(),
         sets: up.sets.or(kept.as_ref().map(|layout| layout.sets)).unwrap_or(2),
         ports: Ports::Base(base_port),
         fresh: up.fresh,
         detach: up.detach,
         bin_dir: up.bin_dir,
         patience: Duration::from_secs(up.patience),
+        ..LocalOptions::fresh(dir)
     };
     // Listened for from the start, so that Ctrl-C during the start stops everything too.
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);

@@ -1,0 +1,81 @@
+//! Faults as data. A nemesis draws them from the seed; the files beside this one do them to a cluster and undo them. Drawing
+//! is pure. A fault says what was seen of it when it is undone: one that nobody saw act makes a run invalid, not green.
+
+use serde::{Deserialize, Serialize};
+
+/// One direction between two ends: processes by their names, and `client-A` and `client-B` for the clients of a site.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Link {
+    /// Who sends.
+    pub from: String,
+    /// Who would hear it.
+    pub to: String,
+}
+
+/// Which of a node's files is hurt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileKind {
+    /// The newest write-ahead log.
+    Log,
+    /// A table file.
+    Table,
+    /// The database's list of its files.
+    Manifest,
+    /// The marker of what was synced.
+    Marker,
+}
+
+/// How a file is hurt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Damage {
+    /// One bit is turned over.
+    BitFlip,
+    /// A part of it holds what another part holds.
+    CopiedChunk,
+    /// Its end is missing.
+    Truncated,
+}
+
+/// What is done to a cluster. Times in milliseconds; who is meant is a process's name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "fault")]
+#[expect(missing_docs, reason = "the words of a variant and the names of its fields say it all")]
+pub enum Fault {
+    /// SIGKILL, and started again after a while; maybe once more in the middle of the recovery.
+    Kill { victims: Vec<String>, down_ms: u64, again_ms: Option<u64> },
+    /// SIGSTOP for longer than the lease, then SIGCONT.
+    Pause { victims: Vec<String>, for_ms: u64 },
+    /// SIGKILL, and everything that was not synced is lost (`seed` says how much of the unsynced tails survives).
+    PowerLoss { victims: Vec<String>, down_ms: u64, seed: u64 },
+    /// Nothing passes these links.
+    Partition { shape: String, cut: Vec<Link>, for_ms: u64 },
+    /// What passes these links arrives later, by up to so much more at random: connections overtake each other.
+    Delay { links: Vec<Link>, delay_ms: u64, jitter_ms: u64, for_ms: u64 },
+    /// So many of a hundred packets on these links are lost.
+    Loss { links: Vec<Link>, percent: u8, for_ms: u64 },
+    /// The wall clock of a process jumps, and jumps back at the end.
+    ClockStep { victim: String, by_ms: i64, for_ms: u64 },
+    /// Every write that needs room fails.
+    DiskFull { victim: String, for_ms: u64 },
+    /// The next sync of its store fails, as a dying disk would.
+    FsyncError { victim: String, down_ms: u64 },
+    /// Every sync takes so much longer.
+    SlowDisk { victim: String, by_ms: u64, for_ms: u64 },
+    /// A file of a stopped node is hurt; the node is started, judged, stopped, and started once more with the whole file.
+    Corrupt { victim: String, file: FileKind, damage: Damage, seed: u64 },
+    /// Planned switches of all sets, one right after the other.
+    Switches { count: u32 },
+    /// Every process is asked to stop and started again, one after the other.
+    RollingRestart,
+}
+
+/// What was seen of a fault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Whether it acted at all.
+    pub acted: bool,
+    /// What shows it: a counter, a state of the process, a refusal in the log.
+    pub detail: String,
+}
