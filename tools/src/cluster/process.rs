@@ -227,13 +227,17 @@ mod tests {
         assert_eq!(parse_stat("nonsense"), None);
     }
 
+    fn plain(binary: &Path, log: &Path) -> anyhow::Result<Started> {
+        start(binary, Path::new("c"), log, Tie::Parent, &Launch::default())
+    }
+
     #[tokio::test]
     async fn a_process_is_known_signalled_and_seen_to_end() {
         let dir = tempfile::tempdir().unwrap();
         let script = dir.path().join("loop");
         std::fs::write(&script, "#!/bin/sh\nexec sleep 60\n").unwrap();
         std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        let mut started = start(&script, Path::new("c"), &dir.path().join("log"), Tie::Parent).unwrap();
+        let mut started = plain(&script, &dir.path().join("log")).unwrap();
         let pid = started.pid;
         assert!(pid.alive());
         assert!(!Pid { started_ticks: pid.started_ticks + 1, ..pid }.alive());
@@ -249,9 +253,27 @@ mod tests {
     }
 
     #[test]
+    fn a_program_is_started_through_another_one_and_with_its_environment() {
+        let dir = tempfile::tempdir().unwrap();
+        let (script, log) = (dir.path().join("words"), dir.path().join("log"));
+        std::fs::write(&script, "#!/bin/sh\necho $A $B $$ $@\n").unwrap();
+        std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let through = ["env", "B=2"].map(str::to_owned).to_vec();
+        let launch = Launch { through, env: vec![("A".to_owned(), "1".to_owned())] };
+        let mut started = start(&script, Path::new("c"), &log, Tie::Parent, &launch).unwrap();
+        started.child.wait().unwrap();
+        let said = std::fs::read_to_string(&log).unwrap();
+        assert_eq!(
+            said,
+            format!("1 2 {} --config c\n", started.pid.number),
+            "the process is the program's own"
+        );
+    }
+
+    #[test]
     fn a_missing_binary_says_what_to_build() {
         let dir = tempfile::tempdir().unwrap();
-        let error = start(Path::new("/nowhere/x"), Path::new("c"), &dir.path().join("log"), Tie::Parent);
+        let error = plain(Path::new("/nowhere/x"), &dir.path().join("log"));
         assert!(error.err().unwrap().to_string().contains("cannot be started"));
     }
 }
