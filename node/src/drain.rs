@@ -51,7 +51,7 @@ pub(crate) async fn run(node: &Node) {
     drop(guards);
 }
 
-/// Gives the leadership to another voter: one in the home site first, and then the one that holds most of the log.
+/// Gives the leadership to another voter.
 async fn hand_over(replica: &Replica, catalogue: Option<&Catalogue>) {
     if !replica.group.is_leader() {
         return;
@@ -66,12 +66,35 @@ async fn hand_over(replica: &Replica, catalogue: Option<&Catalogue>) {
             home.is_some_and(|home| catalogue.site_of_replica(set, id) != Some(home))
         })
     };
-    let mut targets: Vec<_> =
-        matched.into_iter().filter(|(id, _)| *id != own && voters.contains(id)).collect();
-    targets.sort_by_key(|(id, matched)| (outside(*id), std::cmp::Reverse(*matched)));
-    let targets: Vec<u64> = targets.into_iter().map(|(id, _)| id).collect();
+    let others = matched.into_iter().filter(|(id, _)| *id != own && voters.contains(id));
+    let targets = best_first(others, outside);
     let proposer = replica.ledger().map(|ledger| &ledger.proposer);
     if let Err(error) = handover::hand_over(&replica.group, proposer, &targets, &|_, _| {}).await {
         info!(set = replica.fence.set, %error, "not handed over; the others elect");
+    }
+}
+
+/// Replicas with what they hold of the log, in the order in which they are asked to lead: those in the home site first, and
+/// then those that hold most. One that does not answer soon is passed over.
+fn best_first(replicas: impl Iterator<Item = (u64, u64)>, outside: impl Fn(u64) -> bool) -> Vec<u64> {
+    let mut replicas: Vec<_> = replicas.collect();
+    replicas.sort_by_key(|(id, matched)| (outside(*id), std::cmp::Reverse(*matched)));
+    replicas.into_iter().map(|(id, _)| id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::best_first;
+
+    #[test]
+    fn the_home_site_comes_first_and_then_who_holds_most() {
+        let replicas = [(1, 7), (2, 9), (3, 9), (4, 8)];
+        assert_eq!(best_first(replicas.into_iter(), |id| id > 2), [2, 1, 3, 4]);
+        assert_eq!(best_first(replicas.into_iter(), |id| id <= 2), [3, 4, 2, 1]);
+        assert_eq!(
+            best_first(replicas.into_iter(), |_| false),
+            [2, 3, 4, 1],
+            "who knows no home asks them all"
+        );
     }
 }
