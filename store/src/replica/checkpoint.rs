@@ -13,9 +13,9 @@ use super::state::{Fresh, ReplicaState};
 use super::{LedgerReplica, SnapshotMeta};
 use super::{links, requests};
 use crate::engine::Engine;
+use crate::engine::files::Builder;
 use crate::fault::Fault;
 use crate::keys::{self, Generation};
-use crate::sst::Builder;
 use crate::table::Table;
 
 /// What a freeze took out of the state.

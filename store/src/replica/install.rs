@@ -12,11 +12,11 @@ use super::snapshot::{BLOCK_HEADER_BYTES, END, FORMAT, HEAD};
 use super::state::ReplicaState;
 use super::{LedgerReplica, SnapshotMeta};
 use crate::engine::Engine;
+use crate::engine::files::{Builder, Files};
 use crate::fault::Fault;
 use crate::generation::{self, Begun};
 use crate::keys::{self, Generation};
 use crate::record::LogId;
-use crate::sst::{Builder, Files};
 use crate::table::Table;
 use crate::wire::{BadRecord, Fields};
 

@@ -1,6 +1,6 @@
 //! The database below all sets: opening it and refusing what is damaged, unsynced writes, the sync, ingestion of built
-//! files, and the poison that a failed write leaves. It knows tables and bytes, no records. The only user of
-//! [`crate::marker`]; above it are the syncer, the logs and the replicas.
+//! files, and the poison that a failed write leaves. It knows tables and bytes, no records. The only user of what is in
+//! `rocks`; above it are the syncer, the logs and the replicas.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -15,11 +15,16 @@ use rocksdb::{
 use parking_lot::Mutex;
 
 use crate::fault::{Fault, OpenError};
-use crate::format::{self, Found};
-use crate::marker::{self, Marked, Marker};
 use crate::options::Options;
 use crate::table::Table;
-use crate::wal;
+use rocks::format::{self, Found};
+use rocks::marker::{self, Marked, Marker};
+use rocks::wal;
+
+pub(crate) mod files;
+mod rocks;
+
+pub use rocks::format::FORMAT;
 
 /// The key, in the table `raft`, of the number of the last batch.
 const WRITTEN: &[u8] = b"written";
