@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use parking_lot::MutexGuard;
-use rocksdb::WriteBatch;
 
 use super::account::{FIGURES, WHO, encode_figures, encode_who};
 use super::set_state::SetState;
@@ -82,12 +81,12 @@ impl LedgerReplica {
             }
         }
         builder.finish()?.ingest(engine, Table::Link)?;
-        let mut batch = WriteBatch::default();
+        let mut batch = engine.batch();
         for (key, value) in &frozen.accounts {
-            engine.put(&mut batch, Table::Account, key, value);
+            batch.put(Table::Account, key, value);
         }
         let key = keys::named(keys::STATE, *generation);
-        engine.put(&mut batch, Table::Meta, &key, &frozen.about.encode());
+        batch.put(Table::Meta, &key, &frozen.about.encode());
         engine.write(batch)?;
         engine.sync()
     }
