@@ -165,7 +165,9 @@ impl Script {
 
     /// A snapshot of the first set, whole, damaged, or given up.
     fn transfer(&mut self) {
+        let next = self.real.near.now().logs[0].last().map_or(0, |last| last.index + 1);
         let plan = Transfer {
+            meanwhile: (next..next + self.dice.roll(4)).map(|index| self.record(0, index)).collect(),
             chunk: 1 + self.dice.roll(60_000) as usize,
             damage: (self.dice.roll(4) == 0).then(|| (self.dice.roll(40_000), self.dice.roll(8))),
             given_up: self.dice.roll(6) == 0,
@@ -282,6 +284,8 @@ impl Script {
 
 /// How a snapshot is sent.
 struct Transfer {
+    /// Appended, applied and checkpointed when the first bytes are out.
+    meanwhile: Vec<Record>,
     chunk: usize,
     /// The byte and the bit that flips on the way.
     damage: Option<(u64, u64)>,
@@ -322,6 +326,9 @@ impl Side {
             {
                 *hit ^= 1 << bit;
             }
+            if sent == 0 {
+                self.go_on(&plan.meanwhile);
+            }
             sent += chunk.len() as u64;
             if let (Some(taker), Ok(())) = (&mut writer, &result) {
                 result = kind(taker.write_chunk(&chunk));
@@ -335,6 +342,17 @@ impl Side {
             result = kind(writer.finish(&meta).and_then(|staged| far.install(staged)));
         }
         (meta, sum, result, (self.far_log(), far.applied(), far.totals()))
+    }
+
+    /// The sender's life goes on.
+    fn go_on(&self, records: &[Record]) {
+        self.near.append(0, records.to_vec()).unwrap();
+        let opened = self.near.now();
+        let from = opened.replicas[0].applied().log_id.map_or(0, |applied| applied.index + 1);
+        for record in opened.logs[0].read(from, u64::MAX, usize::MAX).unwrap() {
+            opened.replicas[0].apply(&record).unwrap();
+        }
+        opened.replicas[0].checkpoint().unwrap();
     }
 
     fn far_log(&self) -> (Option<LogId>, Option<LogId>) {

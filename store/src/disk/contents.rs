@@ -227,3 +227,54 @@ fn bytes_of(change: &Change) -> u64 {
     };
     (key + value) as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(key: &str, value: &str) -> Change {
+        Change::Put(Table::Meta, key.as_bytes().into(), value.as_bytes().into())
+    }
+
+    fn shown(contents: &Contents) -> Vec<(String, String)> {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        contents.live().of(Table::Meta).iter().map(|(key, value)| (text(key), text(value))).collect()
+    }
+
+    fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+        expected.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_file_outlives_the_batches_before_it_and_keeps_its_place_among_those_that_are_left() {
+        let file = |value: &str| Records::from([(b"a".as_slice().into(), value.as_bytes().into())]);
+        for (kept, expected) in [
+            (Kept::Nothing, [("a", "file"), ("z", "synced")].as_slice()),
+            (Kept::Batches(1), &[("a", "file"), ("b", "1"), ("z", "synced")]),
+            (Kept::Everything, &[("a", "2"), ("b", "1"), ("z", "synced")]),
+        ] {
+            let mut contents = Contents::default();
+            contents.write(1, vec![put("z", "synced")]);
+            contents.sync(1);
+            contents.write(2, vec![put("a", "1"), put("b", "1")]);
+            contents.ingest(Table::Meta, file("file"));
+            contents.write(3, vec![put("a", "2")]);
+            assert_eq!(shown(&contents), pairs(&[("a", "2"), ("b", "1"), ("z", "synced")]));
+            contents.crash(kept);
+            assert_eq!(shown(&contents), pairs(expected), "{kept:?}");
+        }
+    }
+
+    #[test]
+    fn a_sync_covers_what_it_names_and_what_is_there_at_an_open_is_settled() {
+        let mut contents = Contents::default();
+        (1..=3).for_each(|number| contents.write(number, vec![put(&format!("{number}"), "x")]));
+        contents.sync(1);
+        assert_eq!(contents.unsynced(), (2, 4));
+        assert_eq!(contents.crash(Kept::Batches(1)), 1);
+        assert_eq!(shown(&contents), pairs(&[("1", "x"), ("2", "x")]));
+        contents.write(3, vec![put("3", "x")]);
+        contents.settle();
+        assert_eq!((contents.crash(Kept::Nothing), shown(&contents).len()), (0, 3));
+    }
+}

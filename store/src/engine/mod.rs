@@ -2,6 +2,8 @@
 //! failed write leaves. It knows tables and bytes, no records. Below it is one of two floors with the same meaning: the
 //! database of the daemon, or a simulated disk. Above it are the syncer, the logs and the replicas, which know neither.
 
+#[cfg(test)]
+mod alike;
 mod batch;
 pub(crate) mod files;
 mod memory;
