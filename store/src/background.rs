@@ -1,32 +1,69 @@
 //! The background thread of a store: one thread for work that is too slow for whoever noticed that it is due. Bounded;
-//! when the queue is full, the work is not taken and will be noticed again.
+//! when the queue is full, the work is not taken and will be noticed again. On a simulated disk there is no thread: jobs
+//! wait for [`crate::steps`].
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
+use crate::steps::Steps;
+
 /// Jobs that may wait.
-const QUEUE: usize = 256;
+pub(crate) const QUEUE: usize = 256;
 
 pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
 /// The handle.
-pub(crate) struct Background {
+pub(crate) enum Background {
+    /// Of the thread.
+    Thread(Thread),
+    /// Of the queue on a simulated disk.
+    Steps(Arc<Steps>),
+}
+
+/// The thread and its queue.
+pub(crate) struct Thread {
     queue: Mutex<Option<SyncSender<Job>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Background {
-    pub(crate) fn start() -> std::io::Result<Background> {
+    /// Whether the job was taken.
+    pub(crate) fn offer(&self, job: Job) -> bool {
+        match self {
+            Background::Thread(thread) => thread.offer(job),
+            Background::Steps(steps) => steps.offer(job),
+        }
+    }
+
+    /// Finishes what is queued, and ends.
+    pub(crate) fn stop(&self) {
+        match self {
+            Background::Thread(thread) => thread.stop(),
+            Background::Steps(steps) => steps.end_jobs(),
+        }
+    }
+
+    /// The store was dropped, not closed: a thread finishes what is queued; on a simulated disk that is the end of the process.
+    pub(crate) fn leave(&self) {
+        match self {
+            Background::Thread(thread) => thread.stop(),
+            Background::Steps(steps) => steps.drop_jobs(),
+        }
+    }
+}
+
+impl Thread {
+    pub(crate) fn start() -> std::io::Result<Thread> {
         let (queue, jobs) = sync_channel(QUEUE);
         let thread =
             std::thread::Builder::new().name("store-background".to_owned()).spawn(move || run(&jobs))?;
-        Ok(Background { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) })
+        Ok(Thread { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) })
     }
 
-    /// Whether the job was taken.
-    pub(crate) fn offer(&self, job: Job) -> bool {
+    fn offer(&self, job: Job) -> bool {
         let queue = self.queue.lock();
         match queue.as_ref().map(|queue| queue.try_send(job)) {
             Some(Ok(())) => true,
@@ -35,7 +72,7 @@ impl Background {
     }
 
     /// Lets the thread finish what is queued, and waits for it.
-    pub(crate) fn stop(&self) {
+    fn stop(&self) {
         drop(self.queue.lock().take());
         let Some(thread) = self.thread.lock().take() else { return };
         // The last handle of a store may be dropped by a job; a thread cannot wait for itself.
@@ -45,7 +82,7 @@ impl Background {
     }
 }
 
-impl Drop for Background {
+impl Drop for Thread {
     fn drop(&mut self) {
         self.stop();
     }
@@ -59,7 +96,6 @@ fn run(jobs: &Receiver<Job>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
@@ -67,7 +103,7 @@ mod tests {
     #[test]
     fn queued_jobs_are_done_before_the_end() {
         let done = Arc::new(AtomicUsize::new(0));
-        let background = Background::start().unwrap();
+        let background = Thread::start().unwrap();
         for _ in 0..10 {
             let done = Arc::clone(&done);
             let job = move || {

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use rocksdb::WriteBatch;
 
 use crate::engine::Engine;
 use crate::fault::Fault;
@@ -85,8 +84,8 @@ impl DocumentReplica {
     }
 
     fn write(&self, document: &Document) -> Result<(), Fault> {
-        let mut batch = WriteBatch::default();
-        self.engine().put(&mut batch, Table::Meta, &self.cell.key, &document.encode());
+        let mut batch = self.engine().batch();
+        batch.put(Table::Meta, &self.cell.key, &document.encode());
         self.engine().write(batch)
     }
 

@@ -74,18 +74,6 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// An error of the database.
-    pub(crate) fn rocks(operation: &'static str, error: &rocksdb::Error) -> Fault {
-        let detail = error.to_string();
-        if detail.contains("No space left") {
-            return Fault::DiskFull { operation };
-        }
-        if error.kind() == rocksdb::ErrorKind::Corruption {
-            return Fault::Damaged { what: operation, detail };
-        }
-        Fault::Disk { operation, detail }
-    }
-
     /// An error of a plain file.
     pub(crate) fn io(operation: &'static str, error: &std::io::Error) -> Fault {
         if error.raw_os_error() == Some(libc::ENOSPC) {

@@ -4,9 +4,8 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rocksdb::WriteBatch;
 
-use crate::engine::{self, Engine};
+use crate::engine::{Batch, Engine};
 use crate::fault::Fault;
 use crate::keys::{self, Generation};
 use crate::table::Table;
@@ -58,9 +57,9 @@ impl Generations {
         if let Some(generation) = pointer(engine, set)? {
             return Ok(generation);
         }
-        let mut batch = WriteBatch::default();
+        let mut batch = engine.batch();
         let generation = make(engine, &mut batch, set)?;
-        point(engine, &mut batch, set, generation);
+        point(&mut batch, set, generation);
         engine.write(batch)?;
         Ok(generation)
     }
@@ -68,7 +67,7 @@ impl Generations {
     /// A fresh generation that no pointer names yet. The caller syncs before it builds on it.
     pub(crate) fn begin(&self, engine: &Arc<Engine>, set: u32) -> Result<Begun, Fault> {
         let _guard = self.lock.lock();
-        let mut batch = WriteBatch::default();
+        let mut batch = engine.batch();
         let generation = make(engine, &mut batch, set)?;
         engine.write(batch)?;
         Ok(Begun { engine: Arc::clone(engine), generation, kept: false })
@@ -77,18 +76,18 @@ impl Generations {
     /// Deletes every generation that no pointer names. Only before any set is in use.
     pub(crate) fn sweep(&self, engine: &Engine) -> Result<(), Fault> {
         let mut stale = Vec::new();
-        let mut iterator = engine.iterator(Table::Meta, b"made0")?;
-        iterator.seek(b"made/");
-        while let Some((key, value)) = iterator.item() {
+        let mut cursor = engine.cursor(Table::Meta, b"made0")?;
+        cursor.seek(b"made/");
+        while let Some((key, value)) = cursor.item() {
             let generation = keys::parse_named(MADE, key);
             let generation = generation.ok_or_else(|| Fault::damaged("a generation record", "bad key"))?;
             let set = number(value)?;
             if pointer(engine, set)? != Some(generation) {
                 stale.push(generation);
             }
-            iterator.next();
+            cursor.next();
         }
-        engine::ended(&iterator, Table::Meta)?;
+        cursor.ended()?;
         for generation in stale {
             delete(engine, generation)?;
         }
@@ -97,26 +96,21 @@ impl Generations {
 }
 
 /// Names `generation` as the set's own.
-pub(crate) fn point(engine: &Engine, batch: &mut WriteBatch, set: u32, generation: Generation) {
-    engine.put(batch, Table::Meta, &keys::named(POINTER, set), &generation.to_le_bytes());
+pub(crate) fn point(batch: &mut Batch<'_>, set: u32, generation: Generation) {
+    batch.put(Table::Meta, &keys::named(POINTER, set), &generation.to_le_bytes());
 }
 
 /// Deletes all that a generation holds, wherever it is.
 pub(crate) fn delete(engine: &Engine, generation: Generation) -> Result<(), Fault> {
-    let mut batch = WriteBatch::default();
+    let mut batch = engine.batch();
     for table in Table::OF_REPLICA {
-        engine.delete_range(
-            &mut batch,
-            table,
-            &keys::generation(generation),
-            &keys::generation_end(generation),
-        );
+        batch.delete_range(table, &keys::generation(generation), &keys::generation_end(generation));
     }
     for name in [keys::PURGED, keys::COMMITTED] {
-        engine.delete(&mut batch, Table::Raft, &keys::named(name, generation));
+        batch.delete(Table::Raft, &keys::named(name, generation));
     }
     for name in [keys::STATE, keys::DOCUMENT, MADE] {
-        engine.delete(&mut batch, Table::Meta, &keys::named(name, generation));
+        batch.delete(Table::Meta, &keys::named(name, generation));
     }
     engine.write(batch)
 }
@@ -125,10 +119,10 @@ fn pointer(engine: &Engine, set: u32) -> Result<Option<Generation>, Fault> {
     engine.get(Table::Meta, &keys::named(POINTER, set))?.map(|value| number(&value)).transpose()
 }
 
-fn make(engine: &Engine, batch: &mut WriteBatch, set: u32) -> Result<Generation, Fault> {
+fn make(engine: &Engine, batch: &mut Batch<'_>, set: u32) -> Result<Generation, Fault> {
     let generation = engine.get(Table::Meta, NEXT)?.map_or(Ok(1), |value| number(&value))?;
-    engine.put(batch, Table::Meta, NEXT, &(generation + 1).to_le_bytes());
-    engine.put(batch, Table::Meta, &keys::named(MADE, generation), &set.to_le_bytes());
+    batch.put(Table::Meta, NEXT, &(generation + 1).to_le_bytes());
+    batch.put(Table::Meta, &keys::named(MADE, generation), &set.to_le_bytes());
     Ok(generation)
 }
 

@@ -8,34 +8,35 @@
 //!   turns it into sorted files, off the apply path, and writes what was applied last of all. After a crash the log
 //!   above it is applied again.
 //! - [`DocumentReplica`]: one set's small document, kept whole.
+//! - [`SimDisk`]: a disk in memory in the place of the database, for simulations: the same store over it, in one thread, with
+//!   every sync, crash and fault a choice of the caller.
 //!
 //! Invariant: a crash at any instant leaves a state that the log completes; what was acknowledged is there, or the store
 //! does not open.
 
 mod background;
+mod disk;
 mod document;
 mod engine;
 mod fault;
-mod format;
 mod generation;
 mod keys;
 mod log;
-mod marker;
 mod options;
 mod record;
 mod replica;
 mod shared;
-mod sst;
+mod steps;
 mod store;
 mod syncer;
 mod table;
 mod tail;
-mod wal;
 mod wire;
 
+pub use disk::{Crash, Damage, Failure, Kept, Operation, Pending, SimDisk};
 pub use document::DocumentReplica;
+pub use engine::FORMAT;
 pub use fault::{Fault, OpenError};
-pub use format::FORMAT;
 pub use log::Log;
 pub use options::Options;
 pub use record::{LogId, Record, RecordKind};

@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::background::Background;
+use crate::background::{self, Background};
+use crate::disk::SimDisk;
 use crate::engine::Engine;
-use crate::fault::OpenError;
+use crate::fault::{Fault, OpenError};
 use crate::generation::Generations;
 use crate::options::Options;
-use crate::syncer::Syncer;
+use crate::steps::Steps;
+use crate::syncer::{self, Syncer};
 
 /// Dropped when the store and every handle from it are gone; the threads end first.
 pub(crate) struct Shared {
@@ -19,18 +21,24 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// On the database in `dir`, with threads.
     pub(crate) fn open(dir: &Path, options: &Options) -> Result<Shared, OpenError> {
         let engine = Arc::new(Engine::open(dir, options)?);
-        let generations = Generations::default();
-        let damaged = |fault: crate::fault::Fault| OpenError::Damaged {
-            dir: dir.to_owned(),
-            detail: format!("what earlier snapshots left cannot be removed: {fault}"),
-        };
-        generations.sweep(&engine).map_err(damaged)?;
+        let generations = swept(&engine, dir)?;
         let io = |error: std::io::Error| OpenError::Io { dir: dir.to_owned(), detail: error.to_string() };
         let below = Arc::clone(&engine);
-        let syncer = Syncer::start(options.sync_queue, move || below.sync()).map_err(io)?;
-        let background = Background::start().map_err(io)?;
+        let syncer = syncer::Thread::start(options.sync_queue, move || below.sync()).map_err(io)?;
+        let background = background::Thread::start().map_err(io)?;
+        let (background, syncer) = (Background::Thread(background), Syncer::Thread(syncer));
+        Ok(Shared { background, syncer, generations, engine })
+    }
+
+    /// On a simulated disk, without any thread.
+    pub(crate) fn simulated(disk: &SimDisk, options: &Options) -> Result<Shared, OpenError> {
+        let engine = Arc::new(Engine::simulated(disk, options)?);
+        let generations = swept(&engine, disk.name())?;
+        let steps = Steps::start(disk, Arc::clone(&engine));
+        let (background, syncer) = (Background::Steps(Arc::clone(&steps)), Syncer::Steps(steps));
         Ok(Shared { background, syncer, generations, engine })
     }
 
@@ -39,4 +47,15 @@ impl Shared {
         self.background.stop();
         self.syncer.stop();
     }
+}
+
+/// The generations, without those that earlier snapshots left.
+fn swept(engine: &Engine, dir: &Path) -> Result<Generations, OpenError> {
+    let generations = Generations::default();
+    let damaged = |fault: Fault| OpenError::Damaged {
+        dir: dir.to_owned(),
+        detail: format!("what earlier snapshots left cannot be removed: {fault}"),
+    };
+    generations.sweep(engine).map_err(damaged)?;
+    Ok(generations)
 }

@@ -7,11 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rocksdb::WriteBatch;
 use serde::{Deserialize, Serialize};
 
+use crate::disk::SimDisk;
 use crate::document::DocumentReplica;
-use crate::engine;
 use crate::fault::{Fault, OpenError};
 use crate::keys;
 use crate::log::Log;
@@ -62,7 +61,7 @@ struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         // A checkpoint under way holds the replica, and with it the directory: who drops the store may open it again.
-        self.shared.background.stop();
+        self.shared.background.leave();
     }
 }
 
@@ -76,9 +75,18 @@ struct Handles {
 impl Store {
     /// Opens the store in `dir`, or makes a new one there. The directory is locked until every handle is dropped.
     pub fn open(dir: &Path, options: Options) -> Result<Store, OpenError> {
-        let shared = Arc::new(Shared::open(dir, &options)?);
-        let inner = Inner { sets: Mutex::default(), small: Mutex::default(), shared };
-        Ok(Store { inner: Arc::new(inner) })
+        Ok(Store::over(Shared::open(dir, &options)?))
+    }
+
+    /// Opens the store on a simulated disk, or makes a new one there. Nothing happens in the background: syncs and
+    /// checkpoints wait for the disk's owner. What the options say of files and caches means nothing here.
+    pub fn open_simulated(disk: &SimDisk, options: Options) -> Result<Store, OpenError> {
+        Ok(Store::over(Shared::simulated(disk, &options)?))
+    }
+
+    fn over(shared: Shared) -> Store {
+        let inner = Inner { sets: Mutex::default(), small: Mutex::default(), shared: Arc::new(shared) };
+        Store { inner: Arc::new(inner) }
     }
 
     /// Whose data this is; None in a new store, or when the record cannot be read (then every write fails as well).
@@ -105,13 +113,13 @@ impl Store {
         let engine = &self.inner.shared.engine;
         let mut out = Vec::new();
         // A zero byte follows the slash in the order of bytes: this is the end of the records.
-        let mut iterator = engine.iterator(Table::Meta, b"replica0")?;
-        iterator.seek(b"replica/");
-        while let Some((_, value)) = iterator.item() {
+        let mut cursor = engine.cursor(Table::Meta, b"replica0")?;
+        cursor.seek(b"replica/");
+        while let Some((_, value)) = cursor.item() {
             out.push(from_json(value)?);
-            iterator.next();
+            cursor.next();
         }
-        engine::ended(&iterator, Table::Meta)?;
+        cursor.ended()?;
         Ok(out)
     }
 
@@ -192,8 +200,8 @@ impl Store {
 
     fn put(&self, key: &[u8], value: &[u8]) -> Result<(), Fault> {
         let engine = &self.inner.shared.engine;
-        let mut batch = WriteBatch::default();
-        engine.put(&mut batch, Table::Meta, key, value);
+        let mut batch = engine.batch();
+        batch.put(Table::Meta, key, value);
         engine.write(batch)
     }
 

@@ -1,13 +1,16 @@
 //! The syncer: one thread of the store that makes unsynced writes durable for all sets at once. It takes every callback
 //! that is waiting, syncs the write-ahead log once, and calls them in the order they came. It knows nothing of what
-//! the callbacks are for. Above it are the logs; below it is [`crate::engine`].
+//! the callbacks are for. Above it are the logs; below it is [`crate::engine`]. On a simulated disk there is no thread:
+//! callbacks wait for [`crate::steps`].
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
 use crate::fault::Fault;
+use crate::steps::Steps;
 
 /// Called once, by the syncer's thread, when what was written before it is on disk, or never will be.
 pub type Done = Box<dyn FnOnce(Result<(), Fault>) + Send>;
@@ -18,37 +21,68 @@ enum Work {
 }
 
 /// The handle that logs push their callbacks to.
-pub(crate) struct Syncer {
+pub(crate) enum Syncer {
+    /// To the thread.
+    Thread(Thread),
+    /// To the owner of a simulated disk.
+    Steps(Arc<Steps>),
+}
+
+/// The thread and its queue.
+pub(crate) struct Thread {
     queue: SyncSender<Work>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Syncer {
-    /// Starts the thread. `sync` makes everything written so far durable.
-    pub(crate) fn start(
-        queue_max: usize,
-        sync: impl FnMut() -> Result<(), Fault> + Send + 'static,
-    ) -> std::io::Result<Syncer> {
-        let (queue, waiting) = sync_channel(queue_max);
-        let thread =
-            std::thread::Builder::new().name("store-sync".to_owned()).spawn(move || run(&waiting, sync))?;
-        Ok(Syncer { queue, thread: Mutex::new(Some(thread)) })
-    }
-
     /// Queues a callback behind what the caller has just written. Waits while the queue is full.
     pub(crate) fn push(&self, done: Done) -> Result<(), Fault> {
-        self.queue.send(Work::Call(done)).map_err(|_| Fault::Closed)
+        match self {
+            Syncer::Thread(thread) => thread.push(done),
+            Syncer::Steps(steps) => steps.push(done),
+        }
     }
 
     /// Returns when everything that was written before is on disk. Not for the syncer's own thread.
     pub(crate) fn wait(&self) -> Result<(), Fault> {
+        match self {
+            Syncer::Thread(thread) => thread.wait(),
+            Syncer::Steps(steps) => steps.wait(),
+        }
+    }
+
+    /// Serves what is queued, then ends. Later pushes fail.
+    pub(crate) fn stop(&self) {
+        match self {
+            Syncer::Thread(thread) => thread.stop(),
+            Syncer::Steps(steps) => steps.end_calls(),
+        }
+    }
+}
+
+impl Thread {
+    /// Starts the thread. `sync` makes everything written so far durable.
+    pub(crate) fn start(
+        queue_max: usize,
+        sync: impl FnMut() -> Result<(), Fault> + Send + 'static,
+    ) -> std::io::Result<Thread> {
+        let (queue, waiting) = sync_channel(queue_max);
+        let thread =
+            std::thread::Builder::new().name("store-sync".to_owned()).spawn(move || run(&waiting, sync))?;
+        Ok(Thread { queue, thread: Mutex::new(Some(thread)) })
+    }
+
+    fn push(&self, done: Done) -> Result<(), Fault> {
+        self.queue.send(Work::Call(done)).map_err(|_| Fault::Closed)
+    }
+
+    fn wait(&self) -> Result<(), Fault> {
         let (tell, told) = sync_channel(1);
         self.push(Box::new(move |result| drop(tell.send(result))))?;
         told.recv().unwrap_or(Err(Fault::Closed))
     }
 
-    /// Serves what is queued, then ends the thread. Later pushes fail.
-    pub(crate) fn stop(&self) {
+    fn stop(&self) {
         let Some(thread) = self.thread.lock().take() else { return };
         // A failed send means that the thread has ended by itself.
         drop(self.queue.send(Work::Stop));
@@ -59,7 +93,7 @@ impl Syncer {
     }
 }
 
-impl Drop for Syncer {
+impl Drop for Thread {
     fn drop(&mut self) {
         self.stop();
     }
@@ -93,7 +127,6 @@ fn run(waiting: &Receiver<Work>, mut sync: impl FnMut() -> Result<(), Fault>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
@@ -103,7 +136,7 @@ mod tests {
         let syncs = Arc::new(AtomicUsize::new(0));
         let (open, gate) = sync_channel::<()>(0);
         let count = Arc::clone(&syncs);
-        let syncer = Syncer::start(64, move || {
+        let syncer = Thread::start(64, move || {
             if count.fetch_add(1, Ordering::SeqCst) == 0 {
                 gate.recv().unwrap();
             }
@@ -126,7 +159,7 @@ mod tests {
     fn a_failed_sync_reaches_every_callback() {
         let fault = Fault::DiskFull { operation: "sync" };
         let answer = fault.clone();
-        let syncer = Syncer::start(4, move || Err(answer.clone())).unwrap();
+        let syncer = Thread::start(4, move || Err(answer.clone())).unwrap();
         assert_eq!(syncer.wait(), Err(fault.clone()));
         assert_eq!(syncer.wait(), Err(fault));
         syncer.stop();

@@ -1,10 +1,6 @@
-//! The column families and how each is laid out on disk. Numbers and names never change their meaning.
+//! The tables of a store. Numbers and names never change their meaning.
 
-use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, Options as Rocks};
-
-use crate::options::Options;
-
-/// A column family. All sets share it; every key begins with a generation or a set.
+/// A table: a column family of the database. All sets share it; every key begins with a generation or a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Table {
@@ -58,34 +54,9 @@ impl Table {
         Table::ALL.into_iter().find(|&table| table as u8 == number)
     }
 
-    /// Options of the column family, and of files that are built to be ingested into it.
-    pub(crate) fn options(self, options: &Options, cache: Option<&Cache>) -> Rocks {
-        let mut rocks = Rocks::default();
-        let mut blocks = BlockBasedOptions::default();
-        blocks.set_format_version(5);
-        blocks.set_block_size(16 << 10);
-        if let Some(cache) = cache {
-            blocks.set_block_cache(cache);
-        }
-        if matches!(self, Table::Request | Table::Account) {
-            blocks.set_bloom_filter(10.0, false);
-        }
-        rocks.set_compression_type(DBCompressionType::None);
-        rocks.set_target_file_size_base(64 << 20);
-        rocks.set_max_bytes_for_level_base(256 << 20);
-        // Half of the cost of ingested runs is their compaction: let many gather. Measured, not guessed.
-        rocks.set_level_zero_file_num_compaction_trigger(32);
-        rocks.set_level_zero_slowdown_writes_trigger(96);
-        rocks.set_level_zero_stop_writes_trigger(128);
-        if self == Table::Log {
-            rocks.set_write_buffer_size(options.log_write_buffer_bytes);
-            rocks.set_target_file_size_base(256 << 20);
-            rocks.set_level_zero_file_num_compaction_trigger(4);
-        } else {
-            rocks.set_write_buffer_size(32 << 20);
-        }
-        rocks.set_block_based_table_factory(&blocks);
-        rocks
+    /// Its place in [`Table::ALL`].
+    pub(crate) fn place(self) -> usize {
+        usize::from(self as u8) - 1
     }
 }
 
@@ -109,6 +80,7 @@ mod tests {
                 (8, "link")
             ]
         );
+        assert!(Table::ALL.into_iter().all(|table| Table::ALL[table.place()] == table));
         assert_eq!(Table::from_number(6), Some(Table::Posting));
         assert_eq!(Table::from_number(9), None);
     }

@@ -6,98 +6,105 @@ mod common;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{Dice, Load, append, catch_up, compare, model, open};
+use common::{Dice, GROUNDS, Ground, Load, append, catch_up, compare, model};
 use twinset_ledger::codec::EntryBuilder;
 use twinset_store::{Fault, LedgerReplica, Log, LogId, SnapshotReader};
 
 #[test]
 fn two_sets_survive_restarts_and_answer_as_the_model() {
-    let dir = tempfile::tempdir().unwrap();
-    let loads = [Load { seed: 1, set: 1 }, Load { seed: 2, set: 2 }];
-    let mut dice = Dice::new(11);
-    let mut next = [0; 2];
-    for round in 0..6 {
-        let store = open(dir.path());
-        let handles = loads.map(|load| (store.log(load.set).unwrap(), store.ledger(load.set).unwrap()));
-        for (log, replica) in &handles {
-            catch_up(log, replica);
+    for ground in Ground::both() {
+        let loads = [Load { seed: 1, set: 1 }, Load { seed: 2, set: 2 }];
+        let mut dice = Dice::new(11);
+        let mut next = [0; 2];
+        for round in 0..6 {
+            let store = ground.open();
+            let handles = loads.map(|load| (store.log(load.set).unwrap(), store.ledger(load.set).unwrap()));
+            for (log, replica) in &handles {
+                catch_up(log, replica);
+            }
+            for _ in 0..60 {
+                let at = dice.roll(2) as usize;
+                let (log, replica) = &handles[at];
+                append(log, vec![loads[at].record(next[at])]);
+                catch_up(log, replica);
+                next[at] += 1;
+            }
+            if round % 2 == 0 {
+                handles[0].1.checkpoint().unwrap();
+            }
+            for ((_, replica), (load, next)) in handles.iter().zip(loads.into_iter().zip(next)) {
+                assert_eq!(replica.applied().log_id, next.checked_sub(1).map(|last| load.id(last)));
+                compare(replica, &model(load, next.checked_sub(1)), &mut dice);
+            }
+            store.close();
         }
-        for _ in 0..60 {
-            let at = dice.roll(2) as usize;
-            let (log, replica) = &handles[at];
-            append(log, vec![loads[at].record(next[at])]);
-            catch_up(log, replica);
-            next[at] += 1;
-        }
-        if round % 2 == 0 {
-            handles[0].1.checkpoint().unwrap();
-        }
-        for ((_, replica), (load, next)) in handles.iter().zip(loads.into_iter().zip(next)) {
-            assert_eq!(replica.applied().log_id, next.checked_sub(1).map(|last| load.id(last)));
-            compare(replica, &model(load, next.checked_sub(1)), &mut dice);
-        }
-        store.close();
     }
 }
 
 #[test]
 fn a_replay_after_a_restart_gives_the_same_hashes() {
-    let dir = tempfile::tempdir().unwrap();
-    let load = Load { seed: 5, set: 1 };
-    let (before, checkpointed) = {
-        let store = open(dir.path());
+    for ground in Ground::both() {
+        let load = Load { seed: 5, set: 1 };
+        let (before, checkpointed) = {
+            let store = ground.open();
+            let (log, replica) = (store.log(1).unwrap(), store.ledger(1).unwrap());
+            append(&log, (0..50).map(|index| load.record(index)).collect());
+            catch_up(&log, &replica);
+            let checkpointed = replica.checkpoint().unwrap().last.unwrap().index;
+            append(&log, (50..80).map(|index| load.record(index)).collect());
+            catch_up(&log, &replica);
+            ((0..80).map(|index| replica.hash_at(index)).collect::<Vec<_>>(), checkpointed)
+        };
+        let store = ground.open();
         let (log, replica) = (store.log(1).unwrap(), store.ledger(1).unwrap());
-        append(&log, (0..50).map(|index| load.record(index)).collect());
+        assert!(replica.applied().log_id.unwrap().index >= checkpointed);
+        let first = replica.applied().log_id.unwrap().index;
         catch_up(&log, &replica);
-        let checkpointed = replica.checkpoint().unwrap().last.unwrap().index;
-        append(&log, (50..80).map(|index| load.record(index)).collect());
-        catch_up(&log, &replica);
-        ((0..80).map(|index| replica.hash_at(index)).collect::<Vec<_>>(), checkpointed)
-    };
-    let store = open(dir.path());
-    let (log, replica) = (store.log(1).unwrap(), store.ledger(1).unwrap());
-    assert!(replica.applied().log_id.unwrap().index >= checkpointed);
-    let first = replica.applied().log_id.unwrap().index;
-    catch_up(&log, &replica);
-    assert_eq!(replica.hash_at(first.wrapping_sub(1)), None);
-    for index in first..80 {
-        assert_eq!(replica.hash_at(index), before[index as usize]);
+        assert_eq!(replica.hash_at(first.wrapping_sub(1)), None);
+        for index in first..80 {
+            assert_eq!(replica.hash_at(index), before[index as usize]);
+        }
+        assert_eq!(replica.applied().membership, Some((Some(load.id(1)), b"three voters".to_vec())));
     }
-    assert_eq!(replica.applied().membership, Some((Some(load.id(1)), b"three voters".to_vec())));
 }
 
 #[test]
 fn records_out_of_turn_are_refused_and_do_not_stop_the_replica() {
-    let dir = tempfile::tempdir().unwrap();
-    let load = Load { seed: 5, set: 1 };
-    let store = open(dir.path());
-    let replica = store.ledger(1).unwrap();
-    replica.apply(&load.record(0)).unwrap();
-    assert!(matches!(replica.apply(&load.record(2)), Err(Fault::OutOfTurn { expected: 1, found: 2, .. })));
-    replica.apply(&load.record(1)).unwrap();
-    // A record that does not decode stops it.
-    let mut bad = load.record(2);
-    bad.payload = b"no entry".as_slice().to_vec().into();
-    assert!(matches!(replica.apply(&bad), Err(Fault::Damaged { .. })));
-    assert!(matches!(replica.apply(&load.record(2)), Err(Fault::Stopped { .. })));
+    for ground in Ground::both() {
+        let load = Load { seed: 5, set: 1 };
+        let store = ground.open();
+        let replica = store.ledger(1).unwrap();
+        replica.apply(&load.record(0)).unwrap();
+        assert!(matches!(
+            replica.apply(&load.record(2)),
+            Err(Fault::OutOfTurn { expected: 1, found: 2, .. })
+        ));
+        replica.apply(&load.record(1)).unwrap();
+        // A record that does not decode stops it.
+        let mut bad = load.record(2);
+        bad.payload = b"no entry".as_slice().to_vec().into();
+        assert!(matches!(replica.apply(&bad), Err(Fault::Damaged { .. })));
+        assert!(matches!(replica.apply(&load.record(2)), Err(Fault::Stopped { .. })));
+    }
 }
 
 #[test]
 fn rules_that_this_build_does_not_know_stop_the_replica() {
-    let dir = tempfile::tempdir().unwrap();
-    let load = Load { seed: 5, set: 1 };
-    let store = open(dir.path());
-    let replica = store.ledger(1).unwrap();
-    replica.apply(&load.record(0)).unwrap();
-    replica.apply(&load.record(1)).unwrap();
-    let newer = twinset_ledger::RULES_VERSION + 1;
-    let mut record = load.record(2);
-    record.payload = EntryBuilder::new(newer, 1, 1).finish().into();
-    let fault = replica.apply(&record).unwrap_err();
-    assert!(matches!(fault, Fault::UnknownRules { version, .. } if version == newer), "{fault}");
-    // It is not skipped either.
-    assert!(matches!(replica.apply(&load.record(2)), Err(Fault::Stopped { .. })));
-    assert_eq!(replica.applied().log_id, Some(load.id(1)));
+    for ground in Ground::both() {
+        let load = Load { seed: 5, set: 1 };
+        let store = ground.open();
+        let replica = store.ledger(1).unwrap();
+        replica.apply(&load.record(0)).unwrap();
+        replica.apply(&load.record(1)).unwrap();
+        let newer = twinset_ledger::RULES_VERSION + 1;
+        let mut record = load.record(2);
+        record.payload = EntryBuilder::new(newer, 1, 1).finish().into();
+        let fault = replica.apply(&record).unwrap_err();
+        assert!(matches!(fault, Fault::UnknownRules { version, .. } if version == newer), "{fault}");
+        // It is not skipped either.
+        assert!(matches!(replica.apply(&load.record(2)), Err(Fault::Stopped { .. })));
+        assert_eq!(replica.applied().log_id, Some(load.id(1)));
+    }
 }
 
 /// Sends a snapshot to another replica in chunks of odd sizes.
@@ -121,102 +128,108 @@ fn feed(load: Load, log: &Log, replica: &LedgerReplica, to: u64) {
 
 #[test]
 fn a_snapshot_under_writes_is_of_its_moment_and_the_receiver_goes_on() {
-    let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let load = Load { seed: 9, set: 1 };
-    let (sender, receiver) = (open(a.path()), open(b.path()));
-    let (log, replica) = (sender.log(1).unwrap(), sender.ledger(1).unwrap());
-    let (far_log, far) = (receiver.log(1).unwrap(), receiver.ledger(1).unwrap());
-    let mut dice = Dice::new(3);
-    feed(load, &far_log, &far, 20);
-    feed(load, &log, &replica, 100);
-    let stop = AtomicBool::new(false);
-    let writes_max = 400;
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut next = 100;
-            while !stop.load(Ordering::SeqCst) && next < writes_max {
-                next += 1;
-                feed(load, &log, &replica, next);
+    for make in GROUNDS {
+        let (a, b) = (make(), make());
+        let load = Load { seed: 9, set: 1 };
+        let (sender, receiver) = (a.open(), b.open());
+        let (log, replica) = (sender.log(1).unwrap(), sender.ledger(1).unwrap());
+        let (far_log, far) = (receiver.log(1).unwrap(), receiver.ledger(1).unwrap());
+        let mut dice = Dice::new(3);
+        feed(load, &far_log, &far, 20);
+        feed(load, &log, &replica, 100);
+        let stop = AtomicBool::new(false);
+        let writes_max = 400;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut next = 100;
+                while !stop.load(Ordering::SeqCst) && next < writes_max {
+                    next += 1;
+                    feed(load, &log, &replica, next);
+                }
+            });
+            for _ in 0..4 {
+                let reader = replica.snapshot().unwrap();
+                if reader.meta().last <= far.applied().log_id {
+                    break;
+                }
+                let last = transfer(reader, &far, &mut dice);
+                assert_eq!(far.applied().log_id, Some(last));
+                assert_eq!(far.hash_at(last.index), replica.hash_at(last.index));
+                assert_eq!((far_log.last(), far_log.purged()), (Some(last), Some(last)));
+                compare(&far, &model(load, Some(last.index)), &mut dice);
+                // It goes on from the log, and what follows on the next snapshot is kept.
+                feed(load, &far_log, &far, last.index + 1 + dice.roll(30));
             }
+            stop.store(true, Ordering::SeqCst);
         });
-        for _ in 0..4 {
-            let reader = replica.snapshot().unwrap();
-            if reader.meta().last <= far.applied().log_id {
-                break;
-            }
-            let last = transfer(reader, &far, &mut dice);
-            assert_eq!(far.applied().log_id, Some(last));
-            assert_eq!(far.hash_at(last.index), replica.hash_at(last.index));
-            assert_eq!((far_log.last(), far_log.purged()), (Some(last), Some(last)));
-            compare(&far, &model(load, Some(last.index)), &mut dice);
-            // It goes on from the log, and what follows on the next snapshot is kept.
-            feed(load, &far_log, &far, last.index + 1 + dice.roll(30));
-        }
-        stop.store(true, Ordering::SeqCst);
-    });
-    let end = log.last().max(far_log.last()).unwrap().index + 1;
-    feed(load, &log, &replica, end);
-    feed(load, &far_log, &far, end);
-    assert_eq!(far.totals().value, replica.totals().value);
-    drop((far_log, far));
-    receiver.close();
-    let receiver = open(b.path());
-    let (far_log, far) = (receiver.log(1).unwrap(), receiver.ledger(1).unwrap());
-    catch_up(&far_log, &far);
-    assert_eq!(far.totals().value, replica.totals().value);
-    compare(&far, &model(load, Some(end - 1)), &mut dice);
-    // The log came along: the receiver could send it on.
-    assert_eq!(far_log.read(0, 1, 0).unwrap()[0].id, load.id(0));
+        let end = log.last().max(far_log.last()).unwrap().index + 1;
+        feed(load, &log, &replica, end);
+        feed(load, &far_log, &far, end);
+        assert_eq!(far.totals().value, replica.totals().value);
+        drop((far_log, far));
+        receiver.close();
+        let receiver = b.open();
+        let (far_log, far) = (receiver.log(1).unwrap(), receiver.ledger(1).unwrap());
+        catch_up(&far_log, &far);
+        assert_eq!(far.totals().value, replica.totals().value);
+        compare(&far, &model(load, Some(end - 1)), &mut dice);
+        // The log came along: the receiver could send it on.
+        assert_eq!(far_log.read(0, 1, 0).unwrap()[0].id, load.id(0));
+    }
 }
 
 #[test]
 fn records_above_a_snapshot_are_kept_and_an_older_snapshot_changes_nothing() {
-    let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let load = Load { seed: 4, set: 1 };
-    let (sender, receiver) = (open(a.path()), open(b.path()));
-    let (log, replica) = (sender.log(1).unwrap(), sender.ledger(1).unwrap());
-    let (far_log, far) = (receiver.log(1).unwrap(), receiver.ledger(1).unwrap());
-    feed(load, &log, &replica, 40);
-    // The receiver's log is longer than what it has applied.
-    append(&far_log, (0..60).map(|index| load.record(index)).collect());
-    let mut dice = Dice::new(1);
-    transfer(replica.snapshot().unwrap(), &far, &mut dice);
-    assert_eq!((far_log.last(), far_log.purged()), (Some(load.id(59)), Some(load.id(39))));
-    catch_up(&far_log, &far);
-    compare(&far, &model(load, Some(59)), &mut dice);
-    transfer(replica.snapshot().unwrap(), &far, &mut dice);
-    assert_eq!(far.applied().log_id, Some(load.id(59)));
+    for make in GROUNDS {
+        let (a, b) = (make(), make());
+        let load = Load { seed: 4, set: 1 };
+        let (sender, receiver) = (a.open(), b.open());
+        let (log, replica) = (sender.log(1).unwrap(), sender.ledger(1).unwrap());
+        let (far_log, far) = (receiver.log(1).unwrap(), receiver.ledger(1).unwrap());
+        feed(load, &log, &replica, 40);
+        // The receiver's log is longer than what it has applied.
+        append(&far_log, (0..60).map(|index| load.record(index)).collect());
+        let mut dice = Dice::new(1);
+        transfer(replica.snapshot().unwrap(), &far, &mut dice);
+        assert_eq!((far_log.last(), far_log.purged()), (Some(load.id(59)), Some(load.id(39))));
+        catch_up(&far_log, &far);
+        compare(&far, &model(load, Some(59)), &mut dice);
+        transfer(replica.snapshot().unwrap(), &far, &mut dice);
+        assert_eq!(far.applied().log_id, Some(load.id(59)));
+    }
 }
 
 #[test]
 fn damaged_snapshots_are_refused_and_leave_the_replica_alone() {
-    let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let load = Load { seed: 4, set: 1 };
-    let (sender, receiver) = (open(a.path()), open(b.path()));
-    let (log, replica) = (sender.log(1).unwrap(), sender.ledger(1).unwrap());
-    feed(load, &log, &replica, 60);
-    let far = receiver.ledger(1).unwrap();
-    let mut reader = replica.snapshot().unwrap();
-    let mut whole = Vec::new();
-    while let Some(chunk) = reader.next_chunk(1 << 20).unwrap() {
-        whole.extend(chunk);
+    for make in GROUNDS {
+        let (a, b) = (make(), make());
+        let load = Load { seed: 4, set: 1 };
+        let (sender, receiver) = (a.open(), b.open());
+        let (log, replica) = (sender.log(1).unwrap(), sender.ledger(1).unwrap());
+        feed(load, &log, &replica, 60);
+        let far = receiver.ledger(1).unwrap();
+        let mut reader = replica.snapshot().unwrap();
+        let mut whole = Vec::new();
+        while let Some(chunk) = reader.next_chunk(1 << 20).unwrap() {
+            whole.extend(chunk);
+        }
+        let receive = |bytes: &[u8]| {
+            let mut writer = far.begin_install().unwrap();
+            writer.write_chunk(bytes)?;
+            writer.finish(reader.meta())
+        };
+        receive(&whole).unwrap();
+        let mut dice = Dice::new(77);
+        for _ in 0..30 {
+            let mut bytes = whole.clone();
+            let at = dice.roll(bytes.len() as u64) as usize;
+            bytes[at] ^= 1 << dice.roll(8);
+            assert!(matches!(receive(&bytes), Err(Fault::BadSnapshot { .. })), "byte {at}");
+            assert!(matches!(receive(&whole[..at]), Err(Fault::BadSnapshot { .. })), "cut at {at}");
+        }
+        let other = receiver.ledger(2).unwrap();
+        assert!(matches!(other.begin_install().unwrap().write_chunk(&whole), Err(Fault::BadSnapshot { .. })));
+        assert_eq!(far.applied().log_id, None);
+        far.apply(&load.record(0)).unwrap();
     }
-    let receive = |bytes: &[u8]| {
-        let mut writer = far.begin_install().unwrap();
-        writer.write_chunk(bytes)?;
-        writer.finish(reader.meta())
-    };
-    receive(&whole).unwrap();
-    let mut dice = Dice::new(77);
-    for _ in 0..30 {
-        let mut bytes = whole.clone();
-        let at = dice.roll(bytes.len() as u64) as usize;
-        bytes[at] ^= 1 << dice.roll(8);
-        assert!(matches!(receive(&bytes), Err(Fault::BadSnapshot { .. })), "byte {at}");
-        assert!(matches!(receive(&whole[..at]), Err(Fault::BadSnapshot { .. })), "cut at {at}");
-    }
-    let other = receiver.ledger(2).unwrap();
-    assert!(matches!(other.begin_install().unwrap().write_chunk(&whole), Err(Fault::BadSnapshot { .. })));
-    assert_eq!(far.applied().log_id, None);
-    far.apply(&load.record(0)).unwrap();
 }

@@ -3,11 +3,9 @@
 
 use std::sync::Arc;
 
-use rocksdb::WriteBatch;
-
 use super::stored::read_stored;
 use super::{Log, State};
-use crate::engine::Engine;
+use crate::engine::{Batch, Engine};
 use crate::fault::Fault;
 use crate::keys::{self, Generation};
 use crate::record::{LogId, Record};
@@ -52,13 +50,13 @@ impl State {
         to: Generation,
         upto: LogId,
         carried: &Carried,
-        batch: &mut WriteBatch,
+        batch: &mut Batch<'_>,
     ) -> Result<LogId, Fault> {
         let mut last = carried.last;
         if carried.truncations != self.truncations && last != upto {
-            let mut undo = WriteBatch::default();
+            let mut undo = engine.batch();
             let copied = keys::log(to, upto.index + 1, 0);
-            engine.delete_range(&mut undo, Table::Log, &copied, &keys::log(to, last.index + 1, 0));
+            undo.delete_range(Table::Log, &copied, &keys::log(to, last.index + 1, 0));
             engine.write(undo)?;
             last = upto;
         }
@@ -68,7 +66,7 @@ impl State {
             let records = read_stored(engine, self.generation, last.index + 1, end, COPY_BYTES)?;
             last = copy(engine, to, &records, last)?;
         }
-        engine.put(batch, Table::Raft, &keys::named(keys::PURGED, to), &upto.to_bytes());
+        batch.put(Table::Raft, &keys::named(keys::PURGED, to), &upto.to_bytes());
         Ok(last)
     }
 
@@ -100,9 +98,9 @@ fn copy(engine: &Engine, to: Generation, records: &[Arc<Record>], after: LogId) 
         let detail = format!("record {} is missing", after.index + 1);
         return Err(Fault::damaged("the log", detail));
     }
-    let mut batch = WriteBatch::default();
+    let mut batch = engine.batch();
     for record in records {
-        record.store(to, |key, value| engine.put(&mut batch, Table::Log, key, value));
+        record.store(to, |key, value| batch.put(Table::Log, key, value));
     }
     engine.write(batch)?;
     Ok(records.last().map_or(after, |record| record.id))
@@ -147,7 +145,7 @@ mod tests {
         let before = ids(begun.generation());
         meanwhile(&log);
         let state = log.freeze();
-        let mut batch = WriteBatch::default();
+        let mut batch = shared.engine.batch();
         let last =
             state.finish_carry(&shared.engine, begun.generation(), upto, &carried, &mut batch).unwrap();
         let after = ids(begun.generation());

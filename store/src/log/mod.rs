@@ -9,9 +9,8 @@ mod stored;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
-use rocksdb::WriteBatch;
 
-use crate::engine::Engine;
+use crate::engine::{Batch, Engine};
 use crate::fault::Fault;
 use crate::keys::{self, Generation};
 use crate::record::{self, LogId, PART_BYTES, Record};
@@ -60,7 +59,7 @@ impl Log {
     pub fn append(&self, records: Vec<Record>, done: Done) -> Result<(), Fault> {
         if !records.is_empty() {
             let mut state = self.cell.state.lock();
-            let mut batch = WriteBatch::default();
+            let mut batch = self.engine().batch();
             let mut due = state.last.map(|last| last.index + 1);
             for record in &records {
                 let found = record.id.index;
@@ -69,10 +68,10 @@ impl Log {
                 }
                 due = Some(found + 1);
                 record.store(state.generation, |key, value| {
-                    self.engine().put(&mut batch, Table::Log, key, value);
+                    batch.put(Table::Log, key, value);
                 });
             }
-            state.put_committed(self.engine(), &mut batch);
+            state.put_committed(&mut batch);
             self.engine().write(batch)?;
             state.committed_waits = false;
             state.last = records.last().map(|record| record.id);
@@ -87,9 +86,9 @@ impl Log {
     /// Saves the vote, in the same order as appends.
     pub fn save_vote(&self, vote: &[u8], done: Done) -> Result<(), Fault> {
         let mut state = self.cell.state.lock();
-        let mut batch = WriteBatch::default();
-        self.engine().put(&mut batch, Table::Raft, &keys::named(keys::VOTE, self.cell.set), vote);
-        state.put_committed(self.engine(), &mut batch);
+        let mut batch = self.engine().batch();
+        batch.put(Table::Raft, &keys::named(keys::VOTE, self.cell.set), vote);
+        state.put_committed(&mut batch);
         self.engine().write(batch)?;
         state.committed_waits = false;
         state.vote = Some(vote.to_vec());
@@ -185,10 +184,9 @@ impl Log {
         let from = index.map_or(0, |index| index + 1);
         let Some(last) = state.last.filter(|last| last.index >= from) else { return Ok(()) };
         let engine = self.engine();
-        let mut batch = WriteBatch::default();
+        let mut batch = engine.batch();
         let generation = state.generation;
-        engine.delete_range(
-            &mut batch,
+        batch.delete_range(
             Table::Log,
             &keys::log(generation, from, 0),
             &keys::log(generation, last.index + 1, 0),
@@ -196,7 +194,7 @@ impl Log {
         // What is committed is never truncated by Raft; whoever does it all the same makes the pointer a lie.
         let holds = state.committed.is_none_or(|committed| committed.index < from);
         if !holds {
-            engine.delete(&mut batch, Table::Raft, &keys::named(keys::COMMITTED, generation));
+            batch.delete(Table::Raft, &keys::named(keys::COMMITTED, generation));
         }
         engine.write(batch)?;
         if !holds {
@@ -243,8 +241,8 @@ impl Log {
     /// Writes what was noted and still waits. For the end, when no more records follow.
     pub(crate) fn write_committed(&self) -> Result<(), Fault> {
         let mut state = self.cell.state.lock();
-        let mut batch = WriteBatch::default();
-        state.put_committed(self.engine(), &mut batch);
+        let mut batch = self.engine().batch();
+        state.put_committed(&mut batch);
         if batch.is_empty() {
             return Ok(());
         }
@@ -281,8 +279,8 @@ impl Log {
     }
 
     fn put(&self, table: Table, key: &[u8], value: &[u8]) -> Result<(), Fault> {
-        let mut batch = WriteBatch::default();
-        self.engine().put(&mut batch, table, key, value);
+        let mut batch = self.engine().batch();
+        batch.put(table, key, value);
         self.engine().write(batch)
     }
 }
@@ -313,10 +311,10 @@ impl State {
         self.generation
     }
 
-    fn put_committed(&self, engine: &Engine, batch: &mut WriteBatch) {
+    fn put_committed(&self, batch: &mut Batch<'_>) {
         if let Some(committed) = self.committed.filter(|_| self.committed_waits) {
             let key = keys::named(keys::COMMITTED, self.generation);
-            engine.put(batch, Table::Raft, &key, &committed.to_bytes());
+            batch.put(Table::Raft, &key, &committed.to_bytes());
         }
     }
 }

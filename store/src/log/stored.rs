@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::{self, Engine};
+use crate::engine::Engine;
 use crate::fault::Fault;
 use crate::keys::{self, Generation};
 use crate::record::{self, Assembly, LogId, Record};
@@ -14,10 +14,10 @@ pub(super) fn bad(error: BadRecord) -> Fault {
 }
 
 pub(super) fn last_stored(engine: &Engine, generation: Generation) -> Result<Option<LogId>, Fault> {
-    let mut iterator = engine.iterator(Table::Log, &keys::generation_end(generation))?;
-    iterator.seek_to_last();
-    let Some(key) = iterator.key().filter(|key| key.starts_with(&keys::generation(generation))) else {
-        engine::ended(&iterator, Table::Log)?;
+    let mut cursor = engine.cursor(Table::Log, &keys::generation_end(generation))?;
+    cursor.seek_to_last();
+    let Some(key) = cursor.key().filter(|key| key.starts_with(&keys::generation(generation))) else {
+        cursor.ended()?;
         return Ok(None);
     };
     let (index, _) = keys::parse_log(key).map_err(bad)?;
@@ -42,9 +42,9 @@ pub(super) fn read_stored(
 ) -> Result<Vec<Arc<Record>>, Fault> {
     let mut out: Vec<Arc<Record>> = Vec::new();
     let mut bytes = 0;
-    let mut iterator = engine.iterator(Table::Log, &keys::log(generation, to, 0))?;
-    iterator.seek(keys::log(generation, from, 0));
-    while let Some((key, value)) = iterator.item() {
+    let mut cursor = engine.cursor(Table::Log, &keys::log(generation, to, 0))?;
+    cursor.seek(&keys::log(generation, from, 0));
+    while let Some((key, value)) = cursor.item() {
         let (index, part) = keys::parse_log(key).map_err(bad)?;
         let expected = match out.last() {
             Some(last) => last.id.index + 1,
@@ -56,12 +56,16 @@ pub(super) fn read_stored(
             return Err(Fault::damaged("the log", detail));
         }
         let mut assembly = Assembly::begin(index, value).map_err(bad)?;
-        iterator.next();
+        cursor.next();
         while assembly.wants_more() {
-            let Some((key, value)) = iterator.item() else { break };
+            let Some((key, value)) = cursor.item() else {
+                // A read that failed is no record that is too short.
+                cursor.ended()?;
+                break;
+            };
             let (index, part) = keys::parse_log(key).map_err(bad)?;
             assembly.add(index, part, value).map_err(bad)?;
-            iterator.next();
+            cursor.next();
         }
         let record = assembly.finish().map_err(bad)?;
         bytes += record.payload.len();
@@ -70,15 +74,15 @@ pub(super) fn read_stored(
         }
         out.push(Arc::new(record));
     }
-    engine::ended(&iterator, Table::Log)?;
+    cursor.ended()?;
     Ok(out)
 }
 
 /// Whether any record stands before `index`.
 fn holds_before(engine: &Engine, generation: Generation, index: u64) -> Result<bool, Fault> {
-    let mut iterator = engine.iterator(Table::Log, &keys::log(generation, index, 0))?;
-    iterator.seek(keys::generation(generation));
-    let holds = iterator.valid();
-    engine::ended(&iterator, Table::Log)?;
+    let mut cursor = engine.cursor(Table::Log, &keys::log(generation, index, 0))?;
+    cursor.seek(&keys::generation(generation));
+    let holds = cursor.valid();
+    cursor.ended()?;
     Ok(holds)
 }

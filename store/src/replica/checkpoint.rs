@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use parking_lot::MutexGuard;
-use rocksdb::WriteBatch;
 
 use super::account::{FIGURES, WHO, encode_figures, encode_who};
 use super::set_state::SetState;
@@ -13,9 +12,9 @@ use super::state::{Fresh, ReplicaState};
 use super::{LedgerReplica, SnapshotMeta};
 use super::{links, requests};
 use crate::engine::Engine;
+use crate::engine::files::Builder;
 use crate::fault::Fault;
 use crate::keys::{self, Generation};
-use crate::sst::Builder;
 use crate::table::Table;
 
 /// What a freeze took out of the state.
@@ -82,12 +81,12 @@ impl LedgerReplica {
             }
         }
         builder.finish()?.ingest(engine, Table::Link)?;
-        let mut batch = WriteBatch::default();
+        let mut batch = engine.batch();
         for (key, value) in &frozen.accounts {
-            engine.put(&mut batch, Table::Account, key, value);
+            batch.put(Table::Account, key, value);
         }
         let key = keys::named(keys::STATE, *generation);
-        engine.put(&mut batch, Table::Meta, &key, &frozen.about.encode());
+        batch.put(Table::Meta, &key, &frozen.about.encode());
         engine.write(batch)?;
         engine.sync()
     }

@@ -4,19 +4,17 @@
 
 use std::sync::Arc;
 
-use rocksdb::WriteBatch;
-
 use super::points::Points;
 use super::set_state::SetState;
 use super::snapshot::{BLOCK_HEADER_BYTES, END, FORMAT, HEAD};
 use super::state::ReplicaState;
 use super::{LedgerReplica, SnapshotMeta};
 use crate::engine::Engine;
+use crate::engine::files::{Builder, Files};
 use crate::fault::Fault;
 use crate::generation::{self, Begun};
 use crate::keys::{self, Generation};
 use crate::record::LogId;
-use crate::sst::{Builder, Files};
 use crate::table::Table;
 use crate::wire::{BadRecord, Fields};
 
@@ -108,10 +106,10 @@ impl LedgerReplica {
         let mut state = self.cell.state.write();
         let mut log = self.cell.log.freeze();
         let old = log.generation();
-        let mut batch = WriteBatch::default();
+        let mut batch = engine.batch();
         let last = log.finish_carry(engine, to, upto, &carried, &mut batch)?;
-        engine.put(&mut batch, Table::Meta, &keys::named(keys::STATE, to), about);
-        generation::point(engine, &mut batch, self.cell.set, to);
+        batch.put(Table::Meta, &keys::named(keys::STATE, to), about);
+        generation::point(&mut batch, self.cell.set, to);
         engine.write(batch)?;
         engine.sync()?;
         log.replace(to, upto, last);
@@ -282,12 +280,12 @@ mod tests {
         let replica = store.ledger(1).unwrap();
         let engine = Arc::clone(replica.engine());
         let made = || {
-            let mut iterator = engine.iterator(Table::Meta, b"made0").unwrap();
-            iterator.seek(b"made/");
+            let mut cursor = engine.cursor(Table::Meta, b"made0").unwrap();
+            cursor.seek(b"made/");
             let mut count = 0;
-            while iterator.valid() {
+            while cursor.valid() {
                 count += 1;
-                iterator.next();
+                cursor.next();
             }
             count
         };

@@ -12,7 +12,7 @@ use super::entry::Entries;
 use super::requests::Seed;
 use super::set_state::SetState;
 use super::state::{Fresh, ReplicaState};
-use crate::engine::{self, Engine};
+use crate::engine::Engine;
 use crate::fault::Fault;
 use crate::keys::{self, Generation};
 use crate::log::Log;
@@ -57,9 +57,9 @@ impl ReplicaState {
     fn load_accounts(&mut self, count: u32) -> Result<(), Fault> {
         let engine = Arc::clone(&self.engine);
         let mut accounts: Vec<Option<Account>> = vec![None; count as usize];
-        let mut iterator = engine.iterator(Table::Account, &keys::generation_end(self.generation))?;
-        iterator.seek(keys::generation(self.generation));
-        while let Some((key, who)) = iterator.item() {
+        let mut cursor = engine.cursor(Table::Account, &keys::generation_end(self.generation))?;
+        cursor.seek(&keys::generation(self.generation));
+        while let Some((key, who)) = cursor.item() {
             let (slot, no, part) = keys::parse_account(key)
                 .map_err(|error| Fault::damaged("an account key", error.to_string()))?;
             if part != WHO {
@@ -69,18 +69,18 @@ impl ReplicaState {
             let place = place
                 .ok_or_else(|| Fault::damaged("the accounts", format!("account {no} is one too many")))?;
             let mut account = account::decode_who(who).map_err(|error| bad(no, &error))?;
-            iterator.next();
+            cursor.next();
             let figures =
-                iterator.item().filter(|(key, _)| *key == keys::account(self.generation, slot, no, FIGURES));
+                cursor.item().filter(|(key, _)| *key == keys::account(self.generation, slot, no, FIGURES));
             let Some((_, figures)) = figures else {
-                engine::ended(&iterator, Table::Account)?;
+                cursor.ended()?;
                 return Err(missing(no, FIGURES));
             };
             account::decode_figures(figures, &mut account).map_err(|error| bad(no, &error))?;
-            iterator.next();
+            cursor.next();
             *place = Some(account);
         }
-        engine::ended(&iterator, Table::Account)?;
+        cursor.ended()?;
         for (no, account) in (0..).zip(accounts) {
             self.add_account(account.ok_or_else(|| missing(no, WHO))?);
         }
@@ -98,15 +98,15 @@ pub(crate) fn load_about(engine: &Engine, generation: Generation) -> Result<SetS
 
 fn load_bloom(engine: &Engine, generation: Generation, count: u64) -> Result<Bloom, Fault> {
     let mut bloom = Bloom::with_capacity(usize::try_from(count * 2).unwrap_or(0));
-    let mut iterator = engine.iterator(Table::Request, &keys::generation_end(generation))?;
-    iterator.seek(keys::generation(generation));
-    while let Some(key) = iterator.key() {
+    let mut cursor = engine.cursor(Table::Request, &keys::generation_end(generation))?;
+    cursor.seek(&keys::generation(generation));
+    while let Some(key) = cursor.key() {
         let key =
             keys::parse_request(key).map_err(|error| Fault::damaged("a request key", error.to_string()))?;
         bloom.insert(key);
-        iterator.next();
+        cursor.next();
     }
-    engine::ended(&iterator, Table::Request)?;
+    cursor.ended()?;
     Ok(bloom)
 }
 

@@ -15,7 +15,6 @@ use super::links;
 use super::outcomes::{Kept, Outcomes};
 use super::postings::after_in_chunk;
 use super::state::ReplicaState;
-use crate::engine;
 use crate::fault::Fault;
 use crate::keys;
 use crate::table::Table;
@@ -97,16 +96,16 @@ impl ReplicaState {
         let slot = self.sides[account as usize].slot;
         let end = keys::posting(self.generation, slot, account, position.0.saturating_add(1));
         let first = keys::posting(self.generation, slot, account, 0);
-        let mut iterator = self.engine.iterator(Table::Posting, &end)?;
-        iterator.seek_to_last();
+        let mut cursor = self.engine.cursor(Table::Posting, &end)?;
+        cursor.seek_to_last();
         // More than one step back only where a crash left overlapping chunks.
-        while let Some((_, chunk)) = iterator.item().filter(|(key, _)| *key >= &first[..]) {
+        while let Some((_, chunk)) = cursor.item().filter(|(key, _)| *key >= &first[..]) {
             if let Some(after) = after_in_chunk(chunk, position.0).map_err(bad("a chunk of postings"))? {
                 return Ok(after);
             }
-            iterator.prev();
+            cursor.prev();
         }
-        engine::ended(&iterator, Table::Posting)?;
+        cursor.ended()?;
         Err(Fault::damaged("the postings", format!("account {account} has none at {}", position.0)))
     }
 
@@ -134,18 +133,18 @@ impl ReplicaState {
     pub(crate) fn taken_back(&self, position: Position, upto: u64) -> Result<Reversed, Fault> {
         let mut reversed = Reversed::default();
         let end = keys::link(self.generation, position.0, u64::MAX);
-        let mut iterator = self.engine.iterator(Table::Link, &end)?;
-        iterator.seek(keys::link(self.generation, position.0, 0));
-        while let Some((key, value)) = iterator.item() {
+        let mut cursor = self.engine.cursor(Table::Link, &end)?;
+        cursor.seek(&keys::link(self.generation, position.0, 0));
+        while let Some((key, value)) = cursor.item() {
             let by = Position(keys::parse_link(key).map_err(bad("a reversal link"))?);
             let (incarnation, amount) = links::decode(value).map_err(bad("a reversal link"))?;
             if by.index() < self.stored_end && by.index() <= upto {
                 reversed.amount += amount;
                 reversed.by.push(TransactionId { set: self.set, incarnation, position: by });
             }
-            iterator.next();
+            cursor.next();
         }
-        engine::ended(&iterator, Table::Link)?;
+        cursor.ended()?;
         for memory in self.frozen.as_deref().into_iter().chain([&self.fresh]) {
             let links = memory.links.get(&position.0).into_iter().flatten();
             for &(by, amount) in links.filter(|(by, _)| by.position.index() <= upto) {

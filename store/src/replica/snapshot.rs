@@ -1,16 +1,17 @@
 //! Sending a replica: a stream of bytes that carries the state as of a checkpoint and every log record up to it. A
-//! thread reads a view of the database and stays a few blocks ahead; memory is bounded whatever the size of the set.
+//! thread reads a view of the database and stays a few blocks ahead; on a simulated disk each block is read when it is
+//! asked for. Memory is bounded whatever the size of the set.
 //!
 //! The stream is a run of blocks: kind (1), length (4), crc32c of the body (4), body. Kinds are table numbers, whose
 //! bodies are records (key length 2, value length 4, key without its generation, value) in the order of keys; 240, the
 //! head: format (1), set (4), snapshot id, state record; 255, the end: number of blocks before it (8).
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use super::set_state::SetState;
 use super::{LedgerReplica, SnapshotMeta};
-use crate::engine::{self, Engine, View};
+use crate::engine::{Engine, View};
 use crate::fault::Fault;
 use crate::keys::{self, Generation};
 use crate::table::Table;
@@ -28,10 +29,18 @@ const BLOCKS_AHEAD: usize = 4;
 /// A snapshot being read. Dropping it ends it.
 pub struct SnapshotReader {
     meta: SnapshotMeta,
-    blocks: Receiver<Result<Vec<u8>, Fault>>,
+    blocks: Blocks,
     block: Vec<u8>,
     taken: usize,
     ended: bool,
+}
+
+/// Where blocks come from.
+enum Blocks {
+    /// From the thread.
+    Ahead(Receiver<Result<Vec<u8>, Fault>>),
+    /// From here.
+    Here(Box<(Source, View<'static>, Place)>),
 }
 
 /// What is sent.
@@ -43,6 +52,18 @@ struct Source {
     meta: SnapshotMeta,
 }
 
+/// How far the stream has come.
+#[derive(Default)]
+struct Place {
+    /// Blocks before this one.
+    count: u64,
+    /// The table, in the order in which they are sent.
+    table: usize,
+    /// The first key of it that has not been looked at; None: from its beginning.
+    next: Option<Vec<u8>>,
+    ended: bool,
+}
+
 impl LedgerReplica {
     /// Makes a checkpoint and opens a snapshot of it. Nothing applied later changes what it gives.
     pub fn snapshot(&self) -> Result<SnapshotReader, Fault> {
@@ -52,28 +73,41 @@ impl LedgerReplica {
         if about.applied.log_id != meta.last {
             return Err(Fault::damaged("the state record", "it is not of the last checkpoint"));
         }
-        let (sender, blocks) = sync_channel(BLOCKS_AHEAD);
-        let (tell, opened) = sync_channel(1);
         let engine = Arc::clone(self.engine());
         let source = Source { engine, set: self.cell.set, generation, about, meta: meta.clone() };
-        std::thread::Builder::new()
-            .name("store-snapshot".to_owned())
-            .spawn(move || {
-                let view = source.engine.view();
-                // Nobody listens any more: then nobody reads either.
-                if tell.send(()).is_err() {
-                    return;
-                }
-                if let Err(Stop::Fault(fault)) = source.send(&view, &sender) {
-                    drop(sender.send(Err(fault)));
-                }
-            })
-            .map_err(|error| Fault::io("start a thread", &error))?;
-        opened.recv().map_err(|_| Fault::Closed)?;
+        let blocks = match self.engine().lasting_view() {
+            Some(view) => Blocks::Here(Box::new((source, view, Place::default()))),
+            None => Blocks::Ahead(read_ahead(source)?),
+        };
         // The view is open: later checkpoints cannot change it.
         drop(guard);
         Ok(SnapshotReader { meta, blocks, block: Vec::new(), taken: 0, ended: false })
     }
+}
+
+/// Starts a thread that reads the blocks. It ends with the last of them, or when nobody takes them any more.
+fn read_ahead(source: Source) -> Result<Receiver<Result<Vec<u8>, Fault>>, Fault> {
+    let (sender, blocks) = sync_channel(BLOCKS_AHEAD);
+    let (tell, opened) = sync_channel(1);
+    std::thread::Builder::new()
+        .name("store-snapshot".to_owned())
+        .spawn(move || {
+            let view = source.engine.view();
+            // Nobody listens any more: then nobody reads either.
+            if tell.send(()).is_err() {
+                return;
+            }
+            let mut place = Place::default();
+            while let Some(block) = source.next_block(&view, &mut place).transpose() {
+                let failed = block.is_err();
+                if sender.send(block).is_err() || failed {
+                    return;
+                }
+            }
+        })
+        .map_err(|error| Fault::io("start a thread", &error))?;
+    opened.recv().map_err(|_| Fault::Closed)?;
+    Ok(blocks)
 }
 
 impl SnapshotReader {
@@ -89,7 +123,13 @@ impl SnapshotReader {
                 return Ok(None);
             }
             let cut_off = || Fault::damaged("a snapshot", "its reader ended early");
-            self.block = self.blocks.recv().map_err(|_| cut_off())??;
+            self.block = match &mut self.blocks {
+                Blocks::Ahead(blocks) => blocks.recv().map_err(|_| cut_off())??,
+                Blocks::Here(here) => {
+                    let (source, view, place) = &mut **here;
+                    source.next_block(view, place)?.ok_or_else(cut_off)?
+                }
+            };
             self.taken = 0;
             self.ended = self.block[0] == END;
         }
@@ -100,69 +140,59 @@ impl SnapshotReader {
     }
 }
 
-/// Why sending stops.
-enum Stop {
-    Fault(Fault),
-    /// The reader was dropped.
-    Dropped,
-}
-
-impl From<Fault> for Stop {
-    fn from(fault: Fault) -> Stop {
-        Stop::Fault(fault)
-    }
-}
-
 impl Source {
-    fn send(&self, view: &View<'_>, out: &SyncSender<Result<Vec<u8>, Fault>>) -> Result<(), Stop> {
+    /// The next block, and the place after it; None after the last one.
+    fn next_block(&self, view: &View<'_>, place: &mut Place) -> Result<Option<Vec<u8>>, Fault> {
+        if place.ended {
+            return Ok(None);
+        }
+        let (kind, body) = match place.count {
+            0 => (HEAD, self.head()),
+            count => match self.next_records(view, place)? {
+                Some((table, body)) => (table as u8, body),
+                None => {
+                    place.ended = true;
+                    (END, count.to_le_bytes().to_vec())
+                }
+            },
+        };
+        place.count += 1;
+        Ok(Some(framed(kind, &body)))
+    }
+
+    fn head(&self) -> Vec<u8> {
         let mut head = vec![FORMAT];
         head.extend_from_slice(&self.set.to_le_bytes());
         put_block(&mut head, self.meta.id.as_bytes());
         head.extend_from_slice(&self.about.encode());
-        let mut count = 1;
-        emit(out, HEAD, &head)?;
-        for table in Table::OF_REPLICA {
-            count += self.send_table(view, table, out)?;
-        }
-        emit(out, END, &u64::to_le_bytes(count))
+        head
     }
 
-    /// Sends a table's records and gives the number of blocks.
-    fn send_table(
-        &self,
-        view: &View<'_>,
-        table: Table,
-        out: &SyncSender<Result<Vec<u8>, Fault>>,
-    ) -> Result<u64, Stop> {
+    /// The next records, of one table; None if there are no more.
+    fn next_records(&self, view: &View<'_>, place: &mut Place) -> Result<Option<(Table, Vec<u8>)>, Fault> {
         let begin = keys::generation(self.generation);
-        let mut iterator = view.iterator(table, &keys::generation_end(self.generation));
-        iterator.seek(begin);
-        let mut count = 0;
-        let mut body = Vec::with_capacity(BLOCK_BYTES);
-        while let Some((key, value)) = iterator.item() {
-            let bad = |error: BadRecord| Fault::damaged(table.name(), error.to_string());
-            if self.counts(table, key, value).map_err(bad)? {
-                let key = &key[begin.len()..];
-                let key_length = u16::try_from(key.len()).expect("keys are short");
-                body.extend_from_slice(&key_length.to_le_bytes());
-                let length = u32::try_from(value.len()).expect("records are below 4 GiB");
-                body.extend_from_slice(&length.to_le_bytes());
-                body.extend_from_slice(key);
-                body.extend_from_slice(value);
+        while let Some(&table) = Table::OF_REPLICA.get(place.table) {
+            let mut cursor = view.cursor(table, &keys::generation_end(self.generation));
+            cursor.seek(place.next.as_deref().unwrap_or(&begin));
+            let mut body = Vec::with_capacity(BLOCK_BYTES);
+            while let Some((key, value)) = cursor.item() {
+                if body.len() >= BLOCK_BYTES {
+                    place.next = Some(key.to_vec());
+                    return Ok(Some((table, body)));
+                }
+                let bad = |error: BadRecord| Fault::damaged(table.name(), error.to_string());
+                if self.counts(table, key, value).map_err(bad)? {
+                    put_record(&mut body, &key[begin.len()..], value);
+                }
+                cursor.next();
             }
-            if body.len() >= BLOCK_BYTES {
-                emit(out, table as u8, &body)?;
-                count += 1;
-                body.clear();
+            cursor.ended()?;
+            (place.table, place.next) = (place.table + 1, None);
+            if !body.is_empty() {
+                return Ok(Some((table, body)));
             }
-            iterator.next();
         }
-        engine::ended(&iterator, table)?;
-        if !body.is_empty() {
-            emit(out, table as u8, &body)?;
-            count += 1;
-        }
-        Ok(count)
+        Ok(None)
     }
 
     /// Whether a record belongs to the snapshot: not what a crashed checkpoint, a later one or the log left above it.
@@ -182,12 +212,21 @@ impl Source {
     }
 }
 
-fn emit(out: &SyncSender<Result<Vec<u8>, Fault>>, kind: u8, body: &[u8]) -> Result<(), Stop> {
+fn put_record(body: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+    let key_length = u16::try_from(key.len()).expect("keys are short");
+    body.extend_from_slice(&key_length.to_le_bytes());
+    let length = u32::try_from(value.len()).expect("records are below 4 GiB");
+    body.extend_from_slice(&length.to_le_bytes());
+    body.extend_from_slice(key);
+    body.extend_from_slice(value);
+}
+
+fn framed(kind: u8, body: &[u8]) -> Vec<u8> {
     let mut block = Vec::with_capacity(BLOCK_HEADER_BYTES + body.len());
     block.push(kind);
     let length = u32::try_from(body.len()).expect("blocks are far below 4 GiB");
     block.extend_from_slice(&length.to_le_bytes());
     block.extend_from_slice(&crc32c::crc32c(body).to_le_bytes());
     block.extend_from_slice(body);
-    out.send(Ok(block)).map_err(|_| Stop::Dropped)
+    block
 }

@@ -12,7 +12,7 @@ use twinset_ledger::command::{Command, Leg, Metadata, Reversal, Transaction};
 use twinset_ledger::id::{Position, TransactionId};
 use twinset_ledger::memory::MemoryState;
 use twinset_ledger::{FreezeMode, RULES_VERSION, State};
-use twinset_store::{LedgerReplica, Log, LogId, Options, Record, RecordKind, Store};
+use twinset_store::{LedgerReplica, Log, LogId, OpenError, Options, Record, RecordKind, SimDisk, Store};
 
 pub const ACCOUNTS: u32 = 40;
 const COMMANDS: u64 = 60;
@@ -34,6 +34,47 @@ pub fn options() -> Options {
 
 pub fn open(dir: &Path) -> Store {
     Store::open(dir, options()).unwrap()
+}
+
+/// What a store of a test stands on.
+pub enum Ground {
+    /// A directory of its own.
+    Dir(tempfile::TempDir),
+    /// A simulated disk that does its work as soon as there is some.
+    Sim(SimDisk),
+}
+
+/// Both kinds of ground, to be made.
+pub const GROUNDS: [fn() -> Ground; 2] = [Ground::dir, Ground::sim];
+
+impl Ground {
+    pub fn dir() -> Ground {
+        Ground::Dir(tempfile::tempdir().unwrap())
+    }
+
+    pub fn sim() -> Ground {
+        let disk = SimDisk::new("a1");
+        disk.on_work(|disk| {
+            disk.run_pending();
+        });
+        Ground::Sim(disk)
+    }
+
+    /// One of each.
+    pub fn both() -> [Ground; 2] {
+        GROUNDS.map(|make| make())
+    }
+
+    pub fn open(&self) -> Store {
+        self.open_with(options()).unwrap()
+    }
+
+    pub fn open_with(&self, options: Options) -> Result<Store, OpenError> {
+        match self {
+            Ground::Dir(dir) => Store::open(dir.path(), options),
+            Ground::Sim(disk) => Store::open_simulated(disk, options),
+        }
+    }
 }
 
 /// Small, seeded, and the same everywhere.
