@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use common::{append, open, options};
+use common::{Dice, Load, append, catch_up, compare, model, open, options};
 use twinset_store::{Fault, LogId, OpenError, Options, Record, RecordKind, Store};
 
 fn record(index: u64) -> Record {
@@ -158,6 +158,55 @@ fn damage_in_an_older_log_is_refused_though_tables_have_gone_on() {
     let store = open(dir.path());
     let log = store.log(1).unwrap();
     assert_eq!(log.read(0, u64::MAX, usize::MAX).unwrap().len() as u64, count);
+}
+
+#[test]
+fn a_list_of_files_that_lost_its_end_is_refused_or_nothing_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let load = Load { seed: 5, set: 1 };
+    {
+        let store = open(dir.path());
+        let (log, replica) = (store.log(1).unwrap(), store.ledger(1).unwrap());
+        for index in 0..60 {
+            append(&log, vec![load.record(index)]);
+            catch_up(&log, &replica);
+            if index % 10 == 9 {
+                replica.checkpoint().unwrap();
+            }
+        }
+        store.close();
+    }
+    let manifest = manifest(dir.path());
+    let length = fs::metadata(&manifest).unwrap().len();
+    let whole = model(load, Some(59));
+    let mut refused = 0;
+    for part in 0..32 {
+        let copy = tempfile::tempdir().unwrap();
+        copy_all(dir.path(), copy.path());
+        let cut = copy.path().join(manifest.strip_prefix(dir.path()).unwrap());
+        fs::File::options().write(true).open(cut).unwrap().set_len(length * part / 32).unwrap();
+        // More than once: the first try must not make the second one succeed.
+        let tries = [(); 2].map(|()| match Store::open(copy.path(), options()) {
+            Err(error) => matches!(error, OpenError::Damaged { .. } | OpenError::Io { .. }),
+            Ok(store) => match store.ledger(1) {
+                Err(fault) => matches!(fault, Fault::Damaged { .. }),
+                Ok(replica) => {
+                    catch_up(&store.log(1).unwrap(), &replica);
+                    compare(&replica, &whole, &mut Dice::new(part));
+                    false
+                }
+            },
+        });
+        assert_eq!(tries[0], tries[1], "cut to {part} of 32 parts");
+        refused += usize::from(tries[0]);
+    }
+    assert!(refused >= 16, "only {refused} of 32 cuts were refused");
+}
+
+/// The database's list of its files.
+fn manifest(dir: &Path) -> PathBuf {
+    let name = fs::read_to_string(dir.join("db/CURRENT")).unwrap();
+    dir.join("db").join(name.trim())
 }
 
 fn copy_all(from: &Path, to: &Path) {

@@ -12,6 +12,7 @@ use crate::table::Table;
 pub(crate) struct Builder {
     engine: Arc<Engine>,
     table: Table,
+    last: Vec<u8>,
     kind: BuilderKind,
 }
 
@@ -34,20 +35,33 @@ impl Builder {
             Floor::Rocks(_) => BuilderKind::Rocks(RocksBuilder::new(table)),
             Floor::Memory(memory) => BuilderKind::Memory(memory.builder()),
         };
-        Builder { engine: Arc::clone(engine), table, kind }
+        Builder { engine: Arc::clone(engine), table, last: Vec::new(), kind }
     }
 
     pub(crate) fn table(&self) -> Table {
         self.table
     }
 
+    /// Table and key of the last record; None if there is none.
+    pub(crate) fn last(&self) -> Option<(Table, Vec<u8>)> {
+        (!self.last.is_empty()).then(|| (self.table, self.last.clone()))
+    }
+
     /// Adds a record; its key is above all earlier ones.
     pub(crate) fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), Fault> {
+        self.last.clear();
+        self.last.extend_from_slice(key);
         match (&mut self.kind, &self.engine.floor) {
             (BuilderKind::Rocks(builder), Floor::Rocks(rocks)) => builder.put(rocks, key, value),
             (BuilderKind::Memory(builder), _) => builder.put(key, value),
             (BuilderKind::Rocks(_), Floor::Memory(_)) => unreachable!("it was made for this engine"),
         }
+    }
+
+    /// Ends the files and gives them to the database. On disk when it returns.
+    pub(crate) fn ingest(self) -> Result<(), Fault> {
+        let (engine, table) = (Arc::clone(&self.engine), self.table);
+        self.finish()?.ingest(&engine, table)
     }
 
     /// The files, complete.

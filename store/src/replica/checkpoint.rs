@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::MutexGuard;
 
 use super::account::{FIGURES, WHO, encode_figures, encode_who};
-use super::set_state::SetState;
+use super::set_state::{SetState, Witness};
 use super::state::{Fresh, ReplicaState};
 use super::{LedgerReplica, SnapshotMeta};
 use super::{links, requests};
@@ -47,11 +47,12 @@ impl LedgerReplica {
             return Ok((stored.unwrap_or_else(empty), guard));
         };
         // Whatever fails here leaves the state with what the checkpoint was to write: nothing may go on.
-        self.store(&frozen).map_err(|fault| self.engine().poison(fault))?;
+        let witnesses = self.store(&frozen).map_err(|fault| self.engine().poison(fault))?;
         let meta = SnapshotMeta::new(self.cell.set, &frozen.about.applied);
         *self.cell.stored.write() = Some(meta.clone());
         let mut state = self.cell.state.write();
         state.stored_end = frozen.about.applied.log_id.map_or(0, |last| last.index + 1);
+        state.about.witnesses = witnesses;
         let written = state.frozen.take();
         drop(state);
         // Freeing it takes a while: not under the lock.
@@ -59,20 +60,22 @@ impl LedgerReplica {
         Ok((meta, guard))
     }
 
-    fn store(&self, frozen: &Frozen) -> Result<(), Fault> {
+    /// Gives what is on disk of the last files that were made: of these, or, if nothing needed one, of earlier ones.
+    fn store(&self, frozen: &Frozen) -> Result<Vec<Witness>, Fault> {
         let engine = self.engine();
         let Frozen { generation, fresh, .. } = frozen;
-        store_requests(engine, *generation, fresh)?;
+        let mut witnesses = Vec::new();
+        ingest(store_requests(engine, *generation, fresh)?, &mut witnesses)?;
         let mut postings = Builder::new(engine, Table::Posting);
         fresh.journal.chunks(|slot, account, first, value| {
             postings.put(&keys::posting(*generation, slot, account, first), value)
         })?;
-        postings.finish()?.ingest(engine, Table::Posting)?;
+        ingest(postings, &mut witnesses)?;
         let mut outcomes = Builder::new(engine, Table::Outcome);
         for (index, record) in &fresh.outcomes {
             outcomes.put(&keys::outcome(*generation, *index), record)?;
         }
-        outcomes.finish()?.ingest(engine, Table::Outcome)?;
+        ingest(outcomes, &mut witnesses)?;
         let mut builder = Builder::new(engine, Table::Link);
         for (original, by) in &fresh.links {
             for (by, amount) in by {
@@ -80,19 +83,30 @@ impl LedgerReplica {
                 builder.put(&key, &links::encode(by.incarnation, *amount))?;
             }
         }
-        builder.finish()?.ingest(engine, Table::Link)?;
+        ingest(builder, &mut witnesses)?;
+        let mut about = frozen.about.clone();
+        if !witnesses.is_empty() {
+            about.witnesses = witnesses;
+        }
         let mut batch = engine.batch();
         for (key, value) in &frozen.accounts {
             batch.put(Table::Account, key, value);
         }
         let key = keys::named(keys::STATE, *generation);
-        batch.put(Table::Meta, &key, &frozen.about.encode());
+        batch.put(Table::Meta, &key, &about.encode());
         engine.write(batch)?;
-        engine.sync()
+        engine.sync()?;
+        Ok(about.witnesses)
     }
 }
 
-fn store_requests(engine: &Arc<Engine>, generation: Generation, fresh: &Fresh) -> Result<(), Fault> {
+/// Gives a file to the database; its last record is to witness that it has it.
+fn ingest(builder: Builder, witnesses: &mut Vec<Witness>) -> Result<(), Fault> {
+    witnesses.extend(builder.last());
+    builder.ingest()
+}
+
+fn store_requests(engine: &Arc<Engine>, generation: Generation, fresh: &Fresh) -> Result<Builder, Fault> {
     let mut builder = Builder::new(engine, Table::Request);
     let mut value = Vec::with_capacity(16);
     for key in fresh.requests.sorted_keys() {
@@ -101,7 +115,7 @@ fn store_requests(engine: &Arc<Engine>, generation: Generation, fresh: &Fresh) -
         requests::encode(position, &scope, &mut value);
         builder.put(&keys::request(generation, key), &value)?;
     }
-    builder.finish()?.ingest(engine, Table::Request)
+    Ok(builder)
 }
 
 impl ReplicaState {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::points::Points;
-use super::set_state::SetState;
+use super::set_state::{SetState, Witness};
 use super::snapshot::{BLOCK_HEADER_BYTES, END, FORMAT, HEAD};
 use super::state::ReplicaState;
 use super::{LedgerReplica, SnapshotMeta};
@@ -31,6 +31,7 @@ pub struct SnapshotWriter {
     head: Option<(String, SetState)>,
     builder: Option<Builder>,
     built: Vec<(Table, Files)>,
+    witnesses: Vec<Witness>,
     ended: bool,
 }
 
@@ -60,6 +61,7 @@ impl LedgerReplica {
             head: None,
             builder: None,
             built: Vec::new(),
+            witnesses: Vec::new(),
             ended: false,
         })
     }
@@ -143,7 +145,9 @@ impl SnapshotWriter {
             return Err(refused("it is not complete"));
         }
         self.end_table()?;
-        let (id, about) = self.head.take().expect("the end is only taken after the head");
+        let (id, mut about) = self.head.take().expect("the end is only taken after the head");
+        // The sender's files are not ours.
+        about.witnesses = std::mem::take(&mut self.witnesses);
         let last = about.applied.log_id.ok_or_else(|| refused("it is of an empty replica"))?;
         let found = SnapshotMeta { id, ..SnapshotMeta::new(self.set, &about.applied) };
         if found.last != meta.last {
@@ -216,6 +220,7 @@ impl SnapshotWriter {
     fn end_table(&mut self) -> Result<(), Fault> {
         if let Some(builder) = self.builder.take() {
             let table = builder.table();
+            self.witnesses.extend(builder.last());
             self.built.push((table, builder.finish()?));
         }
         Ok(())

@@ -28,6 +28,7 @@ impl ReplicaState {
         log: Log,
         about: SetState,
     ) -> Result<ReplicaState, Fault> {
+        check_files(&engine, &about)?;
         let stored_end = about.applied.log_id.map_or(0, |last| last.index + 1);
         let bloom = load_bloom(&engine, generation, about.requests)?;
         let accounts = about.accounts;
@@ -94,6 +95,17 @@ pub(crate) fn load_about(engine: &Engine, generation: Generation) -> Result<SetS
     stored.map_or(Ok(SetState::default()), |bytes| {
         SetState::decode(&bytes).map_err(|error| Fault::damaged("the state record", error.to_string()))
     })
+}
+
+/// Refuses a database that has forgotten files of the checkpoint that `about` is of.
+fn check_files(engine: &Engine, about: &SetState) -> Result<(), Fault> {
+    for (table, key) in &about.witnesses {
+        if engine.get(*table, key)?.is_none() {
+            let detail = format!("the newest file of {}s is not in it", table.name());
+            return Err(Fault::damaged("the database's list of its files", detail));
+        }
+    }
+    Ok(())
 }
 
 fn load_bloom(engine: &Engine, generation: Generation, count: u64) -> Result<Bloom, Fault> {

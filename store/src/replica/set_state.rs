@@ -9,9 +9,15 @@ use twinset_ledger::state::Durability;
 
 use super::account::side;
 use crate::record::LogId;
+use crate::table::Table;
 use crate::wire::{BadRecord, Fields, put_block};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+
+/// A record that a checkpoint, or the install of a snapshot, has given to the database in a file: its table and key. The
+/// database keeps the list of its files in a log of its own; where the end of that is lost, files are forgotten in
+/// silence, the newest first. One record of each file of the newest checkpoint tells.
+pub(crate) type Witness = (Table, Vec<u8>);
 
 /// A membership in the bytes of whoever wrote it, with the log record that carried it.
 pub type Membership = (Option<LogId>, Vec<u8>);
@@ -47,6 +53,8 @@ pub(crate) struct SetState {
     /// Request ids remembered, so that the filter is made large enough.
     pub(crate) requests: u64,
     pub(crate) chart: Chart,
+    /// Of the last files that were made.
+    pub(crate) witnesses: Vec<Witness>,
 }
 
 impl Applied {
@@ -101,6 +109,11 @@ impl SetState {
             put_block(&mut out, name.as_bytes());
             out.push(*side as u8);
         }
+        put_count(&mut out, self.witnesses.len());
+        for (table, key) in &self.witnesses {
+            out.push(*table as u8);
+            put_block(&mut out, key);
+        }
         out
     }
 
@@ -119,6 +132,7 @@ impl SetState {
             accounts: fields.u32()?,
             requests: fields.u64()?,
             chart: Chart::default(),
+            witnesses: Vec::new(),
         };
         for _ in 0..fields.u32()? {
             let code = fields.text("currency")?.to_owned();
@@ -128,6 +142,12 @@ impl SetState {
             let code = fields.text("subject")?.to_owned();
             let name = fields.text("subject name")?.to_owned();
             state.chart.subjects.insert(code, (name, side(&mut fields)?));
+        }
+        for _ in 0..fields.u32()? {
+            let number = fields.u8()?;
+            let table = Table::from_number(number);
+            let table = table.ok_or(BadRecord::Value { field: "table", value: number.into() })?;
+            state.witnesses.push((table, fields.block()?.to_vec()));
         }
         fields.end()?;
         Ok(state)
@@ -165,6 +185,7 @@ mod tests {
                 currencies: [("XTS".to_owned(), 3)].into(),
                 subjects: [("4711".to_owned(), ("Fees".to_owned(), Side::Credit))].into(),
             },
+            witnesses: vec![(Table::Posting, b"key".to_vec())],
         }
     }
 
@@ -180,8 +201,8 @@ mod tests {
     #[test]
     fn golden_bytes_of_an_empty_set() {
         let bytes = SetState::default().encode();
-        assert_eq!(bytes.len(), 1 + 2 + 32 + 8 + 1 + 8 + 4 + 8 + 4 + 4);
-        assert_eq!(bytes[..3], [1, 0, 0]);
+        assert_eq!(bytes.len(), 1 + 2 + 32 + 8 + 1 + 8 + 4 + 8 + 4 + 4 + 4);
+        assert_eq!(bytes[..3], [2, 0, 0]);
     }
 
     #[test]
@@ -191,6 +212,6 @@ mod tests {
             assert!(SetState::decode(&bytes[..cut]).is_err(), "cut at {cut}");
         }
         assert_eq!(SetState::decode(&[&bytes[..], &[0]].concat()), Err(BadRecord::Trailing { count: 1 }));
-        assert!(SetState::decode(&[&[2], &bytes[1..]].concat()).is_err());
+        assert!(SetState::decode(&[&[1], &bytes[1..]].concat()).is_err());
     }
 }

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 /// The only format that this build reads and writes.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 const FILE: &str = "FORMAT";
 const PREFIX: &str = "twinset-store ";
@@ -58,7 +58,7 @@ mod tests {
         assert_eq!(read(dir.path()).unwrap(), Found::Nothing);
         write(dir.path()).unwrap();
         assert_eq!(read(dir.path()).unwrap(), Found::Known);
-        for (text, found) in [("twinset-store 2\n", "2"), ("", ""), ("1\n", "1"), ("twinset-store 1x", "1x")]
+        for (text, found) in [("twinset-store 1\n", "1"), ("", ""), ("1\n", "1"), ("twinset-store 1x", "1x")]
         {
             fs::write(dir.path().join(FILE), text).unwrap();
             assert_eq!(read(dir.path()).unwrap(), Found::Other(found.to_owned()), "{text:?}");
