@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::trace;
 use twinset_control::Catalogue;
 use twinset_ledger::RULES_VERSION;
 use twinset_ledger::codec::{EntryBuilder, Short};
@@ -191,6 +192,7 @@ impl Worker {
             }
             let batch = self.gather(first, &mut queue);
             let Some((entry, batch)) = self.build(batch).await else { continue };
+            trace!(set = self.fence.set, bytes = entry.len(), items = batch.len(), "proposed");
             match self.group.propose(entry).await {
                 Ok(proposal) => {
                     let (fence, answers) = (self.fence.clone(), self.answers.clone());

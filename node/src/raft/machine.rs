@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot, SnapshotMeta};
 use openraft::{EntryPayload, OptionalSend};
+use tracing::trace;
 use twinset_store::{EncodedOutcomes, LedgerReplica, Record, RecordKind, SnapshotReader, StagedSnapshot};
 
 use super::types::{
@@ -133,10 +134,11 @@ impl RaftStateMachine<TypeConfig> for Machine {
             let record = to_record(&entry);
             let applied = match self {
                 Machine::Ledger(replica, gate, platform) => {
-                    let (index, kind) = (record.id.index, record.kind);
-                    gate.reached(record.id.term, index);
+                    let (term, index, kind) = (record.id.term, record.id.index, record.kind);
+                    gate.reached(term, index);
                     let outcomes = apply_to(&**platform, replica, record).await?;
                     gate.applied(index, replica.durability());
+                    trace!(term, index, ?kind, "applied");
                     if kind == RecordKind::Commands { Applied::Outcomes(outcomes) } else { Applied::Nothing }
                 }
                 Machine::Control(machine) => match machine.apply(&record).map_err(io::Error::other)? {
