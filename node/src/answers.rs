@@ -2,9 +2,10 @@
 //! longer than a change of leaders takes, and once when it can again, however many are waiting. It decides nothing. Fed by
 //! the proposer of the set.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 /// A definite answer ends a gap only if no other was missing for so long: in a gap, some may still get theirs.

@@ -11,6 +11,7 @@ use tracing::info;
 use twinset_control::Catalogue;
 
 use crate::cluster_check::{cluster_at, status_at};
+use crate::platform::Platform;
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(50);
@@ -44,9 +45,10 @@ struct Said {
 }
 
 /// Whether a blank node may become the member `me` of this cluster. All others are asked.
-pub async fn may_begin(catalogue: &Catalogue, me: &str) -> Result<(), Refused> {
+pub async fn may_begin(platform: &dyn Platform, catalogue: &Catalogue, me: &str) -> Result<(), Refused> {
     let others = catalogue.nodes.values().filter(|node| node.name != me);
-    let answers = join_all(others.map(async |node| (node.name.clone(), ask(&node.api_addr).await))).await;
+    let answers =
+        join_all(others.map(async |node| (node.name.clone(), ask(platform, &node.api_addr).await))).await;
     judge(&catalogue.cluster_id, &answers)
 }
 
@@ -61,13 +63,13 @@ fn judge(cluster_id: &str, answers: &[(String, Option<Said>)]) -> Result<(), Ref
     }
 }
 
-async fn ask(address: &str) -> Option<Said> {
-    let status = status_at(address, ANSWER_WITHIN).await?;
+async fn ask(platform: &dyn Platform, address: &str) -> Option<Said> {
+    let status = status_at(platform, address, ANSWER_WITHIN).await?;
     Some(Said { cluster_id: status.cluster_id, takes_part: !status.replicas.is_empty() })
 }
 
 /// Returns when every other node has said once that it belongs to this cluster.
-pub async fn all_belong(catalogue: &Catalogue, me: &str) {
+pub async fn all_belong(platform: &dyn Platform, catalogue: &Catalogue, me: &str) {
     let mut missing: BTreeSet<&str> =
         catalogue.nodes.keys().map(String::as_str).filter(|n| *n != me).collect();
     let mut told = 0;
@@ -77,7 +79,8 @@ pub async fn all_belong(catalogue: &Catalogue, me: &str) {
             info!(?missing, "waiting for the other nodes to become members");
         }
         let asked = missing.iter().filter_map(|name| catalogue.nodes.get(*name));
-        let answers = join_all(asked.map(async |node| (&node.name, cluster_at(&node.api_addr).await))).await;
+        let answers =
+            join_all(asked.map(async |node| (&node.name, cluster_at(platform, &node.api_addr).await))).await;
         for (name, _) in answers.into_iter().filter(|(_, id)| id.as_ref() == Some(&catalogue.cluster_id)) {
             missing.remove(name.as_str());
         }

@@ -19,6 +19,7 @@ use wire::sets_client::SetsClient;
 
 use crate::dial::{self, MESSAGE_BYTES_MAX};
 use crate::fatal;
+use crate::platform::{self, Platform};
 
 const BLOB: &str = "catalogue";
 const RETRY: Duration = Duration::from_millis(250);
@@ -27,6 +28,7 @@ const RETRY: Duration = Duration::from_millis(250);
 #[derive(Clone)]
 pub struct CatalogueCell {
     store: Store,
+    platform: Arc<dyn Platform>,
     newest: Arc<watch::Sender<Option<Arc<Catalogue>>>>,
     /// What is on disk. Held while that is written: one writer at a time, and each writes the newest.
     saved: Arc<Mutex<Option<Arc<Catalogue>>>>,
@@ -45,11 +47,16 @@ pub enum Error {
 
 impl CatalogueCell {
     /// With the stored copy, if there is one.
-    pub fn open(store: Store) -> Result<Self, Error> {
+    pub fn open(store: Store, platform: Arc<dyn Platform>) -> Result<Self, Error> {
         let stored = store.get_blob(BLOB)?;
         let catalogue = stored.map(|bytes| Catalogue::from_json(&bytes)).transpose()?.map(Arc::new);
         let saved = Arc::new(Mutex::new(catalogue.clone()));
-        Ok(CatalogueCell { store, newest: Arc::new(watch::Sender::new(catalogue)), saved })
+        Ok(CatalogueCell { store, platform, newest: Arc::new(watch::Sender::new(catalogue)), saved })
+    }
+
+    /// The machine that the node runs on.
+    pub fn platform(&self) -> &dyn Platform {
+        &*self.platform
     }
 
     /// The newest catalogue; changes can be awaited.
@@ -108,9 +115,9 @@ impl CatalogueCell {
         loop {
             let over = stop.is_cancelled();
             let cell = self.clone();
-            match tokio::task::spawn_blocking(move || cell.save()).await {
+            match platform::blocking(self.platform(), move || cell.save()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(fault)) => fatal::stop(&format!("the catalogue's copy: {fault}")),
+                Ok(Err(fault)) => fatal::stop(self.platform(), &format!("the catalogue's copy: {fault}")),
                 // The runtime ends, or the panic hook has reported it.
                 Err(_) => return,
             }
@@ -159,7 +166,7 @@ async fn follow_node(cell: CatalogueCell, node: String) {
 async fn follow_stream(cell: &CatalogueCell, node: &str) -> Result<(), String> {
     let catalogue = cell.get().ok_or("no catalogue")?;
     let address = &catalogue.nodes.get(node).ok_or("unknown node")?.api_addr;
-    let channel = dial::connect(address).await.map_err(|e| e.to_string())?;
+    let channel = dial::connect(cell.platform(), address).await.map_err(|e| e.to_string())?;
     let mut client = SetsClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let request = wire::WatchRequest { cluster_id: catalogue.cluster_id.clone() };
     let mut updates = dial::opened(client.watch(request)).await.map_err(|status| status.to_string())?;
@@ -204,7 +211,7 @@ mod tests {
         const ROUNDS: u64 = 40;
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), Options::default()).unwrap();
-        let cell = CatalogueCell::open(store.clone()).unwrap();
+        let cell = CatalogueCell::open(store.clone(), platform::system()).unwrap();
         cell.offer(catalogue(1));
         cell.save().unwrap();
         let together = Barrier::new(SOURCES as usize);
@@ -235,7 +242,7 @@ mod tests {
     async fn what_came_before_the_stop_is_on_disk_after_it() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), Options::default()).unwrap();
-        let cell = CatalogueCell::open(store.clone()).unwrap();
+        let cell = CatalogueCell::open(store.clone(), platform::system()).unwrap();
         cell.adopt(catalogue(1)).unwrap();
         assert_eq!(on_disk(&store), 1);
         let stop = CancellationToken::new();

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use futures::future::join_all;
 use tracing::warn;
-use twinset_control::Catalogue;
+use twinset_control::{Catalogue, Node};
 use twinset_proto::cluster::v1::admin_client::AdminClient;
 use twinset_proto::cluster::v1::{IdentifyRequest, StatusReply, StatusRequest};
 use twinset_store::{Identity, ReplicaRecord};
@@ -20,6 +20,7 @@ use crate::catalogue::CatalogueCell;
 use crate::config::Config;
 use crate::dial::{self, MESSAGE_BYTES_MAX};
 use crate::fatal;
+use crate::platform::Platform;
 
 const TIMEOUT: Duration = Duration::from_millis(500);
 const RETRY: Duration = Duration::from_millis(500);
@@ -141,7 +142,8 @@ pub async fn check_own(config: &Config, identity: &Identity, cell: &CatalogueCel
     let stored = catalogue()?;
     if let Err(Stray::Elsewhere(_)) = owned(config, identity, &stored) {
         let peers = stored.nodes.values().filter(|node| node.name != config.node.name);
-        let known = join_all(peers.map(async |node| catalogue_at(&node.api_addr).await)).await;
+        let known =
+            join_all(peers.map(async |node| catalogue_at(cell.platform(), &node.api_addr).await)).await;
         known.into_iter().flatten().for_each(|known| cell.offer(known));
     }
     owned(config, identity, &*catalogue()?)?;
@@ -164,12 +166,12 @@ pub fn check_replica(held: Option<ReplicaRecord>, placed: ReplicaRecord) -> Resu
 
 /// Asks the other nodes for their cluster until one is of ours, and stops this node if most of them are of another. One
 /// alone proves nothing: it may be the stray itself.
-pub async fn run(catalogue: Arc<Catalogue>, me: String) {
+pub async fn run(platform: Arc<dyn Platform>, catalogue: Arc<Catalogue>, me: String) {
     let mut foreign: BTreeMap<String, String> = BTreeMap::new();
     loop {
         let peers = catalogue.nodes.values().filter(|node| node.name != me);
-        let answers =
-            join_all(peers.map(async |node| (node.name.clone(), cluster_at(&node.api_addr).await))).await;
+        let ask = async |node: &Node| (node.name.clone(), cluster_at(&*platform, &node.api_addr).await);
+        let answers = join_all(peers.map(ask)).await;
         for (name, cluster) in answers.into_iter().filter_map(|(name, cluster)| Some((name, cluster?))) {
             if cluster == catalogue.cluster_id {
                 return;
@@ -179,35 +181,40 @@ pub async fn run(catalogue: Arc<Catalogue>, me: String) {
             }
         }
         if foreign.len() * 2 > catalogue.nodes.len() - 1 {
-            fatal::stop(&format!(
+            let reason = format!(
                 "the data directory belongs to cluster {}, but the nodes at its peers' addresses do not: {foreign:?}",
                 catalogue.cluster_id
-            ));
+            );
+            fatal::stop(&*platform, &reason);
         }
         tokio::time::sleep(RETRY).await;
     }
 }
 
 /// The cluster of the node at an address; none while it is silent or blank.
-pub(crate) async fn cluster_at(address: &str) -> Option<String> {
-    let mut client = AdminClient::new(dial::connect(address).await.ok()?);
+pub(crate) async fn cluster_at(platform: &dyn Platform, address: &str) -> Option<String> {
+    let mut client = AdminClient::new(dial::connect(platform, address).await.ok()?);
     let reply = tokio::time::timeout(TIMEOUT, client.identify(IdentifyRequest {})).await.ok()?.ok()?;
     Some(reply.into_inner().cluster_id).filter(|cluster| !cluster.is_empty())
 }
 
 /// What the node at an address says of itself; none if it does not within the time, connecting included.
-pub(crate) async fn status_at(address: &str, within: Duration) -> Option<StatusReply> {
+pub(crate) async fn status_at(
+    platform: &dyn Platform,
+    address: &str,
+    within: Duration,
+) -> Option<StatusReply> {
     let answer = async {
-        let mut client =
-            AdminClient::new(dial::connect(address).await.ok()?).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let mut client = AdminClient::new(dial::connect(platform, address).await.ok()?)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX);
         Some(client.status(StatusRequest {}).await.ok()?.into_inner())
     };
     tokio::time::timeout(within, answer).await.ok()?
 }
 
-async fn catalogue_at(address: &str) -> Option<Catalogue> {
+async fn catalogue_at(platform: &dyn Platform, address: &str) -> Option<Catalogue> {
     // Once for the connection and once for the answer.
-    let status = status_at(address, TIMEOUT * 2).await?;
+    let status = status_at(platform, address, TIMEOUT * 2).await?;
     Catalogue::from_json(&status.catalogue_json).ok()
 }
 

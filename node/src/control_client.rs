@@ -2,18 +2,19 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use tokio::time::Instant;
 use twinset_control::{CONTROL_SET, Catalogue, Command, Envelope, Rejection, Reply, decode_answer};
 use twinset_proto::cluster::v1 as wire;
 use wire::admin_client::AdminClient;
 use wire::control_reply::Result as Answer;
 
 use crate::catalogue::CatalogueCell;
-use crate::clock;
 use crate::dial;
+use crate::platform::Platform;
 use crate::raft::{Applied, ProposeError};
 use crate::set::Sets;
 
@@ -88,7 +89,7 @@ impl ControlClient {
         if !replica.group.is_leader() {
             return Answer::NotLeaderHint(leader());
         }
-        let envelope = Envelope { time_unix_ns: clock::now_unix_ns(), command };
+        let envelope = Envelope { time_unix_ns: self.cell.platform().now_unix_ns(), command };
         let proposal = match replica.group.propose(Bytes::from(envelope.encode())).await {
             Ok(proposal) => proposal,
             Err(error) => return Answer::Unknown(format!("{error:?}")),
@@ -120,7 +121,7 @@ impl ControlClient {
             let answer = if node == self.me {
                 self.propose_here(&catalogue.cluster_id, command).await
             } else {
-                match ask(&catalogue, &node, command).await {
+                match ask(self.cell.platform(), &catalogue, &node, command).await {
                     Ok(answer) => answer,
                     Err(error) => {
                         reason = format!("{node}: {error}");
@@ -140,9 +141,14 @@ impl ControlClient {
     }
 }
 
-async fn ask(catalogue: &Catalogue, node: &str, command: &Bytes) -> Result<Answer, String> {
+async fn ask(
+    platform: &dyn Platform,
+    catalogue: &Catalogue,
+    node: &str,
+    command: &Bytes,
+) -> Result<Answer, String> {
     let address = &catalogue.nodes.get(node).ok_or("unknown node")?.api_addr;
-    let channel = dial::connect(address).await.map_err(|e| e.to_string())?;
+    let channel = dial::connect(platform, address).await.map_err(|e| e.to_string())?;
     let request =
         wire::ControlRequest { command_json: command.clone(), cluster_id: catalogue.cluster_id.clone() };
     let reply = tokio::time::timeout(ATTEMPT, AdminClient::new(channel).control(request)).await;

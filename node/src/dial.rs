@@ -7,6 +7,8 @@ use futures::future::BoxFuture;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status, Streaming};
 
+use crate::platform::Platform;
+
 /// Entries are cut at 1 MiB and catalogues are small; one entry or one call may be larger.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
 /// What may be under way without an acknowledgement: enough for a long line between the sites.
@@ -26,7 +28,7 @@ pub struct Error {
 
 /// Connects to a node at `address`, or says soon why not. A connection that falls silent is broken within two seconds,
 /// idle or not.
-pub fn connect(address: &str) -> BoxFuture<'_, Result<Channel, Error>> {
+pub fn connect<'a>(platform: &'a dyn Platform, address: &'a str) -> BoxFuture<'a, Result<Channel, Error>> {
     Box::pin(async move {
         let failed = |error| Error { address: address.to_owned(), cause: cause(&error) };
         let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(failed)?;
@@ -39,7 +41,7 @@ pub fn connect(address: &str) -> BoxFuture<'_, Result<Channel, Error>> {
             .keep_alive_while_idle(true)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(STREAM_WINDOW_BYTES);
-        endpoint.connect().await.map_err(failed)
+        platform.dial(endpoint).await.map_err(failed)
     })
 }
 
@@ -66,14 +68,15 @@ fn cause(error: &tonic::transport::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::connect;
+    use crate::platform::System;
 
     #[tokio::test]
     async fn a_failure_names_the_address_and_the_cause() {
         // Bound and closed again: nobody listens there.
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        let error = connect(&address).await.unwrap_err().to_string();
+        let error = connect(&System, &address).await.unwrap_err().to_string();
         assert!(error.contains(&address) && error.contains("refused"), "{error}");
-        let error = connect("no address").await.unwrap_err().to_string();
+        let error = connect(&System, "no address").await.unwrap_err().to_string();
         assert!(error.starts_with("cannot connect to no address: "), "{error}");
     }
 }

@@ -1,9 +1,9 @@
 //! How old an answer may be that was not confirmed by a leader. A follower knows how old its state is by the leader's word:
 //! everything that the leader had let out when it spoke is applied here, so the state is at most as old as that word.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::clock;
+use tokio::time::Instant;
 
 /// When a leader said how far it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,10 +34,10 @@ pub enum Basis {
 }
 
 impl Basis {
-    /// The age of an answer of now. Without a leader's word there is only the stamp of the state's last command,
+    /// The age of an answer of now, by the wall clock `now_unix_ns`. Without a leader's word there is only the stamp of the state's last command,
     /// `time_unix_ns`: whatever is not in it was stamped later, as far as the clocks of leaders agree.
-    pub fn age_ms(&self, time_unix_ns: u64) -> u64 {
-        self.age(time_unix_ns, Instant::now(), clock::now_unix_ns())
+    pub fn age_ms(&self, time_unix_ns: u64, now_unix_ns: u64) -> u64 {
+        self.age(time_unix_ns, Instant::now(), now_unix_ns)
     }
 
     fn age(&self, time_unix_ns: u64, now: Instant, now_unix_ns: u64) -> u64 {

@@ -11,10 +11,11 @@
 //! old ones.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use twinset_ledger::Durability;
 use twinset_proto::cluster::v1 as wire;
 

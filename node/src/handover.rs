@@ -2,7 +2,9 @@
 //! it checks nothing, reports nothing and cannot be taken back, so it is sent only when a target holds the whole log, and
 //! sent again to the next one when a target stays silent. Used by a switch, by the leader's return home and by a drain.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::proposer::Proposer;
 use crate::raft::{Group, Role};
@@ -83,7 +85,7 @@ async fn transfer(
     say: &(dyn Fn(Step, String) + Sync),
 ) -> Result<u64, Error> {
     let mut view = group.view();
-    let deadline = tokio::time::Instant::now() + TRANSFER_MAX;
+    let deadline = Instant::now() + TRANSFER_MAX;
     let others = targets.iter().copied().filter(|&id| id != first);
     for target in std::iter::once(first).chain(others).cycle() {
         group.transfer_leader(target).await;
@@ -91,11 +93,11 @@ async fn transfer(
         let moved = view.wait_for(|view| {
             view.role != Role::Leader && view.leader.is_some_and(|leader| leader != group.replica())
         });
-        let patience = (tokio::time::Instant::now() + RETARGET_AFTER).min(deadline);
+        let patience = (Instant::now() + RETARGET_AFTER).min(deadline);
         if let Ok(Ok(view)) = tokio::time::timeout_at(patience, moved).await {
             return Ok(view.leader.expect("just seen"));
         }
-        if tokio::time::Instant::now() >= deadline {
+        if Instant::now() >= deadline {
             break;
         }
     }

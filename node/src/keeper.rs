@@ -4,9 +4,10 @@
 //! switch runs here.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 use tracing::{info, warn};
 use twinset_control::{CONTROL_SET, Catalogue, Command, Durability, Set, SwitchIntent};
 

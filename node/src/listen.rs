@@ -12,14 +12,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use futures::{Stream, stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::Server;
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
 use crate::config::Config;
 use crate::dial::STREAM_WINDOW_BYTES;
+use crate::platform::{Listener, Platform, System};
 
 /// Open connections of one port. Nodes, routers and operators need a few each; one more is closed at once.
 const CONNECTIONS_MAX: usize = 1024;
@@ -37,11 +37,16 @@ pub struct Listeners {
 impl Listeners {
     /// Opens all ports of the configuration.
     pub async fn open(config: &Config) -> anyhow::Result<Self> {
+        Listeners::open_on(&System, config).await
+    }
+
+    /// The same on another platform.
+    pub async fn open_on(platform: &dyn Platform, config: &Config) -> anyhow::Result<Self> {
         let listen = &config.listen;
         Ok(Listeners {
-            api: Port::open("listen.api", listen.api).await?,
-            peer: Port::open("listen.peer", listen.peer).await?,
-            http: Port::open("listen.http", listen.http).await?,
+            api: Port::open(platform, "listen.api", listen.api).await?,
+            peer: Port::open(platform, "listen.peer", listen.peer).await?,
+            http: Port::open(platform, "listen.http", listen.http).await?,
         })
     }
 }
@@ -57,14 +62,14 @@ pub(crate) fn server() -> Server {
 
 /// An open port with a place for each connection.
 pub(crate) struct Port {
-    listener: TcpListener,
+    listener: Box<dyn Listener>,
     places: Arc<Semaphore>,
 }
 
 impl Port {
-    async fn open(key: &str, addr: SocketAddr) -> anyhow::Result<Self> {
+    async fn open(platform: &dyn Platform, key: &str, addr: SocketAddr) -> anyhow::Result<Self> {
         let listener =
-            TcpListener::bind(addr).await.with_context(|| format!("{key}: cannot listen on {addr}"))?;
+            platform.listen(addr).await.with_context(|| format!("{key}: cannot listen on {addr}"))?;
         Ok(Port { listener, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)) })
     }
 
@@ -83,8 +88,6 @@ impl Port {
                 debug!(%from, "too many connections, one more is closed");
                 continue;
             };
-            // Small frames must not wait for the peer's delayed acknowledgement; an error only costs that.
-            let _ = stream.set_nodelay(true);
             return (Connection { stream, _place: place }, from);
         }
     }
@@ -113,16 +116,14 @@ impl axum::serve::Listener for Port {
 
 /// A connection, which holds its place until it is closed.
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn crate::platform::Stream>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = ();
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
-    }
+    fn connect_info(&self) {}
 }
 
 impl AsyncRead for Connection {
@@ -164,12 +165,13 @@ impl AsyncWrite for Connection {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
 
     use super::*;
 
     #[tokio::test]
     async fn one_connection_too_many_is_closed_and_a_closed_one_gives_its_place_back() {
-        let mut port = Port::open("test", "127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let mut port = Port::open(&System, "test", "127.0.0.1:0".parse().unwrap()).await.unwrap();
         port.places = Arc::new(Semaphore::new(1));
         let addr = port.listener.local_addr().unwrap();
         let mut first = TcpStream::connect(addr).await.unwrap();

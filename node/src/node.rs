@@ -1,6 +1,6 @@
 //! The composition root: opens the store, hosts the replicas, serves, drains, stops. It decides nothing about money.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -33,6 +33,7 @@ use crate::keeper::{Keeper, SwitchLock};
 use crate::listen::{self, Listeners};
 use crate::metrics::Metrics;
 use crate::peer::{Links, PeerService};
+use crate::platform::{self, Platform};
 use crate::proposer::Proposer;
 use crate::raft::{Group, Machine};
 use crate::reader::Reader;
@@ -54,6 +55,7 @@ pub struct Node {
     /// Every metric.
     pub metrics: Metrics,
     store: Store,
+    platform: Arc<dyn Platform>,
     links: Links,
     draining: watch::Sender<bool>,
     /// What runs beside the replicas, and its end.
@@ -61,7 +63,7 @@ pub struct Node {
     ending: CancellationToken,
     /// Whether its replicas are open.
     takes_part: AtomicBool,
-    switching: Mutex<HashMap<u32, SwitchLock>>,
+    switching: Mutex<BTreeMap<u32, SwitchLock>>,
     bootstrapping: tokio::sync::Mutex<()>,
 }
 
@@ -89,15 +91,21 @@ impl Node {
             let dir = &config.node.data_dir;
             std::fs::create_dir_all(dir)
                 .with_context(|| format!("node.data_dir: cannot create {}", dir.display()))?;
-            let options = twinset_store::Options {
-                checkpoint_commands: config.store.checkpoint_commands,
-                checkpoint_log_bytes: config.store.checkpoint_log_bytes,
-                tail_cache_bytes: config.store.tail_cache_bytes,
-                ..twinset_store::Options::default()
-            };
-            let store =
-                Store::open(dir, options).with_context(|| format!("node.data_dir: {}", dir.display()))?;
-            let cell = CatalogueCell::open(store.clone())?;
+            let store = Store::open(dir, store_options(&config))
+                .with_context(|| format!("node.data_dir: {}", dir.display()))?;
+            Node::open_on(platform::system(), store, config, metrics).await
+        })
+    }
+
+    /// The same on another platform, with the store of its data directory.
+    pub fn open_on(
+        platform: Arc<dyn Platform>,
+        store: Store,
+        config: Config,
+        metrics: Metrics,
+    ) -> BoxFuture<'static, anyhow::Result<Arc<Self>>> {
+        Box::pin(async move {
+            let cell = CatalogueCell::open(store.clone(), platform.clone())?;
             let identity = store.identity();
             if let Some(identity) = &identity {
                 cluster_check::check_own(&config, identity, &cell).await?;
@@ -105,11 +113,12 @@ impl Node {
             let sets = Arc::new(Sets::default());
             let node = Arc::new(Node {
                 control: ControlClient::new(sets.clone(), cell.clone(), config.node.name.clone()),
-                links: Links::new(cell.watch()),
+                links: Links::new(platform.clone(), cell.watch()),
                 sets,
                 cell,
                 metrics,
                 store,
+                platform,
                 draining: watch::Sender::new(false),
                 tasks: TaskTracker::new(),
                 ending: CancellationToken::new(),
@@ -127,7 +136,8 @@ impl Node {
                 } else {
                     node.spawn(node.clone().begin());
                 }
-                node.spawn(cluster_check::run(catalogue, node.config.node.name.clone()));
+                let name = node.config.node.name.clone();
+                node.spawn(cluster_check::run(node.platform.clone(), catalogue, name));
             }
             node.tasks.spawn(node.cell.clone().keep(node.ending.clone()));
             node.spawn(catalogue::follow(node.cell.clone(), node.config.node.name.clone()));
@@ -250,7 +260,7 @@ impl Node {
                     own.site, own.arbiter, self.config.node.site, self.config.node.arbiter
                 )));
             }
-            birth::may_begin(&catalogue, name).await?;
+            birth::may_begin(&*self.platform, &catalogue, name).await?;
             if let Some((key, here, there)) = cluster_check::elsewhere(&self.config, &catalogue) {
                 return Err(BootstrapError::Mismatch(format!(
                     "the topology has node {name} at {there}, its configuration has {key} = {here}"
@@ -271,9 +281,9 @@ impl Node {
     /// Takes part for the first time, when all are members.
     async fn begin(self: Arc<Self>) {
         let catalogue = self.cell.get().expect("a node with an identity has a catalogue");
-        birth::all_belong(&catalogue, &self.config.node.name).await;
+        birth::all_belong(&*self.platform, &catalogue, &self.config.node.name).await;
         if let Err(error) = self.host_replicas(&catalogue).await {
-            fatal::stop(&format!("{error:#}"));
+            fatal::stop(&*self.platform, &format!("{error:#}"));
         }
     }
 
@@ -334,9 +344,10 @@ impl Node {
             gate: gate.clone(),
             state: state.clone(),
             pulse: self.sets.pulse.clone(),
+            platform: self.platform.clone(),
         });
         let machine = match &state {
-            Some(state) => Machine::Ledger(state.clone(), gate.clone()),
+            Some(state) => Machine::Ledger(state.clone(), gate.clone(), self.platform.clone()),
             None => {
                 let first =
                     self.store.get_blob(FIRST_CATALOGUE)?.context("the first catalogue is missing")?;
@@ -357,7 +368,7 @@ impl Node {
         .await?;
         let kind = match machine {
             Machine::Control(machine) => Kind::Control(machine),
-            Machine::Ledger(state, gate) => {
+            Machine::Ledger(state, gate, _) => {
                 let proposer = Proposer::start(
                     group.clone(),
                     state.clone(),
@@ -390,6 +401,16 @@ impl Node {
     }
 }
 
+/// What the configuration asks of the store.
+pub fn store_options(config: &Config) -> twinset_store::Options {
+    twinset_store::Options {
+        checkpoint_commands: config.store.checkpoint_commands,
+        checkpoint_log_bytes: config.store.checkpoint_log_bytes,
+        tail_cache_bytes: config.store.tail_cache_bytes,
+        ..twinset_store::Options::default()
+    }
+}
+
 /// A replica that its storage has failed must not leave a node behind that looks well.
 async fn stop_on_fault(replica: Arc<Replica>, draining: watch::Receiver<bool>) {
     let mut view = replica.group.view();
@@ -397,7 +418,8 @@ async fn stop_on_fault(replica: Arc<Replica>, draining: watch::Receiver<bool>) {
         && !*draining.borrow()
     {
         let fault = view.fault.as_deref().unwrap_or_default();
-        fatal::stop(&format!("set {}: {fault}", replica.fence.set));
+        let reason = format!("set {}: {fault}", replica.fence.set);
+        fatal::stop(&*replica.fence.platform, &reason);
     }
 }
 

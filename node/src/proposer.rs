@@ -3,12 +3,14 @@
 //! new entries back without refusing anybody: a planned switch lives in it. It ends when everybody has an answer.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::trace;
 use twinset_control::Catalogue;
 use twinset_ledger::RULES_VERSION;
 use twinset_ledger::codec::{EntryBuilder, Short};
@@ -18,7 +20,6 @@ use wire::item_reply::Result as ItemResult;
 
 use crate::admission;
 use crate::answers::Answers;
-use crate::clock;
 use crate::config::ProposerConfig;
 use crate::raft::{Applied, Group, Proposal, ProposeError, Role};
 use crate::set::Fence;
@@ -191,6 +192,7 @@ impl Worker {
             }
             let batch = self.gather(first, &mut queue);
             let Some((entry, batch)) = self.build(batch).await else { continue };
+            trace!(set = self.fence.set, bytes = entry.len(), items = batch.len(), "proposed");
             match self.group.propose(entry).await {
                 Ok(proposal) => {
                     let (fence, answers) = (self.fence.clone(), self.answers.clone());
@@ -281,7 +283,8 @@ impl Worker {
         let commands = live.iter().flat_map(|waiting| &waiting.submission.commands);
         let shorts = self.state.shorten_all(commands.map(|command| &command[..]));
         let mut shorts = &shorts[..];
-        let mut entry = EntryBuilder::new(RULES_VERSION, self.fence.incarnation, clock::now_unix_ns());
+        let now_unix_ns = self.fence.platform.now_unix_ns();
+        let mut entry = EntryBuilder::new(RULES_VERSION, self.fence.incarnation, now_unix_ns);
         let mut admitted = Vec::with_capacity(live.len());
         for waiting in live {
             let commands = &waiting.submission.commands;
@@ -341,7 +344,7 @@ async fn unknown(batch: Vec<Waiting>, reason: &str) {
 async fn finish(proposal: Proposal, batch: Vec<Waiting>, fence: &Fence, answers: &Answers) {
     let began = Instant::now();
     let last_deadline = batch.iter().map(|w| w.submission.deadline).max().expect("a batch is never empty");
-    let deadline = tokio::time::Instant::from_std(last_deadline) + Duration::from_millis(10);
+    let deadline = last_deadline + Duration::from_millis(10);
     let applied = tokio::time::timeout_at(deadline, async {
         let (index, applied) = proposal.result().await?;
         fence.gate.wait(index).await;

@@ -3,14 +3,16 @@
 //! confirmation, never the gate.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
 use twinset_store::{Fault, LedgerReplica, Read};
 
 use crate::fatal;
 use crate::freshness::Basis;
 use crate::gate::Gate;
+use crate::platform::{self, Platform};
 use crate::raft::{Group, ProposeError};
 
 /// Reads that wait for the same confirmation.
@@ -28,6 +30,7 @@ pub struct Reader {
     state: LedgerReplica,
     gate: Arc<Gate>,
     at_disk: Arc<Semaphore>,
+    platform: Arc<dyn Platform>,
 }
 
 /// Why a read got no answer. All are safe to ask again.
@@ -52,7 +55,8 @@ impl Reader {
     pub fn start(group: Group, state: LedgerReplica, gate: Arc<Gate>) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
         tokio::spawn(confirm_all(group.clone(), gate.clone(), waiting));
-        Reader { queue, group, state, gate, at_disk: Arc::new(Semaphore::new(AT_DISK)) }
+        let platform = group.platform();
+        Reader { queue, group, state, gate, at_disk: Arc::new(Semaphore::new(AT_DISK)), platform }
     }
 
     /// Confirms that what is read from now on is not older than now.
@@ -70,6 +74,11 @@ impl Reader {
         }
     }
 
+    /// How old an answer of now is, on that basis.
+    pub fn age_ms(&self, basis: Basis, time_unix_ns: u64) -> u64 {
+        basis.age_ms(time_unix_ns, self.platform.now_unix_ns())
+    }
+
     /// Reads the applied state and waits until the gate is open for all of it. The caller brings the deadline.
     pub async fn read<T>(&self, query: impl FnOnce(&LedgerReplica) -> Read<T>) -> Read<T> {
         let read = query(&self.state);
@@ -85,8 +94,9 @@ impl Reader {
     ) -> Read<T> {
         let turn = self.at_disk.clone().acquire_owned().await.expect("it is never closed");
         let state = self.state.clone();
-        let reading = tokio::task::spawn_blocking(move || {
-            let read = query(&state).unwrap_or_else(|fault| fatal::stop(&fault.to_string()));
+        let machine = self.platform.clone();
+        let reading = platform::blocking(&*self.platform, move || {
+            let read = query(&state).unwrap_or_else(|fault| fatal::stop(&*machine, &fault.to_string()));
             drop(turn);
             read
         });

@@ -13,6 +13,7 @@ use twinset_store::LedgerReplica;
 use crate::control_set::ControlMachine;
 use crate::fatal;
 use crate::gate::Gate;
+use crate::platform::Platform;
 use crate::proposer::Proposer;
 use crate::raft::Group;
 use crate::reader::Reader;
@@ -36,6 +37,8 @@ pub struct Fence {
     pub state: Option<LedgerReplica>,
     /// Raised when who leads or who belongs has changed.
     pub pulse: watch::Sender<u64>,
+    /// The machine that the node runs on.
+    pub platform: Arc<dyn Platform>,
 }
 
 impl Fence {
@@ -134,7 +137,8 @@ impl Replica {
     pub fn compare_hash(&self, index: u64, hash: &[u8]) {
         let own = self.fence.state.as_ref().and_then(|state| state.hash_at(index));
         if own.is_some_and(|own| !hash.is_empty() && own[..] != *hash) {
-            fatal::stop(&format!("set {} differs from its leader at index {index}", self.fence.set));
+            let reason = format!("set {} differs from its leader at index {index}", self.fence.set);
+            fatal::stop(&*self.fence.platform, &reason);
         }
     }
 }

@@ -4,9 +4,10 @@
 //! or undone by the set's next leader (`crate::keeper`).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tracing::{info, warn};
 use twinset_control::{Catalogue, Command, Durability, Effect, Set};
 use twinset_proto::cluster::v1 as wire;

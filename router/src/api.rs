@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Instant;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 use twinset_ledger::codec::{decode_outcome, encode_command};
 use twinset_ledger::{Command, Effect, Outcome, Posted, Side, Transaction, TransactionId, amount};
 use twinset_proto::cluster::v1::{ListTransactions, ReadReply, RequestKey, read_reply, read_request};

@@ -2,9 +2,9 @@
 //! their results put back in the client's order. Each transaction stands for itself. Used by [`crate::api`] alone.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 use twinset_ledger::codec::encode_command;
 use twinset_ledger::{Command, Transaction};
 

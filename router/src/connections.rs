@@ -5,13 +5,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::metrics::Metrics;
+use crate::platform::{Listener, Stream};
 
 /// How many connections a port has at most, and what the next one hears before it is closed.
 #[derive(Clone, Copy, Debug)]
@@ -24,11 +26,11 @@ pub struct Bound {
 
 /// Serves each connection with `serve` until `stop`, then lets what is in progress end.
 pub async fn serve<C>(
-    listener: TcpListener,
+    listener: Box<dyn Listener>,
     bound: Bound,
     metrics: &Metrics,
     stop: CancellationToken,
-    serve: impl Fn(TcpStream) -> C,
+    serve: impl Fn(Box<dyn Stream>) -> C,
 ) where
     C: GracefulConnection + Send + 'static,
 {
@@ -36,10 +38,10 @@ pub async fn serve<C>(
     let graceful = GracefulShutdown::new();
     let tasks = TaskTracker::new();
     loop {
-        let stream = tokio::select! {
+        let mut stream = tokio::select! {
             () = stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(stream) => stream,
                 Err(error) => {
                     // Usually out of file descriptors: give those in use a moment to be closed.
                     tracing::warn!(%error, "cannot accept a connection");
@@ -50,11 +52,9 @@ pub async fn serve<C>(
         };
         let Ok(place) = places.clone().try_acquire_owned() else {
             metrics.connection_refused();
-            let _ = stream.try_write(bound.full);
+            let _ = stream.write(bound.full).now_or_never();
             continue;
         };
-        // Without it small replies wait for the client's acknowledgement; an error only costs that.
-        let _ = stream.set_nodelay(true);
         let connection = graceful.watch(serve(stream));
         tasks.spawn(async move {
             // Clients break connections all the time; there is nobody to tell.

@@ -2,8 +2,9 @@
 //! [`crate::grpc_server`].
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 use twinset_ledger::Command;
 use twinset_proto::ledger::v1 as wire;

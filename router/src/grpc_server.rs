@@ -11,7 +11,6 @@ use http::{HeaderMap, Request, Response, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
@@ -22,6 +21,7 @@ use crate::api::Api;
 use crate::connections::{self, Bound};
 use crate::error::{Code, Error};
 use crate::grpc::Service;
+use crate::platform::Listener;
 use crate::status;
 
 type Server = LedgerServer<Service>;
@@ -34,7 +34,7 @@ const FULL: &[u8] = b"\0\0\0\x04\0\0\0\0\0\
     \0\0\x1c\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0btoo many connections";
 
 /// Serves until `stop`, then lets the calls in progress end.
-pub async fn serve(listener: TcpListener, api: Arc<Api>, stop: CancellationToken) {
+pub async fn serve(listener: Box<dyn Listener>, api: Arc<Api>, stop: CancellationToken) {
     let limits = &api.limits;
     let bound = Bound { connections_max: limits.connections_max, full: FULL };
     let server = LedgerServer::new(Service::new(api.clone()))

@@ -1,11 +1,10 @@
 //! One arm per HTTP route: body and parameters in, the core's call, the reply's bytes out. Decides nothing else.
 
-use std::time::Instant;
-
 use bytes::Bytes;
 use http::StatusCode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 use twinset_ledger::{Command, Transaction};
 use twinset_proto::ledger::v1::Consistency;
 

@@ -4,7 +4,7 @@
 
 use std::convert::Infallible;
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Api;
@@ -20,6 +20,7 @@ use crate::config::DEADLINE_MS_MAX;
 use crate::connections::{self, Bound};
 use crate::error::{Code, Error};
 use crate::metrics::{Call, Protocol};
+use crate::platform::Listener;
 use crate::routes::{self, Route};
 use crate::unparsed::Connection;
 use crate::{guard, handlers, status};
@@ -40,7 +41,7 @@ static FULL: LazyLock<Vec<u8>> =
 pub type Reply = Response<Full<Bytes>>;
 
 /// Serves until `stop`, then lets the requests in progress end.
-pub async fn serve(listener: TcpListener, api: Arc<Api>, stop: CancellationToken) {
+pub async fn serve(listener: Box<dyn Listener>, api: Arc<Api>, stop: CancellationToken) {
     let bound = Bound { connections_max: api.limits.connections_max, full: &FULL };
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_WAIT).max_buf_size(HEADER_BYTES_MAX);

@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use twinset_proto::cluster::v1::{ItemReply, SubmitFrame, item_reply};
 
 use crate::link::{LaneEvent, Links};
@@ -250,7 +251,7 @@ impl Lane {
 
 async fn sleep_until(wake: Option<Instant>) {
     match wake {
-        Some(wake) => tokio::time::sleep_until(wake.into()).await,
+        Some(wake) => tokio::time::sleep_until(wake).await,
         None => std::future::pending().await,
     }
 }

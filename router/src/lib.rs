@@ -28,6 +28,7 @@ pub mod link;
 pub mod metrics;
 pub mod openapi;
 pub mod pending;
+pub mod platform;
 pub mod reads;
 pub mod retry;
 pub mod route;

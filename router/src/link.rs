@@ -17,6 +17,7 @@ use twinset_proto::cluster::v1::{ItemReply, ReplyFrame, SubmitFrame};
 
 use crate::metrics::Metrics;
 use crate::pending::{StreamId, lane_of};
+use crate::platform::Platform;
 use crate::target::Node;
 use crate::topology::{Views, endpoint};
 
@@ -63,6 +64,7 @@ pub enum LaneEvent {
 
 /// All connections, and the way back to the lanes.
 pub struct Links {
+    platform: Arc<dyn Platform>,
     streams: RwLock<BTreeMap<Node, Stream>>,
     lanes: RwLock<Vec<mpsc::Sender<LaneEvent>>>,
     next_id: AtomicU64,
@@ -71,8 +73,14 @@ pub struct Links {
 
 impl Links {
     /// No connections yet.
-    pub fn new(metrics: Arc<Metrics>) -> Self {
-        Links { streams: RwLock::default(), lanes: RwLock::default(), next_id: AtomicU64::new(1), metrics }
+    pub fn new(platform: Arc<dyn Platform>, metrics: Arc<Metrics>) -> Self {
+        Links {
+            platform,
+            streams: RwLock::default(),
+            lanes: RwLock::default(),
+            next_id: AtomicU64::new(1),
+            metrics,
+        }
     }
 
     /// The open stream to a node, if there is one.
@@ -154,7 +162,8 @@ impl Links {
         cancel: &CancellationToken,
     ) -> Result<(), tonic::Status> {
         let unavailable = |error: tonic::transport::Error| tonic::Status::unavailable(error.to_string());
-        let channel = endpoint(address).map_err(unavailable)?.connect().await.map_err(unavailable)?;
+        let endpoint = endpoint(address).map_err(unavailable)?;
+        let channel = self.platform.dial(endpoint).await.map_err(unavailable)?;
         let mut client = SetsClient::new(channel.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);

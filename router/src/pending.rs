@@ -3,10 +3,11 @@
 //! [`crate::retry`]'s; an item's answer goes to its caller from here, exactly once.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use twinset_proto::cluster::v1::{Item as WireItem, item_reply};
 
 use crate::error::Error;

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tonic::transport::Channel;
 use twinset_proto::cluster::v1::sets_client::SetsClient;
 use twinset_proto::cluster::v1::{ReadReply, ReadRequest, Refusal, RefusalReason, read_reply, read_request};
@@ -95,7 +96,7 @@ impl Reads {
             let patience = if stale { deadline.min(now + STALE_WAIT) } else { deadline };
             let attempt = tokio::select! {
                 attempt = ask(stream.channel, request) => attempt,
-                () = tokio::time::sleep_until(patience.into()) => Attempt::Failed("the node did not answer".into()),
+                () = tokio::time::sleep_until(patience) => Attempt::Failed("the node did not answer".into()),
                 () = superseded(&mut views, set, &node), if !stale => Attempt::Failed("another node leads by now".into()),
             };
             let now = Instant::now();
@@ -143,7 +144,7 @@ impl Reads {
     /// Waits for `until`, or for a leader to be named.
     async fn wait(&self, views: &mut Views, set: u32, stale: bool, target: &mut Target, until: Instant) {
         tokio::select! {
-            () = tokio::time::sleep_until(until.into()) => {}
+            () = tokio::time::sleep_until(until) => {}
             Ok(()) = views.changed() => {
                 let view = views.borrow_and_update().clone();
                 let leader = view.sets.get(&set).and_then(|set| set.leader.clone());

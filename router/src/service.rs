@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use prometheus::Registry;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,6 +17,7 @@ use crate::grpc_server;
 use crate::http;
 use crate::link::Links;
 use crate::metrics::Metrics;
+use crate::platform::{self, Listener, Platform};
 use crate::reads::Reads;
 use crate::topology::Follower;
 
@@ -51,25 +51,38 @@ pub struct Handle {
     drain: Duration,
 }
 
-async fn listen(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+async fn listen(
+    platform: &dyn Platform,
+    key: &'static str,
+    address: SocketAddr,
+) -> Result<(Box<dyn Listener>, SocketAddr), Error> {
     let failed = |source| Error::Listen { key, address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let listener = platform.listen(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }
 
 /// Opens the ports and starts to serve. The configuration has been checked.
 pub fn start(config: &Config, registry: Registry) -> BoxFuture<'_, Result<Handle, Error>> {
+    start_on(platform::system(), config, registry)
+}
+
+/// The same on another platform.
+pub fn start_on(
+    platform: Arc<dyn Platform>,
+    config: &Config,
+    registry: Registry,
+) -> BoxFuture<'_, Result<Handle, Error>> {
     Box::pin(async move {
-        let (http_listener, http) = listen("listen.http", config.listen.http).await?;
-        let (grpc_listener, grpc) = listen("listen.grpc", config.listen.grpc).await?;
+        let (http_listener, http) = listen(&*platform, "listen.http", config.listen.http).await?;
+        let (grpc_listener, grpc) = listen(&*platform, "listen.grpc", config.listen.grpc).await?;
         let (stop_serving, stop_following) = (CancellationToken::new(), CancellationToken::new());
         let (servers, lanes, followers) = (TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
 
         let metrics = Arc::new(Metrics::new(registry));
-        let (follower, views) = Follower::new(config.seeds.clone());
+        let (follower, views) = Follower::new(platform.clone(), config.seeds.clone());
         followers.spawn(follower.run(stop_following.clone()));
-        let links = Arc::new(Links::new(metrics.clone()));
+        let links = Arc::new(Links::new(platform, metrics.clone()));
         followers.spawn(links.clone().run(views.clone(), stop_following.clone()));
 
         let limits = &config.limits;

@@ -3,7 +3,8 @@
 //! for writes and by each read for itself.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// The first pause after a refusal.
 pub const PAUSE_MIN: Duration = Duration::from_millis(2);

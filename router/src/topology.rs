@@ -13,6 +13,7 @@ use tonic::transport::Endpoint;
 use twinset_proto::cluster::v1::sets_client::SetsClient;
 use twinset_proto::cluster::v1::{WatchRequest, WatchUpdate};
 
+use crate::platform::Platform;
 use crate::view::View;
 
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
@@ -35,6 +36,7 @@ pub fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
 
 /// The task that follows the cluster.
 pub struct Follower {
+    platform: Arc<dyn Platform>,
     seeds: Vec<String>,
     sender: watch::Sender<Arc<View>>,
     watched: BTreeMap<String, AbortHandle>,
@@ -46,9 +48,9 @@ pub type Views = watch::Receiver<Arc<View>>;
 
 impl Follower {
     /// Follows the cluster that `seeds` belong to.
-    pub fn new(seeds: Vec<String>) -> (Follower, Views) {
+    pub fn new(platform: Arc<dyn Platform>, seeds: Vec<String>) -> (Follower, Views) {
         let (sender, views) = watch::channel(Arc::new(View::default()));
-        (Follower { seeds, sender, watched: BTreeMap::new(), watches: JoinSet::new() }, views)
+        (Follower { platform, seeds, sender, watched: BTreeMap::new(), watches: JoinSet::new() }, views)
     }
 
     /// Runs until `stop`.
@@ -100,7 +102,8 @@ impl Follower {
         });
         for address in known {
             if !self.watched.contains_key(address) {
-                let task = watch_node(address.to_string(), sender.clone(), self.sender.subscribe());
+                let (platform, sender) = (self.platform.clone(), sender.clone());
+                let task = watch_node(platform, address.to_string(), sender, self.sender.subscribe());
                 self.watched.insert(address.to_string(), self.watches.spawn(task));
             }
         }
@@ -108,10 +111,15 @@ impl Follower {
 }
 
 /// Keeps one watch stream open.
-async fn watch_node(address: String, news: mpsc::Sender<(String, WatchUpdate)>, views: Views) {
+async fn watch_node(
+    platform: Arc<dyn Platform>,
+    address: String,
+    news: mpsc::Sender<(String, WatchUpdate)>,
+    views: Views,
+) {
     let mut backoff = BACKOFF_MIN;
     loop {
-        match watch_once(&address, &news, &views).await {
+        match watch_once(&*platform, &address, &news, &views).await {
             Ok(true) => backoff = BACKOFF_MIN,
             Ok(false) => {}
             Err(error) => tracing::debug!(address, error = %error.message(), "watch ended"),
@@ -123,12 +131,14 @@ async fn watch_node(address: String, news: mpsc::Sender<(String, WatchUpdate)>, 
 
 /// One stream to its end. Whether it said anything.
 async fn watch_once(
+    platform: &dyn Platform,
     address: &str,
     news: &mpsc::Sender<(String, WatchUpdate)>,
     views: &Views,
 ) -> Result<bool, tonic::Status> {
     let unavailable = |error: tonic::transport::Error| tonic::Status::unavailable(error.to_string());
-    let channel = endpoint(address).map_err(unavailable)?.connect().await.map_err(unavailable)?;
+    let endpoint = endpoint(address).map_err(unavailable)?;
+    let channel = platform.dial(endpoint).await.map_err(unavailable)?;
     let cluster_id = views.borrow().cluster_id.clone();
     let mut client = SetsClient::new(channel).max_decoding_message_size(64 << 20);
     // A connection that breaks in this very moment may leave the call hanging for ever.

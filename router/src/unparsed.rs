@@ -8,10 +8,10 @@ use std::sync::LazyLock;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::error::{Code, Error};
 use crate::http::closing;
+use crate::platform::Stream;
 
 /// The starts of hyper's bare answers, and what is said in their place.
 static ANSWERS: LazyLock<[(&[u8], Vec<u8>); 3]> = LazyLock::new(|| {
@@ -34,14 +34,14 @@ fn whole(written: &[u8]) -> Option<&'static [u8]> {
 
 /// A client's connection.
 pub struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     /// What is still to be written in place of a bare answer.
     instead: Option<&'static [u8]>,
 }
 
 impl Connection {
     /// Wraps a connection.
-    pub fn new(stream: TcpStream) -> Self {
+    pub fn new(stream: Box<dyn Stream>) -> Self {
         Connection { stream, instead: None }
     }
 

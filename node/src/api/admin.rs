@@ -16,6 +16,7 @@ use super::convert;
 use crate::birth::Refused;
 use crate::durability;
 use crate::node::{BootstrapError, Node};
+use crate::platform;
 use crate::raft::Role;
 use crate::set::{Kind, Replica};
 use crate::switch;
@@ -175,7 +176,7 @@ impl Admin for AdminService {
         };
         gated(request.at_least_index).await?;
         let state = ledger.state.clone();
-        let read = tokio::task::spawn_blocking(move || state.totals())
+        let read = platform::blocking(&*replica.fence.platform, move || state.totals())
             .await
             .map_err(|error| Status::internal(error.to_string()))?;
         // Like any other read: nothing of it leaves before the gate is open for all of it.

@@ -2,10 +2,11 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::Stream;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use twinset_control::Catalogue;
@@ -207,7 +208,7 @@ async fn run_query(
             let Read { value, index, time_unix_ns } =
                 ledger.reader.read_at_disk(move |state| state.transaction(id.position)).await;
             let value = value.filter(|booked| booked.id == id);
-            Ok(one_transaction(Read { value, index, time_unix_ns }, set, basis))
+            Ok(one_transaction(ledger, Read { value, index, time_unix_ns }, set, basis))
         }
         Query::Request(key) => {
             // A router is not trusted to have looked: what no client can have used is no key.
@@ -241,7 +242,7 @@ async fn run_query(
                 transactions: read.value.iter().filter_map(convert::transaction).collect(),
                 next: next.map_or_else(String::new, |next| next.to_string()),
                 as_of: as_of(read.index, read.time_unix_ns),
-                age_ms: basis.age_ms(read.time_unix_ns),
+                age_ms: ledger.reader.age_ms(basis, read.time_unix_ns),
             }))
         }
     }
@@ -259,14 +260,14 @@ async fn decided(ledger: &Ledger, read: Read<Option<Booked>>, set: u32, basis: B
             let id = command.accounts().next().expect("a command of an account names it").to_owned();
             account(ledger, &id, set, basis).await
         }
-        _ => one_transaction(read, set, basis),
+        _ => one_transaction(ledger, read, set, basis),
     }
 }
 
 async fn account(ledger: &Ledger, id: &str, set: u32, basis: Basis) -> ReadResult {
     let read = ledger.reader.read(|state| state.account(id)).await;
     let as_of = Some(convert::position(set, read.index, read.time_unix_ns));
-    let age_ms = basis.age_ms(read.time_unix_ns);
+    let age_ms = ledger.reader.age_ms(basis, read.time_unix_ns);
     match read.value {
         None => ReadResult::NotFound(wire::NotFound { as_of, age_ms }),
         Some(account) => {
@@ -276,9 +277,9 @@ async fn account(ledger: &Ledger, id: &str, set: u32, basis: Basis) -> ReadResul
     }
 }
 
-fn one_transaction(read: Read<Option<Booked>>, set: u32, basis: Basis) -> ReadResult {
+fn one_transaction(ledger: &Ledger, read: Read<Option<Booked>>, set: u32, basis: Basis) -> ReadResult {
     let as_of = Some(convert::position(set, read.index, read.time_unix_ns));
-    let age_ms = basis.age_ms(read.time_unix_ns);
+    let age_ms = ledger.reader.age_ms(basis, read.time_unix_ns);
     match read.value.as_ref().and_then(convert::transaction) {
         None => ReadResult::NotFound(wire::NotFound { as_of, age_ms }),
         Some(transaction) => ReadResult::Transaction(api::GetTransactionReply {

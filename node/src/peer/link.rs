@@ -1,7 +1,7 @@
 //! The sending side: one link per other node, shared by all sets. A lane that breaks tells every session at once;
 //! it connects again by itself, with a capped back-off. Nothing is kept across a break: openraft sends again.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use twinset_proto::cluster::v1 as wire;
 use wire::peer_client::PeerClient;
 
 use crate::dial::{self, MESSAGE_BYTES_MAX};
+use crate::platform::Platform;
 
 /// Appends of one session that may be unanswered. Below openraft's own pipeline of 64, so that a reader never blocks.
 pub const SESSION_WINDOW: usize = 48;
@@ -44,19 +45,20 @@ struct BeatCall {
     reply: oneshot::Sender<wire::BeatReply>,
 }
 
-type Sessions = Arc<Mutex<HashMap<(u32, u64), mpsc::Sender<wire::AppendReplyFrame>>>>;
+type Sessions = Arc<Mutex<BTreeMap<(u32, u64), mpsc::Sender<wire::AppendReplyFrame>>>>;
 
 /// All links of this node, made when first asked for.
 #[derive(Clone)]
 pub struct Links {
+    platform: Arc<dyn Platform>,
     catalogue: watch::Receiver<Option<Arc<Catalogue>>>,
-    links: Arc<Mutex<HashMap<String, PeerLink>>>,
+    links: Arc<Mutex<BTreeMap<String, PeerLink>>>,
 }
 
 impl Links {
     /// Addresses come from the newest catalogue.
-    pub fn new(catalogue: watch::Receiver<Option<Arc<Catalogue>>>) -> Self {
-        Links { catalogue, links: Arc::default() }
+    pub fn new(platform: Arc<dyn Platform>, catalogue: watch::Receiver<Option<Arc<Catalogue>>>) -> Self {
+        Links { platform, catalogue, links: Arc::default() }
     }
 
     /// The link to a node, by name.
@@ -65,9 +67,13 @@ impl Links {
         if let Some(link) = links.get(node) {
             return link.clone();
         }
-        let link = PeerLink::start(node.to_owned(), self.catalogue.clone());
+        let link = PeerLink::start(self.way_to(node));
         links.insert(node.to_owned(), link.clone());
         link
+    }
+
+    fn way_to(&self, node: &str) -> Way {
+        Way { platform: self.platform.clone(), node: node.into(), catalogue: self.catalogue.clone() }
     }
 }
 
@@ -76,8 +82,7 @@ impl Links {
 pub struct PeerLink {
     append: mpsc::Sender<AppendCommand>,
     beat: mpsc::Sender<BeatCall>,
-    node: Arc<str>,
-    catalogue: watch::Receiver<Option<Arc<Catalogue>>>,
+    way: Way,
 }
 
 /// One replication stream of one set over the append lane.
@@ -106,13 +111,12 @@ impl SessionSender {
 }
 
 impl PeerLink {
-    fn start(node: String, catalogue: watch::Receiver<Option<Arc<Catalogue>>>) -> Self {
+    fn start(way: Way) -> Self {
         let (append, append_queue) = mpsc::channel(LANE_QUEUE);
         let (beat, beat_queue) = mpsc::channel(LANE_QUEUE);
-        let node: Arc<str> = node.into();
-        tokio::spawn(run_append_lane(node.clone(), catalogue.clone(), append_queue));
-        tokio::spawn(run_beat_lane(node.clone(), catalogue.clone(), beat_queue));
-        PeerLink { append, beat, node, catalogue }
+        tokio::spawn(run_append_lane(way.clone(), append_queue));
+        tokio::spawn(run_beat_lane(way.clone(), beat_queue));
+        PeerLink { append, beat, way }
     }
 
     /// Opens a session of `set`. If the lane is down its replies end at once.
@@ -137,9 +141,8 @@ impl PeerLink {
         chunks: mpsc::Receiver<wire::SnapshotChunk>,
         patience: Duration,
     ) -> Result<wire::SnapshotReply, Status> {
-        let channel = connect(&self.node, &self.catalogue)
-            .await
-            .ok_or_else(|| Status::unavailable("no connection to the peer"))?;
+        let channel =
+            self.way.connect().await.ok_or_else(|| Status::unavailable("no connection to the peer"))?;
         let (taken, progress) = watch::channel(());
         let chunks = ReceiverStream::new(chunks).inspect(move |_| taken.send_modify(|()| ()));
         let mut client = client(channel);
@@ -169,17 +172,31 @@ fn client(channel: Channel) -> PeerClient<Channel> {
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
-async fn connect(node: &str, catalogue: &watch::Receiver<Option<Arc<Catalogue>>>) -> Option<Channel> {
-    let address = catalogue.borrow().as_ref().and_then(|c| c.nodes.get(node).map(|n| n.peer_addr.clone()))?;
-    dial::connect(&address).await.inspect_err(|error| debug!(node, %error, "no peer lanes")).ok()
+/// Where a node is: its address may change with the catalogue.
+#[derive(Clone)]
+struct Way {
+    platform: Arc<dyn Platform>,
+    node: Arc<str>,
+    catalogue: watch::Receiver<Option<Arc<Catalogue>>>,
+}
+
+impl Way {
+    async fn connect(&self) -> Option<Channel> {
+        let node = &*self.node;
+        let address = {
+            let catalogue = self.catalogue.borrow();
+            catalogue.as_ref()?.nodes.get(node)?.peer_addr.clone()
+        };
+        let channel = dial::connect(&*self.platform, &address).await;
+        channel.inspect_err(|error| debug!(node, %error, "no peer lanes")).ok()
+    }
 }
 
 /// Waits for a connection; commands that arrive meanwhile are dropped, which tells their senders. None: the link ended.
 /// `backoff` is the pause before the next attempt, and zero after a lane that was up: a peer that accepts connections and
 /// closes them must not be asked without a pause either.
 async fn connect_while_dropping<T>(
-    node: &str,
-    catalogue: &watch::Receiver<Option<Arc<Catalogue>>>,
+    way: &Way,
     queue: &mut mpsc::Receiver<T>,
     backoff: &mut Duration,
 ) -> Option<Channel> {
@@ -193,7 +210,7 @@ async fn connect_while_dropping<T>(
             }
         }
         *backoff = (*backoff * 2).clamp(BACKOFF_MIN, BACKOFF_MAX);
-        let attempt = connect(node, catalogue);
+        let attempt = way.connect();
         tokio::pin!(attempt);
         let channel = loop {
             tokio::select! {
@@ -216,18 +233,14 @@ async fn opened<T>(
     dial::opened(opening).await.inspect_err(|error| debug!(node, lane, %error, "lane refused")).ok()
 }
 
-async fn run_append_lane(
-    node: Arc<str>,
-    catalogue: watch::Receiver<Option<Arc<Catalogue>>>,
-    mut queue: mpsc::Receiver<AppendCommand>,
-) {
+async fn run_append_lane(way: Way, mut queue: mpsc::Receiver<AppendCommand>) {
     let mut backoff = Duration::ZERO;
-    while let Some(channel) = connect_while_dropping(&node, &catalogue, &mut queue, &mut backoff).await {
+    while let Some(channel) = connect_while_dropping(&way, &mut queue, &mut backoff).await {
         let (frames, outgoing) = mpsc::channel(LANE_QUEUE);
         let mut client = client(channel);
         let opening = client.append(ReceiverStream::new(outgoing));
-        let Some(mut incoming) = opened("append", &node, opening).await else { continue };
-        info!(node = &*node, "append lane up");
+        let Some(mut incoming) = opened("append", &way.node, opening).await else { continue };
+        info!(node = &*way.node, "append lane up");
         backoff = Duration::ZERO;
         let sessions: Sessions = Arc::default();
         let readers = sessions.clone();
@@ -264,24 +277,20 @@ async fn run_append_lane(
         }
         reader.abort();
         sessions.lock().clear();
-        info!(node = &*node, "append lane down");
+        info!(node = &*way.node, "append lane down");
     }
 }
 
-async fn run_beat_lane(
-    node: Arc<str>,
-    catalogue: watch::Receiver<Option<Arc<Catalogue>>>,
-    mut queue: mpsc::Receiver<BeatCall>,
-) {
+async fn run_beat_lane(way: Way, mut queue: mpsc::Receiver<BeatCall>) {
     let mut next_no = 0u64;
     let mut backoff = Duration::ZERO;
-    while let Some(channel) = connect_while_dropping(&node, &catalogue, &mut queue, &mut backoff).await {
+    while let Some(channel) = connect_while_dropping(&way, &mut queue, &mut backoff).await {
         let (frames, outgoing) = mpsc::channel(LANE_QUEUE);
         let mut client = client(channel);
         let opening = client.beat(ReceiverStream::new(outgoing));
-        let Some(mut incoming) = opened("beat", &node, opening).await else { continue };
+        let Some(mut incoming) = opened("beat", &way.node, opening).await else { continue };
         backoff = Duration::ZERO;
-        let waiting: Arc<Mutex<HashMap<u64, oneshot::Sender<wire::BeatReply>>>> = Arc::default();
+        let waiting: Arc<Mutex<BTreeMap<u64, oneshot::Sender<wire::BeatReply>>>> = Arc::default();
         let answered = waiting.clone();
         let mut reader = tokio::spawn(async move {
             while let Ok(Some(frame)) = incoming.message().await {
@@ -319,6 +328,6 @@ async fn run_beat_lane(
         }
         reader.abort();
         waiting.lock().clear();
-        debug!(node = &*node, "beat lane down");
+        debug!(node = &*way.node, "beat lane down");
     }
 }

@@ -1,7 +1,7 @@
 //! The receiving side of the lanes. Every message is checked against the fence of the set it names before anything else:
 //! another cluster, set, incarnation or replica is refused.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use wire::beat_reply::Body as ReplyBody;
 use wire::peer_server::Peer;
 
 use crate::faults::{self, Point};
+use crate::platform;
 use crate::raft::{Group, SnapshotData};
 use crate::set::{Kind, Replica, Sets};
 
@@ -58,7 +59,7 @@ impl Peer for PeerService {
         request: Request<Streaming<wire::AppendFrame>>,
     ) -> Result<Response<Self::AppendStream>, Status> {
         let (replies, out) = mpsc::channel(REPLY_QUEUE);
-        let lane = AppendLane { sets: self.sets.clone(), replies, sessions: HashMap::new() };
+        let lane = AppendLane { sets: self.sets.clone(), replies, sessions: BTreeMap::new() };
         tokio::spawn(lane.run(request.into_inner()));
         Ok(Response::new(Box::pin(ReceiverStream::new(out).map(Ok))))
     }
@@ -127,7 +128,7 @@ where
 struct AppendLane {
     sets: Arc<Sets>,
     replies: mpsc::Sender<wire::AppendReplyFrame>,
-    sessions: HashMap<(u32, u64), Session>,
+    sessions: BTreeMap<(u32, u64), Session>,
 }
 
 impl AppendLane {
@@ -246,10 +247,11 @@ async fn receive_snapshot(
         }
         Kind::Ledger(ledger) => {
             let state = ledger.state.clone();
+            let platform = &*replica.fence.platform;
             let mut writer = state.begin_install().map_err(|e| e.to_string())?;
             loop {
                 let (data, finished) = (chunk.data, chunk.finished);
-                writer = tokio::task::spawn_blocking(move || writer.write_chunk(&data).map(|()| writer))
+                writer = platform::blocking(platform, move || writer.write_chunk(&data).map(|()| writer))
                     .await
                     .map_err(|e| e.to_string())?
                     .map_err(|e| e.to_string())?;
@@ -260,7 +262,7 @@ async fn receive_snapshot(
                 chunk = next().await?;
             }
             let meta = meta.clone();
-            let staged = tokio::task::spawn_blocking(move || writer.finish(&meta))
+            let staged = platform::blocking(platform, move || writer.finish(&meta))
                 .await
                 .map_err(|e| e.to_string())?
                 .map_err(|e| e.to_string())?;

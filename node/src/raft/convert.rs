@@ -7,8 +7,7 @@ use openraft::raft::{
 use openraft::{EntryPayload, RaftTypeConfig};
 use twinset_proto::cluster::v1 as wire;
 
-use crate::clock;
-use crate::gate::Gate;
+use crate::set::Fence;
 
 use super::log::make_vote;
 use super::types::{Commands, Entries, LogId, TypeConfig, Vote, decode_membership, encode_membership};
@@ -29,11 +28,12 @@ pub(super) fn vote_in(vote: Option<wire::Vote>) -> Result<Vote, Malformed> {
 }
 
 /// By the clock of this node, which leads as far as it knows: as of when it certainly did.
-pub(super) fn horizon_out(gate: &Gate) -> wire::Horizon {
+pub(super) fn horizon_out(fence: &Fence) -> wire::Horizon {
+    let gate = &fence.gate;
     // The time is taken first: what is said must not be older than its stamp.
     let at_unix_ns = gate.vouched().map_or(0, |at| {
         let age = u64::try_from(at.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        clock::now_unix_ns().saturating_sub(age)
+        fence.platform.now_unix_ns().saturating_sub(age)
     });
     let horizon = gate.horizon();
     wire::Horizon { open_index: horizon.open, safe_index: horizon.safe, at_unix_ns }

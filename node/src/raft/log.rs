@@ -10,9 +10,10 @@ use futures::{Stream, StreamExt, stream};
 use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::{OptionalSend, RaftTypeConfig};
-use twinset_store::{Log, RecordKind};
+use twinset_store::{Done, Fault, Log, RecordKind};
 
 use crate::gate::Gate;
+use crate::platform::Platform;
 
 use super::types::{Entries, LogId, TypeConfig, Vote, from_record, log_id, store_id, to_record};
 
@@ -26,17 +27,43 @@ const APPLY_BYTES_MAX: usize = 4 << 20;
 pub struct LogStore {
     log: Log,
     gate: Option<Arc<Gate>>,
+    /// Whether to wait here for the store's callbacks: there is nobody else to call them from.
+    waits: bool,
 }
 
 impl LogStore {
     /// Over the store's log of one set.
     pub fn new(log: Log) -> Self {
-        LogStore { log, gate: None }
+        LogStore { log, gate: None, waits: false }
+    }
+
+    /// On a machine without threads, what the store's syncer says is said by the one that there is.
+    pub fn on(self, platform: &dyn Platform) -> Self {
+        LogStore { waits: !platform.has_threads(), ..self }
+    }
+
+    /// Begins something that ends when it is on disk, and has `done` told so.
+    fn until_synced(
+        &self,
+        done: impl FnOnce(Result<(), Fault>) + Send + 'static,
+        begin: impl FnOnce(Done) -> Result<(), Fault>,
+    ) -> io::Result<()> {
+        if !self.waits {
+            return begin(Box::new(done)).map_err(io::Error::other);
+        }
+        let (sender, synced) = std::sync::mpsc::sync_channel(1);
+        begin(Box::new(move |result| {
+            // The receiver waits below.
+            let _ = sender.send(result);
+        }))
+        .map_err(io::Error::other)?;
+        done(synced.recv().map_err(io::Error::other)?);
+        Ok(())
     }
 
     /// Tells `gate` what is on disk here, and of every term before its vote is stored, and so before anything of that term
     /// is appended. Waits for the disk once.
-    pub fn telling(self, gate: Arc<Gate>) -> Result<Self, twinset_store::Fault> {
+    pub fn telling(self, gate: Arc<Gate>) -> Result<Self, Fault> {
         self.log.sync()?;
         gate.durable(gate.cuts(), self.log.last().map_or(0, |id| id.index));
         Ok(LogStore { gate: Some(gate), ..self })
@@ -144,15 +171,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             gate.term(vote.leader_id().term);
         }
         let (sender, synced) = tokio::sync::oneshot::channel();
-        self.log
-            .save_vote(
-                &encode_vote(vote),
-                Box::new(move |result| {
-                    // The receiver is gone only when the group is being dropped.
-                    let _ = sender.send(result);
-                }),
-            )
-            .map_err(io::Error::other)?;
+        let saved = move |result| {
+            // The receiver is gone only when the group is being dropped.
+            let _ = sender.send(result);
+        };
+        self.until_synced(saved, |done| self.log.save_vote(&encode_vote(vote), done))?;
         synced.await.map_err(io::Error::other)?.map_err(io::Error::other)
     }
 
@@ -179,13 +202,13 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         }
         let last = records.last().map(|record| record.id.index);
         let told = self.gate.clone().zip(last).map(|(gate, index)| (gate.cuts(), gate, index));
-        let done = Box::new(move |result: Result<(), _>| {
+        let appended = move |result: Result<(), Fault>| {
             if let (Ok(()), Some((cuts, gate, index))) = (&result, told) {
                 gate.durable(cuts, index);
             }
             callback.io_completed(result.map_err(io::Error::other));
-        });
-        self.log.append(records, done).map_err(io::Error::other)
+        };
+        self.until_synced(appended, |done| self.log.append(records, done))
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {

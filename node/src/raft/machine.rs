@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot, SnapshotMeta};
 use openraft::{EntryPayload, OptionalSend};
+use tracing::trace;
 use twinset_store::{EncodedOutcomes, LedgerReplica, Record, RecordKind, SnapshotReader, StagedSnapshot};
 
 use super::types::{
@@ -15,6 +16,7 @@ use super::types::{
 };
 use crate::control_set::ControlMachine;
 use crate::gate::Gate;
+use crate::platform::{self, Platform};
 
 type NodeSnapshot = Snapshot<CommittedLeader, u64, openraft::impls::BasicNode, SnapshotData>;
 type Meta = SnapshotMeta<CommittedLeader, u64, openraft::impls::BasicNode>;
@@ -32,8 +34,8 @@ pub enum SnapshotData {
 /// The state machine of one replica.
 #[derive(Clone)]
 pub enum Machine {
-    /// A set of accounts, and its durability gate.
-    Ledger(LedgerReplica, Arc<Gate>),
+    /// A set of accounts, its durability gate, and the machine that the node runs on.
+    Ledger(LedgerReplica, Arc<Gate>, Arc<dyn Platform>),
     /// The catalogue.
     Control(ControlMachine),
 }
@@ -41,7 +43,7 @@ pub enum Machine {
 impl Machine {
     fn applied(&self) -> io::Result<(Option<LogId>, StoredMembership)> {
         let applied = match self {
-            Machine::Ledger(replica, _) => replica.applied(),
+            Machine::Ledger(replica, ..) => replica.applied(),
             Machine::Control(machine) => machine.applied(),
         };
         let membership = stored_membership(applied.membership)?;
@@ -50,9 +52,9 @@ impl Machine {
 
     async fn snapshot(&self) -> io::Result<NodeSnapshot> {
         let (meta, data) = match self {
-            Machine::Ledger(replica, _) => {
+            Machine::Ledger(replica, _, platform) => {
                 let replica = replica.clone();
-                let reader = tokio::task::spawn_blocking(move || replica.snapshot())
+                let reader = platform::blocking(&**platform, move || replica.snapshot())
                     .await
                     .map_err(io::Error::other)?
                     .map_err(io::Error::other)?;
@@ -70,10 +72,14 @@ impl Machine {
 
 /// Applies a record to a ledger. While a checkpoint is due, apply may have to wait for one, or to make it itself: that must
 /// not hold up the other sets, whose tasks share this one's thread.
-async fn apply_to(replica: &LedgerReplica, record: Record) -> io::Result<EncodedOutcomes> {
+async fn apply_to(
+    platform: &dyn Platform,
+    replica: &LedgerReplica,
+    record: Record,
+) -> io::Result<EncodedOutcomes> {
     let outcomes = if replica.checkpoint_due() {
         let replica = replica.clone();
-        tokio::task::spawn_blocking(move || replica.apply(&record)).await.map_err(io::Error::other)?
+        platform::blocking(platform, move || replica.apply(&record)).await.map_err(io::Error::other)?
     } else {
         replica.apply(&record)
     };
@@ -127,11 +133,12 @@ impl RaftStateMachine<TypeConfig> for Machine {
         while let Some((entry, responder)) = entries.try_next().await? {
             let record = to_record(&entry);
             let applied = match self {
-                Machine::Ledger(replica, gate) => {
-                    let (index, kind) = (record.id.index, record.kind);
-                    gate.reached(record.id.term, index);
-                    let outcomes = apply_to(replica, record).await?;
+                Machine::Ledger(replica, gate, platform) => {
+                    let (term, index, kind) = (record.id.term, record.id.index, record.kind);
+                    gate.reached(term, index);
+                    let outcomes = apply_to(&**platform, replica, record).await?;
                     gate.applied(index, replica.durability());
+                    trace!(term, index, ?kind, "applied");
                     if kind == RecordKind::Commands { Applied::Outcomes(outcomes) } else { Applied::Nothing }
                 }
                 Machine::Control(machine) => match machine.apply(&record).map_err(io::Error::other)? {
@@ -155,10 +162,10 @@ impl RaftStateMachine<TypeConfig> for Machine {
 
     async fn install_snapshot(&mut self, meta: &Meta, snapshot: SnapshotData) -> io::Result<()> {
         match (&*self, snapshot) {
-            (Machine::Ledger(replica, gate), SnapshotData::Staged(staged)) => {
+            (Machine::Ledger(replica, gate, platform), SnapshotData::Staged(staged)) => {
                 gate.membership(meta.last_membership.log_id().as_ref().map_or(0, |id| id.index));
                 let installing = replica.clone();
-                tokio::task::spawn_blocking(move || installing.install(*staged))
+                platform::blocking(&**platform, move || installing.install(*staged))
                     .await
                     .map_err(io::Error::other)?
                     .map_err(io::Error::other)?;

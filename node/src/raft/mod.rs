@@ -13,7 +13,7 @@ mod types;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -23,6 +23,7 @@ use openraft::raft::{ClientWriteResult, ReadPolicy};
 use openraft::type_config::async_runtime::{Instant as _, WatchReceiver};
 use openraft::{Config, RaftMetrics, ServerState, SnapshotPolicy};
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 
 pub use convert::Malformed;
 pub use machine::{Machine, SnapshotData};
@@ -34,6 +35,7 @@ use self::network::Network;
 use self::types::{Commands, TypeConfig};
 use crate::config::RaftConfig;
 use crate::peer::Links;
+use crate::platform::Platform;
 use crate::set::Fence;
 
 /// How often a replica outside the home site looks whether it may ask for votes.
@@ -182,7 +184,7 @@ impl Group {
         Box::pin(async move {
             let config = settings(format!("set-{}", fence.set), timing).validate()?;
             let network = Network { fence: fence.clone(), links };
-            let log = LogStore::new(log).telling(fence.gate.clone())?;
+            let log = LogStore::new(log).on(&*fence.platform).telling(fence.gate.clone())?;
             let raft = Raft::build(fence.replica, Arc::new(config), network, log, machine).await?;
             let (publish, view) = watch::channel(view_of(&raft.metrics().borrow_watched()));
             tokio::spawn(observe(raft.clone(), fence.clone(), publish));
@@ -209,6 +211,11 @@ impl Group {
             // A join error means that the task has panicked, which the panic hook has reported.
             let _ = self.raft.shutdown().await;
         })
+    }
+
+    /// The machine that the node runs on.
+    pub(crate) fn platform(&self) -> Arc<dyn Platform> {
+        self.fence.platform.clone()
     }
 
     /// The replica's id.

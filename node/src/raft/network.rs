@@ -5,7 +5,7 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, future::BoxFuture, stream};
@@ -17,6 +17,7 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use twinset_proto::cluster::v1 as wire;
 use wire::beat_message::Body;
 use wire::beat_reply::Body as ReplyBody;
@@ -25,6 +26,7 @@ use super::convert;
 use super::machine::{SnapshotData, store_meta};
 use super::types::{CommittedLeader, LogId, TypeConfig, Vote};
 use crate::peer::{LaneClosed, Links, PeerLink, SESSION_WINDOW};
+use crate::platform::{self, Platform};
 use crate::set::Fence;
 
 /// An append without an answer for this long breaks its session; a half-open stream must not wedge replication.
@@ -82,7 +84,7 @@ fn broken(reason: impl ToString) -> RPCError<TypeConfig> {
 impl Client {
     async fn beat(&self, body: Body, ttl: Duration) -> Rpc<ReplyBody> {
         let (hash_index, hash) = self.fence.hash_point();
-        let horizon = convert::horizon_out(&self.fence.gate);
+        let horizon = convert::horizon_out(&self.fence);
         let message = wire::BeatMessage {
             no: 0,
             to: Some(self.fence.address(self.target)),
@@ -177,7 +179,8 @@ impl RaftNetworkV2<TypeConfig> for Client {
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let (chunks, queue) = mpsc::channel(SNAPSHOT_QUEUE);
         let to = self.fence.address(self.target);
-        let feed = tokio::task::spawn_blocking(move || feed_snapshot(to, &vote, snapshot, &chunks));
+        let platform = self.fence.platform.clone();
+        let feed = tokio::spawn(async move { feed_snapshot(&*platform, to, &vote, snapshot, &chunks).await });
         let reply = tokio::select! {
             closed = cancel => return Err(StreamingError::Closed(closed)),
             reply = self.link.snapshot(queue, option.hard_ttl()) => reply,
@@ -243,7 +246,7 @@ impl Client {
                 if pending.send(Pending { no, prev: request.prev_log_id }).await.is_err() {
                     break;
                 }
-                let horizon = convert::horizon_out(&fence.gate);
+                let horizon = convert::horizon_out(&fence);
                 let frame = wire::AppendFrame {
                     to: Some(fence.address(target)),
                     session,
@@ -272,7 +275,8 @@ impl Client {
     }
 }
 
-fn feed_snapshot(
+async fn feed_snapshot(
+    platform: &dyn Platform,
     to: wire::Address,
     vote: &Vote,
     snapshot: SnapshotOf,
@@ -289,21 +293,27 @@ fn feed_snapshot(
         membership_log_id: membership_log_id.map(wire_id),
         ..Default::default()
     };
-    let mut send = |data: Vec<u8>, finished: bool| {
+    let mut send = async |data: Vec<u8>, finished: bool| {
         let mut chunk = std::mem::take(&mut head);
         chunk.data = data.into();
         chunk.finished = finished;
         // The receiver hung up: its answer, or the lack of one, says why.
-        chunks.blocking_send(chunk).map_err(|_| "the peer ended the snapshot".to_owned())
+        chunks.send(chunk).await.map_err(|_| "the peer ended the snapshot".to_owned())
     };
     match snapshot.snapshot {
-        SnapshotData::Document(bytes) => send(bytes, true),
-        SnapshotData::Reader(mut reader) => {
-            while let Some(chunk) = reader.next_chunk(SNAPSHOT_CHUNK_BYTES).map_err(|e| e.to_string())? {
-                send(chunk, false)?;
+        SnapshotData::Document(bytes) => send(bytes, true).await,
+        SnapshotData::Reader(mut reader) => loop {
+            let read = platform::blocking(platform, move || {
+                let chunk = reader.next_chunk(SNAPSHOT_CHUNK_BYTES);
+                (reader, chunk)
+            });
+            let (back, chunk) = read.await.map_err(|e| e.to_string())?;
+            reader = back;
+            match chunk.map_err(|e| e.to_string())? {
+                Some(chunk) => send(chunk, false).await?,
+                None => break send(Vec::new(), true).await,
             }
-            send(Vec::new(), true)
-        }
+        },
         SnapshotData::Staged(_) => Err("a staged snapshot cannot be sent".into()),
     }
 }

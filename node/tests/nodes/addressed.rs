@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use tonic::transport::Channel;
 use twinset_node::dial;
+use twinset_node::platform::System;
 use twinset_proto::cluster::v1 as wire;
 use wire::admin_client::AdminClient;
 use wire::item_reply::Result as ItemResult;
@@ -69,7 +70,7 @@ fn what_is_for_somebody_else_is_refused_by_the_leader_too() {
     let cluster = Cluster::start(&["a1", "a2", "b1", "b2"]);
     let led = &cluster.nodes[leader(&cluster.nodes, SET)];
     led.runtime.block_on(async {
-        let channel = dial::connect(&led.ports[0].to_string()).await.unwrap();
+        let channel = dial::connect(&System, &led.ports[0].to_string()).await.unwrap();
         for (to, expected) in WRONG {
             let refusal = submit(&channel, to).await;
             assert_eq!(refusal.reason(), wire::RefusalReason::NotHosted, "{to:?}: {refusal:?}");

@@ -2,10 +2,11 @@
 //! moved, and when it is back everybody follows it again.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use twinset_control::Command as ControlCommand;
 use twinset_ledger::codec::encode_command;
 use twinset_ledger::command::{Command, Metadata};

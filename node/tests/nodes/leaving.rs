@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use twinset_node::dial;
+use twinset_node::platform::System;
 use twinset_proto::cluster::v1::IdentifyRequest;
 use twinset_proto::cluster::v1::admin_client::AdminClient;
 
@@ -31,7 +32,7 @@ fn a_draining_node_serves_until_it_has_handed_over_and_lets_a_switch_end_first()
     // Peers and routers still get their connections.
     for port in [0, 1] {
         let address = stopping.ports[port].to_string();
-        let channel = stopping.runtime.block_on(dial::connect(&address)).unwrap();
+        let channel = stopping.runtime.block_on(dial::connect(&System, &address)).unwrap();
         if port == 0 {
             let identify = async { AdminClient::new(channel).identify(IdentifyRequest {}).await };
             stopping.runtime.block_on(identify).unwrap();

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tonic::{Code, Request, Response, Status, Streaming};
 use twinset_control::Catalogue;
 use twinset_node::peer::Links;
+use twinset_node::platform::system;
 use twinset_proto::cluster::v1 as wire;
 use wire::peer_server::{Peer, PeerServer};
 
@@ -68,7 +69,7 @@ fn silent() -> (watch::Sender<Option<Arc<Catalogue>>>, watch::Receiver<u32>, wat
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lane_that_is_not_answered_is_opened_again() {
     let (catalogue, mut appends, mut beats) = silent();
-    let _link = Links::new(catalogue.subscribe()).to("b1");
+    let _link = Links::new(system(), catalogue.subscribe()).to("b1");
     for seen in [&mut appends, &mut beats] {
         let again = tokio::time::timeout(DEADLINE, seen.wait_for(|&opened| opened >= 3));
         again.await.expect("it asks again").unwrap();
@@ -78,7 +79,7 @@ async fn a_lane_that_is_not_answered_is_opened_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_that_is_not_answered_is_given_up() {
     let (catalogue, ..) = silent();
-    let link = Links::new(catalogue.subscribe()).to("b1");
+    let link = Links::new(system(), catalogue.subscribe()).to("b1");
     let (all_is_sent, none) = mpsc::channel(1);
     drop(all_is_sent);
     let patience = Duration::from_millis(300);

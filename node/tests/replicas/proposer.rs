@@ -1,9 +1,10 @@
 //! The end of a proposer, and its pauses: who waits gets an answer, and a pause that ends leaves the others in force.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use twinset_node::config::RaftConfig;
 use twinset_node::proposer::Submission;
 use twinset_proto::cluster::v1 as wire;

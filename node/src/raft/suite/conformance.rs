@@ -51,7 +51,7 @@ impl StoreBuilder<TypeConfig, LogStore, Suited, Guard> for Control {
     async fn build(&self) -> Built<Guard> {
         let guard = fresh();
         let store = &guard.0;
-        let cell = CatalogueCell::open(store.clone()).unwrap();
+        let cell = CatalogueCell::open(store.clone(), crate::platform::system()).unwrap();
         let machine = ControlMachine::open(store.document(CONTROL_SET).unwrap(), &self.0, cell).unwrap();
         let log = LogStore::new(store.log(CONTROL_SET).unwrap());
         Ok((guard, log, Suited(Machine::Control(machine))))

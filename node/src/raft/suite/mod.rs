@@ -55,7 +55,11 @@ fn ledger(store: &Store, set: u32) -> (LogStore, Machine, Arc<Gate>) {
     let sites = [(1, "A".to_owned()), (2, "B".to_owned())].into();
     let replica = store.ledger(set).unwrap();
     let gate = Arc::new(Gate::new(sites, replica.durability()));
-    (LogStore::new(store.log(set).unwrap()), Machine::Ledger(replica, gate.clone()), gate)
+    (
+        LogStore::new(store.log(set).unwrap()),
+        Machine::Ledger(replica, gate.clone(), crate::platform::system()),
+        gate,
+    )
 }
 
 fn id(term: u64, index: u64) -> LogId {
@@ -176,7 +180,7 @@ impl RaftStateMachine<TypeConfig> for Suited {
 
     async fn install_snapshot(&mut self, meta: &Meta, snapshot: SnapshotData) -> io::Result<()> {
         let data = match (&self.0, snapshot) {
-            (Machine::Ledger(replica, _), SnapshotData::Reader(reader)) => {
+            (Machine::Ledger(replica, ..), SnapshotData::Reader(reader)) => {
                 SnapshotData::Staged(Box::new(carry(replica, meta, *reader)))
             }
             (_, other) => other,

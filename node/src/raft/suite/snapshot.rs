@@ -13,7 +13,7 @@ const SET: u32 = 5;
 const LAST: u64 = 120;
 
 fn replica(machine: &Machine) -> &LedgerReplica {
-    let Machine::Ledger(replica, _) = machine else { unreachable!("a set of accounts") };
+    let Machine::Ledger(replica, ..) = machine else { unreachable!("a set of accounts") };
     replica
 }
 

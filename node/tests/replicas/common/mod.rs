@@ -18,6 +18,7 @@ use twinset_ledger::command::{Command, Metadata};
 use twinset_node::config::{ProposerConfig, RaftConfig};
 use twinset_node::gate::Gate;
 use twinset_node::peer::{Links, PeerService};
+use twinset_node::platform::system;
 use twinset_node::proposer::Proposer;
 use twinset_node::raft::{Group, Machine};
 use twinset_node::reader::Reader;
@@ -175,10 +176,11 @@ async fn replica(
         gate: gate.clone(),
         state: Some(state.clone()),
         pulse: sets.pulse.clone(),
+        platform: system(),
     });
     let catalogue = watch::Sender::new(Some(Arc::new(catalogue.clone()))).subscribe();
-    let links = Links::new(catalogue.clone());
-    let machine = Machine::Ledger(state.clone(), gate.clone());
+    let links = Links::new(system(), catalogue.clone());
+    let machine = Machine::Ledger(state.clone(), gate.clone(), system());
     let log = store.log(SET).unwrap();
     let group = Group::open(fence.clone(), links, log, machine, raft, true).await.unwrap();
     let proposer = ProposerConfig::default();

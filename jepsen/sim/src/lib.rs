@@ -1,0 +1,25 @@
+//! The simulator: the real nodes and routers, with openraft, tonic and hyper below them, in one thread, one simulated network
+//! and one simulated time, repeatable from one seed. A run has a safety phase, in which the plan's faults strike and the
+//! invariants are looked at all along; then everything is healed, the cluster has to serve again, and the books have to
+//! balance. How it comes to be repeatable: docs/adr/0009-simulator.md.
+//!
+//! [`plan`] draws what a seed stands for; [`cluster`] puts nodes and routers on simulated machines ([`platform`], [`disk`]);
+//! [`clients`] and [`operator`] use them; [`world`] does the faults; [`watch`] and [`books`] judge; [`run`] is the order of
+//! things. [`chance`] and [`trace`] make a run repeatable and show that it is.
+
+pub mod books;
+pub mod chance;
+pub mod clients;
+pub mod cluster;
+pub mod disk;
+pub mod faults;
+pub mod history;
+pub mod many;
+pub mod operator;
+pub mod panics;
+pub mod plan;
+pub mod platform;
+pub mod run;
+pub mod trace;
+pub mod watch;
+pub mod world;

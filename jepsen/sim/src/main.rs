@@ -1,0 +1,92 @@
+//! `twinset-sim`: one seed, or many in a process each.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Parser;
+use twinset_sim::plan::Plan;
+use twinset_sim::run::Outcome;
+use twinset_sim::trace::Trace;
+use twinset_sim::{chance, many, panics, run};
+
+/// Runs the cluster in a simulated world, repeatable from a seed.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// The seed of one run.
+    #[arg(long, conflicts_with = "seeds", required_unless_present = "seeds")]
+    seed: Option<u64>,
+    /// Many runs: FROM..TO, the last one not included.
+    #[arg(long, value_parser = range)]
+    seeds: Option<std::ops::Range<u64>>,
+    /// Runs at a time.
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+    /// How long faults strike, in simulated seconds.
+    #[arg(long, default_value_t = 20)]
+    time: u64,
+    /// Where the trace of one run is written to.
+    #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
+    trace: Option<PathBuf>,
+}
+
+fn range(text: &str) -> Result<std::ops::Range<u64>, String> {
+    let parsed = text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
+    parsed.ok_or_else(|| format!("{text:?} is not FROM..TO"))
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let fine = match (arguments.seed, &arguments.seeds) {
+        (Some(seed), _) => one(seed, &arguments)?,
+        (None, Some(seeds)) => {
+            let me = std::env::current_exe().context("who am I")?;
+            let same = ["--time".to_owned(), arguments.time.to_string()];
+            many::run(&me, &same, seeds.clone(), arguments.jobs)?
+        }
+        (None, None) => unreachable!("one of them is required"),
+    };
+    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn one(seed: u64, arguments: &Arguments) -> anyhow::Result<bool> {
+    let began = Instant::now();
+    let trace = Trace::new(arguments.trace.as_deref()).context("--trace")?;
+    let plan = Plan::draw(seed, Duration::from_secs(arguments.time));
+    let outcome = simulate(plan, trace.clone())?;
+    let (hash, lines) = trace.finish()?;
+    let Outcome { answered, unanswered, faults, simulated, violations } = outcome;
+    let verdict = if violations.is_empty() { "ok" } else { "FAILED" };
+    println!(
+        "seed {seed} {verdict} trace {hash} lines {lines} answered {answered} open {unanswered} faults {faults} \
+         simulated {:.1}s real {:.1}s",
+        simulated.as_secs_f64(),
+        began.elapsed().as_secs_f64()
+    );
+    for violation in &violations {
+        eprintln!("seed {seed}: {violation}");
+    }
+    if !violations.is_empty() {
+        eprintln!("repeat: twinset-sim --seed {seed} --time {} --trace seed-{seed}.trace", arguments.time);
+    }
+    Ok(violations.is_empty())
+}
+
+/// On a thread of its own, whose every draw comes from the seed.
+fn simulate(plan: Plan, trace: Trace) -> anyhow::Result<Outcome> {
+    let seed = plan.seed;
+    let simulation = move || {
+        panics::keep();
+        chance::enter(seed);
+        let outcome = trace.of(|| run::run(plan));
+        chance::leave();
+        outcome
+    };
+    let thread = std::thread::Builder::new().name("simulation".to_owned()).stack_size(64 << 20);
+    thread
+        .spawn(simulation)?
+        .join()
+        .map_err(|_| anyhow::anyhow!("the simulation panicked: {:?}", panics::seen()))?
+}

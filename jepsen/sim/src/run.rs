@@ -1,0 +1,241 @@
+//! One run: the cluster is born, then there are load and faults, then everything is healed, every set must serve within a
+//! bound of simulated time, everything asked for is looked up, the replicas meet, and the books must balance.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
+
+use anyhow::{anyhow, ensure};
+use futures::future::join_all;
+use parking_lot::Mutex;
+use tracing::info;
+use turmoil::Sim;
+
+use crate::clients::Client;
+use crate::cluster::Cluster;
+use crate::history::History;
+use crate::operator::Operator;
+use crate::plan::{CLIENTS, OPERATOR, Plan, in_site_a};
+use crate::watch::{self, Watch};
+use crate::world::{World, machines};
+use crate::{books, chance, panics};
+
+const TICK: Duration = Duration::from_millis(1);
+/// The invariants are looked at every so many steps.
+const LOOK_EVERY: u64 = 100;
+/// For the birth of the cluster.
+const BIRTH_MAX: Duration = Duration::from_secs(60);
+/// For every set to serve after everything is healed.
+const SERVE_MAX: Duration = Duration::from_secs(30);
+/// For all look-ups after that.
+const ASKING_MAX: Duration = Duration::from_secs(300);
+/// For the replicas to have applied the same.
+const MEET_MAX: Duration = Duration::from_secs(30);
+/// Segments that may be under way on one connection.
+const TCP_SEGMENTS: usize = 1 << 14;
+
+/// Where a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Phase {
+    /// The cluster is given its first catalogue, chart and accounts.
+    Birth,
+    /// Clients work, and faults strike.
+    Load,
+    /// Everything is healed; every set has to serve.
+    Settling,
+    /// Everything that was asked for is looked up.
+    Asking,
+    /// Nobody asks any more.
+    Done,
+}
+
+/// What clients, operator and the run itself share.
+pub struct Shared {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// What was asked and answered.
+    pub history: Mutex<History>,
+    /// Sets that the operator is to switch.
+    pub orders: Mutex<VecDeque<u32>>,
+    phase: AtomicU8,
+}
+
+impl Shared {
+    /// Where the run is.
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            0 => Phase::Birth,
+            1 => Phase::Load,
+            2 => Phase::Settling,
+            3 => Phase::Asking,
+            _ => Phase::Done,
+        }
+    }
+
+    /// It goes on to another phase.
+    pub fn enter(&self, phase: Phase) {
+        info!(?phase, "phase");
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// The operator is to switch a set; he forgets what he does not come to.
+    pub fn order(&self, set: u32) {
+        let mut orders = self.orders.lock();
+        if orders.len() < 8 {
+            orders.push_back(set);
+        }
+    }
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// What was found wrong; empty, if all is well.
+    pub violations: Vec<String>,
+    /// Calls with a definite answer.
+    pub answered: u64,
+    /// Calls without.
+    pub unanswered: u64,
+    /// Faults that have begun.
+    pub faults: usize,
+    /// How long it was in simulated time.
+    pub simulated: Duration,
+}
+
+/// Runs a plan, on a thread that [`chance::enter`] has prepared.
+pub fn run(plan: Plan) -> anyhow::Result<Outcome> {
+    let mut run = Run::new(Arc::new(plan))?;
+    let result = run.all();
+    let mut outcome = run.outcome();
+    if let Err(error) = result {
+        outcome.violations.push(format!("{error:#}"));
+    }
+    Ok(outcome)
+}
+
+struct Run {
+    plan: Arc<Plan>,
+    sim: Sim<'static>,
+    cluster: Cluster,
+    shared: Arc<Shared>,
+    world: World,
+    watch: Watch,
+    steps: u64,
+    violations: Vec<String>,
+}
+
+impl Run {
+    fn new(plan: Arc<Plan>) -> anyhow::Result<Run> {
+        info!(?plan, "plan");
+        let mut builder = turmoil::Builder::new();
+        builder
+            .epoch(UNIX_EPOCH + chance::EPOCH)
+            .simulation_duration(Duration::from_secs(1 << 20))
+            .tick_duration(TICK)
+            .tcp_capacity(TCP_SEGMENTS)
+            .min_message_latency(TICK)
+            .max_message_latency(Duration::from_millis(plan.far_ms))
+            .rng_seed(plan.seed);
+        if plan.random_order {
+            builder.enable_random_order();
+        }
+        let mut sim = builder.build();
+        let cluster = Cluster::new(plan.clone())?;
+        cluster.build(&mut sim);
+        let shared = Arc::new(Shared {
+            plan: plan.clone(),
+            history: Mutex::default(),
+            orders: Mutex::default(),
+            phase: AtomicU8::new(Phase::Birth as u8),
+        });
+        for machine in CLIENTS {
+            let clients: Vec<_> =
+                (0..plan.clients).map(|n| Client::new(shared.clone(), machine, n).run()).collect();
+            sim.client(machine, async move {
+                join_all(clients).await;
+                Ok(())
+            });
+        }
+        let operator = Operator::new(shared.clone(), cluster.processes.clone());
+        sim.client(
+            OPERATOR,
+            async move { operator.run().await.map_err(|error| format!("{error:#}").into()) },
+        );
+        let all: Vec<&str> = machines().collect();
+        for (n, one) in all.iter().enumerate() {
+            for other in all[n + 1..].iter().filter(|other| in_site_a(one) == in_site_a(other)) {
+                sim.set_link_max_message_latency(*one, *other, Duration::from_millis(plan.near_ms));
+            }
+        }
+        let world = World::new(plan.clone());
+        let watch = Watch::default();
+        Ok(Run { plan, sim, cluster, shared, world, watch, steps: 0, violations: Vec::new() })
+    }
+
+    fn all(&mut self) -> anyhow::Result<()> {
+        self.until("birth", BIRTH_MAX, |run| run.shared.phase() >= Phase::Load)?;
+        self.sim.set_fail_rate(f64::from(self.plan.breaks_per_billion) / 1e9);
+        let began = self.sim.elapsed();
+        while self.sim.elapsed() - began < self.plan.safety {
+            let since = self.sim.elapsed() - began;
+            self.world.advance(&mut self.sim, &self.cluster, &self.shared, since);
+            self.step()?;
+        }
+        self.world.heal(&mut self.sim, &self.cluster);
+        self.shared.enter(Phase::Settling);
+        self.until("liveness: every set serves", SERVE_MAX, |run| run.shared.phase() >= Phase::Asking)?;
+        self.until("liveness: every look-up is answered", ASKING_MAX, |run| {
+            run.shared.phase() >= Phase::Done
+        })?;
+        let sets = self.plan.sets;
+        self.until("liveness: the replicas have applied the same", MEET_MAX, |run| {
+            watch::have_met(&run.cluster.processes.nodes(), sets)
+        })?;
+        self.violations.extend(watch::verify(&self.cluster.processes.nodes(), sets));
+        self.violations.extend(books::check(&self.shared.history.lock()));
+        Ok(())
+    }
+
+    /// Steps until something holds.
+    fn until(&mut self, what: &str, within: Duration, holds: impl Fn(&Run) -> bool) -> anyhow::Result<()> {
+        let began = self.sim.elapsed();
+        while !holds(self) {
+            ensure!(self.sim.elapsed() - began <= within, "{what}: not within {within:?}");
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self) -> anyhow::Result<()> {
+        self.sim.step().map_err(|error| anyhow!("{error}"))?;
+        chance::set_elapsed(self.sim.elapsed());
+        self.steps += 1;
+        for (machine, reason) in self.cluster.processes.ended() {
+            self.violations.push(format!("fault: {machine} has stopped itself: {reason}"));
+            self.world.bury(&mut self.sim, &self.cluster, machine);
+        }
+        self.violations
+            .extend(self.cluster.processes.failures().into_iter().map(|why| format!("start: {why}")));
+        self.violations.extend(panics::seen());
+        self.violations.extend(self.shared.history.lock().violations());
+        if self.steps.is_multiple_of(LOOK_EVERY) {
+            self.watch.look(&self.cluster.processes.nodes());
+            self.violations.extend(self.watch.violations());
+        }
+        ensure!(self.violations.is_empty(), "stopped at the first violation");
+        Ok(())
+    }
+
+    fn outcome(self) -> Outcome {
+        let history = self.shared.history.lock();
+        Outcome {
+            violations: self.violations,
+            answered: history.answered,
+            unanswered: history.unanswered,
+            faults: self.world.begun,
+            simulated: self.sim.elapsed(),
+        }
+    }
+}

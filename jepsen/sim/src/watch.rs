@@ -1,0 +1,113 @@
+//! What must hold at every moment of a run, looked at from outside between two steps: replicas that have the same index have
+//! the same hash there, a term has one leader, what is open never falls and is applied, safe never falls.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tracing::trace;
+use twinset_control::CONTROL_SET;
+use twinset_node::node::Node;
+use twinset_node::raft::Role;
+
+/// The nodes that run, by name.
+pub type Nodes = BTreeMap<&'static str, Arc<Node>>;
+
+/// What was seen so far.
+#[derive(Default)]
+pub struct Watch {
+    leaders: BTreeMap<(u32, u64), u64>,
+    violations: Vec<String>,
+}
+
+impl Watch {
+    /// What was found wrong so far.
+    pub fn violations(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.violations)
+    }
+
+    /// Looks at everything that runs.
+    pub fn look(&mut self, nodes: &Nodes) {
+        let mut hashes: BTreeMap<u32, (u64, Vec<Arc<twinset_node::set::Replica>>)> = BTreeMap::new();
+        for node in nodes.values() {
+            for replica in node.sets.all() {
+                let set = replica.fence.set;
+                let view = replica.group.view().borrow().clone();
+                if view.role == Role::Leader {
+                    let own = replica.group.replica();
+                    let led = *self.leaders.entry((set, view.term)).or_insert(own);
+                    if led != own {
+                        let term = view.term;
+                        self.violations
+                            .push(format!("one leader: {led} and {own} lead set {set} in term {term}"));
+                    }
+                }
+                let Some(state) = replica.fence.state.as_ref().filter(|_| set != CONTROL_SET) else {
+                    continue;
+                };
+                let Some(applied) = state.applied().log_id else { continue };
+                let (least, replicas) = hashes.entry(set).or_insert((u64::MAX, Vec::new()));
+                *least = (*least).min(applied.index);
+                replicas.push(replica.clone());
+            }
+        }
+        for (set, (index, replicas)) in hashes {
+            self.compare(set, index, &replicas);
+        }
+    }
+
+    fn compare(&mut self, set: u32, index: u64, replicas: &[Arc<twinset_node::set::Replica>]) {
+        let mut first: Option<(u64, [u8; 32])> = None;
+        for replica in replicas {
+            let state = replica.fence.state.as_ref().expect("only those with a state are compared");
+            let Some(hash) = state.hash_at(index) else { continue };
+            let own = replica.fence.replica;
+            trace!(set, index, replica = own, hash = ?&hash[..4], "hash");
+            match first {
+                None => first = Some((own, hash)),
+                Some((other, known)) if known != hash => {
+                    self.violations
+                        .push(format!("replicas: {other} and {own} of set {set} differ at {index}"));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+/// Whether all replicas of each set have applied the same.
+pub fn have_met(nodes: &Nodes, sets: u32) -> bool {
+    (1..=sets).all(|set| {
+        let replicas = nodes.values().filter_map(|node| node.sets.get(set));
+        let applied: Vec<_> = replicas.map(|r| r.fence.state.as_ref().map(|s| s.applied().log_id)).collect();
+        applied.len() == 4 && applied.windows(2).all(|pair| pair[0] == pair[1])
+    })
+}
+
+/// What is wrong with replicas that have applied the same: debits and credits, and what each of them holds.
+pub fn verify(nodes: &Nodes, sets: u32) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for set in 1..=sets {
+        let mut first = None;
+        for (name, node) in nodes {
+            let Some(replica) = node.sets.get(set) else { continue };
+            let Some(ledger) = replica.ledger() else { continue };
+            let read = ledger.state.totals();
+            for (currency, (debits, credits)) in &read.value.currencies {
+                if debits != credits {
+                    wrong.push(format!(
+                        "conservation: set {set} on {name}: {currency} {debits} and {credits}"
+                    ));
+                }
+            }
+            let holds = (read.index, read.value.running_hash, read.value.state_hash);
+            let known = *first.get_or_insert(holds);
+            if known != holds {
+                wrong.push(format!("replicas: set {set} on {name} is another at {}", read.index));
+            }
+        }
+        if first.is_none() {
+            wrong.push(format!("replicas: nobody has set {set}"));
+        }
+    }
+    wrong
+}
