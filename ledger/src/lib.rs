@@ -10,6 +10,7 @@
 pub mod account;
 pub mod amount;
 pub mod apply;
+pub mod canary;
 pub mod chart;
 pub mod codec;
 pub mod command;

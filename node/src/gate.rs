@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use twinset_ledger::Durability;
+use twinset_ledger::canary::{self, Canary};
 use twinset_proto::cluster::v1 as wire;
 
 use crate::freshness::{Freshness, Word};
@@ -265,6 +266,7 @@ impl Gate {
         let known = state.applied.min(state.everywhere).max(witnessed);
         state.safe = state.safe.max(known);
         let index = match state.durability {
+            Durability::Sync if canary::on(Canary::ReplyBeforeSafe) => state.applied,
             Durability::Sync => state.safe,
             Durability::Degraded => state.applied,
         };

@@ -35,6 +35,8 @@ struct Args {
 }
 
 fn main() -> ExitCode {
+    #[cfg(feature = "canaries")]
+    twinset_ledger::canary::switch_on(&std::env::var(twinset_ledger::canary::VARIABLE).unwrap_or_default());
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {

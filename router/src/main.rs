@@ -31,6 +31,8 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    #[cfg(feature = "canaries")]
+    twinset_ledger::canary::switch_on(&std::env::var(twinset_ledger::canary::VARIABLE).unwrap_or_default());
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

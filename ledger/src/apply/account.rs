@@ -6,6 +6,7 @@ use super::idempotency::Recalled;
 use super::{ApplyError, Decision, Turn};
 use crate::account::{Account, AccountNo, FreezeMode, Limit, Side};
 use crate::amount::{AmountError, to_minor};
+use crate::canary::{self, Canary};
 use crate::chart::{currency_scale, normal_side};
 use crate::command::{Command, Metadata};
 use crate::outcome::{Effect, Outcome};
@@ -50,7 +51,7 @@ impl<S: State> Turn<'_, S> {
                 let no = self.existing(account)?;
                 let record = self.still_open(no)?;
                 let figures = [record.posted(), record.held, record.incoming, record.restricted];
-                if figures != [0; 4] {
+                if figures != [0; 4] && !canary::on(Canary::ClosedWithMoney) {
                     return Err(Rejection::AccountNotEmpty { account: account.to_owned() });
                 }
                 record.closed = true;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::account::{Account, AccountNo, Side};
+use crate::canary::{self, Canary};
 use crate::id::Position;
 use crate::outcome::Posted;
 use crate::rejection::Rejection;
@@ -112,9 +113,16 @@ fn book_effects<S: State>(
     effects: &[Effect],
     named: bool,
 ) -> Result<Vec<Posted>, Rejection> {
-    check_status(state, legs)?;
+    if !(canary::on(Canary::IgnoredFreeze) && legs.len() == 2) {
+        check_status(state, legs)?;
+    }
     effects.iter().try_for_each(|effect| check_overflow(state.account(effect.no), effect))?;
-    effects.iter().try_for_each(|effect| check_limit(state.account(effect.no), effect))?;
+    if !(canary::on(Canary::LimitOfTheFirst) && position.offset() > 0) {
+        effects.iter().try_for_each(|effect| check_limit(state.account(effect.no), effect))?;
+    }
+    if canary::on(Canary::LostCent) && position.index().is_multiple_of(1000) {
+        state.account_mut(legs[0].no).debits -= 1;
+    }
     for effect in effects {
         let account = state.account_mut(effect.no);
         account.debits += effect.debits;

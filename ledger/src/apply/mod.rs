@@ -14,6 +14,7 @@ mod transaction;
 pub use idempotency::scope_account;
 
 use crate::RULES_VERSION;
+use crate::canary::{self, Canary};
 use crate::codec::{self, DecodeError, Entry, Record, Short};
 use crate::command::{Command, Malformed};
 use crate::id::Position;
@@ -73,7 +74,10 @@ pub fn apply_entry<S: State>(
         return Ok(());
     };
     let out_of_time = ApplyError::Time { time_unix_ns: entry.time_unix_ns() };
-    let start = state.last_time().checked_add(1).map(|next| next.max(entry.time_unix_ns()));
+    let start = match canary::on(Canary::ClockAsLedgerTime) {
+        true => Some(entry.time_unix_ns()),
+        false => state.last_time().checked_add(1).map(|next| next.max(entry.time_unix_ns())),
+    };
     let end = start.and_then(|start| start.checked_add(last_offset as u64));
     let (Some(start), Some(end)) = (start, end) else {
         return Err(out_of_time);

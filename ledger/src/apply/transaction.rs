@@ -9,6 +9,7 @@ use super::idempotency::{Recalled, Scope, leg_accounts, scope_of};
 use super::{ApplyError, Decision, Turn};
 use crate::account::{AccountNo, Side};
 use crate::amount::{AmountError, to_minor};
+use crate::canary::{self, Canary};
 use crate::codec::{self, Short, ShortScope};
 use crate::command::{Command, Leg, Transaction};
 use crate::id::InlineId;
@@ -35,6 +36,9 @@ impl<S: State> Turn<'_, S> {
             Recalled::New(free) => free,
         };
         let decision = self.book_transaction(transaction);
+        if canary::on(Canary::ForgottenRejections) && decision.is_err() {
+            return Ok(self.outcome(decision));
+        }
         for scope in free {
             self.remember(scope, request_id)?;
         }
@@ -108,6 +112,9 @@ pub(super) fn apply_short<S: State>(
     let amount = i128::from(short.amount);
     let legs = short.legs().map(|(no, side)| Planned { no, side, amount });
     let decision = book(turn.state, turn.position, &legs, false).map(Effect::Posted);
+    if canary::on(Canary::ForgottenRejections) && decision.is_err() {
+        return Ok(turn.outcome(decision));
+    }
     turn.remember(&scope, &request_id)?;
     Ok(turn.outcome(decision))
 }

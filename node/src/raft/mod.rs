@@ -24,6 +24,7 @@ use openraft::type_config::async_runtime::{Instant as _, WatchReceiver};
 use openraft::{Config, RaftMetrics, ServerState, SnapshotPolicy};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
+use twinset_ledger::canary::{self, Canary};
 
 pub use convert::Malformed;
 pub use machine::{Machine, SnapshotData};
@@ -260,6 +261,10 @@ impl Group {
 
     /// Confirms with a majority that this replica leads, and waits until it has applied everything committed before.
     pub async fn read_barrier(&self) -> Result<(), ProposeError> {
+        if canary::on(Canary::ReadBeforeApply) {
+            let confirmed = self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
+            return confirmed.map(|_| ()).map_err(|_| ProposeError::NotLeader { leader: None });
+        }
         match self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
             Ok(_) => Ok(()),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {

@@ -2,6 +2,7 @@
 //! lets through is looked up in memory and on disk, and compared with the command in the log. Below are the records of
 //! `requests`; above is the state, which `apply` and the reads ask.
 
+use twinset_ledger::canary::{self, Canary};
 use twinset_ledger::id::Position;
 
 use super::rebuild::{bad, missing};
@@ -36,6 +37,11 @@ impl ReplicaState {
             return Ok(None);
         }
         Ok(match self.find_request(scope, request_id, hash, before)? {
+            Found::At(position)
+                if canary::on(Canary::ForgottenRequests) && before.index() - position.index() > 100 =>
+            {
+                None
+            }
             Found::At(position) => Some(position),
             Found::Free(_) => None,
         })

@@ -1,0 +1,145 @@
+//! Bugs on purpose, to show that the consistency tests see them. They exist only in builds with the feature `canaries`, where
+//! each process can switch on one by its name; in every other build [`on`] is always false and nothing of them is left. It is
+//! here because every crate that has one can see this one.
+//!
+//! The same answer on every replica: a canary in apply is switched on for all nodes or for none.
+
+/// A bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Canary {
+    /// The gate opens when an entry is committed, not when it is on disk in each site.
+    ReplyBeforeSafe = 1,
+    /// A request id is forgotten after a hundred more entries.
+    ForgottenRequests,
+    /// A leader answers linearizable reads without asking anybody whether it still leads.
+    StaleLeaderRead,
+    /// A linearizable read does not wait until what was committed before is applied.
+    ReadBeforeApply,
+    /// Every unconfirmed answer says that it is of this very moment.
+    NoAge,
+    /// The limit is checked for the first command of an entry only.
+    LimitOfTheFirst,
+    /// At its deadline the router says `not_applied` of what it has sent.
+    UnknownToldAsNotApplied,
+    /// The sync of the log is left out, and reported as done.
+    NoSync,
+    /// Ledger time is the leader's clock, also where that went backwards.
+    ClockAsLedgerTime,
+    /// The last transaction of a page is left out.
+    ShortPage,
+    /// A known request id gives its first result, whatever is asked.
+    AnyBodyIsTheSame,
+    /// Rejections are not remembered.
+    ForgottenRejections,
+    /// A reversal may take back more than the original.
+    EndlessReversal,
+    /// A freeze does not stop two-leg transactions.
+    IgnoredFreeze,
+    /// The first two results of a batch are exchanged.
+    ExchangedResults,
+    /// A replay names the position and the time of its own command.
+    ReplayInANewPlace,
+    /// Every thousandth entry books a cent less on one side.
+    LostCent,
+    /// An account that is not empty can be closed.
+    ClosedWithMoney,
+}
+
+impl Canary {
+    /// All of them.
+    pub const ALL: [Canary; 18] = [
+        Canary::ReplyBeforeSafe,
+        Canary::ForgottenRequests,
+        Canary::StaleLeaderRead,
+        Canary::ReadBeforeApply,
+        Canary::NoAge,
+        Canary::LimitOfTheFirst,
+        Canary::UnknownToldAsNotApplied,
+        Canary::NoSync,
+        Canary::ClockAsLedgerTime,
+        Canary::ShortPage,
+        Canary::AnyBodyIsTheSame,
+        Canary::ForgottenRejections,
+        Canary::EndlessReversal,
+        Canary::IgnoredFreeze,
+        Canary::ExchangedResults,
+        Canary::ReplayInANewPlace,
+        Canary::LostCent,
+        Canary::ClosedWithMoney,
+    ];
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Canary::ReplyBeforeSafe => "reply-before-safe",
+            Canary::ForgottenRequests => "forgotten-requests",
+            Canary::StaleLeaderRead => "stale-leader-read",
+            Canary::ReadBeforeApply => "read-before-apply",
+            Canary::NoAge => "no-age",
+            Canary::LimitOfTheFirst => "limit-of-the-first",
+            Canary::UnknownToldAsNotApplied => "unknown-told-as-not-applied",
+            Canary::NoSync => "no-sync",
+            Canary::ClockAsLedgerTime => "clock-as-ledger-time",
+            Canary::ShortPage => "short-page",
+            Canary::AnyBodyIsTheSame => "any-body-is-the-same",
+            Canary::ForgottenRejections => "forgotten-rejections",
+            Canary::EndlessReversal => "endless-reversal",
+            Canary::IgnoredFreeze => "ignored-freeze",
+            Canary::ExchangedResults => "exchanged-results",
+            Canary::ReplayInANewPlace => "replay-in-a-new-place",
+            Canary::LostCent => "lost-cent",
+            Canary::ClosedWithMoney => "closed-with-money",
+        }
+    }
+
+    /// The canary of that name.
+    pub fn named(name: &str) -> Option<Canary> {
+        Canary::ALL.into_iter().find(|canary| canary.as_str() == name)
+    }
+}
+
+#[cfg(feature = "canaries")]
+static SWITCHED_ON: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);
+
+/// Where a process finds the name of its bug.
+#[cfg(feature = "canaries")]
+pub const VARIABLE: &str = "TWINSET_CANARY";
+
+/// Switches the bug of that name on for the rest of this process. An empty name: none.
+///
+/// # Panics
+/// If no bug is called so: a test of nothing would pass.
+#[cfg(feature = "canaries")]
+pub fn switch_on(name: &str) {
+    if !name.is_empty() {
+        let canary = Canary::named(name).unwrap_or_else(|| panic!("no canary is called {name}"));
+        SWITCHED_ON.store(canary as u8, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// Whether this process has that bug.
+#[cfg(feature = "canaries")]
+pub fn on(canary: Canary) -> bool {
+    SWITCHED_ON.load(std::sync::atomic::Ordering::Relaxed) == canary as u8
+}
+
+/// Whether this process has that bug: never in this build.
+#[cfg(not(feature = "canaries"))]
+pub const fn on(_: Canary) -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_known_by_its_own_name() {
+        for (number, canary) in (1..).zip(Canary::ALL) {
+            assert_eq!(canary as u8, number, "{canary:?} is missing among all");
+            assert_eq!(Canary::named(canary.as_str()), Some(canary));
+        }
+        assert_eq!(Canary::named(""), None);
+    }
+}
