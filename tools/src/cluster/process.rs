@@ -233,7 +233,8 @@ mod tests {
         let script = dir.path().join("loop");
         std::fs::write(&script, "#!/bin/sh\nexec sleep 60\n").unwrap();
         std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        let mut started = start(&script, Path::new("c"), &dir.path().join("log"), Tie::Parent).unwrap();
+        let mut started =
+            start(&script, Path::new("c"), &dir.path().join("log"), Tie::Parent, &Launch::default()).unwrap();
         let pid = started.pid;
         assert!(pid.alive());
         assert!(!Pid { started_ticks: pid.started_ticks + 1, ..pid }.alive());
@@ -249,9 +250,27 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_before_a_program_becomes_it_and_hands_on_the_environment() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let launch = Launch {
+            through: vec!["nice".to_owned(), "-n".to_owned(), "1".to_owned()],
+            env: vec![("TOLD".to_owned(), "by us".to_owned())],
+        };
+        let script = dir.path().join("script");
+        std::fs::write(&script, "#!/bin/sh\necho $$ $TOLD $2\n").unwrap();
+        std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let mut started = start(&script, Path::new("c"), &log, Tie::Parent, &launch).unwrap();
+        assert!(started.child.wait().unwrap().success());
+        let said = std::fs::read_to_string(&log).unwrap();
+        assert_eq!(said, format!("{} by us c\n", started.pid.number));
+    }
+
+    #[test]
     fn a_missing_binary_says_what_to_build() {
         let dir = tempfile::tempdir().unwrap();
-        let error = start(Path::new("/nowhere/x"), Path::new("c"), &dir.path().join("log"), Tie::Parent);
+        let log = dir.path().join("log");
+        let error = start(Path::new("/nowhere/x"), Path::new("c"), &log, Tie::Parent, &Launch::default());
         assert!(error.err().unwrap().to_string().contains("cannot be started"));
     }
 }
