@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::nfqueue::Queue;
-use super::schedule::{Counted, Path, Schedule};
+use super::schedule::{Path, Schedule};
 
 /// Delays packets until it is dropped.
 pub struct Delayer {
@@ -46,11 +46,11 @@ impl Delayer {
         self.shared.schedule().delay(number, paths, delay, jitter);
     }
 
-    /// Undoes a delay; what still waits for it goes at once.
-    pub fn heal(&self, number: u64) -> anyhow::Result<Counted> {
-        let counted = self.shared.schedule().heal(number, Instant::now());
+    /// Undoes a delay; what still waits for it goes at once. Gives the number of packets that it has delayed.
+    pub fn heal(&self, number: u64) -> anyhow::Result<u64> {
+        let delayed = self.shared.schedule().heal(number, Instant::now());
         self.shared.wake.write(1)?;
-        Ok(counted)
+        Ok(delayed)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::delay::Delayer;
 use super::namespace::Namespace;
@@ -13,6 +13,10 @@ use super::rules::{Counted, QUEUE, Rules};
 use super::schedule::Path;
 use crate::nemesis::{Evidence, Fault, Link};
 
+/// How long new links may take.
+const SETTLE: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(20);
+
 /// The networks. Dropping them ends the delays; the kernel removes the rest with the last process in it.
 pub struct Fabric {
     plan: Plan,
@@ -20,6 +24,18 @@ pub struct Fabric {
     switches: BTreeMap<String, Namespace>,
     delayer: Delayer,
     active: Mutex<Active>,
+}
+
+/// Until the kernel has taken up all links of a network, up to a second after they were switched on, it drops what is sent.
+fn settle(network: &Namespace) -> anyhow::Result<()> {
+    let deadline = Instant::now() + SETTLE;
+    loop {
+        let links = network.command("ip", &["-br", "link"], "")?;
+        let down = |line: &&str| !matches!(line.split_whitespace().nth(1), Some("UP" | "UNKNOWN"));
+        let Some(waiting) = links.lines().find(down) else { return Ok(()) };
+        anyhow::ensure!(Instant::now() < deadline, "after {SETTLE:?} a link is not up: {waiting}");
+        std::thread::park_timeout(POLL);
+    }
 }
 
 /// The faults that act now.
@@ -55,6 +71,9 @@ impl Fabric {
             network.command("iptables-restore", &[], &plan.translation(end))?;
             // What comes late, after a cut, is still translated, not answered by whoever does not know it.
             network.set("net/netfilter/nf_conntrack_tcp_be_liberal", "1")?;
+        }
+        for network in ends.values().map(Arc::as_ref).chain(switches.values()) {
+            settle(network)?;
         }
         let queues = switches.values().map(|switch| anyhow::Ok(switch.run(|| Queue::bind(QUEUE))??));
         let delayer = Delayer::start(queues.collect::<anyhow::Result<_>>()?)?;
@@ -110,16 +129,18 @@ impl Fabric {
             self.restore(site, &rules.remove())?;
             counted += rules.counted(&saved);
         }
-        let met = format!("{} packets on {} of {} links", counted.packets, counted.links, rules.links());
-        Ok(match fault {
+        let of_all = rules.links();
+        let Counted { mut packets, links } = counted;
+        let words = match fault {
             Fault::Delay { .. } => {
-                let delayed = self.delayer.heal(number)?;
-                let detail = format!("{met}; {} delayed, {} bytes", delayed.packets, delayed.bytes);
-                Evidence { acted: delayed.packets > 0, detail }
+                packets = self.delayer.heal(number)?;
+                "delayed"
             }
-            Fault::Loss { .. } => Evidence { acted: counted.packets > 0, detail: format!("lost {met}") },
-            _ => Evidence { acted: counted.packets > 0, detail: format!("stopped {met}") },
-        })
+            Fault::Loss { .. } => "lost",
+            _ => "stopped",
+        };
+        let detail = format!("{words} {packets} packets on {links} of {of_all} links");
+        Ok(Evidence { acted: packets > 0, detail })
     }
 
     fn restore(&self, site: &str, text: &str) -> anyhow::Result<()> {

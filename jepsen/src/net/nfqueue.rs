@@ -29,8 +29,6 @@ pub struct Packet {
     pub id: u32,
     /// The connection that it belongs to.
     pub flow: Flow,
-    /// Its length.
-    pub bytes: u64,
 }
 
 /// One queue of one namespace.
@@ -181,22 +179,19 @@ fn packet(mut attributes: &[u8]) -> Option<Packet> {
         }
         attributes = attributes.get(usize::from(length).next_multiple_of(4)..).unwrap_or_default();
     }
-    let (flow, bytes) = flow?;
-    Some(Packet { id: id?, flow, bytes })
+    Some(Packet { id: id?, flow: flow? })
 }
 
-/// The connection and the length in the beginning of a packet.
-fn read_flow(packet: &[u8]) -> Option<(Flow, u64)> {
+/// The connection, in the beginning of a packet.
+fn read_flow(packet: &[u8]) -> Option<Flow> {
     let four = |at: usize| packet.get(at..at + 4).and_then(|four| <[u8; 4]>::try_from(four).ok());
     let header = usize::from(packet.first()? & 0x0f) * 4;
-    let bytes = u16::from_be_bytes([*packet.get(2)?, *packet.get(3)?]);
-    let flow = Flow {
+    Some(Flow {
         from: four(12)?.into(),
         to: four(16)?.into(),
         // A packet without ports is of a connection of its own kind.
         ports: four(header).unwrap_or_default(),
-    };
-    Some((flow, u64::from(bytes)))
+    })
 }
 
 #[cfg(test)]
@@ -216,7 +211,7 @@ mod tests {
             to: Ipv4Addr::new(10, 99, 2, 12),
             ports: [0xc0, 0x01, 0x1b, 0xbd],
         };
-        let expected = Packet { id: 7, flow, bytes: 52 };
+        let expected = Packet { id: 7, flow };
         assert_eq!(packets(&sample()), [expected]);
         assert_eq!(packets(&[sample(), sample()].concat()), [expected, expected]);
     }

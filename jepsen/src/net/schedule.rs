@@ -19,16 +19,8 @@ struct Wait {
     paths: Vec<Path>,
     delay: Duration,
     jitter: Duration,
-    counted: Counted,
-}
-
-/// What one fault has delayed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counted {
-    /// Packets.
-    pub packets: u64,
-    /// Their bytes.
-    pub bytes: u64,
+    /// Packets that have waited.
+    packets: u64,
 }
 
 /// A packet that waits: which queue has it, under which name, since when in the order of arrival.
@@ -68,12 +60,13 @@ impl Schedule {
 
     /// From now on packets on these links wait; those of links that several faults delay wait for all of them.
     pub fn delay(&mut self, number: u64, paths: Vec<Path>, delay: Duration, jitter: Duration) {
-        self.waits.insert(number, Wait { paths, delay, jitter, counted: Counted::default() });
+        self.waits.insert(number, Wait { paths, delay, jitter, packets: 0 });
     }
 
-    /// Undoes a delay; what waits on links that no other fault delays is due at once.
-    pub fn heal(&mut self, number: u64, now: Instant) -> Counted {
-        let Some(healed) = self.waits.remove(&number) else { return Counted::default() };
+    /// Undoes a delay; what waits on links that no other fault delays is due at once. Gives the number of packets that it
+    /// has delayed.
+    pub fn heal(&mut self, number: u64, now: Instant) -> u64 {
+        let Some(healed) = self.waits.remove(&number) else { return 0 };
         let waits = &self.waits;
         let free = |path: &Path| !waits.values().any(|wait| wait.paths.contains(path));
         let hurried = self.waiting.drain().map(|Reverse(mut waiting)| {
@@ -84,7 +77,7 @@ impl Schedule {
         });
         self.waiting = hurried.collect();
         self.last.retain(|flow, _| !free(&(flow.from, flow.to)));
-        healed.counted
+        healed.packets
     }
 
     /// A packet has arrived.
@@ -95,8 +88,7 @@ impl Schedule {
             let jitter_us = usize::try_from(wait.jitter.as_micros()).unwrap_or(usize::MAX);
             let more = self.random.below(jitter_us.saturating_add(1));
             due += wait.delay + Duration::from_micros(more as u64);
-            wait.counted.packets += 1;
-            wait.counted.bytes += packet.bytes;
+            wait.packets += 1;
         }
         if due > now {
             if self.last.len() >= FLOWS_KEPT {
@@ -132,7 +124,7 @@ mod tests {
     const B: Ipv4Addr = Ipv4Addr::new(10, 99, 2, 12);
 
     fn packet(id: u32, port: u8) -> Packet {
-        Packet { id, flow: Flow { from: A, to: B, ports: [0, 0, 0, port] }, bytes: 100 }
+        Packet { id, flow: Flow { from: A, to: B, ports: [0, 0, 0, port] } }
     }
 
     fn ms(ms: u64) -> Duration {
@@ -157,7 +149,7 @@ mod tests {
         for port in 0..4 {
             assert!(order.iter().filter(|id| *id % 4 == port).is_sorted());
         }
-        assert_eq!(schedule.heal(1, now), Counted { packets: 200, bytes: 20_000 });
+        assert_eq!(schedule.heal(1, now), 200);
     }
 
     #[test]
@@ -167,9 +159,9 @@ mod tests {
         schedule.arrive(now, 0, &packet(1, 1));
         schedule.arrive(now, 0, &packet(2, 1));
         assert_eq!(schedule.next_due(), Some(now + ms(500)));
-        assert_eq!(schedule.heal(1, now + ms(1)).packets, 2);
+        assert_eq!(schedule.heal(1, now + ms(1)), 2);
         assert_eq!(drain(&mut schedule, now + ms(1)), [1, 2]);
-        assert_eq!(schedule.heal(1, now), Counted::default());
+        assert_eq!(schedule.heal(1, now), 0);
         schedule.arrive(now, 0, &packet(3, 1));
         assert_eq!(drain(&mut schedule, now), [3]);
     }
@@ -181,9 +173,9 @@ mod tests {
         schedule.delay(2, vec![(A, B)], ms(10), ms(0));
         schedule.arrive(now, 0, &packet(1, 1));
         assert_eq!(schedule.next_due(), Some(now + ms(110)));
-        assert_eq!(schedule.heal(2, now).packets, 1);
+        assert_eq!(schedule.heal(2, now), 1);
         assert_eq!(schedule.next_due(), Some(now + ms(110)));
-        assert_eq!(schedule.heal(1, now).packets, 1);
+        assert_eq!(schedule.heal(1, now), 1);
         assert_eq!(drain(&mut schedule, now), [1]);
     }
 

@@ -74,7 +74,9 @@ async fn a_cluster_that_loses_its_links_in_every_shape_loses_nothing_else() {
     let catalogue = survey.catalogue().unwrap();
     let sets: Vec<u32> = catalogue.sets.keys().copied().collect();
     let traffic = Traffic::start(&traffic::Options {
-        routers: vec![net.router_addr("A", "ra").unwrap(), net.router_addr("B", "rb").unwrap()],
+        routers: [("A", "ra"), ("B", "rb"), ("A", "rb"), ("B", "ra")]
+            .map(|(site, router)| net.router_addr(site, router).unwrap())
+            .to_vec(),
         slots: catalogue.slot_table(),
         seed,
         clients: 24,

@@ -165,7 +165,7 @@ async fn the_losses_of_a_link_are_counted_to_the_packet() {
     let arrived = volley(&near, &far, 200).len();
     assert!((1..200).contains(&arrived), "{arrived} of 200 arrived");
     let evidence = fabric.heal(&fault).unwrap();
-    assert!(evidence.detail.contains(&format!("lost {} packets", 200 - arrived)), "{arrived}: {evidence:?}");
+    assert!(evidence.detail.contains(&format!("lost {} packets ", 200 - arrived)), "{arrived}: {evidence:?}");
     assert_eq!(volley(&near, &far, 200).len(), 200);
 }
 
@@ -186,7 +186,7 @@ async fn a_delayed_link_delays_one_direction_keeps_order_and_gives_everything_ba
     let arrived = volley(&from, &to, 100);
     assert_eq!(arrived, (0..100).collect::<Vec<u8>>());
     let evidence = fabric.heal(&fault).unwrap();
-    assert!(evidence.acted && evidence.detail.contains(" delayed"), "{evidence:?}");
+    assert!(evidence.acted && evidence.detail.contains("on 1 of 1 links"), "{evidence:?}");
     // Longer than anybody waits: only healing brings it.
     let fault = delay(3_600_000, 0);
     fabric.inject(&fault).unwrap();
@@ -212,7 +212,12 @@ async fn networks_that_are_dropped_leave_nothing_open() {
     };
     assert_eq!(open_now(), (0, 0));
     let fabric = open();
-    assert_eq!(open_now(), (12, 1));
+    let deadline = Instant::now() + PATIENCE;
+    // A thread takes its name when it first runs.
+    while open_now() != (12, 1) {
+        assert!(Instant::now() < deadline, "{:?}", open_now());
+        std::thread::yield_now();
+    }
     fabric.inject(&cut("node", &[("a1", "b1")])).unwrap();
     drop(fabric);
     assert_eq!(open_now(), (0, 0));
