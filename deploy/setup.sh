@@ -1,12 +1,18 @@
 #!/usr/bin/env bash
-# Installs what the build needs and this machine lacks: a C++ compiler and libclang, for RocksDB and its bindings, and
-# python3-venv for the example journal. Says plainly what is missing if it may not install.
+# Installs what the build needs and this machine lacks: a C++ compiler and libclang, for RocksDB and its bindings,
+# python3-venv for the example journal, and iproute2 and iptables for the networks of the consistency tests. Says plainly what
+# is missing if it may not install.
 set -euo pipefail
 
 missing=()
 command -v c++ >/dev/null || missing+=(g++)
 ldconfig -p 2>/dev/null | grep -q 'libclang[.-]' || ls /usr/lib/llvm-*/lib/libclang*.so* >/dev/null 2>&1 || missing+=(libclang-dev)
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+# Administrators' programs are not on everybody's path.
+PATH=$PATH:/usr/sbin:/sbin
+command -v ip >/dev/null || missing+=(iproute2)
+command -v iptables-restore >/dev/null || missing+=(iptables)
+command -v nsenter >/dev/null || missing+=(util-linux)
 
 if ! command -v cargo >/dev/null; then
     echo "setup: cargo is not installed; a Rust toolchain is needed first: https://rustup.rs" >&2

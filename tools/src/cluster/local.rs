@@ -90,7 +90,7 @@ impl LocalCluster {
     ) -> LocalBoxFuture<'a, anyhow::Result<Self>> {
         Box::pin(async move {
             let (layout, claim) = prepare(options).await?;
-            ports::check(&layout)?;
+            ports::check(&layout, options.ports)?;
             layout.write_files()?;
             let tie = if options.detach { Tie::Detached } else { Tie::Parent };
             let mut cluster = LocalCluster {
@@ -374,7 +374,7 @@ async fn prepare(options: &LocalOptions) -> anyhow::Result<(Layout, Claim)> {
                     format!("`--sets {}`, another --dir, or --fresh to begin anew", layout.sets),
                 ));
             }
-            if let Ports::Base(base_port) = options.ports
+            if let Ports::Base(base_port) | Ports::Served(base_port) = options.ports
                 && base_port != layout.base_port
             {
                 return Err(error::usage(

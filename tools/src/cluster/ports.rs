@@ -10,6 +10,8 @@ use crate::error;
 pub enum Ports {
     /// Counted from this port on.
     Base(u16),
+    /// Counted from this port on, where somebody listens already for the processes, who are in networks of their own.
+    Served(u16),
     /// A range that nobody uses and that no other cluster of [`Ports::Free`] takes while this one lives.
     Free,
 }
@@ -30,11 +32,13 @@ impl Ports {
     /// Settles on a base port.
     pub fn claim(self) -> anyhow::Result<Claim> {
         match self {
-            Ports::Base(base_port) if base_port > u16::MAX - PORT_SPAN => Err(error::usage(
-                format!("ports from {base_port} on do not fit: {PORT_SPAN} are needed"),
-                format!("choose a --base-port of at most {}", u16::MAX - PORT_SPAN),
-            )),
-            Ports::Base(base_port) => Ok(Claim { base_port, _claim: None }),
+            Ports::Base(base_port) | Ports::Served(base_port) if base_port > u16::MAX - PORT_SPAN => {
+                Err(error::usage(
+                    format!("ports from {base_port} on do not fit: {PORT_SPAN} are needed"),
+                    format!("choose a --base-port of at most {}", u16::MAX - PORT_SPAN),
+                ))
+            }
+            Ports::Base(base_port) | Ports::Served(base_port) => Ok(Claim { base_port, _claim: None }),
             Ports::Free => free_range(),
         }
     }
@@ -70,9 +74,12 @@ fn in_use(layout: &Layout) -> Vec<String> {
     layout.listens().into_iter().filter_map(reason).collect()
 }
 
-/// Refuses to start anything while a port is taken.
-pub fn check(layout: &Layout) -> anyhow::Result<()> {
-    let taken = in_use(layout);
+/// Refuses to start anything while a port is taken by a stranger.
+pub fn check(layout: &Layout, ports: Ports) -> anyhow::Result<()> {
+    let taken = match ports {
+        Ports::Served(_) => Vec::new(),
+        Ports::Base(_) | Ports::Free => in_use(layout),
+    };
     if taken.is_empty() {
         return Ok(());
     }
@@ -100,9 +107,10 @@ mod tests {
     fn a_taken_port_is_named_with_who_wanted_it() {
         let claim = Ports::Free.claim().unwrap();
         let layout = Layout::new(".".as_ref(), ".".as_ref(), 2, claim.base_port);
-        check(&layout).unwrap();
+        check(&layout, Ports::Free).unwrap();
         let _held = TcpListener::bind(&layout.process("b1").unwrap().api).unwrap();
-        let text = check(&layout).unwrap_err().to_string();
+        let text = check(&layout, Ports::Free).unwrap_err().to_string();
         assert!(text.contains("(b1)") && text.contains("nothing was started"), "{text}");
+        check(&layout, Ports::Served(claim.base_port)).unwrap();
     }
 }
