@@ -13,5 +13,6 @@ pub mod history;
 pub mod kills;
 pub mod logs;
 pub mod nemesis;
+pub mod preload;
 pub mod traffic;
 pub mod wait;
