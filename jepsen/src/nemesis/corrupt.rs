@@ -129,7 +129,8 @@ async fn bring_back(
     match judged {
         Judged::Refused(_) => image::put_back(machine)?,
         Judged::Stopped(_) | Judged::Serves => {
-            if *judged == Judged::Serves {
+            // It may have met the damage by now, and stopped.
+            if ending::pid(cluster, victim)?.alive() {
                 cluster.stop_process(victim).await?;
             }
             // Of all these files only a table never changes: another one may be newer by now than the whole one.

@@ -16,6 +16,9 @@ use super::machines::Machine;
 use super::names::{self, Bytes, Names};
 use super::tear;
 
+/// The database's words to people: it never syncs them, and nobody needs them.
+const CHATTER: &str = "db/LOG";
+
 /// What a power cut took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lost {
@@ -64,8 +67,12 @@ pub fn cut_power(machine: &Machine, seed: u64) -> anyhow::Result<Lost> {
             Bytes::Named(name) => machine.data.join(name),
             Bytes::Grave(number) => control.beside(GRAVE_DIR).join(number.to_string()),
         };
-        let kept = survivor(control, &files, &from, &mut lost, &mut random)?;
+        let (kept, taken) = survivor(control, &files, &from, &mut random)?;
         fs::write(image.join(name), kept)?;
+        if let Some(bytes) = taken.filter(|_| !name.starts_with(CHATTER)) {
+            lost.files += 1;
+            lost.bytes += bytes;
+        }
     }
     fs::remove_dir_all(&machine.data)?;
     fs::rename(&image, &machine.data)?;
@@ -73,19 +80,18 @@ pub fn cut_power(machine: &Machine, seed: u64) -> anyhow::Result<Lost> {
     Ok(lost)
 }
 
-/// What is left of one file.
+/// What is left of one file; and if some of it was not synced, how many of those bytes are gone or changed.
 fn survivor(
     control: &Control,
     files: &BTreeMap<u64, Booked>,
     from: &Path,
-    lost: &mut Lost,
     random: &mut Random,
-) -> anyhow::Result<Vec<u8>> {
+) -> anyhow::Result<(Vec<u8>, Option<u64>)> {
     let status = fs::metadata(from)?;
     let now = fs::read(from)?;
     let key = key(status.dev(), status.ino());
     // Nobody has opened it for writing since the books began.
-    let Some(booked) = files.get(&key) else { return Ok(now) };
+    let Some(booked) = files.get(&key) else { return Ok((now, None)) };
     let covered = usize::try_from(booked.covered)?.min(now.len());
     let shadow = control.beside(SHADOW_DIR).join(key.to_string());
     let (kept, open) = if booked.in_place && covered > 0 && shadow.exists() {
@@ -94,10 +100,9 @@ fn survivor(
     } else {
         (tear::tail(now.clone(), covered, random), covered < now.len())
     };
-    lost.files += usize::from(open);
     let changed = kept.iter().zip(&now).filter(|(kept, byte)| kept != byte).count();
-    lost.bytes += (changed + now.len().saturating_sub(kept.len())) as u64;
-    Ok(kept)
+    let taken = (changed + now.len().saturating_sub(kept.len())) as u64;
+    Ok((kept, open.then_some(taken)))
 }
 
 /// All names below a directory.

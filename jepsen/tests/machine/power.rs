@@ -2,11 +2,12 @@
 
 use twinset_jepsen::nemesis::{Fault, power};
 
-use crate::stage::Stage;
+use crate::stage::{CHECKPOINTS, Stage};
 
 #[tokio::test]
 async fn power_cuts_of_nodes_sites_and_everything_lose_nothing_acknowledged() {
     let mut stage = Stage::start().await;
+    stage.configure(CHECKPOINTS).await;
     let traffic = stage.traffic().await;
     let layout = stage.cluster.layout().clone();
     let all: Vec<String> = layout.nodes().map(|node| node.name.clone()).collect();

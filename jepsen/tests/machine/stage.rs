@@ -10,6 +10,9 @@ use twinset_jepsen::{kills, wait};
 use twinset_tools::cluster::{LocalCluster, LocalOptions};
 use twinset_tools::load::random::Random;
 
+/// Checkpoints all the time: files are built, linked, taken over and removed.
+pub const CHECKPOINTS: &str = "[store]\ncheckpoint_commands = 200\n";
+
 /// A running cluster.
 pub struct Stage {
     /// Its processes.
@@ -47,6 +50,18 @@ impl Stage {
         let cluster = LocalCluster::start(&options, &mut |text| println!("{text}")).await.unwrap();
         wait::whole(cluster.layout()).await.unwrap();
         Stage { cluster, machines, random: Random::seeded(seed), seed, dir: Some(dir) }
+    }
+
+    /// Gives every node `extra` sections in its config, and waits until everything is whole.
+    pub async fn configure(&mut self, extra: &str) {
+        let layout = self.cluster.layout().clone();
+        for node in layout.nodes() {
+            self.cluster.stop_process(&node.name).await.unwrap();
+            let config = format!("{}\n{extra}", layout.config(node));
+            std::fs::write(layout.config_path(&node.name), config).unwrap();
+            self.cluster.start_process(&node.name).unwrap();
+        }
+        wait::whole(self.cluster.layout()).await.unwrap();
     }
 
     /// Clients whose every request is accounted for at the end.
