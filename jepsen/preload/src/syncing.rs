@@ -44,7 +44,7 @@ unsafe extern "C" fn sync_file_range(file: c_int, offset: off64_t, bytes: off64_
 /// What a sync is about.
 enum Target {
     File { file: Tracked, bytes: u64, shadow: bool },
-    Directory { name: Text, number: u64 },
+    Directory { number: u64 },
 }
 
 fn sync(file: c_int, really: impl FnOnce() -> c_int) -> c_int {
@@ -64,13 +64,14 @@ fn sync(file: c_int, really: impl FnOnce() -> c_int) -> c_int {
     let result = really();
     if result == 0 {
         match target {
-            Target::File { file, bytes, shadow } => {
+            Target::File { file: tracked, bytes, shadow } => {
                 if shadow {
-                    keep(control, file);
+                    keep(control, tracked);
                 }
-                file.cover(bytes);
+                tracked.cover(bytes);
             }
-            Target::Directory { name, number } => {
+            Target::Directory { number } => {
+                let Some(name) = place::of_descriptor(control, file) else { return result };
                 let mut what = Text::new();
                 what.push(b"sync ").push_number(number);
                 names::note(control, names::next(control), what.get().unwrap_or_default(), &[&name]);
@@ -96,8 +97,8 @@ fn target(control: &'static Control, file: c_int) -> Option<Target> {
             Some(Target::File { file: known, bytes, shadow })
         }
         S_IFDIR => {
-            let name = place::of_descriptor(control, file)?;
-            Some(Target::Directory { name, number: names::last(control) })
+            let number = names::last(control);
+            place::of_descriptor(control, file).map(|_| Target::Directory { number })
         }
         _ => None,
     }

@@ -172,14 +172,21 @@ fn find(machine: &Machine, kind: FileKind, random: &mut Random) -> anyhow::Resul
     })
 }
 
-/// The hurt bytes, and where they are hurt; None if the file is too short or the damage would change nothing.
+/// The hurt bytes, and where they are hurt; None if the file is too short or too uniform. Many files are mostly zeros that
+/// nobody reads: it tries to hit something else.
 fn hurt(whole: &[u8], damage: Damage, random: &mut Random) -> Option<(Vec<u8>, String)> {
+    const TRIES: usize = 1_000;
+    (0..TRIES).find_map(|_| hurt_once(whole, damage, random))
+}
+
+fn hurt_once(whole: &[u8], damage: Damage, random: &mut Random) -> Option<(Vec<u8>, String)> {
     /// Enough to reach over records.
     const CHUNK: usize = 256;
     let mut bytes = whole.to_vec();
     let what = match damage {
         Damage::BitFlip => {
-            let at = (!bytes.is_empty()).then(|| random.below(bytes.len()))?;
+            let used: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
+            let at = (!used.is_empty()).then(|| used[random.below(used.len())])?;
             bytes[at] ^= 1 << random.below(8);
             format!("a bit flipped at byte {at} of {}", whole.len())
         }
@@ -209,6 +216,9 @@ mod tests {
             let of = |seed| hurt(&whole, damage, &mut Random::seeded(seed));
             assert_eq!(of(1), of(1));
             assert!((0..20).filter_map(of).all(|(bytes, _)| bytes != whole));
+            let mut sparse = vec![0; 4_108];
+            sparse[4_096] = 7;
+            assert!((0..20).all(|seed| hurt(&sparse, damage, &mut Random::seeded(seed)).is_some()));
         }
         assert_eq!(hurt(&[], Damage::BitFlip, &mut Random::seeded(1)), None);
         assert_eq!(hurt(&[0; 300], Damage::CopiedChunk, &mut Random::seeded(1)), None);
