@@ -12,6 +12,8 @@ pub enum Word {
     Magic,
     /// So many of the next syncs fail with EIO.
     FailSyncs,
+    /// Not 0: those that fail are not syncs of write-ahead logs, but the next others.
+    SpareLogs,
     /// Every sync takes so much longer, in microseconds.
     SyncDelayUs,
     /// Not 0: syncs are reported as done and not done.

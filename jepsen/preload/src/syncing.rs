@@ -52,7 +52,7 @@ fn sync(file: c_int, really: impl FnOnce() -> c_int) -> c_int {
     let Some(target) = target(control, file) else { return really() };
     control.count(Word::Syncs);
     delay(control);
-    if control.read(Word::FailSyncs) != 0 && control.take(Word::FailSyncs) {
+    if control.read(Word::FailSyncs) != 0 && !is_spared(control, file) && control.take(Word::FailSyncs) {
         control.count(Word::FailedSyncs);
         real::set_errno(libc::EIO);
         return -1;
@@ -80,6 +80,12 @@ fn sync(file: c_int, really: impl FnOnce() -> c_int) -> c_int {
         }
     }
     result
+}
+
+fn is_spared(control: &Control, file: c_int) -> bool {
+    control.read(Word::SpareLogs) != 0
+        && place::of_descriptor(control, file)
+            .is_some_and(|name| name.get().is_some_and(|name| name.ends_with(b".log")))
 }
 
 fn target(control: &'static Control, file: c_int) -> Option<Target> {

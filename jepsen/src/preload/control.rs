@@ -77,6 +77,7 @@ impl Control {
     pub fn calm(&self) -> anyhow::Result<()> {
         let faults = [
             Word::FailSyncs,
+            Word::SpareLogs,
             Word::SyncDelayUs,
             Word::Lie,
             Word::DiskFull,

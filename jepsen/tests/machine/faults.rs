@@ -3,14 +3,19 @@
 use std::time::Duration;
 
 use twinset_jepsen::nemesis::{Fault, clock, disk};
+use twinset_jepsen::preload::layout::Word;
 
-use crate::stage::Stage;
+use crate::stage::{CHECKPOINTS, Stage};
 
 #[tokio::test]
 async fn bad_disks_stop_a_node_slow_ones_slow_it_and_clocks_order_nothing() {
     let mut stage = Stage::start().await;
+    stage.configure(CHECKPOINTS).await;
     let traffic = stage.traffic().await;
+    // Of a file that a checkpoint builds, once; of the log otherwise.
+    stage.machines.of("a2").unwrap().control.set(Word::SpareLogs, 1).unwrap();
     let mut faults = vec![
+        Fault::FsyncError { victim: "a2".to_owned(), down_ms: 0 },
         Fault::FsyncError { victim: stage.leader(1).await, down_ms: 300 },
         Fault::DiskFull { victim: stage.leader(2).await, for_ms: 500 },
         Fault::FsyncError { victim: "b2".to_owned(), down_ms: 0 },
@@ -23,6 +28,7 @@ async fn bad_disks_stop_a_node_slow_ones_slow_it_and_clocks_order_nothing() {
         tokio::time::sleep(disk::duration(fault)).await;
         let evidence = disk::heal(&mut stage.cluster, &stage.machines, acting).await.unwrap();
         stage.healed(&evidence).await;
+        stage.machines.calm().unwrap();
     }
     let mut steps = Vec::new();
     for by_ms in [3_600_000, -3_600_000] {
