@@ -14,5 +14,6 @@ pub mod kills;
 pub mod logs;
 pub mod nemesis;
 pub mod net;
+pub mod preload;
 pub mod traffic;
 pub mod wait;

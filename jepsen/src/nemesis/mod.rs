@@ -1,7 +1,11 @@
 //! Faults as data. A nemesis draws them from the seed; the files beside this one do them to a cluster and undo them. Drawing
 //! is pure. A fault says what was seen of it when it is undone: one that nobody saw act makes a run invalid, not green.
 
+pub mod clock;
+pub mod corrupt;
+pub mod disk;
 pub mod links;
+pub mod power;
 
 use serde::{Deserialize, Serialize};
 

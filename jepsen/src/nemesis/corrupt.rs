@@ -1,0 +1,239 @@
+//! Damage to a file of a stopped node, below what was synced. Started, the node must refuse to run and say why, or serve
+//! rightly because nobody needs those bytes, or stop itself when it reads them. Then it comes back with the whole file. The
+//! copy that is put back is what it last had, and it has taken part in nothing since: an older one would have forgotten
+//! votes. Never done while another replica is down: then the damage could be the last copy.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use futures::future::LocalBoxFuture;
+use tokio::time::Instant;
+use twinset_tools::cluster::LocalCluster;
+use twinset_tools::cluster::layout::{Kind, Layout};
+use twinset_tools::load::random::Random;
+
+use super::{Damage, Evidence, Fault, FileKind};
+use crate::logs::Allowed;
+use crate::preload::image;
+use crate::preload::{Machine, Machines, ending};
+use crate::{death, wait};
+
+/// What a node may say of this fault.
+pub const ALLOWED: &[Allowed] = &[
+    Allowed { part: "cannot run", why: "it refuses the damaged directory and says why" },
+    Allowed { part: "is damaged", why: "that is the fault" },
+    Allowed { part: "Corruption", why: "the database's word for it" },
+    Allowed { part: "the store stops", why: "it met the damage when it read" },
+    Allowed {
+        part: "this node cannot go on without risking a wrong answer",
+        why: "so it stops and says why",
+    },
+    Allowed {
+        part: "stopped by an earlier fault",
+        why: "what comes after the first fault is its consequence",
+    },
+];
+
+/// What a node made of a damaged file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judged {
+    /// It did not begin, and said why.
+    Refused(String),
+    /// It began, stopped itself when it met the damage, and said why.
+    Stopped(String),
+    /// It serves: nobody needed those bytes yet.
+    Serves,
+}
+
+/// Draws a damage.
+pub fn draw(random: &mut Random, layout: &Layout) -> Fault {
+    let nodes: Vec<&str> =
+        layout.nodes().filter(|node| node.kind == Kind::Node).map(|node| node.name.as_str()).collect();
+    let victim = nodes[random.below(nodes.len())].to_owned();
+    let file = [FileKind::Log, FileKind::Table, FileKind::Manifest, FileKind::Marker][random.below(4)];
+    let damage = [Damage::BitFlip, Damage::CopiedChunk, Damage::Truncated][random.below(3)];
+    Fault::Corrupt { victim, file, damage, seed: random.bits() >> 32 }
+}
+
+/// All of it, from the whole cluster to the whole cluster: stops the node, hurts the file, starts it, judges it, and brings
+/// it back. An error: it served wrongly, hung, or did not say why it ended.
+pub fn play<'a>(
+    cluster: &'a mut LocalCluster,
+    machines: &'a Machines,
+    fault: &'a Fault,
+) -> LocalBoxFuture<'a, anyhow::Result<(Judged, Evidence)>> {
+    Box::pin(async move {
+        let Fault::Corrupt { victim, file, damage, seed } = fault else {
+            anyhow::bail!("{fault:?} is no damage")
+        };
+        wait::whole(cluster.layout()).await?;
+        let machine = machines.of(victim)?;
+        let mut random = Random::seeded(*seed);
+        match random.below(2) {
+            0 => drop(cluster.stop_process(victim).await?),
+            _ => death::end(cluster, victim).await?,
+        }
+        image::set_aside(machine)?;
+        let Some(path) = find(machine, *file, &mut random)? else {
+            cluster.start_process(victim)?;
+            let detail = format!("{victim} has no file of the kind {file:?}");
+            return Ok((Judged::Serves, Evidence { acted: false, detail }));
+        };
+        let whole = fs::read(&path)?;
+        let Some((hurt, what)) = hurt(&whole, *damage, &mut random) else {
+            cluster.start_process(victim)?;
+            let detail = format!("{}: {damage:?} changes nothing", path.display());
+            return Ok((Judged::Serves, Evidence { acted: false, detail }));
+        };
+        fs::write(&path, hurt)?;
+        machine.control.forget()?;
+        let log_from = ending::log_end(cluster, victim);
+        cluster.start_process(victim)?;
+        let judged = judge(cluster, victim, log_from).await?;
+        bring_back(cluster, machine, victim, &path, &whole, &judged).await?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let detail = format!("{victim}: {name} ({file:?}) {what}: {judged:?}");
+        Ok((judged, Evidence { acted: true, detail }))
+    })
+}
+
+/// Waits until the started node has ended, or the cluster is whole with it.
+async fn judge(cluster: &LocalCluster, victim: &str, log_from: u64) -> anyhow::Result<Judged> {
+    let pid = ending::pid(cluster, victim)?;
+    let deadline = Instant::now() + wait::HEAL;
+    tokio::select! {
+        code = ending::exit_code(pid) => {
+            let said = ending::first_error(&cluster.layout().log_path(victim), log_from)?;
+            anyhow::ensure!(Instant::now() < deadline, "{victim} neither serves nor ends with a damaged file");
+            match (code, said) {
+                (Some(ending::CANNOT_RUN), Some(said)) => Ok(Judged::Refused(said)),
+                (Some(ending::FAULT), Some(said)) => Ok(Judged::Stopped(said)),
+                (code, said) => anyhow::bail!("{victim} ended with {code:?} on a damaged file and said {said:?}"),
+            }
+        }
+        whole = wait::whole(cluster.layout()) => whole.map(|_| Judged::Serves),
+    }
+}
+
+/// Brings the node back: as it was, if it took part in nothing; with the whole file in its place, if it did and still has
+/// the file. What it has written since it was started stays.
+async fn bring_back(
+    cluster: &mut LocalCluster,
+    machine: &Machine,
+    victim: &str,
+    path: &Path,
+    whole: &[u8],
+    judged: &Judged,
+) -> anyhow::Result<()> {
+    match judged {
+        Judged::Refused(_) => image::put_back(machine)?,
+        Judged::Stopped(_) | Judged::Serves => {
+            // It may have met the damage by now, and stopped.
+            if ending::pid(cluster, victim)?.alive() {
+                cluster.stop_process(victim).await?;
+            }
+            // Of all these files only a table never changes: another one may be newer by now than the whole one.
+            if path.extension().is_some_and(|end| end == "sst") && path.exists() {
+                fs::write(path, whole)?;
+            }
+            machine.control.forget()?;
+        }
+    }
+    cluster.start_process(victim)?;
+    wait::whole(cluster.layout()).await.with_context(|| format!("{victim} does not come back"))?;
+    Ok(())
+}
+
+/// The file of that kind: the newest log or manifest with something in it, or any table.
+fn find(machine: &Machine, kind: FileKind, random: &mut Random) -> anyhow::Result<Option<PathBuf>> {
+    if kind == FileKind::Marker {
+        return Ok(Some(machine.data.join("synced")));
+    }
+    let mut found = Vec::new();
+    for entry in fs::read_dir(machine.data.join("db"))? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_kind = match kind {
+            FileKind::Log => name.ends_with(".log"),
+            FileKind::Table => name.ends_with(".sst"),
+            FileKind::Manifest => name.starts_with("MANIFEST-"),
+            FileKind::Marker => false,
+        };
+        if is_kind && entry.metadata()?.len() > 0 {
+            found.push(entry.path());
+        }
+    }
+    // Their numbers have the same length, and rise.
+    found.sort();
+    Ok(match kind {
+        FileKind::Table if !found.is_empty() => Some(found.swap_remove(random.below(found.len()))),
+        _ => found.pop(),
+    })
+}
+
+/// The hurt bytes, and where they are hurt; None if the file is too short or too uniform. Many files are mostly zeros that
+/// nobody reads: it tries to hit something else.
+fn hurt(whole: &[u8], damage: Damage, random: &mut Random) -> Option<(Vec<u8>, String)> {
+    const TRIES: usize = 1_000;
+    (0..TRIES).find_map(|_| hurt_once(whole, damage, random))
+}
+
+fn hurt_once(whole: &[u8], damage: Damage, random: &mut Random) -> Option<(Vec<u8>, String)> {
+    /// Enough to reach over records.
+    const CHUNK: usize = 256;
+    let mut bytes = whole.to_vec();
+    let what = match damage {
+        Damage::BitFlip => {
+            let used: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
+            let at = (!used.is_empty()).then(|| used[random.below(used.len())])?;
+            bytes[at] ^= 1 << random.below(8);
+            format!("a bit flipped at byte {at} of {}", whole.len())
+        }
+        Damage::CopiedChunk => {
+            let room = bytes.len().checked_sub(CHUNK)?;
+            let (from, to) = (random.below(room + 1), random.below(room + 1));
+            bytes.copy_within(from..from + CHUNK, to);
+            format!("bytes {from}.. copied to {to}.. of {}", whole.len())
+        }
+        Damage::Truncated => {
+            let length = (!bytes.is_empty()).then(|| random.below(bytes.len()))?;
+            bytes.truncate(length);
+            format!("cut to {length} of {} bytes", whole.len())
+        }
+    };
+    (bytes != whole).then_some((bytes, what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_damage_changes_something_and_comes_from_the_seed() {
+        let whole: Vec<u8> = (0..4_000_u32).map(|at| (at % 251) as u8).collect();
+        for damage in [Damage::BitFlip, Damage::CopiedChunk, Damage::Truncated] {
+            let of = |seed| hurt(&whole, damage, &mut Random::seeded(seed));
+            assert_eq!(of(1), of(1));
+            assert!((0..20).filter_map(of).all(|(bytes, _)| bytes != whole));
+            let mut sparse = vec![0; 4_108];
+            sparse[4_096] = 7;
+            assert!((0..20).all(|seed| hurt(&sparse, damage, &mut Random::seeded(seed)).is_some()));
+        }
+        assert_eq!(hurt(&[], Damage::BitFlip, &mut Random::seeded(1)), None);
+        assert_eq!(hurt(&[0; 300], Damage::CopiedChunk, &mut Random::seeded(1)), None);
+    }
+
+    #[test]
+    fn all_files_and_damages_are_drawn() {
+        let layout = Layout::new("d".as_ref(), "b".as_ref(), 2, 7100);
+        let mut random = Random::seeded(1);
+        let faults: Vec<Fault> = (0..200).map(|_| draw(&mut random, &layout)).collect();
+        for wanted in [FileKind::Log, FileKind::Table, FileKind::Manifest, FileKind::Marker] {
+            for hurt in [Damage::BitFlip, Damage::CopiedChunk, Damage::Truncated] {
+                assert!(faults.iter().any(|fault| matches!(fault,
+                    Fault::Corrupt { file, damage, .. } if *file == wanted && *damage == hurt)));
+            }
+        }
+    }
+}

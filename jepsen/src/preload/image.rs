@@ -1,0 +1,152 @@
+//! Makes of the directory of a killed node what a power cut would have left: the names that were durable and a seeded part
+//! of the others, and of each file what a sync has covered and a seeded part of the rest. What the kernel has promised
+//! stays, always. The node must not run.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use twinset_tools::load::random::Random;
+
+use super::control::{Booked, Control};
+use super::layout::{GRAVE_DIR, NAMES, SHADOW_DIR, Word, key};
+use super::machines::Machine;
+use super::names::{self, Bytes, Names};
+use super::tear;
+
+/// The database's words to people: it never syncs them, and nobody needs them.
+const CHATTER: &str = "db/LOG";
+
+/// What a power cut took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Files with bytes that no sync had covered.
+    pub files: usize,
+    /// Of those bytes, how many are gone or changed.
+    pub bytes: u64,
+    /// Changes of names that are undone.
+    pub names: usize,
+}
+
+impl Lost {
+    /// Whether there was anything to lose.
+    pub fn anything(&self) -> bool {
+        self.files + self.names > 0
+    }
+}
+
+/// Puts what a power cut leaves in the place of the data directory, and empties the books: that is what the disk holds.
+pub fn cut_power(machine: &Machine, seed: u64) -> anyhow::Result<Lost> {
+    let control = &machine.control;
+    let unbooked = control.read(Word::Unbooked)?;
+    anyhow::ensure!(unbooked == 0, "the books have {unbooked} gaps: what a power cut leaves is not known");
+    let mut random = Random::seeded(seed);
+    let mut now = Names::default();
+    list(&machine.data, "", &mut now)?;
+    let lines = names::parse(&fs::read_to_string(control.beside(NAMES))?)?;
+    let graves = fs::read_dir(control.beside(GRAVE_DIR))?
+        .map(|entry| entry?.file_name().to_string_lossy().parse().context("a grave without a number"));
+    let graves = graves.collect::<anyhow::Result<_>>()?;
+    let (left, undone) = names::cut(now, &lines, &graves, &mut random);
+
+    let image = control.beside(".image");
+    if image.exists() {
+        fs::remove_dir_all(&image)?;
+    }
+    fs::create_dir(&image)?;
+    // Parents stand before their children in this order.
+    for directory in &left.directories {
+        fs::create_dir(image.join(directory))?;
+    }
+    let files = control.files()?;
+    let mut lost = Lost { names: undone, ..Lost::default() };
+    for (name, bytes) in &left.files {
+        let from = match bytes {
+            Bytes::Named(name) => machine.data.join(name),
+            Bytes::Grave(number) => control.beside(GRAVE_DIR).join(number.to_string()),
+        };
+        let (kept, taken) = survivor(control, &files, &from, &mut random)?;
+        fs::write(image.join(name), kept)?;
+        if let Some(bytes) = taken.filter(|_| !name.starts_with(CHATTER)) {
+            lost.files += 1;
+            lost.bytes += bytes;
+        }
+    }
+    fs::remove_dir_all(&machine.data)?;
+    fs::rename(&image, &machine.data)?;
+    control.forget()?;
+    Ok(lost)
+}
+
+/// What is left of one file; and if some of it was not synced, how many of those bytes are gone or changed.
+fn survivor(
+    control: &Control,
+    files: &BTreeMap<u64, Booked>,
+    from: &Path,
+    random: &mut Random,
+) -> anyhow::Result<(Vec<u8>, Option<u64>)> {
+    let status = fs::metadata(from)?;
+    let now = fs::read(from)?;
+    let key = key(status.dev(), status.ino());
+    // Nobody has opened it for writing since the books began.
+    let Some(booked) = files.get(&key) else { return Ok((now, None)) };
+    let covered = usize::try_from(booked.covered)?.min(now.len());
+    let shadow = control.beside(SHADOW_DIR).join(key.to_string());
+    let (kept, open) = if booked.in_place && covered > 0 && shadow.exists() {
+        let synced = fs::read(&shadow)?;
+        (tear::in_place(&now, &synced, random), synced != now)
+    } else {
+        (tear::tail(now.clone(), covered, random), covered < now.len())
+    };
+    let changed = kept.iter().zip(&now).filter(|(kept, byte)| kept != byte).count();
+    let taken = (changed + now.len().saturating_sub(kept.len())) as u64;
+    Ok((kept, open.then_some(taken)))
+}
+
+/// All names below a directory.
+fn list(dir: &Path, prefix: &str, names: &mut Names) -> anyhow::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if entry.file_type()?.is_dir() {
+            list(&entry.path(), &format!("{name}/"), names)?;
+            names.directories.insert(name);
+        } else {
+            names.files.insert(name.clone(), Bytes::Named(name));
+        }
+    }
+    Ok(())
+}
+
+/// The files of a stopped node, each in a directory of its own beside the shared file: to be put back later.
+pub fn set_aside(machine: &Machine) -> anyhow::Result<PathBuf> {
+    let aside = machine.control.beside(".aside");
+    if aside.exists() {
+        fs::remove_dir_all(&aside)?;
+    }
+    copy(&machine.data, &aside)?;
+    Ok(aside)
+}
+
+/// Puts back what was set aside. The node must not have taken part in anything since.
+pub fn put_back(machine: &Machine) -> anyhow::Result<()> {
+    fs::remove_dir_all(&machine.data)?;
+    fs::rename(machine.control.beside(".aside"), &machine.data)?;
+    machine.control.forget()
+}
+
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}

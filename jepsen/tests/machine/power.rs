@@ -1,0 +1,29 @@
+//! Power cuts under a cluster with traffic: one node, a few, a site, everything; what was acknowledged is there.
+
+use twinset_jepsen::nemesis::{Fault, power};
+
+use crate::stage::{CHECKPOINTS, Stage};
+
+#[tokio::test]
+async fn power_cuts_of_nodes_sites_and_everything_lose_nothing_acknowledged() {
+    let mut stage = Stage::start().await;
+    stage.configure(CHECKPOINTS).await;
+    let traffic = stage.traffic().await;
+    let layout = stage.cluster.layout().clone();
+    let all: Vec<String> = layout.nodes().map(|node| node.name.clone()).collect();
+    let mut cut = |victims: &[&str]| {
+        let victims = victims.iter().map(|&name| name.to_owned()).collect();
+        Fault::PowerLoss { victims, down_ms: 200, seed: stage.random.bits() >> 32 }
+    };
+    let mut cuts = vec![cut(&["a1"]), cut(&["a1", "a2"]), cut(&["b1", "b2"])];
+    cuts.push(cut(&all.iter().map(String::as_str).collect::<Vec<_>>()));
+    cuts.extend((0..6).map(|_| power::draw(&mut stage.random, &layout)));
+    for fault in &cuts {
+        println!("{fault:?}");
+        let acting = power::inject(&mut stage.cluster, &stage.machines, fault).await.unwrap();
+        tokio::time::sleep(power::duration(fault)).await;
+        let evidence = power::heal(&mut stage.cluster, &acting).unwrap();
+        stage.healed(&evidence).await;
+    }
+    stage.account_for(traffic, &[power::ALLOWED]).await;
+}
