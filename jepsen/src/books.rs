@@ -1,86 +1,149 @@
-//! What the cluster holds when the traffic has ended: resolves what was left open, looks every request up, lists every
-//! transaction, reads every balance. Asks only; [`crate::check`] judges.
+//! The end of a run: what clients left open is asked again until it is decided, and everything that the API shows is read:
+//! all transactions of each set through each router, every account, a sample of request ids. Asks and records only;
+//! [`crate::check`] judges.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
 use tokio::time::Instant;
 
-use crate::api::{Found, Lookup, Router};
-use crate::history::{Asked, Call, History};
-
-/// What was found.
-#[derive(Clone, Debug, Default)]
-pub struct Books {
-    /// By number of the request.
-    pub lookups: BTreeMap<usize, Lookup>,
-    /// Every transaction of every set.
-    pub listed: Vec<Found>,
-    /// In cents, by number of the account.
-    pub balances: Vec<i128>,
-}
+use crate::api::Router;
+use crate::clients::Left;
+use crate::history::{Answer, Ask, Level, Recorder, Retry};
 
 const DEADLINE: Duration = Duration::from_secs(10);
-/// All that was open is resolved within this.
-const RESOLVE: Duration = Duration::from_secs(120);
+/// All that was open is resolved, and each reader has read, within this.
+const PATIENCE: Duration = Duration::from_secs(180);
 /// Questions under way at once.
 const AT_ONCE: usize = 32;
+const PAGE_SIZE: u32 = 1_000;
 
-/// Asks again, with the same id, whatever has an open end; half of what was only ever refused, too.
-pub async fn resolve(history: &mut History, routers: &[String], now_us: impl Fn() -> u64) -> usize {
-    let deadline = Instant::now() + RESOLVE;
-    let accounts = &history.accounts;
-    let open = |number: usize, asked: &Asked| {
-        asked.decided().is_none() && (asked.was_unknown() || number.is_multiple_of(2))
-    };
-    let todo = history.requests.iter_mut().enumerate().filter(|(number, asked)| open(*number, asked));
-    let resolved = stream::iter(todo.map(async |(number, asked)| {
-        let mut at = number % routers.len();
-        while asked.decided().is_none() && Instant::now() < deadline {
-            let begin_us = now_us();
-            let answer =
-                Router::new(&routers[at]).book(accounts, &asked.id, &asked.wish, DEADLINE, None).await;
-            let call = Call { router: at, other_body: false, begin_us, end_us: now_us(), answer };
-            asked.calls.push(call);
-            at = (at + 1) % routers.len();
-        }
-    }));
-    resolved.buffer_unordered(AT_ONCE).count().await
+/// Someone who asks in the end, with connections that are kept.
+struct Asker<'a> {
+    recorder: &'a Recorder,
+    routers: Vec<Router>,
+    process: u32,
+    at: usize,
 }
 
-/// Reads all there is to read about the history's requests and accounts.
-pub async fn read(history: &History, routers: &[String], sets: &[u32]) -> anyhow::Result<Books> {
-    let mut books = Books::default();
-    let numbers: Vec<usize> = (0..history.requests.len()).collect();
-    let chunk = numbers.len().div_ceil(AT_ONCE).max(1);
-    let lookups = numbers.chunks(chunk).enumerate().map(async |(worker, numbers)| {
-        let mut router = Router::new(&routers[worker % routers.len()]);
-        let mut found = Vec::with_capacity(numbers.len());
-        for &number in numbers {
-            let asked = &history.requests[number];
-            found.push((number, router.lookup(history.scope(asked), &asked.id, DEADLINE).await?));
+impl<'a> Asker<'a> {
+    fn new(recorder: &'a Recorder, routers: &[String], number: usize) -> Self {
+        Asker {
+            recorder,
+            routers: routers.iter().map(|addr| Router::new(addr)).collect(),
+            process: recorder.process(),
+            at: number % routers.len(),
         }
-        anyhow::Ok(found)
-    });
-    for found in futures::future::join_all(lookups).await {
-        books.lookups.extend(found?);
     }
-    for &set in sets {
-        let mut router = Router::new(&routers[set as usize % routers.len()]);
-        let mut after = String::new();
+
+    /// Asks one router after the other until there is a definite answer, or the patience is over.
+    async fn ask(&mut self, ask: &Ask, retry: Option<Retry>, until: Instant) -> Answer {
         loop {
-            let (page, next) = router.page(set, &after, DEADLINE).await?;
-            books.listed.extend(page);
-            if next.is_empty() {
-                break;
+            let op = self.recorder.invoke(self.process, 0, self.at as u8, retry, ask);
+            let answer = self.routers[self.at].ask(self.recorder, ask, DEADLINE.into()).await;
+            self.recorder.end(op, &answer);
+            let undecided = match &answer {
+                Answer::Batch(items) => items.iter().any(|item| item.is_open() || item.will_pass()),
+                answer => answer.is_open() || answer.will_pass(),
+            };
+            if answer.is_open() {
+                self.process = self.recorder.process();
             }
-            after = next;
+            if !undecided || Instant::now() >= until {
+                return answer;
+            }
+            self.at = (self.at + 1) % self.routers.len();
         }
     }
-    for (number, account) in history.accounts.iter().enumerate() {
-        let mut router = Router::new(&routers[number % routers.len()]);
-        books.balances.push(router.balance(account, "linearizable", DEADLINE).await?);
+}
+
+/// Asks again, with the same id, whatever has an open end. Gives how many.
+pub async fn resolve(recorder: &Arc<Recorder>, left: &Left, routers: &[String]) -> usize {
+    let until = Instant::now() + PATIENCE;
+    let chunk = left.open.len().div_ceil(AT_ONCE).max(1);
+    let workers = left.open.chunks(chunk).enumerate().map(async |(number, asks)| {
+        let mut asker = Asker::new(recorder, routers, number);
+        for ask in asks {
+            asker.ask(ask, Some(Retry::Resolving), until).await;
+        }
+    });
+    futures::future::join_all(workers).await;
+    left.open.len()
+}
+
+/// Reads all there is to read. Gives how many transactions the first router listed.
+pub async fn read(recorder: &Arc<Recorder>, left: &Left, routers: &[String], sets: &[u32]) -> usize {
+    let until = Instant::now() + PATIENCE;
+    let mut listed = 0;
+    for (number, router) in routers.iter().enumerate() {
+        let through = std::slice::from_ref(router);
+        let lists = sets.iter().map(async |set| list(recorder, through, number, *set, until).await);
+        let found: usize = futures::future::join_all(lists).await.into_iter().sum();
+        listed = listed.max(found);
     }
-    Ok(books)
+    let mut asks: Vec<Ask> = (0..recorder.account_ids().len() as u32)
+        .map(|account| Ask::ReadAccount { account, level: Level::Linearizable })
+        .collect();
+    let mut keys = BTreeSet::new();
+    for ask in left.open.iter().chain(&left.refused).chain(&left.sample) {
+        keys.extend(keys_of(ask));
+    }
+    let lookup = |(scope, id)| Ask::ReadRequest { scope, id, level: Level::Linearizable };
+    asks.extend(keys.into_iter().map(lookup));
+    let chunk = asks.len().div_ceil(AT_ONCE).max(1);
+    let workers = asks.chunks(chunk).enumerate().map(async |(number, asks)| {
+        let mut asker = Asker::new(recorder, routers, number);
+        for ask in asks {
+            asker.ask(ask, None, until).await;
+        }
+    });
+    stream::iter(workers).buffer_unordered(AT_ONCE).count().await;
+    listed
+}
+
+/// Where what was asked may stand: its scope and request id.
+fn keys_of(ask: &Ask) -> Vec<(u32, String)> {
+    match ask {
+        Ask::Open { id, account, .. }
+        | Ask::SetLimit { id, account, .. }
+        | Ask::Freeze { id, account, .. }
+        | Ask::Close { id, account } => vec![(*account, id.clone())],
+        Ask::Transfer(transfer) => {
+            transfer.legs.iter().map(|(account, _)| (*account, transfer.id.clone())).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// All transactions of a set through one router, page by page.
+async fn list(recorder: &Recorder, router: &[String], number: usize, set: u32, until: Instant) -> usize {
+    let mut asker = Asker::new(recorder, router, 0);
+    // The history numbers routers as the run does.
+    asker.at = 0;
+    let (mut after, mut listed) = (None, 0);
+    loop {
+        let ask = Ask::List { set, after, page_size: PAGE_SIZE, level: Level::Linearizable };
+        let op = recorder.invoke(asker.process, 0, number as u8, None, &ask);
+        let answer = asker.routers[0].ask(recorder, &ask, DEADLINE.into()).await;
+        recorder.end(op, &answer);
+        match answer {
+            Answer::Page { found, next, .. } => {
+                listed += found.len();
+                match next {
+                    Some(next) => after = Some(next),
+                    None => return listed,
+                }
+            }
+            answer => {
+                if answer.is_open() {
+                    asker.process = recorder.process();
+                }
+                if Instant::now() >= until {
+                    return listed;
+                }
+            }
+        }
+    }
 }

@@ -1,19 +1,28 @@
-//! Whole-cluster tests of real processes: seeded traffic that journals every answer, faults, and checkers that judge
-//! the journal. `twinset-jepsen kills` and the tests of this crate share it.
+//! Whole-cluster tests of real processes: seeded clients that take down every answer, faults, and checkers that judge the
+//! history. The `twinset-jepsen` command and the tests of this crate share it.
 //!
-//! [`traffic`] sends and [`history`] keeps; [`death`] kills, [`nemesis`] says what else can be done; [`books`] reads what
-//! the cluster holds in the end; [`check`] judges, purely; [`kills`] puts them together. It knows the system from outside
-//! only: the public API, the operators' API, processes, files and logs.
+//! [`workload`] draws what [`clients`] ask through [`api`]; [`history`] keeps it; [`play`] does the faults of [`nemesis`];
+//! [`books`] reads what the cluster holds in the end; [`check`] judges, purely, and [`export`] asks for a second opinion;
+//! [`run`] puts them together, [`recheck`] judges a stored history again. It knows the system from outside only: the public
+//! API, the operators' API, processes, files and logs.
 
 pub mod api;
 pub mod books;
 pub mod check;
+pub mod clients;
 pub mod death;
+pub mod export;
 pub mod history;
 pub mod kills;
 pub mod logs;
 pub mod nemesis;
 pub mod net;
 pub mod preload;
+pub mod play;
+pub mod recheck;
+pub mod results;
+pub mod run;
+pub mod synthetic;
 pub mod traffic;
 pub mod wait;
+pub mod workload;

@@ -1,9 +1,9 @@
-//! The `twinset-jepsen` command: arguments, one run, exit code (0 clean, 1 violated or failed, 64 asked wrongly).
+//! The `twinset-jepsen` command: arguments, one act, exit code (0 valid, 1 not or failed, 64 asked wrongly).
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use twinset_jepsen::kills;
+use twinset_jepsen::{kills, recheck, run};
 use twinset_tools::start;
 
 /// Consistency tests of a whole local cluster under faults.
@@ -16,11 +16,28 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Kill processes with SIGKILL under traffic, one after the other; then account for every request.
+    /// Run workloads against a local cluster under faults, then check everything.
+    #[command(long_about = run::HELP)]
+    Run(run::Run),
+    /// Name the workloads, the nemeses, and the checkers with the claims that they check.
+    List(recheck::List),
+    /// Check the stored history of a run again.
+    #[command(long_about = recheck::CHECK_HELP)]
+    Check(recheck::Check),
+    /// Kill processes with SIGKILL under traffic, one after the other; then check everything.
     #[command(long_about = kills::HELP)]
     Kills(kills::Kills),
+    /// Make a history of a perfect ledger and check it, to see how fast that is.
+    #[command(long_about = recheck::BENCH_HELP)]
+    BenchCheck(recheck::BenchCheck),
 }
 
 fn main() -> ExitCode {
-    start::start(async |Cli { command: Command::Kills(arguments) }: Cli| kills::run(arguments).await)
+    start::start(async |Cli { command }: Cli| match command {
+        Command::Run(arguments) => run::run(arguments).await,
+        Command::List(arguments) => recheck::list(&arguments),
+        Command::Check(arguments) => recheck::check(&arguments),
+        Command::Kills(arguments) => kills::run(arguments).await,
+        Command::BenchCheck(arguments) => recheck::bench(&arguments),
+    })
 }

@@ -1,20 +1,19 @@
-//! Clients that journal: seeded loops that book transfers through both routers, send many requests again (at once, later,
-//! on the other router, with another body), break connections, and keep every answer. They judge nothing.
+//! Traffic for tests that bring their own faults: clients of the `mixed` workload over a running cluster, with a history in
+//! memory, and the account of it afterwards. A small spelling of [`crate::clients`], [`crate::books`] and [`crate::check`].
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::Context;
-use futures::future::join_all;
-use tokio::task::JoinHandle;
-use tokio::time::MissedTickBehavior;
-use twinset_tools::load::plan::{Plan, Shape};
-use twinset_tools::load::random::Random;
+use twinset_tools::cluster::LocalCluster;
+use twinset_tools::verify;
 
-use crate::api::Router;
-use crate::history::{Answer, Asked, Call, History, Read, Wish};
+use crate::api::{Patience, Router};
+use crate::check::{self, Finding, Verdict};
+use crate::clients::{self, Clients, Flow, Left, Site};
+use crate::history::event::FORMAT;
+use crate::history::{Answer, Ask, Event, History, Meta, Phase, Recorder, VerifyLine};
+use crate::workload::{self, Ground};
+use crate::{books, wait};
 
 /// What traffic to make.
 #[derive(Clone, Debug)]
@@ -27,277 +26,112 @@ pub struct Options {
     pub seed: u64,
     /// Loops.
     pub clients: usize,
-    /// Accounts that pay each other.
-    pub accounts: usize,
-    /// New requests per second, all clients together; answers that are slow lower it.
+    /// Operations per second, all clients together; answers that are slow lower it.
     pub rate: u32,
-    /// Request ids in all: what bounds the journal. Nothing new is sent beyond it.
+    /// Operations in all: nothing new is sent beyond it.
     pub requests_max: usize,
 }
 
 /// Traffic that flows.
 pub struct Traffic {
-    accounts: Vec<String>,
-    stop: Arc<AtomicBool>,
-    began: Instant,
-    workers: Vec<JoinHandle<(Vec<Asked>, Vec<Read>)>>,
+    /// Takes down everything; a test's own calls, too.
+    pub recorder: Arc<Recorder>,
+    clients: Clients,
 }
 
-/// How long most calls wait.
-const PATIENT: Duration = Duration::from_secs(5);
-const OPENERS: usize = 16;
-/// How far back an old request may be sent again.
-const RECENT: usize = 1_000;
+/// Traffic that has stopped, not yet accounted for.
+pub struct Stopped {
+    /// Takes down what follows.
+    pub recorder: Arc<Recorder>,
+    /// What clients left open; a test adds its own.
+    pub left: Left,
+}
+
+/// How long the replicas may take to stand at one index.
+const VERIFY: std::time::Duration = std::time::Duration::from_secs(60);
 
 impl Traffic {
     /// Opens the accounts and lets the traffic flow.
     pub async fn start(options: &Options) -> anyhow::Result<Self> {
-        let shape = Shape {
-            name: "k".to_owned(),
-            accounts: options.accounts,
-            hot: false,
-            batch: 1,
+        let sets: std::collections::BTreeSet<u32> = options.slots.iter().copied().collect();
+        let recorder = Recorder::in_memory(Meta {
+            format: FORMAT,
+            seed: options.seed,
+            workloads: vec!["mixed".into()],
+            sets: sets.into_iter().collect(),
             slots: options.slots.clone(),
-        };
-        let plan = Plan::new(&shape);
-        let (accounts, empty) = account_ids(&plan);
-        open_all(&accounts, &empty, &options.routers).await?;
-        let numbers: BTreeMap<String, u32> =
-            accounts.iter().enumerate().map(|(number, id)| (id.clone(), number as u32)).collect();
-        let shared = Arc::new(Shared {
-            plan,
-            sets: options
-                .slots
-                .iter()
-                .copied()
-                .collect::<std::collections::BTreeSet<_>>()
-                .into_iter()
-                .collect(),
-            accounts: accounts.clone(),
-            numbers,
-            left: AtomicUsize::new(options.requests_max),
+            sites: vec!["here".into()],
+            routers: options.routers.clone(),
+            ..Meta::default()
         });
-        let (stop, began) = (Arc::new(AtomicBool::new(false)), Instant::now());
-        let period = Duration::from_secs(1) * options.clients as u32 / options.rate.max(1);
-        let worker = |number: usize| {
-            let client = Client {
-                name: format!("{:x}-{number}", options.seed),
-                shared: shared.clone(),
-                routers: options.routers.iter().map(|addr| Router::new(addr)).collect(),
-                random: Random::seeded(
-                    options.seed ^ (number as u64 + 1).wrapping_mul(0xa076_1d64_78bd_642f),
-                ),
-                began,
-                requests: Vec::new(),
-                reads: Vec::new(),
-            };
-            tokio::spawn(client.run(stop.clone(), period))
+        let kinds = workload::named(&["mixed".to_owned()])?;
+        recorder.phase(Phase::Setup);
+        let ground = Ground::new(recorder.clone(), &options.slots, &kinds);
+        clients::open(&recorder, &ground, &options.routers).await?;
+        recorder.phase(Phase::Traffic);
+        let flow = Flow {
+            sites: vec![Site { name: "here".into(), routers: options.routers.clone() }],
+            ground,
+            kinds,
+            seed: options.seed,
+            clients: options.clients,
+            rate: options.rate,
+            ops_max: options.requests_max as u64,
         };
-        let workers = (0..options.clients).map(worker).collect();
-        Ok(Traffic { accounts, stop, began, workers })
+        let clients = Clients::start(&recorder, &flow);
+        Ok(Traffic { recorder, clients })
     }
 
-    /// Microseconds on the clock of the journal.
-    pub fn now_us(&self) -> u64 {
-        micros(self.began)
-    }
-
-    /// When the clock of the journal began.
+    /// When the clock of the history began.
     pub fn began(&self) -> Instant {
-        self.began
+        self.recorder.began()
     }
 
-    /// Sends nothing new, waits for what is under way, and hands over the journal.
-    pub async fn stop(self) -> anyhow::Result<History> {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut history = History { accounts: self.accounts, ..History::default() };
-        for worker in self.workers {
-            let (requests, reads) = worker.await.context("a client was cut off")?;
-            history.requests.extend(requests);
-            history.reads.extend(reads);
-        }
-        Ok(history)
+    /// Sends nothing new, and waits for what is under way.
+    pub async fn stop(self) -> anyhow::Result<Stopped> {
+        let left = self.clients.stop().await?;
+        self.recorder.phase(Phase::Resolve);
+        Ok(Stopped { recorder: self.recorder, left })
     }
 }
 
-/// Microseconds since `began`.
-pub fn micros(began: Instant) -> u64 {
-    u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX)
+/// One call of a test's own, by a process of its own, taken down with all others. `number` is the router's.
+pub async fn recorded(
+    recorder: &Recorder,
+    (router, number): (&mut Router, usize),
+    ask: &Ask,
+    patience: impl Into<Patience>,
+) -> Answer {
+    let op = recorder.invoke(recorder.process(), 0, number as u8, None, ask);
+    let answer = router.ask(recorder, ask, patience.into()).await;
+    recorder.end(op, &answer);
+    answer
 }
 
-/// The accounts that pay each other, then for each tag one that stays empty; and how many of the first there are.
-fn account_ids(plan: &Plan) -> (Vec<String>, usize) {
-    let ids = plan.account_ids();
-    let mut accounts: Vec<String> = ids.iter().map(|(_, id)| id.clone()).collect();
-    let mut empty: Vec<String> = accounts.iter().map(|id| empty_of(id)).collect();
-    empty.dedup();
-    let paying = accounts.len();
-    accounts.extend(empty);
-    (accounts, paying)
+impl Stopped {
+    /// Resolves what is open, reads everything, compares the replicas. The cluster must be whole.
+    pub async fn account_for(self, cluster: &LocalCluster) -> anyhow::Result<History> {
+        let routers: Vec<String> = cluster.layout().routers().map(|router| router.http.clone()).collect();
+        books::resolve(&self.recorder, &self.left, &routers).await;
+        self.recorder.phase(Phase::Final);
+        let survey = wait::whole(cluster.layout()).await?;
+        let catalogue = survey.catalogue()?;
+        let sets: Vec<u32> = catalogue.sets.keys().copied().collect();
+        books::read(&self.recorder, &self.left, &routers, &sets).await;
+        let report = verify::verify(&survey, catalogue, VERIFY).await;
+        let line =
+            |line: verify::Line| VerifyLine { subject: line.subject, clean: line.clean, detail: line.detail };
+        self.recorder.add(Event::Verify { lines: report.lines.into_iter().map(line).collect() });
+        self.recorder.phase(Phase::Done);
+        Ok(History::from_events(self.recorder.events())?)
+    }
 }
 
-/// The empty account that shares a tag with `account`.
-fn empty_of(account: &str) -> String {
-    let tag = account.rsplit_once(':').map_or(account, |(tag, _)| tag);
-    format!("{tag}:empty")
-}
-
-async fn open_all(accounts: &[String], paying: &usize, routers: &[String]) -> anyhow::Result<()> {
-    let chunk = accounts.len().div_ceil(OPENERS).max(1);
-    let openers = accounts.chunks(chunk).enumerate().map(async |(opener, ids)| {
-        let mut router = Router::new(&routers[opener % routers.len()]);
-        for (at, id) in ids.iter().enumerate() {
-            let limit = if opener * chunk + at < *paying { "none" } else { "0" };
-            router.open_account(id, limit).await?;
-        }
-        anyhow::Ok(())
-    });
-    join_all(openers).await.into_iter().collect()
-}
-
-struct Shared {
-    plan: Plan,
-    sets: Vec<u32>,
-    accounts: Vec<String>,
-    numbers: BTreeMap<String, u32>,
-    left: AtomicUsize,
-}
-
-struct Client {
-    name: String,
-    shared: Arc<Shared>,
-    routers: Vec<Router>,
-    random: Random,
-    began: Instant,
-    requests: Vec<Asked>,
-    reads: Vec<Read>,
-}
-
-/// How one call is made.
-#[derive(Clone, Copy)]
-struct Manner {
-    router: usize,
-    other_body: bool,
-    deadline: Duration,
-    /// When the client hangs up; none: when the answer must have come.
-    patience: Option<Duration>,
-}
-
-impl Client {
-    async fn run(mut self, stop: Arc<AtomicBool>, period: Duration) -> (Vec<Asked>, Vec<Read>) {
-        let mut pace = tokio::time::interval(period);
-        // What a pause has held up is not made up for all at once.
-        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while !stop.load(Ordering::Relaxed) {
-            pace.tick().await;
-            let left = &self.shared.left;
-            if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err() {
-                break;
-            }
-            self.new_request().await;
-            if self.chance(8) {
-                self.old_request().await;
-            }
-            if self.chance(15) {
-                self.read().await;
-            }
-        }
-        (self.requests, self.reads)
-    }
-
-    /// A balance; a refused read proves nothing and is not kept.
-    async fn read(&mut self) {
-        let account = self.random.below(self.shared.accounts.len());
-        let linearizable = self.chance(60);
-        let router = self.random.below(self.routers.len());
-        let consistency = if linearizable { "linearizable" } else { "stale" };
-        let begin_us = micros(self.began);
-        let id = &self.shared.accounts[account];
-        if let Ok((balance, as_of)) = self.routers[router].balance_as_of(id, consistency, PATIENT).await {
-            self.reads.push(Read { account: account as u32, linearizable, begin_us, as_of, balance });
-        }
-    }
-
-    fn chance(&mut self, percent: usize) -> bool {
-        self.random.below(100) < percent
-    }
-
-    fn wish(&mut self) -> Wish {
-        let set = self.shared.sets[self.random.below(self.shared.sets.len())];
-        let transfer = self.shared.plan.draw(set, &mut self.random).remove(0);
-        let doomed = self.chance(4);
-        let numbers = &self.shared.numbers;
-        let debit = if doomed { empty_of(&transfer.debit) } else { transfer.debit };
-        Wish { debit: numbers[&debit], credit: numbers[&transfer.credit], cents: transfer.cents, doomed }
-    }
-
-    /// A new wish, and what a client under trouble makes of it.
-    async fn new_request(&mut self) {
-        let wish = self.wish();
-        let id = format!("{}-{}", self.name, self.requests.len());
-        let mut asked = Asked { id, wish, calls: Vec::new() };
-        let router = self.random.below(self.routers.len());
-        let mut manner = Manner { router, other_body: false, deadline: PATIENT, patience: None };
-        match self.random.below(100) {
-            // Hangs up before the answer can be there.
-            0..3 => manner.patience = Some(Duration::from_micros(200 + self.random.below(5_000) as u64)),
-            // Is in a hurry.
-            3..13 => manner.deadline = Duration::from_millis(60 + self.random.below(400) as u64),
-            _ => {}
-        }
-        if self.chance(4) {
-            self.ask_everywhere(&mut asked).await;
-        } else {
-            self.ask(&mut asked, manner).await;
-        }
-        let again = match asked.calls.last().map(|call| &call.answer) {
-            Some(Answer::Unknown) => self.chance(70),
-            Some(Answer::NotApplied { .. }) => self.chance(50),
-            _ => self.chance(30),
-        };
-        if again {
-            self.ask_again(&mut asked).await;
-        }
-        self.requests.push(asked);
-    }
-
-    /// A request of some time ago, once more.
-    async fn old_request(&mut self) {
-        let back = self.random.below(self.requests.len().min(RECENT));
-        let at = self.requests.len() - 1 - back;
-        let mut asked = self.requests[at].clone();
-        self.ask_again(&mut asked).await;
-        self.requests[at] = asked;
-    }
-
-    /// The same id through another router; now and then, once it is decided, with another body.
-    async fn ask_again(&mut self, asked: &mut Asked) {
-        let last = asked.calls.last().map_or(0, |call| call.router);
-        let router = (last + 1) % self.routers.len();
-        let other_body = asked.decided().is_some() && self.chance(15);
-        self.ask(asked, Manner { router, other_body, deadline: PATIENT, patience: None }).await;
-    }
-
-    async fn ask(&mut self, asked: &mut Asked, manner: Manner) {
-        let mut wish = asked.wish;
-        wish.cents += u32::from(manner.other_body);
-        let begin_us = micros(self.began);
-        let router = &mut self.routers[manner.router];
-        let answer =
-            router.book(&self.shared.accounts, &asked.id, &wish, manner.deadline, manner.patience).await;
-        let (router, other_body) = (manner.router, manner.other_body);
-        asked.calls.push(Call { router, other_body, begin_us, end_us: micros(self.began), answer });
-    }
-
-    /// The same request through all routers at the same time.
-    async fn ask_everywhere(&mut self, asked: &mut Asked) {
-        let (began, begin_us) = (self.began, micros(self.began));
-        let (accounts, id, wish) = (&self.shared.accounts, &asked.id, asked.wish);
-        let calls = self.routers.iter_mut().enumerate().map(async |(number, router)| {
-            let answer = router.book(accounts, id, &wish, PATIENT, None).await;
-            Call { router: number, other_body: false, begin_us, end_us: micros(began), answer }
-        });
-        let calls = join_all(calls).await;
-        asked.calls.extend(calls);
-    }
+/// What is wrong with a history whose test judges liveness by itself.
+pub fn violations(history: &History) -> Vec<Finding> {
+    let findings = check::all(history);
+    findings
+        .into_iter()
+        .filter(|finding| finding.verdict != Verdict::Valid && finding.checker != "liveness")
+        .collect()
 }

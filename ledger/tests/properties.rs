@@ -10,13 +10,15 @@ mod generate;
 mod model;
 mod support;
 
-use model::{Model, verdict};
+use std::collections::BTreeMap;
+
+use model::{Answer, Model, Verdict};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use support::{Books, SET};
 use twinset_ledger::codec::encode_outcome;
 use twinset_ledger::memory::MemoryState;
-use twinset_ledger::{Command, Outcome, Position, Rejection};
+use twinset_ledger::{Command, Effect, Outcome, Position, Rejection};
 
 fn config() -> ProptestConfig {
     let regressions = FileFailurePersistence::Direct("tests/properties.regressions");
@@ -35,23 +37,48 @@ fn run(books: &mut Books, entries: &Entries) -> Vec<(Command, Outcome)> {
     all
 }
 
+/// The ledger's outcome in the model's words.
+fn verdict(outcome: &Outcome, command: &Command) -> Verdict {
+    let answer = match &outcome.result {
+        Err(rejection) => Answer::No(rejection.code()),
+        Ok(Effect::Defined { changed }) => Answer::Defined(*changed),
+        Ok(Effect::Account | Effect::Marked) => Answer::Done,
+        Ok(Effect::Posted(legs)) => {
+            let names: Vec<&str> = command.accounts().collect();
+            let name = |at: usize| names.get(at).map_or(legs[at].account.clone(), |name| (*name).to_owned());
+            let booked = |(at, leg): (usize, &twinset_ledger::Posted)| {
+                (name(at), leg.side, leg.amount, leg.posted, leg.available)
+            };
+            Answer::Booked(legs.iter().enumerate().map(booked).collect())
+        }
+    };
+    Verdict { position: outcome.position, replayed: outcome.replayed, answer }
+}
+
 proptest! {
     #![proptest_config(config())]
 
     #[test]
     fn the_model_says_the_same(entries in entries::entries()) {
         let mut books = Books::new();
-        let mut model = Model::default();
+        let mut model = Model::new(SET);
         for (time, commands) in &entries {
             let index = books.next_index();
             let outcomes = books.apply(*time, commands);
             for ((command, outcome), offset) in commands.iter().zip(&outcomes).zip(0u16..) {
-                let expected = model.apply(Position::new(index, offset), command);
+                let position = Position::new(index, offset);
+                let expected = model.apply(position, command);
+                if let (Some(id), Answer::Booked(_)) = (command.request_id(), &expected.answer) {
+                    let scope = model.scope(position, command);
+                    prop_assert_eq!(model.first(&scope, id), Some(expected.position), "{:?}", command);
+                }
                 prop_assert_eq!(verdict(outcome, command), expected, "{:?}", command);
             }
         }
-        let balances = books.short.accounts().map(|account| (account.id.clone(), account.posted()));
-        prop_assert_eq!(balances.collect::<std::collections::BTreeMap<_, _>>(), model.balances());
+        let balances =
+            books.short.accounts().map(|account| (account.id.clone(), (account.posted(), account.version)));
+        let expected = model.accounts().iter().map(|(id, account)| (id.clone(), (account.balance(), account.legs)));
+        prop_assert_eq!(balances.collect::<BTreeMap<_, _>>(), expected.collect::<BTreeMap<_, _>>());
     }
 
     #[test]
@@ -119,7 +146,7 @@ fn the_generator_reaches_the_short_form_and_most_answers() {
     use proptest::test_runner::TestRunner;
 
     let mut runner = TestRunner::deterministic();
-    let mut codes = std::collections::BTreeMap::<&str, usize>::new();
+    let mut codes = BTreeMap::<&str, usize>::new();
     let mut short_records = 0;
     for _ in 0..200 {
         let entries = entries::entries().new_tree(&mut runner).expect("a value").current();

@@ -1,77 +1,227 @@
-//! The checkers: pure functions from a history and the books to violations. Each has tests with a wrong history that it
-//! must catch. They send nothing and know nothing of processes.
+//! The checkers: pure functions from a history to findings. One witness order is built first ([`witness`]): replies carry
+//! positions, so the log of each set is known and need not be searched for; it is replayed in an independent model
+//! ([`replay`]). Then each claim of `docs/reference/guarantees.md` has a checker of its own, in the table [`ALL`]. All of it
+//! takes O(n log n) time and O(n) memory. They send nothing and know nothing of processes.
 
-mod answers;
-mod held;
+mod limits;
+mod lists;
+pub mod live;
+#[path = "../../../ledger/tests/model/mod.rs"]
+pub mod model;
+mod once;
+mod opaque;
 mod order;
-mod reads;
+pub mod replay;
+mod run;
+mod stale;
+pub mod witness;
 
-use crate::books::Books;
+use serde::Serialize;
+
+use crate::export;
 use crate::history::History;
+use replay::Replay;
+use witness::Witness;
 
-/// One broken promise, in words that name the request.
-pub type Violation = String;
-
-/// Everything that is wrong with a history and the books that it left behind, each with the name of its check.
-pub fn all(history: &History, books: &Books) -> Vec<Violation> {
-    let checks = [
-        ("one result each", answers::one_result_each(history)),
-        ("other bodies are refused", answers::other_bodies_are_refused(history)),
-        ("wishes come out right", answers::wishes_come_out_right(history)),
-        ("nothing stays open", answers::nothing_stays_open(history)),
-        ("positions are unique", order::positions_are_unique(history)),
-        ("time follows position", order::time_follows_position(history)),
-        ("real-time order", order::real_time_order(history)),
-        ("balances as of their position", reads::balances_are_as_of_their_position(history)),
-        ("linearizable reads are fresh", reads::linearizable_reads_are_fresh(history)),
-        ("found as answered", held::found_as_answered(history, books)),
-        ("rejections are no transactions", held::rejections_are_no_transactions(history, books)),
-        ("not applied is not there", held::what_was_not_applied_is_not_there(history, books)),
-        ("listed exactly once", held::listed_exactly_once(history, books)),
-        ("balances", held::balances(history, books)),
-    ];
-    let named = |(name, found): (&str, Vec<Violation>)| {
-        found.into_iter().map(move |violation| format!("{name}: {violation}")).collect::<Vec<_>>()
-    };
-    checks.into_iter().flat_map(named).collect()
+/// What a checker says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It holds, and everything that was needed to know that was read.
+    Valid,
+    /// It is broken.
+    Invalid,
+    /// Something that was needed is missing. As red as invalid.
+    Unknown,
 }
 
-/// Short histories for the checkers' tests.
-#[cfg(test)]
-pub(crate) mod tests {
-    use crate::history::{Answer, Asked, Call, History, Place, Wish};
+/// One checker's finding.
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    /// The checker.
+    pub checker: &'static str,
+    /// The claim's id in docs/reference/guarantees.md.
+    pub claim: &'static str,
+    /// What it says.
+    pub verdict: Verdict,
+    /// How many things were looked at.
+    pub checked: u64,
+    /// How many are wrong.
+    pub wrong: u64,
+    /// The first of them, and what is missing, in words.
+    pub examples: Vec<String>,
+}
 
-    pub fn place(index: u64, time: u128) -> Place {
-        Place { set: 1, index, time }
+/// A checker of one claim.
+pub struct Checker {
+    /// Its name.
+    pub name: &'static str,
+    /// The claim's id.
+    pub claim: &'static str,
+    /// One line for `list`.
+    pub about: &'static str,
+    run: fn(&Case<'_>) -> Found,
+}
+
+/// What every checker looks at.
+pub struct Case<'h> {
+    /// What was asked and answered.
+    pub history: &'h History,
+    /// The order that the answers claim.
+    pub witness: Witness<'h>,
+    /// What the model says to it.
+    pub replay: Replay,
+}
+
+/// What was found so far: counts, and words for the first few.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// Things looked at.
+    pub checked: u64,
+    /// Things that are wrong.
+    pub wrong: u64,
+    /// Whether something is missing that is needed.
+    pub missing: bool,
+    /// In words.
+    pub examples: Vec<String>,
+}
+
+/// Examples that are kept of one checker.
+const EXAMPLES: usize = 20;
+
+impl Found {
+    /// Something is wrong.
+    pub fn wrong(&mut self, words: impl FnOnce() -> String) {
+        self.wrong += 1;
+        if self.examples.len() < EXAMPLES {
+            self.examples.push(words());
+        }
     }
 
-    pub fn booked(index: u64, replayed: bool) -> Answer {
-        let transaction = format!("1-1-{index}-0").parse().unwrap();
-        Answer::Booked { transaction, place: place(index, index.into()), replayed }
+    /// Something is missing.
+    pub fn missing(&mut self, words: impl FnOnce() -> String) {
+        self.missing = true;
+        if self.examples.len() < EXAMPLES {
+            self.examples.push(words());
+        }
     }
 
-    pub fn rejected(code: &str, index: u64, replayed: bool) -> Answer {
-        Answer::Rejected { code: code.into(), place: Some(place(index, index.into())), replayed }
+    /// Adds what another look has found.
+    pub fn and(mut self, other: &Found) -> Self {
+        self.checked += other.checked;
+        self.wrong += other.wrong;
+        self.missing |= other.missing;
+        let room = EXAMPLES.saturating_sub(self.examples.len());
+        self.examples.extend(other.examples.iter().take(room).cloned());
+        self
     }
 
-    pub fn not_applied() -> Answer {
-        Answer::NotApplied { code: "no_leader".into() }
+    fn verdict(&self) -> Verdict {
+        match (self.wrong, self.missing) {
+            (1.., _) => Verdict::Invalid,
+            (_, true) => Verdict::Unknown,
+            _ => Verdict::Valid,
+        }
     }
+}
 
-    pub fn call(begin_us: u64, end_us: u64, answer: Answer) -> Call {
-        Call { router: 0, other_body: false, begin_us, end_us, answer }
-    }
+const fn checker(
+    name: &'static str,
+    claim: &'static str,
+    about: &'static str,
+    run: fn(&Case<'_>) -> Found,
+) -> Checker {
+    Checker { name, claim, about, run }
+}
 
-    pub fn asked(id: &str, calls: Vec<Call>) -> Asked {
-        Asked { id: id.into(), wish: Wish { debit: 0, credit: 1, cents: 150, doomed: false }, calls }
-    }
+/// Every checker with the claim that it checks.
+pub const ALL: &[Checker] = &[
+    checker("answers", "G1", "each answer is what the model says at its position", |case| {
+        case.replay.answers.clone()
+    }),
+    checker("exactly_once", "G2", "no lost acknowledgement, no duplicate, no phantom", once::exactly_once),
+    checker(
+        "refused_is_never",
+        "G3",
+        "what was rejected or not applied is never there",
+        once::refused_is_never,
+    ),
+    checker("real_time_order", "G4", "strict serializability per set", order::real_time),
+    checker("linearizable_reads", "G5", "each read is the model's state at its position", |case| {
+        case.replay.reads.clone()
+    }),
+    checker("sessions", "G6", "monotonic reads and read your writes, also across routers", order::sessions),
+    checker(
+        "stale_reads",
+        "G7",
+        "a stale read is a whole state of the past, not older than it says",
+        stale::check,
+    ),
+    checker(
+        "limits",
+        "G8",
+        "no floor is crossed at any index, and no rejection lacks its reason",
+        limits::limits,
+    ),
+    checker("conservation", "G9", "debits equal credits in each set at every index", limits::conservation),
+    checker("ledger_time", "G10", "positions are given once, and time rises with them", order::ledger_time),
+    checker("lists", "G11", "lists are complete and in order, and show what was booked", lists::check),
+    checker(
+        "opaque_balances",
+        "G4",
+        "a balance holds what was acknowledged, trusting no position",
+        opaque::check,
+    ),
+    checker("replicas", "G12", "all replicas of a set hold the same", run::replicas),
+    checker(
+        "liveness",
+        "G13",
+        "every set serves after the faults, and outside them without a gap",
+        live::check,
+    ),
+    checker(
+        "second_opinion",
+        "G4",
+        "Elle's list-append on what clients saw, by the adya crate",
+        export::adya::check,
+    ),
+    checker("faults_act", "-", "each fault was seen to act and was undone", run::faults),
+    checker(
+        "harness",
+        "-",
+        "the history is whole, the logs are silent, the traffic means something",
+        run::harness,
+    ),
+];
 
-    pub fn history(requests: Vec<Asked>) -> History {
-        History { accounts: vec!["{t}:0".into(), "{t}:1".into()], requests, reads: Vec::new() }
-    }
+/// Everything that there is to say about a history.
+pub fn all(history: &History) -> Vec<Finding> {
+    let witness = Witness::of(history);
+    let replay = Replay::of(&witness);
+    let case = Case { history, witness, replay };
+    ALL.iter()
+        .map(|checker| {
+            let found = (checker.run)(&case);
+            Finding {
+                checker: checker.name,
+                claim: checker.claim,
+                verdict: found.verdict(),
+                checked: found.checked,
+                wrong: found.wrong,
+                examples: found.examples,
+            }
+        })
+        .collect()
+}
 
-    /// A request that was booked at `index`, in a call from `begin_us` to `end_us`.
-    pub fn one(id: &str, index: u64, begin_us: u64, end_us: u64) -> Asked {
-        asked(id, vec![call(begin_us, end_us, booked(index, false))])
+/// The worst of all.
+pub fn overall(findings: &[Finding]) -> Verdict {
+    let any = |verdict| findings.iter().any(|finding| finding.verdict == verdict);
+    if any(Verdict::Invalid) {
+        Verdict::Invalid
+    } else if any(Verdict::Unknown) {
+        Verdict::Unknown
+    } else {
+        Verdict::Valid
     }
 }

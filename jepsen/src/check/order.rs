@@ -1,129 +1,137 @@
-//! Whether positions and ledger times are given once, rise together, and agree with real time. Pure.
+//! Order: real time against the log of each set, the sessions of processes, and ledger time. One sweep each over what is
+//! sorted. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
-use twinset_ledger::TransactionId;
+use super::{Case, Found};
+use crate::history::Level;
 
-use super::Violation;
-use crate::history::{Answer, Asked, History, Place};
+/// Where in a set's log: index, then time.
+type Spot = (u64, u64);
 
-/// Every decided request with its place; the transaction, if it was booked.
-fn decided(history: &History) -> impl Iterator<Item = (&Asked, Option<TransactionId>, Place)> {
-    history.requests.iter().filter_map(|asked| match asked.decided()?.answer {
-        Answer::Booked { transaction, place, .. } => Some((asked, Some(transaction), place)),
-        Answer::Rejected { place: Some(place), .. } => Some((asked, None, place)),
-        _ => None,
-    })
+/// Something with an interval in real time and a spot in a set's log.
+struct Interval {
+    set: u32,
+    spot: Spot,
+    write: bool,
+    begin_ns: u64,
+    end_ns: u64,
+    op: u32,
 }
 
-/// No two request ids share a transaction or a ledger time.
-pub fn positions_are_unique(history: &History) -> Vec<Violation> {
-    let mut violations = Vec::new();
-    let (mut by_name, mut by_time) = (BTreeMap::new(), BTreeMap::new());
-    for (asked, transaction, place) in decided(history) {
-        if let Some(name) = transaction
-            && let Some(other) = by_name.insert(name, &asked.id)
-        {
-            violations.push(format!("requests {other} and {} share transaction {name}", asked.id));
-        }
-        if let Some(other) = by_time.insert((place.set, place.time), &asked.id) {
-            violations.push(format!("requests {other} and {} share ledger time {place:?}", asked.id));
-        }
+fn intervals(case: &Case<'_>) -> Vec<Interval> {
+    let mut all = Vec::new();
+    for (set, log) in &case.witness.sets {
+        all.extend(log.iter().map(|decided| Interval {
+            set: *set,
+            spot: (decided.place.index, decided.place.time_ns),
+            write: true,
+            begin_ns: decided.begin_ns,
+            end_ns: decided.end_ns,
+            op: decided.call.op,
+        }));
     }
-    violations
+    for (number, op) in case.history.ops.iter().enumerate() {
+        if op.ask.read_level() != Some(Level::Linearizable) {
+            continue;
+        }
+        let Some(as_of) = op.answer.as_of() else { continue };
+        all.push(Interval {
+            set: as_of.place.set,
+            spot: (as_of.place.index, as_of.place.time_ns),
+            write: false,
+            begin_ns: op.begin_ns,
+            end_ns: op.end_ns.unwrap_or(u64::MAX),
+            op: number as u32,
+        });
+    }
+    all
 }
 
-/// In each set a later position has a later ledger time, and a transaction's name says where it was booked.
-pub fn time_follows_position(history: &History) -> Vec<Violation> {
-    let mut violations = Vec::new();
-    let mut by_position = BTreeMap::new();
-    for (asked, transaction, place) in decided(history) {
-        let Some(name) = transaction else { continue };
-        if name.set != place.set || name.position.index() != place.index {
-            violations.push(format!("request {}: transaction {name} is not at {place:?}", asked.id));
-        }
-        by_position.insert((name.set, name.incarnation, name.position), (place.time, &asked.id));
-    }
-    let neighbours = by_position.iter().zip(by_position.iter().skip(1));
-    for (((set, ..), (time, id)), ((other_set, ..), (next_time, next_id))) in neighbours {
-        if set == other_set && time >= next_time {
-            violations
-                .push(format!("request {next_id} stands behind {id}, but its ledger time is not later"));
+/// What begins after something else was answered stands behind it in the set's log. A begin at the instant of an end counts
+/// as concurrent with it. With the replay, this is strict serializability of the set.
+pub fn real_time(case: &Case<'_>) -> Found {
+    let all = intervals(case);
+    let mut found = Found { checked: all.len() as u64, ..Found::default() };
+    let mut events: Vec<(u64, bool, u32)> = Vec::with_capacity(all.len() * 2);
+    for (number, one) in all.iter().enumerate() {
+        events.push((one.begin_ns, false, number as u32));
+        if one.end_ns != u64::MAX {
+            events.push((one.end_ns, true, number as u32));
         }
     }
-    violations
-}
-
-/// A request whose first call began after another one's answer had arrived was decided behind it, in the same set.
-pub fn real_time_order(history: &History) -> Vec<Violation> {
-    #[derive(PartialEq, Eq, PartialOrd, Ord)]
-    enum Event {
-        // A begin at the instant of an end counts as concurrent with it, so begins come first.
-        Begin,
-        End,
-    }
-    let mut events = Vec::new();
-    for (number, (asked, _, place)) in decided(history).enumerate() {
-        let begin = asked.same_body().map(|call| call.begin_us).min().unwrap_or(0);
-        let end = asked.decided().map_or(u64::MAX, |call| call.end_us);
-        events.push((begin, Event::Begin, number, asked, place));
-        events.push((end, Event::End, number, asked, place));
-    }
-    events.sort_by(|a, b| (a.0, &a.1, a.2).cmp(&(b.0, &b.1, b.2)));
-    let mut latest: BTreeMap<u32, (u128, &Asked)> = BTreeMap::new();
-    let mut violations = Vec::new();
-    for (_, event, _, asked, place) in events {
-        match (event, latest.get(&place.set)) {
-            (Event::Begin, Some((time, other))) if place.time <= *time => violations.push(format!(
-                "request {} began after {} was answered, but was decided before it at {place:?}",
-                asked.id, other.id
-            )),
-            (Event::End, known) if known.is_none_or(|(time, _)| place.time > *time) => {
-                latest.insert(place.set, (place.time, asked));
+    events.sort_unstable();
+    // By set: the furthest spot that anyone was told of, and by which operation.
+    let mut told: HashMap<u32, (Spot, u32)> = HashMap::new();
+    for (_, ends, number) in events {
+        let one = &all[number as usize];
+        let furthest = told.get(&one.set).copied();
+        if ends {
+            if furthest.is_none_or(|(spot, _)| one.spot > spot) {
+                told.insert(one.set, (one.spot, one.op));
             }
-            _ => {}
+        } else if let Some((spot, op)) = furthest
+            && (one.spot < spot || one.write && one.spot == spot)
+        {
+            found.wrong(|| {
+                let words = if one.write { "was decided" } else { "read" };
+                format!(
+                    "operation {} began after {op} was answered at {spot:?} of set {}, but {words} at {:?}",
+                    one.op, one.set, one.spot
+                )
+            });
         }
     }
-    violations
+    found
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::check::tests::{asked, call, history, one, place, rejected};
-
-    #[test]
-    fn a_serial_history_is_right() {
-        let history = history(vec![one("x", 7, 0, 1), one("y", 8, 2, 3), one("z", 9, 2, 5)]);
-        assert!(positions_are_unique(&history).is_empty());
-        assert!(time_follows_position(&history).is_empty());
-        assert!(real_time_order(&history).is_empty());
-    }
-
-    #[test]
-    fn a_shared_position_is_caught() {
-        assert_eq!(positions_are_unique(&history(vec![one("x", 7, 0, 1), one("y", 7, 2, 3)])).len(), 2);
-        let no = asked("y", vec![call(2, 3, rejected("limit_exceeded", 7, false))]);
-        assert_eq!(positions_are_unique(&history(vec![one("x", 7, 0, 1), no])).len(), 1);
-    }
-
-    #[test]
-    fn time_that_stands_still_or_a_misplaced_name_is_caught() {
-        let at = |id: &str, index: u64, stands: Place| {
-            let transaction = format!("1-1-{index}-0").parse().unwrap();
-            asked(id, vec![call(0, 1, Answer::Booked { transaction, place: stands, replayed: false })])
+/// What one process is told never goes back: its linearizable reads follow its own writes and reads, whichever router it
+/// asked.
+pub fn sessions(case: &Case<'_>) -> Found {
+    let mut found = Found::default();
+    let mut told: HashMap<(u32, u32), Spot> = HashMap::new();
+    for (number, op) in case.history.ops.iter().enumerate() {
+        let (place, read) = match (op.ask.read_level(), op.answer.as_of(), op.answer.decided()) {
+            (Some(Level::Linearizable), Some(as_of), _) => (as_of.place, true),
+            (None, _, Some((place, _))) => (place, false),
+            _ => continue,
         };
-        let still = history(vec![at("x", 7, place(7, 70)), at("y", 8, place(8, 70))]);
-        assert_eq!(time_follows_position(&still).len(), 1);
-        let misplaced = history(vec![at("x", 7, place(6, 70))]);
-        assert_eq!(time_follows_position(&misplaced).len(), 1);
+        let spot = (place.index, place.time_ns);
+        let last = told.entry((op.process, place.set)).or_insert(spot);
+        found.checked += 1;
+        if read && spot < *last {
+            found.wrong(|| {
+                format!(
+                    "process {} knew of {last:?}, then read {spot:?} in operation {number}: {op:?}",
+                    op.process
+                )
+            });
+        }
+        *last = spot.max(*last);
     }
+    found
+}
 
-    #[test]
-    fn an_order_against_real_time_is_caught() {
-        let wrong = history(vec![one("x", 8, 0, 1), one("y", 7, 2, 3)]);
-        assert_eq!(real_time_order(&wrong).len(), 1);
-        let concurrent = history(vec![one("x", 8, 0, 3), one("y", 7, 2, 5)]);
-        assert!(real_time_order(&concurrent).is_empty());
+/// Positions are given once, and ledger time rises with them; no read claims a time before what it includes.
+pub fn ledger_time(case: &Case<'_>) -> Found {
+    let mut found = case.witness.misplaced.clone();
+    for (set, log) in &case.witness.sets {
+        found.checked += log.len() as u64;
+        for pair in log.windows(2) {
+            if pair[0].place.time_ns >= pair[1].place.time_ns || pair[0].position >= pair[1].position {
+                found.wrong(|| format!("set {set}: {:?} stands before {:?}", pair[0].place, pair[1].place));
+            }
+        }
     }
+    for (number, op) in case.history.ops.iter().enumerate() {
+        let Some(as_of) = op.answer.as_of() else { continue };
+        let Some(log) = case.witness.sets.get(&as_of.place.set) else { continue };
+        found.checked += 1;
+        let included = log.partition_point(|decided| decided.place.index <= as_of.place.index);
+        let last = included.checked_sub(1).map(|at| &log[at]);
+        if let Some(last) = last.filter(|last| last.place.time_ns > as_of.place.time_ns) {
+            found.wrong(|| format!("operation {number} is as of {:?}, before {:?}", as_of.place, last.place));
+        }
+    }
+    found
 }

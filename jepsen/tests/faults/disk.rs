@@ -53,9 +53,8 @@ async fn a_leader_whose_disk_is_full_stops_and_another_leads() {
     std::fs::remove_file(&filler).unwrap();
     stage.cluster.start_process(&leader).unwrap();
     stage.whole().await;
-    let clock = traffic.began();
-    let history = traffic.stop().await.unwrap();
-    stage.account_for(history, clock).await;
+    let stopped = traffic.stop().await.unwrap();
+    stage.account_for(stopped).await;
     stage.end(&[logs::AFTER_KILLS, FULL].concat()).await;
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::probe::Probe;
 use crate::support::{ARMED, Stage};
 use twinset_control::{CONTROL_SET, Role, SwitchEnd};
-use twinset_jepsen::history::History;
+use twinset_jepsen::history::{Answer, History, Op};
 use twinset_jepsen::logs::{self, Allowed};
 use twinset_jepsen::traffic::Traffic;
 use twinset_jepsen::{death, wait};
@@ -21,7 +21,7 @@ use twinset_tools::cmd::switch;
 /// to its owner, and the leader's way home.
 const SETTLED: Duration = Duration::from_secs(20);
 /// A patient client of the traffic has waited in vain when a call took longer.
-const IN_VAIN_US: u64 = 4_900_000;
+const IN_VAIN_NS: u64 = 4_900_000_000;
 
 const GIVEN_UP: &[Allowed] = &[
     ARMED,
@@ -119,11 +119,10 @@ async fn a_switch_outlives_the_control_sets_leader_and_its_own_target() {
 
 /// Nobody waited in vain, every request is accounted for, and everything is whole.
 async fn end(stage: Stage, traffic: Traffic, probe: Probe) {
-    let clock = traffic.began();
-    let mut history = traffic.stop().await.unwrap();
-    nobody_waited_in_vain(&history);
-    probe.into_history(&mut history);
-    stage.account_for(history, clock).await;
+    let mut stopped = traffic.stop().await.unwrap();
+    nobody_waited_in_vain(&History::from_events(stopped.recorder.events()).unwrap());
+    probe.leave(&mut stopped);
+    stage.account_for(stopped).await;
     stage.end(&[logs::AFTER_KILLS, GIVEN_UP].concat()).await;
 }
 
@@ -220,10 +219,9 @@ fn at_rest(survey: &Survey, set: u32) -> Result<(), String> {
 
 /// A patient client has an answer long before its deadline: nothing was held for longer than an election and its end.
 fn nobody_waited_in_vain(history: &History) {
-    let calls = history.requests.iter().flat_map(|asked| asked.calls.iter().map(move |call| (asked, call)));
-    let in_vain: Vec<_> = calls
-        .filter(|(_, call)| !call.answer.is_definite() && call.end_us - call.begin_us > IN_VAIN_US)
-        .map(|(asked, call)| format!("{}: {call:?}", asked.id))
-        .collect();
+    let refused = |op: &&Op| op.answer.is_open() || matches!(op.answer, Answer::NotApplied { .. });
+    let long = |op: &&Op| op.end_ns.is_none_or(|end| end - op.begin_ns > IN_VAIN_NS);
+    let in_vain: Vec<&Op> =
+        history.ops.iter().filter(|op| op.ask.is_write()).filter(refused).filter(long).collect();
     assert!(in_vain.is_empty(), "{in_vain:#?}");
 }

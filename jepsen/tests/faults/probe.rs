@@ -1,11 +1,13 @@
 //! Two accounts of one set, and requests between them that a test sends itself, one by one. What was asked and answered
-//! goes into the journal of the traffic, so that it is accounted for with everything else.
+//! goes into the history of the traffic, so that it is accounted for with everything else.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::support::Stage;
-use twinset_jepsen::history::{Answer, Asked, Call, History, Wish};
-use twinset_jepsen::traffic::{Traffic, micros};
+use twinset_jepsen::api::payment;
+use twinset_jepsen::history::{Answer, Ask, Level, Recorder};
+use twinset_jepsen::traffic::{self, Stopped, Traffic};
 
 /// How long a request waits that must succeed.
 const LONG: Duration = Duration::from_secs(10);
@@ -13,15 +15,21 @@ const LONG: Duration = Duration::from_secs(10);
 /// Two accounts, and what was asked of them.
 pub struct Probe {
     /// The payer and the payee.
-    pub accounts: Vec<String>,
-    clock: Instant,
-    asked: Vec<Asked>,
+    pub accounts: (u32, u32),
+    recorder: Arc<Recorder>,
+    open: Vec<Ask>,
 }
 
 impl Probe {
-    /// Opens two accounts in `set`; the journal's clock is that of `traffic`.
+    /// Opens two accounts in `set`; what is asked stands in the history of `traffic`.
     pub async fn open(stage: &Stage, set: u32, traffic: &Traffic) -> Probe {
-        Probe { accounts: stage.open_pair(set).await, clock: traffic.began(), asked: Vec::new() }
+        let accounts = stage.open_pair(&traffic.recorder, set).await;
+        Probe { accounts, recorder: traffic.recorder.clone(), open: Vec::new() }
+    }
+
+    async fn ask(&self, stage: &Stage, router: &str, ask: &Ask, deadline: Duration) -> Answer {
+        let number = stage.cluster.layout().routers().position(|process| process.name == router).unwrap();
+        traffic::recorded(&self.recorder, (&mut stage.router(router), number), ask, deadline).await
     }
 
     /// Pays `cents`, or asks again under the same id, through the router of that name.
@@ -30,29 +38,19 @@ impl Probe {
         stage: &Stage,
         router: &str,
         id: &str,
-        cents: u32,
+        cents: i64,
         deadline: Duration,
     ) -> Answer {
-        let wish = Wish { debit: 0, credit: 1, cents, doomed: false };
-        let begin_us = micros(self.clock);
-        let answer = stage.router(router).book(&self.accounts, id, &wish, deadline, None).await;
-        let number = stage.cluster.layout().routers().position(|process| process.name == router).unwrap();
-        let call = Call {
-            router: number,
-            other_body: false,
-            begin_us,
-            end_us: micros(self.clock),
-            answer: answer.clone(),
-        };
-        match self.asked.iter_mut().find(|asked| asked.id == id) {
-            Some(asked) => asked.calls.push(call),
-            None => self.asked.push(Asked { id: id.to_owned(), wish, calls: vec![call] }),
+        let ask = payment(self.accounts, id, cents);
+        let answer = self.ask(stage, router, &ask, deadline).await;
+        if answer.is_open() {
+            self.open.push(ask);
         }
         answer
     }
 
     /// Pays, which must succeed: the set serves.
-    pub async fn must_pay(&mut self, stage: &Stage, router: &str, id: &str, cents: u32) {
+    pub async fn must_pay(&mut self, stage: &Stage, router: &str, id: &str, cents: i64) {
         let answer = self.pay(stage, router, id, cents, LONG).await;
         assert!(matches!(answer, Answer::Booked { .. }), "{id}: {answer:?}");
     }
@@ -63,26 +61,35 @@ impl Probe {
         stage: &Stage,
         router: &str,
         id: &str,
-        cents: u32,
+        cents: i64,
         deadline: Duration,
     ) {
         let answer = self.pay(stage, router, id, cents, deadline).await;
-        assert!(matches!(answer, Answer::Unknown | Answer::NotApplied { .. }), "{id}: {answer:?}");
+        assert!(answer.is_open() || matches!(answer, Answer::NotApplied { .. }), "{id}: {answer:?}");
+    }
+
+    /// What the payee has in cents, and how old that may be in milliseconds.
+    pub async fn read(
+        &self,
+        stage: &Stage,
+        router: &str,
+        level: Level,
+        deadline: Duration,
+    ) -> Result<(i64, u64), Answer> {
+        let ask = Ask::ReadAccount { account: self.accounts.1, level };
+        match self.ask(stage, router, &ask, deadline).await {
+            Answer::Account { as_of, figures } => Ok((figures.posted, as_of.age_ms)),
+            other => Err(other),
+        }
     }
 
     /// What the payee has in the end.
-    pub async fn balance(&self, stage: &Stage, router: &str) -> i128 {
-        stage.router(router).balance(&self.accounts[1], "linearizable", LONG).await.unwrap()
+    pub async fn balance(&self, stage: &Stage, router: &str) -> i64 {
+        self.read(stage, router, Level::Linearizable, LONG).await.unwrap().0
     }
 
-    /// Adds everything to a journal.
-    pub fn into_history(self, history: &mut History) {
-        let first = u32::try_from(history.accounts.len()).unwrap();
-        history.accounts.extend(self.accounts);
-        history.requests.extend(self.asked.into_iter().map(|mut asked| {
-            asked.wish.debit += first;
-            asked.wish.credit += first;
-            asked
-        }));
+    /// Leaves what has an open end to be resolved with everything else.
+    pub fn leave(self, stopped: &mut Stopped) {
+        stopped.left.open.extend(self.open);
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::{Stage, no_failure};
-use twinset_jepsen::history::{Answer, Wish};
+use twinset_jepsen::history::{Answer, Ask, Level, Meta, Recorder};
 use twinset_jepsen::{logs, wait};
 use twinset_tools::cluster::local::Stopped;
 use twinset_tools::cluster::process::Signal;
@@ -57,9 +57,8 @@ async fn leaders_that_freeze_and_wake_lose_nothing_and_answer_nothing_old() {
         stage.cluster.signal(&leader, Signal::Cont).await.unwrap();
         stage.whole().await;
     }
-    let clock = traffic.began();
-    let history = traffic.stop().await.unwrap();
-    stage.account_for(history, clock).await;
+    let stopped = traffic.stop().await.unwrap();
+    stage.account_for(stopped).await;
     stage.end(logs::AFTER_KILLS).await;
 }
 
@@ -69,34 +68,36 @@ const LONG: Duration = Duration::from_secs(10);
 #[tokio::test]
 async fn a_dark_site_holds_every_answer_back_until_the_set_is_degraded() {
     let mut stage = Stage::start().await;
-    let accounts = stage.open_pair(1).await;
+    let recorder = Recorder::in_memory(Meta::default());
+    let (payer, payee) = stage.open_pair(&recorder, 1).await;
+    let pair = (payer, payee);
     let (mut here, mut there) = (stage.router("ra"), stage.router("rb"));
-    let wish = |cents| Wish { debit: 0, credit: 1, cents, doomed: false };
-    let first = here.book(&accounts, "first", &wish(100), LONG, None).await;
+    let first = here.pay(&recorder, pair, "first", 100, LONG).await;
     assert!(matches!(first, Answer::Booked { replayed: false, .. }), "{first:?}");
 
     for node in ["b1", "b2"] {
         stage.cluster.signal(node, Signal::Stop).await.unwrap();
     }
-    let held = here.book(&accounts, "held", &wish(250), SHORT, None).await;
-    assert_eq!(held, Answer::Unknown, "site B has it on no disk");
+    let held = here.pay(&recorder, pair, "held", 250, SHORT).await;
+    assert!(held.is_open(), "site B has it on no disk: {held:?}");
     for router in [&mut here, &mut there] {
-        let read = router.balance(&accounts[1], "linearizable", SHORT).await;
+        let read = router.balance(&recorder, payee, Level::Linearizable, SHORT).await;
         assert!(read.is_err(), "site B did not confirm it: {read:?}");
-        let found = router.lookup(&accounts[0], "held", SHORT).await;
-        assert!(found.is_err(), "site B did not confirm it: {found:?}");
-        let stale = router.balance(&accounts[1], "stale", SHORT).await;
+        let look = Ask::ReadRequest { scope: payer, id: "held".into(), level: Level::Linearizable };
+        let found = router.ask(&recorder, &look, SHORT.into()).await;
+        assert!(found.as_of().is_none(), "site B did not confirm it: {found:?}");
+        let stale = router.balance(&recorder, payee, Level::Stale, SHORT).await;
         assert!(
-            !matches!(stale, Ok(balance) if balance != 100),
+            !matches!(stale, Ok((balance, _)) if balance != 100),
             "a stale read shows what is not safe: {stale:?}"
         );
     }
 
     stage.set_durability(1, true).await;
-    let again = there.book(&accounts, "held", &wish(250), LONG, None).await;
+    let again = there.pay(&recorder, pair, "held", 250, LONG).await;
     assert!(matches!(again, Answer::Booked { .. }), "{again:?}");
-    for (router, consistency) in [(&mut here, "linearizable"), (&mut there, "linearizable")] {
-        assert_eq!(router.balance(&accounts[1], consistency, LONG).await.unwrap(), 350);
+    for router in [&mut here, &mut there] {
+        assert_eq!(router.balance(&recorder, payee, Level::Linearizable, LONG).await.unwrap().0, 350);
     }
 
     for node in ["b1", "b2"] {
@@ -104,7 +105,7 @@ async fn a_dark_site_holds_every_answer_back_until_the_set_is_degraded() {
     }
     stage.whole().await;
     stage.set_durability(1, false).await;
-    let last = there.book(&accounts, "last", &wish(1), LONG, None).await;
+    let last = there.pay(&recorder, pair, "last", 1, LONG).await;
     assert!(matches!(last, Answer::Booked { .. }), "{last:?}");
     let survey = stage.whole().await;
     assert_eq!(wait::leader(&survey, 1).unwrap().durability, "SYNC");

@@ -8,6 +8,7 @@ use futures::future::join_all;
 
 use crate::probe::Probe;
 use crate::support::Stage;
+use twinset_jepsen::history::Level;
 use twinset_jepsen::{logs, wait};
 use twinset_tools::cluster::layout::Kind;
 use twinset_tools::cluster::process::Signal;
@@ -41,12 +42,11 @@ async fn a_site_that_dies_whole_pauses_its_sets_and_loses_nothing() {
     for case in &cases {
         play(&mut stage, case, &mut probes).await;
     }
-    let clock = traffic.began();
-    let mut history = traffic.stop().await.unwrap();
+    let mut stopped = traffic.stop().await.unwrap();
     for probe in probes {
-        probe.into_history(&mut history);
+        probe.leave(&mut stopped);
     }
-    stage.account_for(history, clock).await;
+    stage.account_for(stopped).await;
     stage.end(logs::AFTER_KILLS).await;
 }
 
@@ -65,17 +65,15 @@ async fn play(stage: &mut Stage, case: &Case, probes: &mut [Probe; 2]) {
     let (seen, meanwhile) = (&*stage, id("meanwhile"));
     let asked = probes.iter_mut().zip(before).map(async |(probe, before)| {
         probe.cannot_pay(seen, router, &meanwhile, 250, SHORT).await;
-        let account = &probe.accounts[1];
-        let read = seen.router(router).balance(account, "linearizable", SHORT).await;
+        let read = probe.read(seen, router, Level::Linearizable, SHORT).await;
         assert!(read.is_err(), "site {dead} did not confirm it: {read:?}");
-        let stale = seen.router(router).balance(account, "stale", SHORT).await;
-        assert!(!matches!(&stale, Ok(cents) if *cents != before), "not safe yet, but shown: {stale:?}");
+        let stale = probe.read(seen, router, Level::Stale, SHORT).await;
+        assert!(!matches!(&stale, Ok((cents, _)) if *cents != before), "not safe yet, but shown: {stale:?}");
     });
     join_all(asked).await;
     // What was acknowledged there is on disk here, and here it can be known to be: it is shown, with its age.
     let silent_ms = u64::try_from(died.elapsed().as_millis()).unwrap();
-    let account = &probes[of(paused)].accounts[1];
-    let (cents, age_ms) = stage.router(router).stale(account, LONG).await.unwrap();
+    let (cents, age_ms) = probes[of(paused)].read(stage, router, Level::Stale, LONG).await.unwrap();
     assert_eq!(cents, before[of(paused)], "set {paused}");
     assert!(age_ms >= silent_ms, "site {dead} is dead for {silent_ms} ms, the answer says {age_ms}");
     if degraded {
@@ -89,7 +87,7 @@ async fn play(stage: &mut Stage, case: &Case, probes: &mut [Probe; 2]) {
         // to be committed when they died, which may lack the last.
         for _ in 0..2 {
             restart_nodes_outside(stage, dead).await;
-            let (cents, _) = stage.router(router).stale(&probes[of(paused)].accounts[1], LONG).await.unwrap();
+            let (cents, _) = probes[of(paused)].read(stage, router, Level::Stale, LONG).await.unwrap();
             assert!((1..=before[of(paused)]).contains(&cents), "set {paused} after a restart: {cents} cents");
         }
     }

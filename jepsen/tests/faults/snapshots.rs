@@ -82,9 +82,8 @@ async fn a_node_killed_in_the_middle_of_snapshots_holds_everything_in_the_end() 
     }
     stage.whole().await;
 
-    let clock = traffic.began();
-    let history = traffic.stop().await.unwrap();
-    stage.account_for(history, clock).await;
+    let stopped = traffic.stop().await.unwrap();
+    stage.account_for(stopped).await;
     stage.end(&[logs::AFTER_KILLS, CUT_OFF].concat()).await;
 }
 

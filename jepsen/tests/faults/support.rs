@@ -10,10 +10,10 @@ use tokio::process::Child;
 
 use crate::disk::Disk;
 use twinset_jepsen::api::Router;
-use twinset_jepsen::history::History;
+use twinset_jepsen::history::{Answer, Ask, Recorder};
 use twinset_jepsen::logs::{self, Allowed};
-use twinset_jepsen::traffic::{self, Traffic};
-use twinset_jepsen::{kills, wait};
+use twinset_jepsen::traffic::{self, Stopped, Traffic};
+use twinset_jepsen::wait;
 use twinset_proto::cluster::v1::SetDurabilityRequest;
 use twinset_tools::cluster::admin;
 use twinset_tools::cluster::admin::Survey;
@@ -70,16 +70,20 @@ impl Stage {
         Router::new(&self.cluster.layout().process(name).unwrap().http)
     }
 
-    /// Opens a payer and a payee in `set`, without limits, and gives their ids.
-    pub async fn open_pair(&self, set: u32) -> Vec<String> {
+    /// Opens a payer and a payee in `set`, without limits, and gives their numbers.
+    pub async fn open_pair(&self, recorder: &Recorder, set: u32) -> (u32, u32) {
         let slots = self.whole().await.catalogue().unwrap().slot_table();
         let in_set = |tag: &String| slots[usize::from(twinset_ledger::slot_of(tag))] == set;
         let tag = (0..100).map(|n| format!("{{d{n}}}")).find(in_set).unwrap();
-        let accounts = vec![format!("{tag}:payer"), format!("{tag}:payee")];
-        for account in &accounts {
-            self.router("ra").open_account(account, "none").await.unwrap();
-        }
-        accounts
+        let mut router = self.router("ra");
+        let mut open = async |name: &str| {
+            let account = recorder.account(&format!("{tag}:{name}"));
+            let ask = Ask::Open { id: "open".into(), account, subject: "liability".into(), limit: None };
+            let answer = traffic::recorded(recorder, (&mut router, 0), &ask, END).await;
+            assert!(matches!(answer, Answer::Done { .. }), "{answer:?}");
+            account
+        };
+        (open("payer").await, open("payee").await)
     }
 
     /// Waits until everything is whole.
@@ -102,23 +106,18 @@ impl Stage {
             slots: self.whole().await.catalogue().unwrap().slot_table(),
             seed,
             clients: 8 + rate as usize / 50,
-            accounts: 40,
             rate,
             requests_max: 100_000,
         };
         Traffic::start(&options).await.unwrap()
     }
 
-    /// Every request of a history has one result, which is in the books exactly once, and nothing else is.
-    pub async fn account_for(&self, mut history: History, clock: std::time::Instant) {
-        let mut violations = Vec::new();
-        let mut narrate = |text: &str| println!("{text}");
-        kills::account_for(&self.cluster, &mut history, &[1, 2], clock, &mut violations, &mut narrate)
-            .await
-            .unwrap();
-        println!("{:?}", kills::Seen::of(&history));
-        let first = &violations[..violations.len().min(5)];
-        assert!(violations.is_empty(), "{} violations, the first: {first:#?}", violations.len());
+    /// Every promise holds for what was asked and answered.
+    pub async fn account_for(&self, stopped: Stopped) {
+        let history = stopped.account_for(&self.cluster).await.unwrap();
+        println!("{} operations", history.ops.len());
+        let violations = traffic::violations(&history);
+        assert!(violations.is_empty(), "{violations:#?}");
     }
 
     /// The names of the nodes of a site.

@@ -1,11 +1,14 @@
 //! A second ledger, written from the rules alone and as plainly as possible: one thread, owned commands, ordered maps,
 //! no bytes, no State. It shares no code with `apply`, so that the same mistake is unlikely in both. It gives codes
 //! instead of whole rejections; their fields are the golden scripts' business.
+//!
+//! There is one such model. The ledger's tests (`ledger/tests/properties.rs`) hold it against `apply`; the consistency
+//! suite (`jepsen/src/check/`, by `#[path]`) replays whole histories in it. It must stay fast enough for the second.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use rust_decimal::Decimal;
-use twinset_ledger::{Command, Effect, FreezeMode, Outcome, Position, Reversal, Side, Transaction};
+use twinset_ledger::{Command, FreezeMode, Leg, Position, Reversal, Side, Transaction};
 
 const SCALES: [(&str, u32); 2] = [("EUR", 2), ("JPY", 0)];
 const DEBIT_SUBJECTS: [&str; 2] = ["asset", "expense"];
@@ -19,82 +22,118 @@ pub type Booked = (String, Side, i128, i128, i128);
 /// What a command did, or the code of its rejection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
+    /// An account was opened or changed, or the durability marked.
     Done,
+    /// A definition; false if it was there already.
     Defined(bool),
+    /// Legs were booked.
     Booked(Vec<Booked>),
+    /// It was rejected, with this code.
     No(&'static str),
 }
 
 /// The answer with the position of its decision and whether it was given before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
+    /// Where it was first decided.
     pub position: Position,
+    /// Whether this is the first answer given again.
     pub replayed: bool,
+    /// What came of it.
     pub answer: Answer,
 }
 
+/// An account and its figures in minor units.
 #[derive(Clone, Debug)]
-struct Account {
+pub struct Account {
     currency: String,
     scale: u32,
     normal: Side,
-    limit: Option<i128>,
-    frozen: BTreeSet<Side>,
-    closed: bool,
-    debits: i128,
-    credits: i128,
+    /// The floor of the balance.
+    pub limit: Option<i128>,
+    /// Which legs are refused.
+    pub frozen: BTreeSet<Side>,
+    /// For good.
+    pub closed: bool,
+    /// Sum of all debit legs.
+    pub debits: i128,
+    /// Sum of all credit legs.
+    pub credits: i128,
+    /// Count of all legs.
+    pub legs: u64,
 }
 
 impl Account {
-    fn balance(&self) -> i128 {
+    /// Positive on the account's normal side.
+    pub fn balance(&self) -> i128 {
         if self.normal == Side::Debit { self.debits - self.credits } else { self.credits - self.debits }
     }
 }
 
-#[derive(Default)]
+/// The books of one set.
 pub struct Model {
+    set: u32,
     accounts: BTreeMap<String, Account>,
     currencies: BTreeMap<String, u8>,
-    answered: BTreeMap<(String, String), Position>,
+    /// By scope, by request id.
+    answered: BTreeMap<String, BTreeMap<String, Position>>,
     log: BTreeMap<Position, (Command, Answer)>,
     taken_back: BTreeMap<Position, i128>,
 }
 
 impl Model {
-    /// Every account's posted balance.
-    pub fn balances(&self) -> BTreeMap<String, i128> {
-        self.accounts.iter().map(|(id, account)| (id.clone(), account.balance())).collect()
+    /// The empty books of a set in its first incarnation.
+    pub fn new(set: u32) -> Self {
+        Model {
+            set,
+            accounts: BTreeMap::new(),
+            currencies: BTreeMap::new(),
+            answered: BTreeMap::new(),
+            log: BTreeMap::new(),
+            taken_back: BTreeMap::new(),
+        }
     }
 
+    /// Every account.
+    pub fn accounts(&self) -> &BTreeMap<String, Account> {
+        &self.accounts
+    }
+
+    /// Where a request id was first used in a scope.
+    pub fn first(&self, scope: &str, id: &str) -> Option<Position> {
+        self.answered.get(scope)?.get(id).copied()
+    }
+
+    /// The scope under which a command is remembered, if it is decided at `position`: of several, the least.
+    pub fn scope(&self, position: Position, command: &Command) -> String {
+        self.scopes(position, command).0.remove(0)
+    }
+
+    /// Decides a command at its place in the log; places must rise.
     pub fn apply(&mut self, position: Position, command: &Command) -> Verdict {
         let fresh = |answer| Verdict { position, replayed: false, answer };
         let Some(id) = command.request_id().map(str::to_owned) else {
             return fresh(self.define(command));
         };
         let (write, read) = self.scopes(position, command);
-        let meaning = self.meaning(command);
-        let seen: BTreeSet<Position> = read
-            .iter()
-            .filter_map(|scope| self.answered.get(&(scope.clone(), id.clone())).copied())
-            .collect();
+        let seen: BTreeSet<Position> = read.iter().filter_map(|scope| self.first(scope, &id)).collect();
         for first in &seen {
             let (original, answer) = &self.log[first];
-            if self.meaning(original) == meaning {
+            if self.meaning(original) == self.meaning(command) {
                 return Verdict { position: *first, replayed: true, answer: answer.clone() };
             }
         }
-        let key = |scope: &String| (scope.clone(), id.clone());
         let undecided = write.len() > 1;
-        let taken = |scope: &String| self.answered.contains_key(&key(scope));
+        let taken = |scope: &String| self.first(scope, &id).is_some();
         let blocked = if undecided { write.iter().all(taken) } else { !seen.is_empty() };
         if blocked {
             // The scope may have been open when the same was asked first, and another one been free.
             if let Command::Transaction(Transaction { scope_account: None, legs, .. }) = command {
                 for leg in legs {
-                    let Some(first) = self.answered.get(&key(&leg.account)) else { continue };
-                    let (original, answer) = &self.log[first];
-                    if self.meaning(original) == meaning {
-                        return Verdict { position: *first, replayed: true, answer: answer.clone() };
+                    let Some(first) = self.first(&leg.account, &id) else { continue };
+                    let (original, answer) = &self.log[&first];
+                    if self.meaning(original) == self.meaning(command) {
+                        return Verdict { position: first, replayed: true, answer: answer.clone() };
                     }
                 }
             }
@@ -103,7 +142,7 @@ impl Model {
         let free: Vec<String> = write.iter().filter(|scope| !taken(scope)).cloned().collect();
         let answer = self.decide(position, command).unwrap_or_else(Answer::No);
         for scope in free {
-            self.answered.insert((scope, id.clone()), position);
+            self.answered.entry(scope).or_default().insert(id.clone(), position);
         }
         self.log.insert(position, (command.clone(), answer.clone()));
         fresh(answer)
@@ -156,6 +195,11 @@ impl Model {
         let all: BTreeSet<&String> = transaction.legs.iter().map(|leg| &leg.account).collect();
         let unknown: Vec<&String> =
             all.iter().copied().filter(|id| !self.accounts.contains_key(*id)).collect();
+        if unknown.is_empty() {
+            let outflow = |leg: &&Leg| self.accounts[&leg.account].normal != leg.side;
+            let least = transaction.legs.iter().filter(outflow).map(|leg| &leg.account).min();
+            return vec![least.unwrap_or(all.first().expect("legs")).to_string()];
+        }
         // Try every combination of what the unknown accounts may turn out to be.
         let scope_if = |normals: &BTreeMap<&String, Side>| {
             let outflow = |account: &String, side: Side| match self.accounts.get(account) {
@@ -171,9 +215,6 @@ impl Model {
                 scope_if(&unknown.iter().enumerate().map(|(at, id)| (*id, side(at))).collect())
             })
             .collect();
-        if scopes.len() == 1 && unknown.is_empty() {
-            return scopes.into_iter().collect();
-        }
         let least_outflow = transaction
             .legs
             .iter()
@@ -258,6 +299,7 @@ impl Model {
             closed: false,
             debits: 0,
             credits: 0,
+            legs: 0,
         };
         self.accounts.insert(id.to_owned(), account);
         Ok(Answer::Done)
@@ -312,7 +354,7 @@ impl Model {
     /// The transaction that a reversal names, if it can be reversed.
     fn original(&self, position: Position, reversal: &Reversal) -> Result<Transaction, &'static str> {
         let id = reversal.transaction;
-        if (id.set, id.incarnation) != (1, 1) || id.position >= position {
+        if (id.set, id.incarnation) != (self.set, 1) || id.position >= position {
             return Err("transaction_not_found");
         }
         match self.log.get(&id.position) {
@@ -353,47 +395,39 @@ impl Model {
         if plan.iter().any(|(id, side, _)| self.accounts[id].frozen.contains(side)) {
             return Err("account_frozen");
         }
-        let mut after = self.accounts.clone();
+        let mut changes = BTreeMap::<&String, (i128, i128, u64)>::new();
         for (id, side, amount) in plan {
-            let account = after.get_mut(id).expect("known");
-            let sum = if *side == Side::Debit { &mut account.debits } else { &mut account.credits };
-            *sum += amount;
+            let (debits, credits, legs) = changes.entry(id).or_default();
+            *(if *side == Side::Debit { debits } else { credits }) += amount;
+            *legs += 1;
         }
-        if after.values().any(|account| account.debits > SUM_MAX || account.credits > SUM_MAX) {
+        let mut after = Vec::with_capacity(changes.len());
+        for (id, (debits, credits, legs)) in changes {
+            let mut account = self.accounts[id].clone();
+            account.debits += debits;
+            account.credits += credits;
+            account.legs += legs;
+            after.push((id, account));
+        }
+        if after.iter().any(|(_, account)| account.debits > SUM_MAX || account.credits > SUM_MAX) {
             return Err("amount_overflow");
         }
-        let crosses = |id: &String| {
-            let (before, after) = (&self.accounts[id], &after[id]);
-            after.balance() < before.balance() && after.limit.is_some_and(|limit| after.balance() < limit)
+        let crosses = |(id, after): &(&String, Account)| {
+            after.balance() < self.accounts[*id].balance()
+                && after.limit.is_some_and(|limit| after.balance() < limit)
         };
-        if plan.iter().any(|(id, ..)| crosses(id)) {
+        if after.iter().any(crosses) {
             return Err("limit_exceeded");
         }
-        self.accounts = after;
+        for (id, account) in after {
+            *self.accounts.get_mut(id).expect("it was copied from there") = account;
+        }
         let booked = plan.iter().map(|(id, side, amount)| {
             let balance = self.accounts[id].balance();
             (id.clone(), *side, *amount, balance, balance)
         });
         Ok(booked.collect())
     }
-}
-
-/// The ledger's outcome in the model's words.
-pub fn verdict(outcome: &Outcome, command: &Command) -> Verdict {
-    let answer = match &outcome.result {
-        Err(rejection) => Answer::No(rejection.code()),
-        Ok(Effect::Defined { changed }) => Answer::Defined(*changed),
-        Ok(Effect::Account | Effect::Marked) => Answer::Done,
-        Ok(Effect::Posted(legs)) => {
-            let names: Vec<&str> = command.accounts().collect();
-            let name = |at: usize| names.get(at).map_or(legs[at].account.clone(), |name| (*name).to_owned());
-            let booked = |(at, leg): (usize, &twinset_ledger::Posted)| {
-                (name(at), leg.side, leg.amount, leg.posted, leg.available)
-            };
-            Answer::Booked(legs.iter().enumerate().map(booked).collect())
-        }
-    };
-    Verdict { position: outcome.position, replayed: outcome.replayed, answer }
 }
 
 fn signed(side: Side, amount: i128) -> i128 {

@@ -1,0 +1,317 @@
+//! What a reply says. What cannot be read promises nothing: it is an unknown end. Pure.
+
+use http::StatusCode;
+use serde::Deserialize;
+use twinset_ledger::date;
+
+use crate::history::{Answer, AsOf, Ask, Figures, Found, Name, Place, Recorder};
+
+#[derive(Deserialize)]
+struct Position<'a> {
+    set: u32,
+    index: u64,
+    time: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Posting<'a> {
+    posted: &'a str,
+    available: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Booked<'a> {
+    transaction: &'a str,
+    #[serde(borrow)]
+    position: Position<'a>,
+    replayed: bool,
+    #[serde(borrow, default)]
+    postings: Vec<Posting<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Changed<'a> {
+    #[serde(borrow)]
+    position: Position<'a>,
+    replayed: bool,
+}
+
+#[derive(Deserialize)]
+struct Problem<'a> {
+    code: &'a str,
+    outcome: &'a str,
+    #[serde(borrow, default)]
+    position: Option<Position<'a>>,
+    #[serde(default)]
+    replayed: bool,
+    age_ms: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Item<'a> {
+    Ok(#[serde(borrow)] Booked<'a>),
+    Problem(#[serde(borrow)] Problem<'a>),
+}
+
+#[derive(Deserialize)]
+struct Batch<'a> {
+    #[serde(borrow)]
+    results: Vec<Item<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Account<'a> {
+    limit: &'a str,
+    frozen_debit: bool,
+    frozen_credit: bool,
+    closed: bool,
+    posted: &'a str,
+    available: &'a str,
+    debits: &'a str,
+    credits: &'a str,
+    version: u64,
+}
+
+#[derive(Deserialize)]
+struct Leg<'a> {
+    account: &'a str,
+    side: &'a str,
+    amount: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Transaction<'a> {
+    transaction: &'a str,
+    #[serde(borrow)]
+    position: Position<'a>,
+    request_id: &'a str,
+    scope_account: &'a str,
+    #[serde(borrow)]
+    legs: Vec<Leg<'a>>,
+    #[serde(default)]
+    reverses: &'a str,
+    #[serde(borrow)]
+    reversed_by: Vec<&'a str>,
+}
+
+/// Any read that found something.
+#[derive(Deserialize)]
+struct Read<'a> {
+    #[serde(borrow, default)]
+    account: Option<Account<'a>>,
+    #[serde(borrow, default)]
+    transaction: Option<Transaction<'a>>,
+    #[serde(borrow, default)]
+    transactions: Option<Vec<Transaction<'a>>>,
+    #[serde(default)]
+    next: &'a str,
+    #[serde(borrow)]
+    as_of: Position<'a>,
+    age_ms: u64,
+}
+
+/// What a reply says to what was asked.
+pub fn answer(accounts: &Recorder, ask: &Ask, status: StatusCode, body: &[u8]) -> Answer {
+    let read = if status.is_success() {
+        match ask {
+            Ask::Transfer(_) | Ask::Reverse { .. } => {
+                parse(body).and_then(|reply: Booked<'_>| booked(&reply))
+            }
+            Ask::Batch { items, .. } => parse(body).and_then(|reply: Batch<'_>| batch(&reply, items.len())),
+            write if write.is_write() => parse(body).and_then(|reply: Changed<'_>| changed(&reply)),
+            _ => parse(body).and_then(|reply: Read<'_>| found(accounts, &reply)),
+        }
+    } else {
+        parse(body).and_then(|reply: Problem<'_>| problem(&reply))
+    };
+    read.unwrap_or_else(|| Answer::Unknown {
+        why: format!("{status} {}", String::from_utf8_lossy(&body[..body.len().min(300)])),
+    })
+}
+
+fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
+    serde_json::from_slice(body).ok()
+}
+
+fn booked(reply: &Booked<'_>) -> Option<Answer> {
+    let balances =
+        reply.postings.iter().map(|posting| Some((cents(posting.posted)?, cents(posting.available)?)));
+    Some(Answer::Booked {
+        transaction: name(reply.transaction)?,
+        place: place(&reply.position)?,
+        replayed: reply.replayed,
+        balances: balances.collect::<Option<_>>()?,
+    })
+}
+
+fn changed(reply: &Changed<'_>) -> Option<Answer> {
+    Some(Answer::Done { place: place(&reply.position)?, replayed: reply.replayed })
+}
+
+fn batch(reply: &Batch<'_>, items: usize) -> Option<Answer> {
+    let one = |item: &Item<'_>| match item {
+        Item::Ok(reply) => booked(reply),
+        Item::Problem(reply) => problem(reply),
+    };
+    let answers = reply.results.iter().map(one).collect::<Option<Vec<_>>>()?;
+    (answers.len() == items).then_some(Answer::Batch(answers))
+}
+
+fn problem(reply: &Problem<'_>) -> Option<Answer> {
+    let code = reply.code.to_owned();
+    match (reply.outcome, &reply.position) {
+        ("rejected", Some(position)) => {
+            Some(Answer::Rejected { code, place: place(position)?, replayed: reply.replayed })
+        }
+        ("not_applied", Some(position)) if reply.code == "not_found" => {
+            let age_ms = reply.age_ms.as_ref().map_or(Some(0), |text| text.parse().ok())?;
+            Some(Answer::Absent { as_of: AsOf { place: place(position)?, age_ms } })
+        }
+        ("not_applied", _) => Some(Answer::NotApplied { code }),
+        _ => None,
+    }
+}
+
+fn found(accounts: &Recorder, reply: &Read<'_>) -> Option<Answer> {
+    let as_of = AsOf { place: place(&reply.as_of)?, age_ms: reply.age_ms };
+    if let Some(account) = &reply.account {
+        return Some(Answer::Account { as_of, figures: figures(account)? });
+    }
+    if let Some(one) = &reply.transaction {
+        return Some(Answer::Transaction { as_of, found: Box::new(transaction(accounts, one)?) });
+    }
+    let found = reply.transactions.as_ref()?.iter().map(|one| transaction(accounts, one));
+    let next = if reply.next.is_empty() { None } else { Some(name(reply.next)?) };
+    Some(Answer::Page { as_of, found: found.collect::<Option<_>>()?, next })
+}
+
+fn figures(account: &Account<'_>) -> Option<Figures> {
+    Some(Figures {
+        posted: cents(account.posted)?,
+        available: cents(account.available)?,
+        debits: cents(account.debits)?,
+        credits: cents(account.credits)?,
+        limit: if account.limit == "none" { None } else { Some(cents(account.limit)?) },
+        frozen_debit: account.frozen_debit,
+        frozen_credit: account.frozen_credit,
+        closed: account.closed,
+        version: account.version,
+    })
+}
+
+fn transaction(accounts: &Recorder, one: &Transaction<'_>) -> Option<Found> {
+    let leg = |leg: &Leg<'_>| {
+        let amount = cents(leg.amount)?;
+        let signed = match leg.side {
+            "debit" => amount,
+            "credit" => -amount,
+            _ => return None,
+        };
+        Some((accounts.account(leg.account), signed))
+    };
+    Some(Found {
+        transaction: name(one.transaction)?,
+        place: place(&one.position)?,
+        id: one.request_id.to_owned(),
+        scope: accounts.account(one.scope_account),
+        legs: one.legs.iter().map(leg).collect::<Option<_>>()?,
+        reverses: if one.reverses.is_empty() { None } else { Some(name(one.reverses)?) },
+        reversed_by: one.reversed_by.iter().map(|text| name(text)).collect::<Option<_>>()?,
+    })
+}
+
+fn name(text: &str) -> Option<Name> {
+    text.parse().ok().map(Name)
+}
+
+fn place(position: &Position<'_>) -> Option<Place> {
+    Some(Place { set: position.set, index: position.index, time_ns: time_ns(position.time)? })
+}
+
+/// Nanoseconds since 1970 of an RFC 3339 time in UTC.
+fn time_ns(text: &str) -> Option<u64> {
+    let (day, clock) = text.strip_suffix('Z')?.split_once('T')?;
+    let (clock, fraction) = clock.split_once('.').unwrap_or((clock, ""));
+    let mut parts = clock.split(':').map(|part| part.parse::<u64>().ok());
+    let (hours, minutes, seconds) = (parts.next()??, parts.next()??, parts.next()??);
+    if fraction.len() > 9 || parts.next().is_some() {
+        return None;
+    }
+    let fraction: u64 = if fraction.is_empty() { 0 } else { format!("{fraction:0<9}").parse().ok()? };
+    let day = u64::try_from(date::parse(day)?).ok()?;
+    Some((((day * 24 + hours) * 60 + minutes) * 60 + seconds) * 1_000_000_000 + fraction)
+}
+
+/// Cents of a decimal text with at most two places.
+pub fn cents(text: &str) -> Option<i64> {
+    let (negative, digits) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    if whole.is_empty()
+        || fraction.len() > 2
+        || !whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit())
+    {
+        return None;
+    }
+    let places: i64 = if fraction.is_empty() { 0 } else { format!("{fraction:0<2}").parse().ok()? };
+    let value = whole.parse::<i64>().ok()?.checked_mul(100)?.checked_add(places)?;
+    Some(if negative { -value } else { value })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::payment;
+    use crate::history::{Level, Meta};
+
+    #[test]
+    fn money_and_time_are_read_exactly() {
+        assert_eq!(cents("-12.5"), Some(-1250));
+        assert_eq!(cents("7"), Some(700));
+        for bad in ["", ".5", "1.234", "x", "1.-1", "--1"] {
+            assert_eq!(cents(bad), None, "{bad}");
+        }
+        assert_eq!(time_ns("1970-01-02T00:00:01.000000002Z"), Some(86_401_000_000_002));
+        assert_eq!(time_ns("1970-01-01T00:01:00.5Z"), Some(60_500_000_000));
+        assert_eq!(time_ns("yesterday"), None);
+    }
+
+    fn accounts() -> std::sync::Arc<Recorder> {
+        Recorder::in_memory(Meta::default())
+    }
+
+    const AT: &str = r#"{"set":1,"index":9,"time":"1970-01-01T00:00:00.000000007Z"}"#;
+
+    #[test]
+    fn each_kind_of_reply_is_told_apart() {
+        let ask = payment((0, 1), "x", 5);
+        let of = |status, body: &str| answer(&accounts(), &ask, status, body.as_bytes());
+        let booked = format!(
+            r#"{{"transaction":"1-1-9-0","position":{AT},"replayed":true,"postings":[{{"account":"a","side":"debit","amount":"1","posted":"-2.00","available":"-2.00"}}]}}"#
+        );
+        let place = Place { set: 1, index: 9, time_ns: 7 };
+        let Answer::Booked { place: at, replayed: true, balances, .. } = of(StatusCode::OK, &booked) else {
+            panic!("{:?}", of(StatusCode::OK, &booked));
+        };
+        assert_eq!((at, balances), (place, vec![(-200, -200)]));
+        let problem = |outcome: &str| format!(r#"{{"outcome":"{outcome}","code":"c","position":{AT}}}"#);
+        let of = |body: &str| of(StatusCode::BAD_GATEWAY, body);
+        assert_eq!(of(&problem("rejected")), Answer::Rejected { code: "c".into(), place, replayed: false });
+        assert_eq!(of(&problem("not_applied")), Answer::NotApplied { code: "c".into() });
+        for open in [problem("unknown").as_str(), "<html>", "{}"] {
+            assert!(of(open).is_open(), "{open}");
+        }
+        assert!(answer(&accounts(), &ask, StatusCode::OK, b"{}").is_open());
+    }
+
+    #[test]
+    fn what_is_not_there_says_as_of_when() {
+        let body = format!(r#"{{"outcome":"not_applied","code":"not_found","position":{AT},"age_ms":"12"}}"#);
+        let ask = Ask::ReadAccount { account: 0, level: Level::Stale };
+        let as_of = AsOf { place: Place { set: 1, index: 9, time_ns: 7 }, age_ms: 12 };
+        assert_eq!(
+            answer(&accounts(), &ask, StatusCode::NOT_FOUND, body.as_bytes()),
+            Answer::Absent { as_of }
+        );
+    }
+}

@@ -1,0 +1,128 @@
+//! How a call is spelled over HTTP: method, path and JSON body. Pure text, written by hand, since ids and amounts need no
+//! escapes and thousands are written each second.
+
+use std::fmt::Write as _;
+
+use http::Method;
+
+use crate::history::{Ask, Level, Mode, Recorder, Transfer};
+
+/// Method, path and body of what is asked.
+pub fn call(accounts: &Recorder, ask: &Ask) -> (Method, String, String) {
+    let id_of = |account: &u32| accounts.account_id(*account);
+    match ask {
+        Ask::Transfer(transfer) => (Method::POST, "/v1/transactions".into(), transaction(accounts, transfer)),
+        Ask::Batch { items, with_postings } => {
+            let items: Vec<String> = items.iter().map(|item| transaction(accounts, item)).collect();
+            let body =
+                format!("{{\"transactions\":[{}],\"with_postings\":{with_postings}}}", items.join(","));
+            (Method::POST, "/v1/batches".into(), body)
+        }
+        Ask::Reverse { id, transaction, cents } => {
+            let amount =
+                cents.map_or_else(String::new, |cents| format!(",\"amount\":\"{}\"", decimal(cents)));
+            let body = format!("{{\"request_id\":\"{id}\"{amount}}}");
+            (Method::POST, format!("/v1/transactions/{transaction}/reversals"), body)
+        }
+        Ask::Open { id, account, subject, limit } => {
+            let body = format!(
+                "{{\"request_id\":\"{id}\",\"account\":\"{}\",\"subject\":\"{subject}\",\"currency\":\"EUR\",\"limit\":\"{}\"}}",
+                id_of(account),
+                floor(*limit)
+            );
+            (Method::POST, "/v1/accounts".into(), body)
+        }
+        Ask::SetLimit { id, account, limit } => {
+            let body = format!("{{\"request_id\":\"{id}\",\"limit\":\"{}\"}}", floor(*limit));
+            (Method::POST, format!("/v1/accounts/{}/limit", escaped(&id_of(account))), body)
+        }
+        Ask::Freeze { id, account, mode, on } => {
+            let mode = match mode {
+                Mode::Debit => "debit",
+                Mode::Credit => "credit",
+                Mode::Both => "both",
+            };
+            let verb = if *on { "freeze" } else { "unfreeze" };
+            let body = format!("{{\"request_id\":\"{id}\",\"mode\":\"{mode}\"}}");
+            (Method::POST, format!("/v1/accounts/{}/{verb}", escaped(&id_of(account))), body)
+        }
+        Ask::Close { id, account } => {
+            let path = format!("/v1/accounts/{}/close", escaped(&id_of(account)));
+            (Method::POST, path, format!("{{\"request_id\":\"{id}\"}}"))
+        }
+        read => (Method::GET, read_path(accounts, read), String::new()),
+    }
+}
+
+fn read_path(accounts: &Recorder, ask: &Ask) -> String {
+    let id_of = |account: &u32| escaped(&accounts.account_id(*account));
+    let (path, level) = match ask {
+        Ask::ReadAccount { account, level } => (format!("/v1/accounts/{}", id_of(account)), level),
+        Ask::ReadTransaction { transaction, level } => (format!("/v1/transactions/{transaction}"), level),
+        Ask::ReadRequest { scope, id, level } => (format!("/v1/requests/{}/{id}", id_of(scope)), level),
+        Ask::List { set, after, page_size, level } => {
+            let after = after.map_or_else(String::new, |after| after.to_string());
+            let path = format!("/v1/sets/{set}/transactions?page_size={page_size}&after={after}");
+            return if *level == Level::Stale { path + "&consistency=stale" } else { path };
+        }
+        write => unreachable!("{write:?} is not read"),
+    };
+    if *level == Level::Stale { path + "?consistency=stale" } else { path }
+}
+
+fn transaction(accounts: &Recorder, transfer: &Transfer) -> String {
+    let mut text = format!("{{\"request_id\":\"{}\"", transfer.id);
+    // Writing to a String cannot fail.
+    if let Some(scope) = transfer.scope {
+        let _ = write!(text, ",\"scope_account\":\"{}\"", accounts.account_id(scope));
+    }
+    text.push_str(",\"legs\":[");
+    for (number, (account, cents)) in transfer.legs.iter().enumerate() {
+        let comma = if number == 0 { "" } else { "," };
+        let side = if *cents > 0 { "debit" } else { "credit" };
+        let (account, amount) = (accounts.account_id(*account), decimal(cents.abs()));
+        let _ =
+            write!(text, "{comma}{{\"account\":\"{account}\",\"side\":\"{side}\",\"amount\":\"{amount}\"}}");
+    }
+    text.push_str("]}");
+    text
+}
+
+fn floor(limit: Option<i64>) -> String {
+    limit.map_or_else(|| "none".to_owned(), decimal)
+}
+
+/// Cents as decimal text.
+pub fn decimal(cents: i64) -> String {
+    let sign = if cents < 0 { "-" } else { "" };
+    format!("{sign}{}.{:02}", cents.unsigned_abs() / 100, cents.unsigned_abs() % 100)
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('{', "%7B").replace('}', "%7D")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Meta;
+
+    #[test]
+    fn a_transaction_and_a_read_are_spelled() {
+        let accounts = Recorder::in_memory(Meta::default());
+        let (one, two) = (accounts.account("{t}:1"), accounts.account("{t}:2"));
+        let transfer = Transfer { id: "x".into(), scope: Some(two), legs: vec![(one, 1205), (two, -1205)] };
+        let (method, path, body) = call(&accounts, &Ask::Transfer(transfer));
+        assert_eq!((method, path.as_str()), (Method::POST, "/v1/transactions"));
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(body["scope_account"], "{t}:2");
+        assert_eq!(body["legs"][0]["side"], "debit");
+        assert_eq!(
+            body["legs"][1],
+            serde_json::json!({"account": "{t}:2", "side": "credit", "amount": "12.05"})
+        );
+        let (_, path, _) = call(&accounts, &Ask::ReadAccount { account: one, level: Level::Stale });
+        assert_eq!(path, "/v1/accounts/%7Bt%7D:1?consistency=stale");
+        assert_eq!(decimal(-7), "-0.07");
+    }
+}

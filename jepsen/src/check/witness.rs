@@ -1,0 +1,382 @@
+//! The order that the answers claim: every command that some answer places, sorted by its position in its set's log. Built by
+//! sorting, never by searching. A write whose end stayed open is placed by the final list, if it stands there. What does not
+//! fit together while the order is built is kept for the checker whose claim it breaks.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+
+use rust_decimal::Decimal;
+use twinset_ledger::{Command, FreezeMode, Leg, Position, Reversal, Side, Transaction, TransactionId};
+
+use super::Found as Findings;
+use crate::history::{Answer, Ask, Found, History, Mode, Op, Phase, Place, Transfer};
+
+/// One command of one call: an operation, or one item of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallRef {
+    /// The operation.
+    pub op: u32,
+    /// The item of a batch; 0 for any other.
+    pub item: u32,
+}
+
+/// What a command asks for.
+#[derive(Clone, Copy, Debug, Hash)]
+pub enum Body<'h> {
+    /// A transaction.
+    Transfer(&'h Transfer),
+    /// Any other write.
+    Other(&'h Ask),
+}
+
+/// A command with what it was answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'h> {
+    /// Which.
+    pub at: CallRef,
+    /// In which operation.
+    pub op: &'h Op,
+    /// What it asks for.
+    pub body: Body<'h>,
+    /// What came back; for a batch without an answer what the whole of it got.
+    pub answer: &'h Answer,
+}
+
+/// A command at its place in its set's log.
+#[derive(Clone, Debug)]
+pub struct Decided {
+    /// Where the answers say that it was decided.
+    pub place: Place,
+    /// The same as the log counts.
+    pub position: Position,
+    /// The transaction's name, if it is one and was booked.
+    pub name: Option<TransactionId>,
+    /// A call that asked for it.
+    pub call: CallRef,
+    /// When it was first asked for, in nanoseconds.
+    pub begin_ns: u64,
+    /// When it was first answered for certain; never: `u64::MAX`.
+    pub end_ns: u64,
+    /// Its answers: a range of [`Witness::replies`].
+    pub replies: std::ops::Range<usize>,
+}
+
+/// All sets' logs as far as clients know them.
+pub struct Witness<'h> {
+    /// Of what it is.
+    pub history: &'h History,
+    /// By set, in the order of positions.
+    pub sets: BTreeMap<u32, Vec<Decided>>,
+    /// Calls with a definite answer, by place.
+    pub replies: Vec<CallRef>,
+    /// Calls whose outcome nobody knows.
+    pub open: Vec<CallRef>,
+    /// What the final lists say, by set, where they are complete.
+    pub listed: BTreeMap<u32, Vec<&'h Found>>,
+    /// Final lists that end before their end, in words.
+    pub unlisted: Vec<String>,
+    /// Listed, but answered to nobody.
+    pub phantoms: Vec<&'h Found>,
+    /// Breaks of "exactly once" that show while places are given.
+    pub shared: Findings,
+    /// Breaks of "time rises with positions".
+    pub misplaced: Findings,
+}
+
+/// Every write of a history, batches taken apart.
+pub fn calls(history: &History) -> impl Iterator<Item = Call<'_>> {
+    history.ops.iter().enumerate().filter(|(_, op)| op.ask.is_write()).flat_map(|(number, op)| {
+        let count = match &op.ask {
+            Ask::Batch { items, .. } => items.len(),
+            _ => 1,
+        };
+        (0..count).map(move |item| call_of(number as u32, item as u32, op))
+    })
+}
+
+fn call_of(number: u32, item: u32, op: &Op) -> Call<'_> {
+    let body = match &op.ask {
+        Ask::Batch { items, .. } => Body::Transfer(&items[item as usize]),
+        Ask::Transfer(transfer) => Body::Transfer(transfer),
+        other => Body::Other(other),
+    };
+    let answer = match &op.answer {
+        Answer::Batch(answers) => &answers[item as usize],
+        answer => answer,
+    };
+    Call { at: CallRef { op: number, item }, op, body, answer }
+}
+
+impl<'h> Body<'h> {
+    /// Equal for equal requests with equal content.
+    pub fn key(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// The request id.
+    pub fn id(&self) -> &'h str {
+        match *self {
+            Body::Transfer(transfer) => &transfer.id,
+            Body::Other(
+                Ask::Open { id, .. }
+                | Ask::SetLimit { id, .. }
+                | Ask::Freeze { id, .. }
+                | Ask::Close { id, .. }
+                | Ask::Reverse { id, .. },
+            ) => id,
+            Body::Other(_) => "",
+        }
+    }
+
+    /// As the ledger and its model take it.
+    pub fn command(&self, history: &History) -> Command {
+        let name = |account: u32| history.accounts[account as usize].clone();
+        let money = |cents: i64| Decimal::new(cents, 2);
+        match self {
+            Body::Transfer(transfer) => {
+                let leg = |(account, cents): &(u32, i64)| Leg {
+                    account: name(*account),
+                    side: if *cents > 0 { Side::Debit } else { Side::Credit },
+                    amount: money(cents.abs()),
+                    currency: None,
+                };
+                Command::Transaction(Transaction {
+                    request_id: transfer.id.clone(),
+                    scope_account: transfer.scope.map(name),
+                    legs: transfer.legs.iter().map(leg).collect(),
+                    ..Transaction::default()
+                })
+            }
+            Body::Other(ask) => match (*ask).clone() {
+                Ask::Open { id, account, subject, limit } => Command::OpenAccount {
+                    request_id: id,
+                    account: name(account),
+                    subject,
+                    currency: "EUR".into(),
+                    normal_side: None,
+                    limit: limit.map(money),
+                    metadata: BTreeMap::new(),
+                },
+                Ask::SetLimit { id, account, limit } => {
+                    Command::SetLimit { request_id: id, account: name(account), limit: limit.map(money) }
+                }
+                Ask::Freeze { id, account, mode, on } => {
+                    let (request_id, account) = (id, name(account));
+                    let mode = match mode {
+                        Mode::Debit => FreezeMode::Debit,
+                        Mode::Credit => FreezeMode::Credit,
+                        Mode::Both => FreezeMode::Both,
+                    };
+                    match on {
+                        true => Command::Freeze { request_id, account, mode },
+                        false => Command::Unfreeze { request_id, account, mode },
+                    }
+                }
+                Ask::Close { id, account } => {
+                    Command::CloseAccount { request_id: id, account: name(account) }
+                }
+                Ask::Reverse { id, transaction, cents } => Command::Reversal(Reversal {
+                    request_id: id,
+                    transaction: transaction.0,
+                    amount: cents.map(money),
+                    reason: 0,
+                    metadata: BTreeMap::new(),
+                }),
+                other => unreachable!("{other:?} is no command"),
+            },
+        }
+    }
+}
+
+impl<'h> Witness<'h> {
+    /// The witness order of a history.
+    pub fn of(history: &'h History) -> Self {
+        let mut witness = Witness {
+            history,
+            sets: BTreeMap::new(),
+            replies: Vec::new(),
+            open: Vec::new(),
+            listed: BTreeMap::new(),
+            unlisted: Vec::new(),
+            phantoms: Vec::new(),
+            shared: Findings::default(),
+            misplaced: Findings::default(),
+        };
+        let requests = witness.place_replies();
+        witness.read_final_lists();
+        witness.place_open(&requests);
+        for (set, log) in &mut witness.sets {
+            log.sort_by_key(|decided| decided.place);
+            number_positions(*set, log, &mut witness.misplaced);
+        }
+        witness
+    }
+
+    /// A call by its number.
+    pub fn call(&self, at: CallRef) -> Call<'h> {
+        call_of(at.op, at.item, &self.history.ops[at.op as usize])
+    }
+
+    /// Gives every definitely answered request its place; says of each request when it was first asked, and whether it is
+    /// decided.
+    fn place_replies(&mut self) -> HashMap<u64, (u64, bool)> {
+        let mut requests: HashMap<u64, (u64, bool)> = HashMap::new();
+        let mut placed: Vec<(Place, u64, CallRef, u64)> = Vec::new();
+        for call in calls(self.history) {
+            let key = call.body.key();
+            let request = requests.entry(key).or_insert((u64::MAX, false));
+            request.0 = request.0.min(call.op.begin_ns);
+            if let Some((place, _)) = call.answer.decided() {
+                request.1 = true;
+                placed.push((place, call.op.end_ns.unwrap_or(u64::MAX), call.at, key));
+            }
+        }
+        placed.sort_unstable();
+        self.replies = placed.iter().map(|(_, _, at, _)| *at).collect();
+        let mut from = 0;
+        for group in placed.chunk_by(|a, b| a.0 == b.0) {
+            let &(place, end_ns, call, _) = group.first().expect("a group has a first");
+            // The same may be asked for in two spellings: the replay says whether they mean the same.
+            let begins = group.iter().map(|(.., key)| requests[key].0);
+            let begin_ns = begins.min().expect("a group has a first");
+            let replies = from..from + group.len();
+            from = replies.end;
+            let name = group.iter().find_map(|reply| name_in(self.call(reply.2).answer));
+            let log = self.sets.entry(place.set).or_default();
+            log.push(Decided { place, position: Position::default(), name, call, begin_ns, end_ns, replies });
+        }
+        requests
+    }
+
+    /// Takes the pages of each set's final list together, through each router.
+    fn read_final_lists(&mut self) {
+        let Some(from) = self.history.phase(Phase::Final) else {
+            self.unlisted.push("there are no final reads".into());
+            return;
+        };
+        let mut chains: BTreeMap<(u32, u8), Chain<'h>> = BTreeMap::new();
+        for set in &self.history.meta.sets {
+            for router in 0..self.history.meta.routers.len() {
+                chains.insert((*set, router as u8), Chain::default());
+            }
+        }
+        for op in self.history.ops.iter().filter(|op| op.begin_ns >= from) {
+            let (Ask::List { set, after, .. }, Answer::Page { found, next, .. }) = (&op.ask, &op.answer)
+            else {
+                continue;
+            };
+            let chain = chains.entry((*set, op.router)).or_default();
+            if chain.whole || chain.after != *after {
+                continue;
+            }
+            chain.found.extend(found);
+            (chain.after, chain.whole) = (*next, next.is_none());
+        }
+        for ((set, router), chain) in chains {
+            match (chain.whole, self.listed.get(&set)) {
+                (false, _) => {
+                    self.unlisted
+                        .push(format!("the final list of set {set} through router {router} is not whole"));
+                }
+                (true, None) => {
+                    self.listed.insert(set, chain.found);
+                }
+                (true, Some(first)) if *first != chain.found => {
+                    self.shared.wrong(|| format!("set {set} is listed differently through router {router}"));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Places what has an open end by the final lists; keeps what is nowhere.
+    fn place_open(&mut self, requests: &HashMap<u64, (u64, bool)>) {
+        let undecided = |call: &Call<'_>| !requests[&call.body.key()].1 && call.answer.is_open();
+        let open: Vec<Call<'h>> = calls(self.history).filter(undecided).collect();
+        let mut by_id: HashMap<&str, Vec<&Call<'h>>> = HashMap::new();
+        for call in &open {
+            by_id.entry(call.body.id()).or_default().push(call);
+        }
+        let mut resolved = std::collections::HashSet::new();
+        for (set, found) in &self.listed {
+            let known: std::collections::HashSet<Place> =
+                self.sets.get(set).into_iter().flatten().map(|decided| decided.place).collect();
+            for found in found.iter().filter(|found| !known.contains(&found.place)) {
+                let asked = by_id.get(found.id.as_str()).into_iter().flatten();
+                let Some(call) = asked.into_iter().find(|call| asks_for(call.body, found)) else {
+                    self.phantoms.push(found);
+                    continue;
+                };
+                let key = call.body.key();
+                resolved.insert(key);
+                self.sets.entry(*set).or_default().push(Decided {
+                    place: found.place,
+                    position: Position::default(),
+                    name: Some(found.transaction.0),
+                    call: call.at,
+                    begin_ns: requests[&key].0,
+                    end_ns: u64::MAX,
+                    replies: 0..0,
+                });
+            }
+        }
+        self.open =
+            open.iter().filter(|call| !resolved.contains(&call.body.key())).map(|call| call.at).collect();
+    }
+}
+
+#[derive(Default)]
+struct Chain<'h> {
+    after: Option<crate::history::Name>,
+    whole: bool,
+    found: Vec<&'h Found>,
+}
+
+/// Whether a listed transaction is what a request asked for.
+fn asks_for(body: Body<'_>, found: &Found) -> bool {
+    match body {
+        Body::Transfer(transfer) => transfer.legs == found.legs && found.reverses.is_none(),
+        Body::Other(Ask::Reverse { transaction, cents, .. }) => {
+            found.reverses == Some(*transaction)
+                && cents.is_none_or(|cents| found.legs.first().is_some_and(|(_, leg)| leg.abs() == cents))
+        }
+        Body::Other(_) => false,
+    }
+}
+
+/// Positions in the log: a transaction's name says its own; those of the same entry follow from the times, which count up by
+/// one from command to command. In an entry without a transaction they count from the first that is known.
+fn number_positions(set: u32, log: &mut [Decided], misplaced: &mut Findings) {
+    for entry in log.chunk_by_mut(|a, b| a.place.index == b.place.index) {
+        let named = entry.iter().find_map(|decided| Some((decided.name?, decided.place)));
+        let base = match named {
+            Some((name, place)) => place.time_ns.wrapping_sub(u64::from(name.position.offset())),
+            None => entry[0].place.time_ns,
+        };
+        for decided in entry {
+            let offset = u16::try_from(decided.place.time_ns.wrapping_sub(base));
+            if offset.is_err() {
+                misplaced.wrong(|| {
+                    format!("set {set}: {:?} is not of one entry with its neighbours", decided.place)
+                });
+            }
+            decided.position = Position::new(decided.place.index, offset.unwrap_or(u16::MAX));
+            if let Some(name) = decided.name
+                && (name.set != set || name.incarnation != 1 || name.position != decided.position)
+            {
+                misplaced.wrong(|| format!("transaction {name} stands at {:?}", decided.place));
+            }
+        }
+    }
+}
+
+fn name_in(answer: &Answer) -> Option<TransactionId> {
+    match answer {
+        Answer::Booked { transaction, .. } => Some(transaction.0),
+        _ => None,
+    }
+}

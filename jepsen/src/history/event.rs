@@ -1,0 +1,469 @@
+//! The lines of a history: one JSON object each, what happened by its name. Amounts are whole cents, times nanoseconds on the
+//! history's clock, accounts numbers that an `account` line has named before. What is there is never renamed: a change is a
+//! new [`FORMAT`].
+
+use serde::{Deserialize, Serialize};
+use twinset_ledger::TransactionId;
+
+use crate::nemesis::{Evidence, Fault};
+
+/// The format that this build writes and reads.
+pub const FORMAT: u32 = 1;
+
+/// The first line: what was run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Meta {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Where all choices come from.
+    pub seed: u64,
+    /// The workloads by name.
+    pub workloads: Vec<String>,
+    /// The nemeses by name.
+    pub nemeses: Vec<String>,
+    /// The commit that the binaries were built from; empty if nobody knows.
+    pub commit: String,
+    /// Cores and memory.
+    pub machine: String,
+    /// The sets that clients use.
+    pub sets: Vec<u32>,
+    /// The owning set of every slot.
+    pub slots: Vec<u32>,
+    /// The sites that clients are in, by number.
+    pub sites: Vec<String>,
+    /// The routers, by number.
+    pub routers: Vec<String>,
+}
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// The first line.
+    Meta(Meta),
+    /// An account gets its number: the next one.
+    Account {
+        /// Its id.
+        id: String,
+    },
+    /// An operation begins.
+    Invoke(Invoke),
+    /// It ends.
+    End(End),
+    /// A fault begins.
+    FaultBegin {
+        /// Before it is done.
+        at_ns: u64,
+        /// What is done.
+        fault: Fault,
+    },
+    /// The last fault is undone, and the cluster whole.
+    FaultEnd {
+        /// After that.
+        at_ns: u64,
+        /// What was seen of it.
+        evidence: Evidence,
+    },
+    /// Another node leads a set.
+    Leader {
+        /// When it was seen.
+        at_ns: u64,
+        /// The set.
+        set: u32,
+        /// The node; empty: none.
+        node: String,
+    },
+    /// A part of the run begins.
+    Phase {
+        /// When.
+        at_ns: u64,
+        /// Which.
+        phase: Phase,
+    },
+    /// What the replicas said of themselves.
+    Verify {
+        /// One per check.
+        lines: Vec<VerifyLine>,
+    },
+    /// Something that should not have happened around the traffic.
+    Note {
+        /// In words.
+        text: String,
+    },
+}
+
+/// What comparing the replicas of a set gave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyLine {
+    /// `set 1`, `all sets`.
+    pub subject: String,
+    /// Whether it holds.
+    pub clean: bool,
+    /// The figures, or what is wrong.
+    pub detail: String,
+}
+
+/// The parts of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Accounts are opened.
+    Setup,
+    /// Clients work, faults come and go.
+    Traffic,
+    /// All faults are undone, clients go on.
+    Healed,
+    /// Clients have stopped; what they left open is asked again.
+    Resolve,
+    /// Everything is read.
+    Final,
+    /// Everything was read.
+    Done,
+}
+
+/// An operation begins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Invoke {
+    /// Its number, from 0.
+    pub op: u64,
+    /// Before it is sent.
+    pub at_ns: u64,
+    /// Who asks.
+    pub process: u32,
+    /// Number of the site.
+    pub site: u8,
+    /// Number of the router.
+    pub router: u8,
+    /// Why it is asked again, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+    /// What is asked.
+    pub ask: Ask,
+}
+
+/// An operation ends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct End {
+    /// Its number.
+    pub op: u64,
+    /// After it was answered or given up.
+    pub at_ns: u64,
+    /// What came back.
+    pub answer: Answer,
+}
+
+/// Why something is asked again with the same request id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Retry {
+    /// The same once more, through another router.
+    Again,
+    /// At the same time through another router.
+    Beside,
+    /// After a set got another leader.
+    AfterFailover,
+    /// With other content: never to be done.
+    OtherBody,
+    /// After the traffic, to learn what became of it.
+    Resolving,
+}
+
+/// Linearizable or stale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Everything that was answered before.
+    Linearizable,
+    /// A state of the past.
+    Stale,
+}
+
+/// Which legs a freeze refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the words say it")]
+pub enum Mode {
+    Debit,
+    Credit,
+    Both,
+}
+
+/// Legs: account, and cents: above zero a debit, below a credit.
+pub type Leg = (u32, i64);
+
+/// A transaction that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Transfer {
+    /// The request id.
+    pub id: String,
+    /// The scope account, if it is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<u32>,
+    /// In the client's order.
+    pub legs: Vec<Leg>,
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names of the fields are those of the API")]
+pub enum Ask {
+    /// Open an account in EUR.
+    Open { id: String, account: u32, subject: String, limit: Option<i64> },
+    /// Change its floor.
+    SetLimit { id: String, account: u32, limit: Option<i64> },
+    /// Freeze or, not `on`, unfreeze it.
+    Freeze { id: String, account: u32, mode: Mode, on: bool },
+    /// Close it.
+    Close { id: String, account: u32 },
+    /// Book a transaction.
+    Transfer(Transfer),
+    /// Take one back, whole or so much of it.
+    Reverse { id: String, transaction: Name, cents: Option<i64> },
+    /// Book many, each for itself.
+    Batch { items: Vec<Transfer>, with_postings: bool },
+    /// Read an account.
+    ReadAccount { account: u32, level: Level },
+    /// Read a transaction.
+    ReadTransaction { transaction: Name, level: Level },
+    /// Read what became of a request id.
+    ReadRequest { scope: u32, id: String, level: Level },
+    /// Read a page of a set's transactions.
+    List { set: u32, after: Option<Name>, page_size: u32, level: Level },
+}
+
+impl Ask {
+    /// Whether it may change anything.
+    pub fn is_write(&self) -> bool {
+        self.read_level().is_none()
+    }
+
+    /// The level of a read; none for a write.
+    pub fn read_level(&self) -> Option<Level> {
+        match self {
+            Ask::ReadAccount { level, .. }
+            | Ask::ReadTransaction { level, .. }
+            | Ask::ReadRequest { level, .. }
+            | Ask::List { level, .. } => Some(*level),
+            _ => None,
+        }
+    }
+}
+
+/// Where something was decided, or as of where it was read: set, log index, ledger time in nanoseconds since 1970.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "(u32, u64, u64)", into = "(u32, u64, u64)")]
+pub struct Place {
+    /// The set.
+    pub set: u32,
+    /// The index of the entry in the set's log.
+    pub index: u64,
+    /// Ledger time; for a read, that of the last command before it.
+    pub time_ns: u64,
+}
+
+impl From<(u32, u64, u64)> for Place {
+    fn from((set, index, time_ns): (u32, u64, u64)) -> Self {
+        Place { set, index, time_ns }
+    }
+}
+
+impl From<Place> for (u32, u64, u64) {
+    fn from(place: Place) -> Self {
+        (place.set, place.index, place.time_ns)
+    }
+}
+
+/// A transaction's name, in JSON as its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Name(pub TransactionId);
+
+impl TryFrom<String> for Name {
+    type Error = twinset_ledger::id::ParseTransactionIdError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse().map(Name)
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        name.0.to_string()
+    }
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An account's figures, in cents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names are those of the API")]
+pub struct Figures {
+    pub posted: i64,
+    pub available: i64,
+    pub debits: i64,
+    pub credits: i64,
+    pub limit: Option<i64>,
+    pub frozen_debit: bool,
+    pub frozen_credit: bool,
+    pub closed: bool,
+    pub version: u64,
+}
+
+/// A transaction as the ledger holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// Its name.
+    pub transaction: Name,
+    /// Where it was booked.
+    pub place: Place,
+    /// Its request id.
+    pub id: String,
+    /// The account that the id belongs to.
+    pub scope: u32,
+    /// As booked.
+    pub legs: Vec<Leg>,
+    /// What it reverses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reverses: Option<Name>,
+    /// Its reversals.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reversed_by: Vec<Name>,
+}
+
+/// As of when a read is, by its own word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AsOf {
+    /// Where in the log.
+    pub place: Place,
+    /// How old it may be, in milliseconds.
+    pub age_ms: u64,
+}
+
+/// The codes of `not_applied` that name a passing trouble.
+const PASSING: [&str; 7] =
+    ["unsent", "no_leader", "overloaded", "set_queue_full", "no_catalogue", "deadline_exceeded", "wrong_set"];
+
+/// What came back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// An account was opened or changed.
+    Done {
+        /// Where.
+        place: Place,
+        /// Whether this was the first answer given again.
+        replayed: bool,
+    },
+    /// A transaction was booked.
+    Booked {
+        /// Its name.
+        transaction: Name,
+        /// Where.
+        place: Place,
+        /// Whether this was the first answer given again.
+        replayed: bool,
+        /// Posted and available of each leg's account afterwards, if told.
+        balances: Vec<(i64, i64)>,
+    },
+    /// One answer for each of a batch.
+    Batch(Vec<Answer>),
+    /// An account.
+    Account {
+        /// As of when.
+        as_of: AsOf,
+        /// What it has.
+        figures: Figures,
+    },
+    /// A transaction.
+    Transaction {
+        /// As of when.
+        as_of: AsOf,
+        /// What it is.
+        found: Box<Found>,
+    },
+    /// A page of transactions.
+    Page {
+        /// As of when.
+        as_of: AsOf,
+        /// In the order of their positions.
+        found: Vec<Found>,
+        /// Where the next page begins; none: there is none.
+        next: Option<Name>,
+    },
+    /// There is nothing of that name.
+    Absent {
+        /// As of when.
+        as_of: AsOf,
+    },
+    /// The ledger said no.
+    Rejected {
+        /// The stable code.
+        code: String,
+        /// Where.
+        place: Place,
+        /// Whether this was the first answer given again.
+        replayed: bool,
+    },
+    /// Certainly nothing happened in this call.
+    NotApplied {
+        /// The stable code; `unsent` when no router took the connection.
+        code: String,
+    },
+    /// It may have happened.
+    Unknown {
+        /// What was seen instead of an answer.
+        why: String,
+    },
+}
+
+impl Answer {
+    /// Whether it, or a part of it, may still happen.
+    pub fn is_open(&self) -> bool {
+        match self {
+            Answer::Unknown { .. } => true,
+            Answer::Batch(answers) => answers.iter().any(Answer::is_open),
+            _ => false,
+        }
+    }
+
+    /// Where it was decided, by a definite answer to a write.
+    pub fn decided(&self) -> Option<(Place, bool)> {
+        match self {
+            Answer::Done { place, replayed }
+            | Answer::Booked { place, replayed, .. }
+            | Answer::Rejected { place, replayed, .. } => Some((*place, *replayed)),
+            _ => None,
+        }
+    }
+
+    /// As of when a read is.
+    pub fn as_of(&self) -> Option<AsOf> {
+        match self {
+            Answer::Account { as_of, .. }
+            | Answer::Transaction { as_of, .. }
+            | Answer::Page { as_of, .. }
+            | Answer::Absent { as_of } => Some(*as_of),
+            _ => None,
+        }
+    }
+
+    /// A `not_applied` that says something of the moment, not of what was asked: later it may be done.
+    pub fn will_pass(&self) -> bool {
+        matches!(self, Answer::NotApplied { code } if PASSING.contains(&code.as_str()))
+    }
+
+    /// How it ended, in a word.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Answer::Rejected { .. } => "rejected",
+            Answer::NotApplied { .. } => "not_applied",
+            Answer::Unknown { .. } => "unknown",
+            _ => "ok",
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What clients asked and what they were told: the raw material of every check. Plain data, sends and judges nothing.
+//! [`Recorder`] writes it as it happens, [`read`] gives it back; what stands in it is [`event`]'s business.
+//!
+//! An operation is an `invoke` and an end: `ok`, `rejected`, `not_applied` or `unknown`. One process (a client's number) has
+//! one operation at a time, and is not used again after an unknown end. Faults, changes of leaders and the phases of a run
+//! stand between them, all on one monotonic clock.
+
+pub mod event;
+mod read;
+mod recorder;
+
+use std::collections::BTreeMap;
+
+pub use event::{
+    Answer, AsOf, Ask, End, Event, Figures, Found, Invoke, Level, Meta, Mode, Name, Phase, Place, Retry,
+    Transfer, VerifyLine,
+};
+pub use read::{Error, read};
+pub use recorder::{Recorder, Sink};
+
+use crate::nemesis::{Evidence, Fault};
+
+/// One operation of one process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Op {
+    /// Who asked.
+    pub process: u32,
+    /// Number of the site that it asked from.
+    pub site: u8,
+    /// Number of the router that was asked.
+    pub router: u8,
+    /// Before it was sent, in nanoseconds on the history's clock.
+    pub begin_ns: u64,
+    /// After it was answered or given up; none: it never was.
+    pub end_ns: Option<u64>,
+    /// Why it was asked again, if it was.
+    pub retry: Option<Retry>,
+    /// What was asked.
+    pub ask: Ask,
+    /// What came back.
+    pub answer: Answer,
+}
+
+/// A fault with its times in nanoseconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FaultSpan {
+    /// What was done.
+    pub fault: Fault,
+    /// Before it began.
+    pub begin_ns: u64,
+    /// After it was undone and the cluster was whole; none: it never was.
+    pub end_ns: Option<u64>,
+    /// What was seen of it.
+    pub evidence: Option<Evidence>,
+}
+
+/// Another node leads a set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LeaderChange {
+    /// When it was seen, in nanoseconds.
+    pub at_ns: u64,
+    /// The set.
+    pub set: u32,
+    /// The node; empty: none.
+    pub node: String,
+}
+
+/// All of a run.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// What was run.
+    pub meta: Meta,
+    /// Account ids by number.
+    pub accounts: Vec<String>,
+    /// In the order of their begins.
+    pub ops: Vec<Op>,
+    /// In the order of their begins.
+    pub faults: Vec<FaultSpan>,
+    /// In their order.
+    pub leaders: Vec<LeaderChange>,
+    /// When each phase began, in nanoseconds.
+    pub phases: Vec<(Phase, u64)>,
+    /// What the replicas of the sets said of themselves in the end.
+    pub verify: Vec<VerifyLine>,
+    /// What went wrong around the traffic: unlisted lines in logs, processes that died by themselves.
+    pub notes: Vec<String>,
+    /// The file ends in the middle of a line.
+    pub cut: bool,
+}
+
+impl History {
+    /// When a phase began.
+    pub fn phase(&self, phase: Phase) -> Option<u64> {
+        self.phases.iter().find(|(known, _)| *known == phase).map(|(_, at)| *at)
+    }
+
+    /// The set of each account, where the slots are known.
+    pub fn set_of(&self, account: u32) -> Option<u32> {
+        let slot = twinset_ledger::slot_of(self.accounts.get(account as usize)?);
+        self.meta.slots.get(usize::from(slot)).copied()
+    }
+
+    /// Where processes do two things at a time, or go on after an unknown end: such a history proves nothing.
+    pub fn malformed(&self) -> Vec<String> {
+        let mut last: BTreeMap<u32, (usize, u64, bool)> = BTreeMap::new();
+        let mut found = Vec::new();
+        for (number, op) in self.ops.iter().enumerate() {
+            if let Some((before, end, open)) = last.get(&op.process) {
+                if *open {
+                    found.push(format!("process {} is used after the unknown end of {before}", op.process));
+                } else if op.begin_ns < *end {
+                    found.push(format!("process {} begins {number} before {before} ends", op.process));
+                }
+            }
+            let open = op.end_ns.is_none() || op.answer.is_open();
+            last.insert(op.process, (number, op.end_ns.unwrap_or(u64::MAX), open));
+        }
+        found
+    }
+}

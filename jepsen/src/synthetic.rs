@@ -1,0 +1,319 @@
+//! A made-up history of a perfect ledger: the workloads' own calls, answered by the model in the order of its log, with
+//! overlapping processes and replays. For measuring the checkers, and for their tests, which break it in one place each.
+
+use std::sync::Arc;
+
+use twinset_ledger::{Position, TransactionId};
+use twinset_tools::load::random::Random;
+
+use crate::check::model::{self, Model};
+use crate::check::witness::Body;
+use crate::history::event::FORMAT;
+use crate::history::{
+    Answer, AsOf, Ask, Figures, Found, History, Level, Meta, Name, Op, Phase, Place, Recorder, Retry,
+    VerifyLine,
+};
+use crate::workload::{self, Generate, Ground, Hand, Kind};
+
+/// Processes that ask at the same time.
+const PROCESSES: usize = 32;
+const TICK_NS: u64 = 100_000;
+
+/// One set's log in the making.
+struct Log {
+    set: u32,
+    model: Model,
+    index: u64,
+    time_ns: u64,
+    booked: Vec<Found>,
+}
+
+/// A history of so many operations of the workloads that make most of the traffic.
+pub fn history(operations: u64, seed: u64) -> anyhow::Result<History> {
+    let names = ["transfers", "limits", "reversals", "idempotence", "life", "opaque", "lists", "stale"]
+        .map(str::to_owned);
+    Ok(of(&workload::named(&names)?, operations, seed))
+}
+
+/// The same of any workloads whose calls the model can answer by itself.
+pub fn of(kinds: &[&'static Kind], operations: u64, seed: u64) -> History {
+    let slots: Vec<u32> = (0..4096).map(|slot| 1 + slot / 2048).collect();
+    let recorder = Recorder::in_memory(Meta::default());
+    let ground = Ground::new(recorder.clone(), &slots, kinds);
+    let mut maker = Maker {
+        logs: [1, 2].map(|set| Log {
+            set,
+            model: Model::new(set),
+            index: 10,
+            time_ns: 1,
+            booked: Vec::new(),
+        }),
+        history: History {
+            meta: Meta {
+                format: FORMAT,
+                seed,
+                workloads: vec!["synthetic".into()],
+                sets: vec![1, 2],
+                slots,
+                sites: vec!["A".into()],
+                routers: vec!["ra".into()],
+                ..Meta::default()
+            },
+            ..History::default()
+        },
+        recorder,
+        now_ns: 0,
+    };
+    maker.phase(Phase::Setup);
+    for ask in ground.opens() {
+        maker.take_names();
+        maker.now_ns += TICK_NS * PROCESSES as u64;
+        maker.ask(0, ask.clone(), None);
+    }
+    maker.now_ns += TICK_NS * PROCESSES as u64;
+    maker.phase(Phase::Traffic);
+    maker.traffic(kinds, &ground, operations, seed);
+    maker.phase(Phase::Resolve);
+    maker.last_look();
+    maker.history
+}
+
+struct Maker {
+    logs: [Log; 2],
+    history: History,
+    recorder: Arc<Recorder>,
+    now_ns: u64,
+}
+
+impl Maker {
+    fn phase(&mut self, phase: Phase) {
+        self.now_ns += TICK_NS;
+        self.history.phases.push((phase, self.now_ns));
+    }
+
+    /// Accounts that a generator has named since.
+    fn take_names(&mut self) {
+        let ids = self.recorder.account_ids();
+        let known = self.history.accounts.len();
+        self.history.accounts.extend(ids[known..].iter().map(ToString::to_string));
+    }
+
+    fn traffic(&mut self, kinds: &[&'static Kind], ground: &Arc<Ground>, operations: u64, seed: u64) {
+        let mut random = Random::seeded(seed);
+        let mut clients: Vec<(Box<dyn Generate>, Hand, Option<Ask>)> = (0..PROCESSES)
+            .map(|number| {
+                let kind = kinds[number % kinds.len()];
+                (((kind.make)(ground)), Hand::new(format!("s{number}"), seed + number as u64), None)
+            })
+            .collect();
+        for number in 0..operations {
+            let at = number as usize % PROCESSES;
+            let (generator, hand, last) = &mut clients[at];
+            let again = last.clone().filter(|_| random.below(100) < 40);
+            let retry = again.is_some().then_some(Retry::Again);
+            let ask = again.unwrap_or_else(|| generator.next(hand));
+            self.take_names();
+            let answer = self.ask(at as u32, ask.clone(), retry);
+            if retry.is_none() {
+                generator.heard(&ask, &answer);
+                *last = ask.is_write().then_some(ask);
+            }
+        }
+    }
+
+    /// One operation: it is decided at one instant inside an interval that overlaps its neighbours'.
+    fn ask(&mut self, process: u32, ask: Ask, retry: Option<Retry>) -> Answer {
+        self.now_ns += TICK_NS;
+        let answer = self.answer(&ask);
+        // A process comes round every `PROCESSES` ticks.
+        let half = TICK_NS * PROCESSES as u64 / 2 - TICK_NS / 4;
+        self.history.ops.push(Op {
+            process,
+            site: 0,
+            router: 0,
+            begin_ns: self.now_ns,
+            end_ns: Some(self.now_ns + half),
+            retry,
+            ask,
+            answer: answer.clone(),
+        });
+        answer
+    }
+
+    fn answer(&mut self, ask: &Ask) -> Answer {
+        let set = match ask {
+            Ask::Transfer(transfer) => self.history.set_of(transfer.legs[0].0),
+            Ask::Reverse { transaction, .. } | Ask::ReadTransaction { transaction, .. } => {
+                Some(transaction.0.set)
+            }
+            Ask::List { set, .. } => Some(*set),
+            Ask::Open { account, .. }
+            | Ask::SetLimit { account, .. }
+            | Ask::Freeze { account, .. }
+            | Ask::Close { account, .. }
+            | Ask::ReadAccount { account, .. }
+            | Ask::ReadRequest { scope: account, .. } => self.history.set_of(*account),
+            Ask::Batch { .. } => None,
+        };
+        let log = &mut self.logs[set.map_or(0, |set| set as usize - 1)];
+        if ask.is_write() { log.write(ask, &self.history) } else { log.read(ask, &self.history) }
+    }
+
+    /// The final lists and accounts, and the end.
+    fn last_look(&mut self) {
+        self.now_ns += TICK_NS * PROCESSES as u64;
+        self.phase(Phase::Final);
+        for set in [1, 2] {
+            let (mut after, size) = (None, 1_000);
+            loop {
+                let ask = Ask::List { set, after, page_size: size, level: Level::Linearizable };
+                match self.ask(99, ask, None) {
+                    Answer::Page { next: Some(next), .. } => after = Some(next),
+                    _ => break,
+                }
+                self.now_ns += TICK_NS * PROCESSES as u64;
+            }
+            self.now_ns += TICK_NS * PROCESSES as u64;
+        }
+        for account in 0..self.history.accounts.len() as u32 {
+            self.now_ns += TICK_NS * PROCESSES as u64;
+            self.ask(99, Ask::ReadAccount { account, level: Level::Linearizable }, None);
+        }
+        let subject = "set 1".to_owned();
+        self.history.verify.push(VerifyLine { subject, clean: true, detail: "made up".into() });
+        self.phase(Phase::Done);
+    }
+}
+
+impl Log {
+    fn place(&self) -> Place {
+        Place { set: self.set, index: self.index, time_ns: self.time_ns }
+    }
+
+    fn write(&mut self, ask: &Ask, history: &History) -> Answer {
+        self.index += 1;
+        self.time_ns += 7;
+        let body = match ask {
+            Ask::Transfer(transfer) => Body::Transfer(transfer),
+            other => Body::Other(other),
+        };
+        let (position, command) = (Position::new(self.index, 0), body.command(history));
+        let verdict = self.model.apply(position, &command);
+        // Times rise by seven from one entry to the next.
+        let back = (self.index - verdict.position.index()) * 7;
+        let place = Place { set: self.set, index: verdict.position.index(), time_ns: self.time_ns - back };
+        let replayed = verdict.replayed;
+        match verdict.answer {
+            model::Answer::No(code) => Answer::Rejected { code: code.into(), place, replayed },
+            model::Answer::Booked(legs) => {
+                let transaction = self.name(verdict.position);
+                let cents = |minor: i128| i64::try_from(minor).expect("small");
+                let balances = legs.iter().map(|leg| (cents(leg.3), cents(leg.4))).collect();
+                if !replayed {
+                    self.keep(ask, place, &command, legs, history);
+                }
+                Answer::Booked { transaction, place, replayed, balances }
+            }
+            _ => Answer::Done { place, replayed },
+        }
+    }
+
+    fn name(&self, position: Position) -> Name {
+        Name(TransactionId { set: self.set, incarnation: 1, position })
+    }
+
+    fn keep(
+        &mut self,
+        ask: &Ask,
+        place: Place,
+        command: &twinset_ledger::Command,
+        legs: Vec<model::Booked>,
+        history: &History,
+    ) {
+        let position = Position::new(place.index, 0);
+        let number = |id: &str| history.accounts.iter().position(|known| known == id);
+        let scope_id = self.model.scope(position, command);
+        // The scope is an account of the legs, whose numbers the request has, or those of the original.
+        let (request_legs, reverses): (Vec<u32>, Option<Name>) = match ask {
+            Ask::Transfer(transfer) => (transfer.legs.iter().map(|(account, _)| *account).collect(), None),
+            Ask::Reverse { transaction, .. } => {
+                let original = self.booked.iter().rfind(|found| found.transaction == *transaction);
+                let legs = original.map(|found| found.legs.iter().map(|(account, _)| *account).collect());
+                (legs.unwrap_or_default(), Some(*transaction))
+            }
+            _ => (Vec::new(), None),
+        };
+        let known = |id: &str| {
+            let by_request = request_legs.iter().copied().find(|at| history.accounts[*at as usize] == id);
+            by_request.or_else(|| number(id).map(|at| at as u32)).expect("it was booked on")
+        };
+        let signed = |leg: &model::Booked| {
+            let cents = i64::try_from(leg.2).expect("small");
+            (known(&leg.0), if leg.1 == twinset_ledger::Side::Debit { cents } else { -cents })
+        };
+        let (scope, legs) = (known(&scope_id), legs.iter().map(signed).collect());
+        let transaction = self.name(position);
+        let id = command.request_id().unwrap_or_default().to_owned();
+        if let Some(original) = reverses
+            && let Ok(at) = self.booked.binary_search_by_key(&original, |found| found.transaction)
+        {
+            self.booked[at].reversed_by.push(transaction);
+        }
+        self.booked.push(Found { transaction, place, id, scope, legs, reverses, reversed_by: Vec::new() });
+    }
+
+    fn read(&mut self, ask: &Ask, history: &History) -> Answer {
+        let as_of = AsOf::now(self.place());
+        match ask {
+            Ask::ReadAccount { account, .. } => {
+                match self.model.accounts().get(&history.accounts[*account as usize]) {
+                    Some(known) => Answer::Account { as_of, figures: figures(known) },
+                    None => Answer::Absent { as_of },
+                }
+            }
+            Ask::ReadTransaction { transaction, .. } => match self.find(*transaction) {
+                Some(found) => Answer::Transaction { as_of, found: Box::new(found.clone()) },
+                None => Answer::Absent { as_of },
+            },
+            Ask::ReadRequest { scope, id, .. } => {
+                let Some(position) = self.model.first(&history.accounts[*scope as usize], id) else {
+                    return Answer::Absent { as_of };
+                };
+                match self.find(self.name(position)) {
+                    Some(found) => Answer::Transaction { as_of, found: Box::new(found.clone()) },
+                    // A rejection: not kept here.
+                    None => Answer::NotApplied { code: "no_leader".into() },
+                }
+            }
+            Ask::List { after, page_size, .. } => {
+                let from =
+                    after.map_or(0, |after| self.booked.partition_point(|found| found.transaction <= after));
+                let to = self.booked.len().min(from + *page_size as usize);
+                let found = self.booked[from..to].to_vec();
+                let next =
+                    if to < self.booked.len() { found.last().map(|last| last.transaction) } else { None };
+                Answer::Page { as_of, found, next }
+            }
+            other => unreachable!("{other:?} is no read"),
+        }
+    }
+
+    fn find(&self, name: Name) -> Option<&Found> {
+        self.booked.binary_search_by_key(&name, |found| found.transaction).ok().map(|at| &self.booked[at])
+    }
+}
+
+fn figures(account: &model::Account) -> Figures {
+    let cents = |minor: i128| i64::try_from(minor).expect("small");
+    Figures {
+        posted: cents(account.balance()),
+        available: cents(account.balance()),
+        debits: cents(account.debits),
+        credits: cents(account.credits),
+        limit: account.limit.map(cents),
+        frozen_debit: account.frozen.contains(&twinset_ledger::Side::Debit),
+        frozen_credit: account.frozen.contains(&twinset_ledger::Side::Credit),
+        closed: account.closed,
+        version: account.legs,
+    }
+}

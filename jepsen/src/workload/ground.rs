@@ -1,0 +1,128 @@
+//! The accounts that workloads meet on: for each workload and set a few groups that share a tag, and so a set. Opened before
+//! the clients start, through the API and into the history, as the model must see them opened. Holds no balances.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex};
+
+use super::Kind;
+use crate::history::{Ask, Name, Recorder};
+
+/// Transactions with what they moved, which all clients know.
+pub type Shelf = Arc<Mutex<VecDeque<(Name, i64)>>>;
+
+/// A row of like accounts in each set.
+#[derive(Clone, Copy, Debug)]
+pub struct Plot {
+    /// The part of the account's id before its number.
+    pub name: &'static str,
+    /// How many in each set.
+    pub count: u32,
+    /// Decides the normal side.
+    pub subject: &'static str,
+    /// The floor in cents; none: no floor.
+    pub limit: Option<i64>,
+}
+
+impl Plot {
+    /// Liabilities without a floor.
+    pub const fn free(name: &'static str, count: u32) -> Plot {
+        Plot { name, count, subject: "liability", limit: None }
+    }
+
+    /// Liabilities with a floor in cents.
+    pub const fn floored(name: &'static str, count: u32, limit: i64) -> Plot {
+        Plot { name, count, subject: "liability", limit: Some(limit) }
+    }
+}
+
+/// All accounts that exist before the traffic.
+pub struct Ground {
+    recorder: Arc<Recorder>,
+    sets: Vec<u32>,
+    slots: Vec<u32>,
+    /// By workload and set.
+    tags: BTreeMap<(&'static str, u32), String>,
+    /// By workload, plot and set.
+    plots: BTreeMap<(&'static str, &'static str, u32), Vec<u32>>,
+    opens: Vec<Ask>,
+    /// What all clients try to take back.
+    pub(super) shelf: Shelf,
+    /// Counts what is given out once, to whichever client.
+    pub(super) gifts: Arc<AtomicU32>,
+}
+
+impl Ground {
+    /// The ground of some workloads over the sets that own `slots`.
+    pub fn new(recorder: Arc<Recorder>, slots: &[u32], kinds: &[&'static Kind]) -> Arc<Self> {
+        let sets: std::collections::BTreeSet<u32> = slots.iter().copied().collect();
+        let mut ground = Ground {
+            recorder,
+            sets: sets.into_iter().collect(),
+            slots: slots.to_vec(),
+            tags: BTreeMap::new(),
+            plots: BTreeMap::new(),
+            opens: Vec::new(),
+            shelf: Shelf::default(),
+            gifts: Arc::default(),
+        };
+        for kind in kinds {
+            let parts: Vec<&'static Kind> =
+                if kind.plots.is_empty() { super::ALL.iter().collect() } else { vec![*kind] };
+            parts.into_iter().for_each(|kind| ground.add(kind));
+        }
+        Arc::new(ground)
+    }
+
+    fn add(&mut self, kind: &'static Kind) {
+        for set in self.sets.clone() {
+            if self.tags.contains_key(&(kind.name, set)) || kind.plots.is_empty() {
+                continue;
+            }
+            let owned = |tag: &String| self.slots[usize::from(twinset_ledger::slot_of(tag))] == set;
+            let tag = (0..100_000).map(|n| format!("{{{}{n}}}", kind.name)).find(owned);
+            let tag = tag.expect("a set owns one slot in 100,000 tags");
+            for plot in kind.plots {
+                let numbers: Vec<u32> = (0..plot.count)
+                    .map(|n| self.recorder.account(&format!("{tag}:{}-{n}", plot.name)))
+                    .collect();
+                self.opens.extend(numbers.iter().map(|account| Ask::Open {
+                    id: "open".into(),
+                    account: *account,
+                    subject: plot.subject.into(),
+                    limit: plot.limit,
+                }));
+                self.plots.insert((kind.name, plot.name, set), numbers);
+            }
+            self.tags.insert((kind.name, set), tag);
+        }
+    }
+
+    /// What opens all accounts.
+    pub fn opens(&self) -> &[Ask] {
+        &self.opens
+    }
+
+    /// The sets.
+    pub fn sets(&self) -> &[u32] {
+        &self.sets
+    }
+
+    /// The accounts of a plot in a set.
+    pub fn plot(&self, kind: &'static str, plot: &'static str, set: u32) -> &[u32] {
+        self.plots
+            .get(&(kind, plot, set))
+            .map(Vec::as_slice)
+            .expect("a workload uses the plots that it names")
+    }
+
+    /// An account beside a workload's own in a set.
+    pub fn account(&self, kind: &'static str, set: u32, name: &str) -> u32 {
+        self.recorder.account(&format!("{}:{name}", self.tags[&(kind, set)]))
+    }
+
+    /// The set of an account.
+    pub fn set_of(&self, account: u32) -> u32 {
+        self.slots[usize::from(twinset_ledger::slot_of(&self.recorder.account_id(account)))]
+    }
+}
