@@ -2,6 +2,10 @@
 //! was seen of it. The cluster is whole again before the next one, so that no set loses its quorum by us unless the fault
 //! itself is meant to. Where a new kind of fault goes: a player in [`players`], a line in [`ALL`].
 
+mod links;
+mod machine;
+mod restarts;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,13 +22,20 @@ use twinset_tools::load::random::Random;
 
 use crate::death::{self, Victim};
 use crate::history::{Event, Recorder};
-use crate::nemesis::{Evidence, Fault};
+use crate::logs::Allowed;
+use crate::nemesis::{self, Evidence, Fault};
+use crate::net::Net;
+use crate::preload::Machines;
 use crate::wait;
 
 /// The cluster that faults are played on.
 pub struct Stage {
     /// Its processes.
     pub cluster: LocalCluster,
+    /// What is between them.
+    pub net: Net,
+    /// What is below the nodes.
+    pub machines: Machines,
     /// The sets that clients use.
     pub sets: Vec<u32>,
 }
@@ -55,6 +66,10 @@ pub struct Nemesis {
     pub name: &'static str,
     /// One line for `list`.
     pub about: &'static str,
+    /// Whether it wants networks of our own, as root or in a user namespace.
+    pub on_links: bool,
+    /// What a process may say of it in its log.
+    pub allowed: &'static [Allowed],
     /// Draws the next fault. Who leads a set is known only by then: the survey says.
     pub draw: fn(&mut Random, &Stage, &Survey) -> Fault,
 }
@@ -64,6 +79,8 @@ pub const ALL: &[Nemesis] = &[
     Nemesis {
         name: "kill",
         about: "SIGKILL of a leader, a node, the arbiter or a router; sometimes once more while it recovers",
+        on_links: false,
+        allowed: &[],
         draw: |random, stage, survey| {
             let death = death::next(random, stage.cluster.layout(), &stage.sets);
             Fault::Kill {
@@ -76,6 +93,8 @@ pub const ALL: &[Nemesis] = &[
     Nemesis {
         name: "pause",
         about: "SIGSTOP of a process for longer than its lease, then SIGCONT",
+        on_links: false,
+        allowed: &[],
         draw: |random, stage, survey| {
             let death = death::next(random, stage.cluster.layout(), &stage.sets);
             let for_ms = 600 + random.below(4_000) as u64;
@@ -84,10 +103,71 @@ pub const ALL: &[Nemesis] = &[
     },
     Nemesis {
         name: "switches",
-        about: "planned switches of all sets, one right after the other",
+        about: "planned switches of all sets, one right after the other; each changes the voters",
+        on_links: false,
+        allowed: &[],
         draw: |random, _, _| Fault::Switches { count: 1 + random.below(4) as u32 },
     },
+    Nemesis {
+        name: "restart",
+        about: "every process is asked to stop and started again, one after the other",
+        on_links: false,
+        allowed: &[],
+        draw: |_, _, _| Fault::RollingRestart,
+    },
+    Nemesis {
+        name: "partition",
+        about: "links are cut: one node, the sites, one way, a bridge, a ring, clients from a site; silent or with resets",
+        on_links: true,
+        allowed: &[],
+        draw: |random, stage, _| nemesis::links::partition(random, stage.cluster.layout()),
+    },
+    Nemesis {
+        name: "delay",
+        about: "links between sites or around a process are slow, and connections overtake each other",
+        on_links: true,
+        allowed: &[],
+        draw: |random, stage, _| nemesis::links::delay(random, stage.cluster.layout()),
+    },
+    Nemesis {
+        name: "loss",
+        about: "links lose packets",
+        on_links: true,
+        allowed: &[],
+        draw: |random, stage, _| nemesis::links::loss(random, stage.cluster.layout()),
+    },
+    Nemesis {
+        name: "disk",
+        about: "a node's sync fails, its disk is full, or slow",
+        on_links: false,
+        allowed: nemesis::disk::ALLOWED,
+        draw: |random, stage, _| nemesis::disk::draw(random, stage.cluster.layout()),
+    },
+    Nemesis {
+        name: "power",
+        about: "one node, a site or everything loses power, and with it what was not synced",
+        on_links: false,
+        allowed: nemesis::power::ALLOWED,
+        draw: |random, stage, _| nemesis::power::draw(random, stage.cluster.layout()),
+    },
+    Nemesis {
+        name: "clock",
+        about: "a node's wall clock jumps, and jumps back",
+        on_links: false,
+        allowed: nemesis::clock::ALLOWED,
+        draw: |random, stage, _| nemesis::clock::draw(random, stage.cluster.layout()),
+    },
+    Nemesis {
+        name: "corrupt",
+        about: "a stopped node's log, table, manifest or marker is damaged; the node is judged, then made whole",
+        on_links: false,
+        allowed: nemesis::corrupt::ALLOWED,
+        draw: |random, stage, _| nemesis::corrupt::draw(random, stage.cluster.layout()),
+    },
 ];
+
+/// Stands for every nemesis that can be done here.
+pub const EVERY: &str = "all";
 
 /// The nemeses of a list of names.
 pub fn named(names: &[String]) -> anyhow::Result<Vec<&'static Nemesis>> {
@@ -115,7 +195,17 @@ fn name(victim: &Victim, survey: &Survey) -> String {
 
 /// Everyone who plays faults.
 pub fn players() -> Vec<Box<dyn Player>> {
-    vec![Box::new(Kills::default()), Box::new(Pauses), Box::new(Switches::default())]
+    vec![
+        Box::new(Kills::default()),
+        Box::new(Pauses),
+        Box::new(Switches::default()),
+        Box::new(restarts::Restarts::default()),
+        Box::new(links::Links),
+        Box::new(machine::Disks::default()),
+        Box::new(machine::Clocks::default()),
+        Box::new(machine::Cuts::default()),
+        Box::new(machine::Damages::default()),
+    ]
 }
 
 /// Plays one fault from its begin until the cluster is whole again; both stand in the history. An error means that it could
@@ -354,11 +444,25 @@ mod tests {
     fn every_nemesis_has_a_player_and_a_name_of_its_own() {
         let names: std::collections::BTreeSet<&str> = ALL.iter().map(|nemesis| nemesis.name).collect();
         assert_eq!(names.len(), ALL.len());
-        let drawn = [
+        let layout = twinset_tools::cluster::Layout::new("d".as_ref(), "b".as_ref(), 2, 7100);
+        let mut random = Random::seeded(1);
+        let mut drawn = vec![
             Fault::Kill { victims: vec!["a1".into()], down_ms: 1, again_ms: None },
             Fault::Pause { victims: vec!["a1".into()], for_ms: 1 },
             Fault::Switches { count: 1 },
+            Fault::RollingRestart,
         ];
+        for draw in [
+            nemesis::links::partition,
+            nemesis::links::delay,
+            nemesis::links::loss,
+            nemesis::disk::draw,
+            nemesis::power::draw,
+            nemesis::clock::draw,
+            nemesis::corrupt::draw,
+        ] {
+            drawn.extend((0..20).map(|_| draw(&mut random, &layout)));
+        }
         for fault in &drawn {
             assert_eq!(players().iter().filter(|player| player.plays(fault)).count(), 1, "{fault:?}");
         }

@@ -15,7 +15,9 @@ use twinset_tools::{error, out, verify};
 use crate::clients::{Clients, Flow, Left, Site};
 use crate::history::event::FORMAT;
 use crate::history::{Event, History, Meta, Phase, Recorder, VerifyLine};
+use crate::net::Net;
 use crate::play::{self, Nemesis, Stage};
+use crate::preload::Machines;
 use crate::results::Results;
 use crate::workload::{self, Ground, Kind};
 use crate::{books, clients, death, export, history, logs, wait};
@@ -57,6 +59,9 @@ pub struct Run {
     /// Ports count from here; default: a free range.
     #[arg(long, value_name = "PORT")]
     pub base_port: Option<u16>,
+    /// All processes in the host's own network: no partitions, delays and losses.
+    #[arg(long)]
+    pub plain: bool,
     /// Print the results as JSON.
     #[arg(long)]
     pub json: bool,
@@ -103,18 +108,32 @@ impl Run {
     /// The command that repeats it.
     pub fn repeat(&self, seed: u64) -> String {
         format!(
-            "twinset-jepsen run --workload {} --nemesis {} --time {} --rate {} --clients {} --seed {seed} --dir {}",
+            "twinset-jepsen run --workload {} --nemesis {} --time {} --rate {} --clients {} --seed {seed} --dir {}{}",
             self.workload.join(","),
             self.nemesis.join(","),
             self.time,
             self.rate,
             self.clients,
-            self.dir.display()
+            self.dir.display(),
+            if self.plain { " --plain" } else { "" }
         )
     }
 
     fn nemeses(&self) -> anyhow::Result<Vec<&'static Nemesis>> {
-        if self.nemesis == ["none"] { Ok(Vec::new()) } else { play::named(&self.nemesis) }
+        if self.nemesis == ["none"] {
+            return Ok(Vec::new());
+        }
+        if self.nemesis == [play::EVERY] {
+            return Ok(play::ALL.iter().filter(|nemesis| !self.plain || !nemesis.on_links).collect());
+        }
+        let named = play::named(&self.nemesis)?;
+        match named.iter().find(|nemesis| self.plain && nemesis.on_links) {
+            None => Ok(named),
+            Some(nemesis) => Err(error::usage(
+                format!("{} wants networks of our own", nemesis.name),
+                "leave --plain away, as root or where users may have namespaces",
+            )),
+        }
     }
 }
 
@@ -132,11 +151,15 @@ pub fn play<'a>(
             return Err(error::usage("there is no traffic", "give --clients and --rate at least 1"));
         }
         std::fs::create_dir_all(&arguments.dir)?;
-        let options = LocalOptions {
+        let ports = arguments.base_port.map_or(Ports::Free, Ports::Base);
+        let net = if arguments.plain { Net::plain(ports)? } else { Net::open(ports).await? };
+        let mut options = LocalOptions {
             sets: SETS,
-            ports: arguments.base_port.map_or(Ports::Free, Ports::Base),
+            ports: net.ports(),
+            launch: net.launch(),
             ..LocalOptions::fresh(&arguments.dir.join("cluster"))
         };
+        let machines = Machines::around(&mut options)?;
         let cluster = LocalCluster::start(&options, narrate).await?;
         let survey = wait::whole(cluster.layout()).await?;
         let slots = survey.catalogue()?.slot_table();
@@ -144,19 +167,22 @@ pub fn play<'a>(
         let path = arguments.dir.join(HISTORY_JSONL);
         let meta = meta(arguments, seed, &cluster, &sets, slots.clone());
         let recorder = Recorder::to_file(&path, meta)?;
-        let mut stage = Stage { cluster, sets };
+        let mut stage = Stage { cluster, net, machines, sets };
         let acted =
             act(&mut stage, arguments, (&kinds, &nemeses), (seed, until), &slots, &recorder, narrate).await;
         if let Err(error) = acted {
             narrate(&format!("the run broke off: {error:#}"));
             recorder.note(format!("the run broke off: {error:#}"));
         }
-        for line in logs::read(&stage.cluster.layout().dir.join("log"), logs::AFTER_KILLS)? {
+        let mut allowed = logs::AFTER_KILLS.to_vec();
+        allowed.extend(nemeses.iter().flat_map(|nemesis| nemesis.allowed));
+        for line in logs::read(&stage.cluster.layout().dir.join("log"), &allowed)? {
             recorder.note(line);
         }
         for name in stage.cluster.stop().await? {
             recorder.note(format!("{name} did not stop when it was asked to"));
         }
+        stage.net.close().await;
         Arc::into_inner(recorder).ok_or_else(|| anyhow::anyhow!("somebody still records"))?.close()?;
         narrate("reading and checking the history");
         let history = history::read(&path)?;
@@ -214,11 +240,12 @@ async fn act(
     narrate: &mut dyn FnMut(&str),
 ) -> anyhow::Result<()> {
     let routers: Vec<String> = stage.cluster.layout().routers().map(|router| router.http.clone()).collect();
-    let site = |router: &twinset_tools::cluster::layout::Process| Site {
-        name: router.site.clone(),
-        routers: routers.clone(),
+    let layout = stage.cluster.layout();
+    let site = |own: &twinset_tools::cluster::layout::Process| {
+        let reached = layout.routers().map(|router| stage.net.router_addr(&own.site, &router.name));
+        anyhow::Ok(Site { name: own.site.clone(), routers: reached.collect::<anyhow::Result<_>>()? })
     };
-    let sites: Vec<Site> = stage.cluster.layout().routers().map(site).collect();
+    let sites: Vec<Site> = layout.routers().map(site).collect::<anyhow::Result<_>>()?;
     recorder.phase(Phase::Setup);
     let ground = Ground::new(recorder.clone(), slots, kinds);
     clients::open(recorder, &ground, &routers).await?;

@@ -6,7 +6,7 @@ use twinset_jepsen::logs::{self, Allowed};
 use twinset_jepsen::nemesis::Evidence;
 use twinset_jepsen::preload::Machines;
 use twinset_jepsen::traffic::{self, Traffic};
-use twinset_jepsen::{kills, wait};
+use twinset_jepsen::wait;
 use twinset_tools::cluster::{LocalCluster, LocalOptions};
 use twinset_tools::load::random::Random;
 
@@ -72,7 +72,6 @@ impl Stage {
             slots: survey.catalogue().unwrap().slot_table(),
             seed: self.seed,
             clients: 12,
-            accounts: 40,
             rate: 300,
             requests_max: 100_000,
         };
@@ -100,22 +99,12 @@ impl Stage {
         assert!(forced.is_empty(), "these did not stop when they were asked to: {forced:?}");
     }
 
-    /// What is wrong with the books.
+    /// What is wrong with the answers and the books.
     pub async fn violations(&self, traffic: Traffic) -> Vec<String> {
-        let clock = traffic.began();
-        let mut history = traffic.stop().await.unwrap();
-        let mut violations = Vec::new();
-        let mut narrate = |text: &str| println!("{text}");
-        let judged =
-            kills::account_for(&self.cluster, &mut history, &[1, 2], clock, &mut violations, &mut narrate)
-                .await;
-        if let Err(error) = judged {
-            violations.push(format!("cannot be judged: {error:#}"));
+        match traffic.stop().await.unwrap().account_for(&self.cluster).await {
+            Ok(history) => traffic::violations(&history).iter().map(|wrong| format!("{wrong:?}")).collect(),
+            Err(error) => vec![format!("cannot be judged: {error:#}")],
         }
-        let seen = kills::Seen::of(&history);
-        println!("{seen:?}");
-        assert!(seen.booked > 0, "the traffic proves nothing");
-        violations
     }
 
     /// Stops everything and waits for it; gives the names of those that had to be killed.

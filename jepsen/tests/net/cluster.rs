@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use twinset_jepsen::history::{Answer, History};
-use twinset_jepsen::kills;
+use twinset_jepsen::history::{Answer, History, Op};
 use twinset_jepsen::nemesis::links::{self, Shape};
 use twinset_jepsen::nemesis::{Fault, Link};
 use twinset_jepsen::net::Net;
@@ -19,16 +18,17 @@ const ACTS: Duration = Duration::from_secs(4);
 /// What a fault did to the traffic.
 struct Phase {
     name: String,
-    from_us: u64,
-    to_us: u64,
+    from_ns: u64,
+    to_ns: u64,
 }
 
 impl Phase {
     /// Requests that were sent and booked while it acted.
     fn booked(&self, history: &History) -> usize {
-        let calls = history.requests.iter().flat_map(|asked| &asked.calls);
-        let inside = calls.filter(|call| call.begin_us >= self.from_us && call.end_us <= self.to_us);
-        inside.filter(|call| matches!(call.answer, Answer::Booked { .. })).count()
+        let inside =
+            |op: &&Op| op.begin_ns >= self.from_ns && op.end_ns.is_some_and(|end_ns| end_ns <= self.to_ns);
+        let booked = |op: &&Op| matches!(op.answer, Answer::Booked { .. });
+        history.ops.iter().filter(inside).filter(booked).count()
     }
 }
 
@@ -42,18 +42,18 @@ fn without_arbiter(layout: &Layout) -> Fault {
 
 async fn play(net: &Net, cluster: &LocalCluster, traffic: &Traffic, fault: &Fault, name: &str) -> Phase {
     net.inject(fault).await.unwrap();
-    let from_us = traffic.now_us();
+    let from_ns = traffic.recorder.now_ns();
     tokio::time::sleep(ACTS).await;
     let survey = admin::survey(&cluster.layout().node_addrs()).await;
     let silent: Vec<&String> =
         survey.answers.iter().filter(|(_, answer)| answer.is_err()).map(|(addr, _)| addr).collect();
     assert!(silent.is_empty(), "{name}: the harness does not reach {silent:?}: {:?}", survey.answers);
-    let to_us = traffic.now_us();
+    let to_ns = traffic.recorder.now_ns();
     let evidence = net.heal(fault).await.unwrap();
     println!("{name}: {}", evidence.detail);
     assert!(evidence.acted, "{name} was not seen to act: {fault:?}");
     wait::whole(cluster.layout()).await.unwrap();
-    Phase { name: name.to_owned(), from_us, to_us }
+    Phase { name: name.to_owned(), from_ns, to_ns }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -72,7 +72,6 @@ async fn a_cluster_that_loses_its_links_in_every_shape_loses_nothing_else() {
     let cluster = LocalCluster::start(&options, &mut narrate).await.unwrap();
     let survey = wait::whole(cluster.layout()).await.unwrap();
     let catalogue = survey.catalogue().unwrap();
-    let sets: Vec<u32> = catalogue.sets.keys().copied().collect();
     let traffic = Traffic::start(&traffic::Options {
         routers: [("A", "ra"), ("B", "rb"), ("A", "rb"), ("B", "ra")]
             .map(|(site, router)| net.router_addr(site, router).unwrap())
@@ -80,7 +79,6 @@ async fn a_cluster_that_loses_its_links_in_every_shape_loses_nothing_else() {
         slots: catalogue.slot_table(),
         seed,
         clients: 24,
-        accounts: 200,
         rate: 300,
         requests_max: 100_000,
     })
@@ -97,10 +95,8 @@ async fn a_cluster_that_loses_its_links_in_every_shape_loses_nothing_else() {
     let (delay, loss) = (links::delay(&mut random, layout), links::loss(&mut random, layout));
     phases.push(play(&net, &cluster, &traffic, &delay, "delay").await);
     phases.push(play(&net, &cluster, &traffic, &loss, "loss").await);
-    let clock = traffic.began();
-    let mut history = traffic.stop().await.unwrap();
-    let mut violations = Vec::new();
-    kills::account_for(&cluster, &mut history, &sets, clock, &mut violations, &mut narrate).await.unwrap();
+    let history = traffic.stop().await.unwrap().account_for(&cluster).await.unwrap();
+    let violations = traffic::violations(&history);
     for phase in &phases {
         println!("{}: {} booked while it acted", phase.name, phase.booked(&history));
     }
