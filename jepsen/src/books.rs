@@ -83,7 +83,7 @@ pub async fn read(recorder: &Arc<Recorder>, left: &Left, routers: &[String], set
         let found: usize = futures::future::join_all(lists).await.into_iter().sum();
         listed = listed.max(found);
     }
-    let mut asks: Vec<Ask> = (0..recorder.account_ids().len() as u32)
+    let mut asks: Vec<Ask> = (0..recorder.accounts_from(0).len() as u32)
         .map(|account| Ask::ReadAccount { account, level: Level::Linearizable })
         .collect();
     let mut keys = BTreeSet::new();

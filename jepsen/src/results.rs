@@ -14,6 +14,8 @@ use crate::nemesis::{Evidence, Fault};
 
 /// The file that a run leaves.
 pub const RESULTS_JSON: &str = "results.json";
+/// What a call can take at most, in microseconds: anything longer counts as this.
+const LONGEST_US: u64 = 600_000_000;
 /// Examples per checker that are printed; more stand in the file.
 const PRINTED: usize = 3;
 
@@ -217,7 +219,7 @@ fn count(history: &History) -> (Counts, BTreeMap<&'static str, Latency>, f64) {
             for name in ["all", asked(&op.ask)] {
                 let latency = latencies
                     .entry(name)
-                    .or_insert_with(|| Histogram::new(3).expect("three digits are a valid precision"));
+                    .or_insert_with(|| Histogram::new_with_bounds(1, LONGEST_US, 3).expect("valid bounds"));
                 latency.saturating_record((end - op.begin_ns) / 1_000);
             }
         }

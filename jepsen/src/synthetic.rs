@@ -93,9 +93,8 @@ impl Maker {
 
     /// Accounts that a generator has named since.
     fn take_names(&mut self) {
-        let ids = self.recorder.account_ids();
-        let known = self.history.accounts.len();
-        self.history.accounts.extend(ids[known..].iter().map(ToString::to_string));
+        let news = self.recorder.accounts_from(self.history.accounts.len());
+        self.history.accounts.extend(news.iter().map(ToString::to_string));
     }
 
     fn traffic(&mut self, kinds: &[&'static Kind], ground: &Arc<Ground>, operations: u64, seed: u64) {

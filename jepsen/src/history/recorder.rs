@@ -117,9 +117,9 @@ impl Recorder {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner).ids[number as usize].clone()
     }
 
-    /// Every account's id, by number.
-    pub fn account_ids(&self) -> Vec<Arc<str>> {
-        self.accounts.lock().unwrap_or_else(PoisonError::into_inner).ids.clone()
+    /// The ids of the accounts from a number on.
+    pub fn accounts_from(&self, number: usize) -> Vec<Arc<str>> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner).ids[number..].to_vec()
     }
 
     /// An operation begins; gives its number.
