@@ -121,12 +121,12 @@ mod tests {
     #[test]
     fn a_wait_is_never_too_short_and_none_is_busy() {
         let now = Instant::now();
-        let ms = |next: Option<u64>| timeout(next.map(|us| now + Duration::from_micros(us)), now).as_millis();
-        assert_eq!(ms(None), None);
-        assert_eq!(ms(Some(0)), Some(0));
-        assert_eq!(ms(Some(1)), Some(1));
-        assert_eq!(ms(Some(2_500)), Some(3));
+        let wait = |us: u64| timeout(Some(now + Duration::from_micros(us)), now);
+        assert_eq!(timeout(None, now), PollTimeout::NONE);
+        for (us, ms) in [(0, 0_u16), (1, 1), (1_000, 1), (2_500, 3)] {
+            assert_eq!(wait(us), PollTimeout::from(ms), "{us}");
+        }
         let past = now.checked_sub(Duration::from_secs(1)).unwrap();
-        assert_eq!(timeout(Some(past), now).as_millis(), Some(0));
+        assert_eq!(timeout(Some(past), now), PollTimeout::ZERO);
     }
 }

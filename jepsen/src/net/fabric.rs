@@ -155,3 +155,39 @@ impl Fabric {
         self.active.lock().expect("nothing panics under this lock")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twinset_tools::cluster::Layout;
+
+    fn rules(fabric: &Fabric) -> String {
+        let saved = |switch: &Namespace| switch.command("iptables-save", &[], "").unwrap();
+        fabric.switches.values().map(saved).collect()
+    }
+
+    #[test]
+    fn healing_leaves_no_rule_and_a_refusal_makes_none() {
+        let layout = Layout::new("d".as_ref(), "b".as_ref(), 2, 7100);
+        let fabric = Fabric::open(Plan::new(&layout)).unwrap();
+        let link = |from: &str, to: &str| Link { from: from.to_owned(), to: to.to_owned() };
+        let links = || vec![link("a1", "b1"), link("c1", "a1"), link("rb", "a2")];
+        let faults = [
+            Fault::Partition { shape: "x".to_owned(), cut: links(), for_ms: 0 },
+            Fault::Loss { links: links(), percent: 5, for_ms: 0 },
+            Fault::Delay { links: links(), delay_ms: 1, jitter_ms: 1, for_ms: 0 },
+        ];
+        for fault in &faults {
+            fabric.inject(fault).unwrap();
+        }
+        // Each has its rules, and a jump to them, in every switch.
+        assert_eq!(rules(&fabric).matches("-A ").count(), 3 * 3 * 2);
+        for fault in &faults {
+            fabric.heal(fault).unwrap();
+        }
+        assert!(!rules(&fabric).contains("fault"), "{}", rules(&fabric));
+        let strange = Fault::Loss { links: vec![link("a1", "b1"), link("a1", "b9")], percent: 5, for_ms: 0 };
+        fabric.inject(&strange).unwrap_err();
+        assert!(!rules(&fabric).contains("fault"), "{}", rules(&fabric));
+    }
+}
