@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use futures::future::LocalBoxFuture;
-use tokio::time::Instant;
 use twinset_tools::cluster::LocalCluster;
 use twinset_tools::cluster::layout::{Kind, Layout};
 use twinset_tools::load::random::Random;
@@ -90,59 +89,75 @@ pub fn play<'a>(
         machine.control.forget()?;
         let log_from = ending::log_end(cluster, victim);
         cluster.start_process(victim)?;
-        let judged = judge(cluster, victim, log_from).await?;
-        bring_back(cluster, machine, victim, &path, &whole, &judged).await?;
+        let hurt = Hurt { victim, machine, path: &path, whole: &whole, log_from };
+        let judged = hurt.judge(cluster).await?;
+        hurt.bring_back(cluster, &judged).await?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let detail = format!("{victim}: {name} ({file:?}) {what}: {judged:?}");
         Ok((judged, Evidence { acted: true, detail }))
     })
 }
 
-/// Waits until the started node has ended, or the cluster is whole with it.
-async fn judge(cluster: &LocalCluster, victim: &str, log_from: u64) -> anyhow::Result<Judged> {
-    let pid = ending::pid(cluster, victim)?;
-    let deadline = Instant::now() + wait::HEAL;
-    tokio::select! {
-        code = ending::exit_code(pid) => {
-            let said = ending::first_error(&cluster.layout().log_path(victim), log_from)?;
-            anyhow::ensure!(Instant::now() < deadline, "{victim} neither serves nor ends with a damaged file");
-            match (code, said) {
-                (Some(ending::CANNOT_RUN), Some(said)) => Ok(Judged::Refused(said)),
-                (Some(ending::FAULT), Some(said)) => Ok(Judged::Stopped(said)),
-                (code, said) => anyhow::bail!("{victim} ended with {code:?} on a damaged file and said {said:?}"),
-            }
-        }
-        whole = wait::whole(cluster.layout()) => whole.map(|_| Judged::Serves),
-    }
+/// A node that was started with a damaged file.
+struct Hurt<'a> {
+    victim: &'a str,
+    machine: &'a Machine,
+    path: &'a Path,
+    whole: &'a [u8],
+    log_from: u64,
 }
 
-/// Brings the node back: as it was, if it took part in nothing; with the whole file in its place, if it did and still has
-/// the file. What it has written since it was started stays.
-async fn bring_back(
-    cluster: &mut LocalCluster,
-    machine: &Machine,
-    victim: &str,
-    path: &Path,
-    whole: &[u8],
-    judged: &Judged,
-) -> anyhow::Result<()> {
-    match judged {
-        Judged::Refused(_) => image::put_back(machine)?,
-        Judged::Stopped(_) | Judged::Serves => {
-            // It may have met the damage by now, and stopped.
-            if ending::pid(cluster, victim)?.alive() {
-                cluster.stop_process(victim).await?;
-            }
-            // Of all these files only a table never changes: another one may be newer by now than the whole one.
-            if path.extension().is_some_and(|end| end == "sst") && path.exists() {
-                fs::write(path, whole)?;
-            }
-            machine.control.forget()?;
+impl Hurt<'_> {
+    /// Waits until the node has ended, or the cluster is whole with it.
+    async fn judge(&self, cluster: &LocalCluster) -> anyhow::Result<Judged> {
+        let pid = ending::pid(cluster, self.victim)?;
+        let code = tokio::select! {
+            code = ending::exit_code(pid) => code,
+            whole = wait::whole(cluster.layout()) => return whole.map(|_| Judged::Serves),
+        };
+        anyhow::ensure!(!pid.alive(), "{} neither serves nor ends with a damaged file", self.victim);
+        let said = self.said(cluster)?;
+        match code {
+            Some(ending::CANNOT_RUN) => Ok(Judged::Refused(said)),
+            Some(ending::FAULT) => Ok(Judged::Stopped(said)),
+            code => anyhow::bail!("{} ended with {code:?} on a damaged file: {said}", self.victim),
         }
     }
-    cluster.start_process(victim)?;
-    wait::whole(cluster.layout()).await.with_context(|| format!("{victim} does not come back"))?;
-    Ok(())
+
+    /// Why the node has ended. An error: it did not say, or others had to notice that it was wrong.
+    fn said(&self, cluster: &LocalCluster) -> anyhow::Result<String> {
+        let said = ending::first_error(&cluster.layout().log_path(self.victim), self.log_from)?;
+        let said =
+            said.with_context(|| format!("{} ended with a damaged file without a word", self.victim))?;
+        let served = said.contains("differs from its leader");
+        anyhow::ensure!(!served, "{} has served from a damaged file: {said}", self.victim);
+        Ok(said)
+    }
+
+    /// Brings the node back: as it was, if it took part in nothing; with the whole file in its place, if it did and still
+    /// has the file. What it has written since it was started stays.
+    async fn bring_back(&self, cluster: &mut LocalCluster, judged: &Judged) -> anyhow::Result<()> {
+        match judged {
+            Judged::Refused(_) => image::put_back(self.machine)?,
+            Judged::Stopped(_) | Judged::Serves => {
+                if ending::pid(cluster, self.victim)?.alive() {
+                    cluster.stop_process(self.victim).await?;
+                } else {
+                    // It has met the damage by now.
+                    self.said(cluster)?;
+                }
+                // Of all these files only a table never changes: another one may be newer by now than the whole one.
+                if self.path.extension().is_some_and(|end| end == "sst") && self.path.exists() {
+                    fs::write(self.path, self.whole)?;
+                }
+                self.machine.control.forget()?;
+            }
+        }
+        cluster.start_process(self.victim)?;
+        let whole = wait::whole(cluster.layout()).await;
+        whole.with_context(|| format!("{} does not come back", self.victim))?;
+        Ok(())
+    }
 }
 
 /// The file of that kind: the newest log or manifest with something in it, or any table.
