@@ -71,6 +71,10 @@ impl Script {
                 _ => self.loose_time(),
             };
             self.restart(end);
+            // What an open has found is on disk, whatever it was before.
+            if self.dice.roll(2) == 0 {
+                self.restart(End::Power(false));
+            }
         }
         let last = self.real.near.now().logs[1].last().map(|last| last.index);
         self.both("catch up", |side| side.catch_up());
@@ -126,11 +130,12 @@ impl Script {
         self.both("apply", |side| side.apply(at, count));
     }
 
-    /// Of the first set, what was not applied.
+    /// Of the first set, what was never applied: after a crash, what was purged still stands above what is applied.
     fn truncate(&mut self) {
         let opened = self.real.near.now();
         let Some(last) = opened.logs[0].last().map(|last| last.index) else { return };
-        let keep = opened.replicas[0].applied().log_id.map_or(0, |applied| applied.index);
+        let keep = opened.replicas[0].applied().log_id.max(opened.logs[0].purged());
+        let keep = keep.map_or(0, |keep| keep.index);
         let keep = keep + self.dice.roll(1 + last.saturating_sub(keep));
         self.branch += 1;
         self.both("truncate", |side| {

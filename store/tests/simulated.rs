@@ -62,6 +62,41 @@ fn nobody_is_told_before_the_owner_says_so_and_a_sync_covers_what_it_was_for() {
 }
 
 #[test]
+fn a_checkpoint_waits_for_the_owner_and_a_store_that_closes_leaves_nothing_undone() {
+    for closed in [true, false] {
+        let disk = SimDisk::new("a1");
+        let store = open(&disk);
+        let (log, replica, told) = (store.log(1).unwrap(), store.ledger(1).unwrap(), Told::default());
+        let mut next = 0;
+        while !replica.checkpoint_due() {
+            told.append(&log, next).unwrap();
+            catch_up(&log, &replica);
+            next += 1;
+        }
+        assert_eq!((disk.pending().jobs, replica.last_snapshot()), (1, None));
+        assert!(disk.run_job() && !disk.run_job());
+        assert_eq!(replica.last_snapshot().unwrap().last, log.last());
+        while !replica.checkpoint_due() {
+            told.append(&log, next).unwrap();
+            catch_up(&log, &replica);
+            next += 1;
+        }
+        let (last, applied) = (log.last(), replica.last_snapshot().unwrap().last);
+        drop((log, replica));
+        if closed {
+            store.close()
+        } else {
+            drop(store)
+        }
+        assert_eq!(told.last(), closed.then_some(next - 1), "who drops a store is told nothing any more");
+        let store = open(&disk);
+        assert_eq!(store.log(1).unwrap().last(), last);
+        let found = store.ledger(1).unwrap().applied().log_id;
+        assert_eq!(found, if closed { last } else { applied }, "the second checkpoint");
+    }
+}
+
+#[test]
 fn a_full_queue_makes_the_caller_do_the_sync() {
     let disk = SimDisk::new("a1");
     let store = Store::open_simulated(&disk, Options { sync_queue: 2, ..options() }).unwrap();
