@@ -5,10 +5,10 @@ export CARGO_TARGET_DIR ?= $(or $(wildcard $(HOME)/.cache/twinset-target),$(CURD
 BIN := $(CARGO_TARGET_DIR)/release
 DEMO_DIR ?= demo-data
 
-.PHONY: help demo journal up down test build lint audit fmt bench bin setup clean
+.PHONY: help demo journal jepsen jepsen-long up down test build lint audit fmt bench bin setup clean
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: build ## Two sites, live traffic, a switch, a killed leader: what clients saw, and whether the books balance
 	deploy/checks/example_journal.sh $(DEMO_DIR)/journal
@@ -16,6 +16,12 @@ demo: build ## Two sites, live traffic, a switch, a killed leader: what clients 
 
 journal: build ## Import the example journal, export it, and let beancount compare every balance
 	deploy/checks/journal_roundtrip.sh $(DEMO_DIR)/roundtrip
+
+jepsen: build ## Every fault on live traffic for a minute, then check every promise
+	$(BIN)/twinset-jepsen run --nemesis all --time 60 --dir $(DEMO_DIR)/jepsen
+
+jepsen-long: build ## The same for an hour
+	$(BIN)/twinset-jepsen run --nemesis all --time 3600 --dir $(DEMO_DIR)/jepsen-long
 
 up: build ## Start a local cluster and leave it running (stop it with `make down`)
 	$(BIN)/twinset dev up --detach

@@ -18,6 +18,7 @@ use crate::history::{Event, History, Meta, Phase, Recorder, VerifyLine};
 use crate::net::Net;
 use crate::play::{self, Nemesis, Stage};
 use crate::preload::Machines;
+use crate::report::{self, Page};
 use crate::results::Results;
 use crate::workload::{self, Ground, Kind};
 use crate::{books, clients, death, export, history, logs, wait};
@@ -194,6 +195,7 @@ pub fn play<'a>(
 pub fn judge(history: &History, dir: &Path, repeat: String) -> anyhow::Result<Results> {
     let results = Results::of(history, repeat);
     results.write(dir)?;
+    std::fs::write(dir.join(report::FILE), report::html(&Page::of(history, &results)))?;
     export::write(history, dir)?;
     Ok(results)
 }

@@ -2,12 +2,16 @@
 //! judges nothing: verdicts come from [`crate::check`].
 
 mod grid;
+mod of_run;
 mod page;
 
 pub use grid::{Grid, Moment, Second};
 pub use page::html;
 
 use serde::Serialize;
+
+/// The file of the page in a run's directory.
+pub const FILE: &str = "report.html";
 
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use twinset_jepsen::history::{Answer, History, Op};
-use twinset_jepsen::logs::{self, Allowed};
+use twinset_jepsen::logs;
 use twinset_jepsen::nemesis::links::{self, Shape};
 use twinset_jepsen::nemesis::{Fault, Link};
 use twinset_jepsen::net::Net;
@@ -17,12 +17,6 @@ use twinset_tools::load::random::Random;
 const SEED: u64 = 3;
 /// How long each fault acts: longer than an election.
 const ACTS: Duration = Duration::from_secs(4);
-
-/// What cut links may leave in the logs.
-const AFTER_CUTS: &[Allowed] = &[Allowed {
-    part: "cannot give definite answers",
-    why: "a leader that lost its majority or its away site cannot know; the router asks the next one",
-}];
 
 /// What a fault did to the traffic.
 struct Phase {
@@ -107,7 +101,7 @@ async fn a_cluster_that_loses_its_links_in_every_shape_loses_nothing_else() {
     for phase in &phases {
         println!("{}: {} booked while it acted", phase.name, phase.booked(&history));
     }
-    violations.extend(logs::read(&layout.dir.join("log"), AFTER_CUTS).unwrap());
+    violations.extend(logs::read(&layout.dir.join("log"), logs::AFTER_KILLS).unwrap());
     let forced = cluster.stop().await.unwrap();
     net.close().await;
     if !violations.is_empty() {
