@@ -19,6 +19,10 @@ use super::tear;
 /// The database's words to people: it never syncs them, and nobody needs them.
 const CHATTER: &str = "db/LOG";
 
+/// The database's list of its files: with zeros in its end it is refused, so the file system has to write a file's length after
+/// its bytes, as ext4 (ordered) and XFS do.
+const LIST: &str = "db/MANIFEST-";
+
 /// What a power cut took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lost {
@@ -67,7 +71,7 @@ pub fn cut_power(machine: &Machine, seed: u64) -> anyhow::Result<Lost> {
             Bytes::Named(name) => machine.data.join(name),
             Bytes::Grave(number) => control.beside(GRAVE_DIR).join(number.to_string()),
         };
-        let (kept, taken) = survivor(control, &files, &from, &mut random)?;
+        let (kept, taken) = survivor(control, &files, &from, !name.starts_with(LIST), &mut random)?;
         fs::write(image.join(name), kept)?;
         if let Some(bytes) = taken.filter(|_| !name.starts_with(CHATTER)) {
             lost.files += 1;
@@ -85,6 +89,7 @@ fn survivor(
     control: &Control,
     files: &BTreeMap<u64, Booked>,
     from: &Path,
+    zeros: bool,
     random: &mut Random,
 ) -> anyhow::Result<(Vec<u8>, Option<u64>)> {
     let status = fs::metadata(from)?;
@@ -98,7 +103,7 @@ fn survivor(
         let synced = fs::read(&shadow)?;
         (tear::in_place(&now, &synced, random), synced != now)
     } else {
-        (tear::tail(now.clone(), covered, random), covered < now.len())
+        (tear::tail(now.clone(), covered, zeros, random), covered < now.len())
     };
     let changed = kept.iter().zip(&now).filter(|(kept, byte)| kept != byte).count();
     let taken = (changed + now.len().saturating_sub(kept.len())) as u64;

@@ -8,19 +8,21 @@ const SECTOR: usize = 512;
 const PAGE: usize = 4096;
 
 /// What is left of a file that only grows. What a sync has covered stays; of the rest a part may have reached the disk: it may
-/// end anywhere, have zeros at its end where the length was written and the bytes were not, or lack whole pages.
-pub fn tail(mut bytes: Vec<u8>, covered: usize, random: &mut Random) -> Vec<u8> {
+/// end anywhere, and with `zeros`, it may have them at its end, where the length was written and the bytes were not, or
+/// lack whole pages. What is missing at an end begins where the last sync ended, or with a sector.
+pub fn tail(mut bytes: Vec<u8>, covered: usize, zeros: bool, random: &mut Random) -> Vec<u8> {
     let Some(open) = bytes.len().checked_sub(covered).filter(|open| *open > 0) else { return bytes };
     let from = covered + random.below(open + 1);
     let to = from + random.below(bytes.len() - from + 1);
-    match random.below(5) {
-        0 => bytes.truncate(covered),
-        1 => bytes.truncate(from),
-        2 => {
-            bytes[from..to].fill(0);
+    match (random.below(5), zeros) {
+        (0, _) => bytes.truncate(covered),
+        (1, _) | (2, false) => bytes.truncate(from),
+        (2, true) => {
+            let begin = (from / SECTOR * SECTOR).max(covered);
+            bytes[begin..to].fill(0);
             bytes.truncate(to);
         }
-        3 => {
+        (3, true) => {
             let (begin, end) = (from / PAGE * PAGE, to.next_multiple_of(PAGE).min(bytes.len()));
             bytes[begin.max(covered)..end].fill(0);
         }
@@ -51,18 +53,21 @@ mod tests {
         let bytes: Vec<u8> = (1..=100).collect();
         let (mut cut, mut torn, mut zeros, mut whole) = (0, 0, 0, 0);
         for seed in 0..200 {
-            let left = tail(bytes.clone(), 60, &mut Random::seeded(seed));
+            let left = tail(bytes.clone(), 60, true, &mut Random::seeded(seed));
             assert_eq!(left[..60], bytes[..60]);
             assert!(left.iter().zip(&bytes).all(|(left, byte)| left == byte || *left == 0));
-            assert_eq!(left, tail(bytes.clone(), 60, &mut Random::seeded(seed)));
+            assert_eq!(left, tail(bytes.clone(), 60, true, &mut Random::seeded(seed)));
             cut += u32::from(left.len() == 60);
             whole += u32::from(left == bytes);
             torn += u32::from(left.len() > 60 && left.len() < 100);
             zeros += u32::from(left.contains(&0));
         }
+        for seed in 0..200 {
+            assert!(!tail(bytes.clone(), 60, false, &mut Random::seeded(seed)).contains(&0));
+        }
         assert!(cut > 10 && torn > 10 && zeros > 10 && whole > 10, "{cut} {torn} {zeros} {whole}");
-        assert_eq!(tail(bytes.clone(), 100, &mut Random::seeded(1)), bytes);
-        assert_eq!(tail(bytes.clone(), 300, &mut Random::seeded(1)), bytes);
+        assert_eq!(tail(bytes.clone(), 100, true, &mut Random::seeded(1)), bytes);
+        assert_eq!(tail(bytes.clone(), 300, true, &mut Random::seeded(1)), bytes);
     }
 
     #[test]
@@ -70,7 +75,7 @@ mod tests {
         let bytes = vec![1; 5 * PAGE];
         let mut holes = 0;
         for seed in 0..200 {
-            let left = tail(bytes.clone(), 100, &mut Random::seeded(seed));
+            let left = tail(bytes.clone(), 100, true, &mut Random::seeded(seed));
             let zeros = left.iter().filter(|byte| **byte == 0).count();
             if left.last() == Some(&1) && zeros > 0 {
                 holes += 1;

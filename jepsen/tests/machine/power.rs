@@ -1,6 +1,8 @@
 //! Power cuts under a cluster with traffic: one node, a few, a site, everything; what was acknowledged is there.
 
-use twinset_jepsen::nemesis::{Fault, power};
+use std::time::Duration;
+
+use twinset_jepsen::nemesis::{Evidence, Fault, power};
 
 use crate::stage::{CHECKPOINTS, Stage};
 
@@ -20,10 +22,25 @@ async fn power_cuts_of_nodes_sites_and_everything_lose_nothing_acknowledged() {
     cuts.extend((0..6).map(|_| power::draw(&mut stage.random, &layout)));
     for fault in &cuts {
         println!("{fault:?}");
-        let acting = power::inject(&mut stage.cluster, &stage.machines, fault).await.unwrap();
-        tokio::time::sleep(power::duration(fault)).await;
-        let evidence = power::heal(&mut stage.cluster, &acting).unwrap();
+        let mut evidence = lose_power(&mut stage, fault).await;
+        if let Fault::PowerLoss { victims, .. } = fault
+            && stage.random.below(2) == 0
+        {
+            // Once more, somewhere in the middle of the recovery.
+            let moment = Duration::from_millis(stage.random.below(500) as u64);
+            tokio::time::sleep(moment).await;
+            let seed = stage.random.bits() >> 32;
+            let again = Fault::PowerLoss { victims: victims.clone(), down_ms: 0, seed };
+            println!("{}; again after {moment:?}", evidence.detail);
+            evidence.detail = lose_power(&mut stage, &again).await.detail;
+        }
         stage.healed(&evidence).await;
     }
     stage.account_for(traffic, &[power::ALLOWED]).await;
+}
+
+async fn lose_power(stage: &mut Stage, fault: &Fault) -> Evidence {
+    let acting = power::inject(&mut stage.cluster, &stage.machines, fault).await.unwrap();
+    tokio::time::sleep(power::duration(fault)).await;
+    power::heal(&mut stage.cluster, &acting).unwrap()
 }
