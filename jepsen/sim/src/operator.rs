@@ -96,7 +96,7 @@ impl Operator {
     async fn open_accounts(&mut self) -> anyhow::Result<()> {
         let currency = api::DefineCurrencyRequest { code: "EUR".to_owned(), scale: 2 };
         let subject = api::DefineSubjectRequest {
-            code: "liability".to_owned(),
+            code: "wallet".to_owned(),
             name: "what customers are owed".to_owned(),
             normal_side: api::Side::Credit.into(),
         };
@@ -115,7 +115,7 @@ impl Operator {
                 let request = api::OpenAccountRequest {
                     request_id: format!("open-{name}"),
                     account: name.clone(),
-                    subject: "liability".to_owned(),
+                    subject: "wallet".to_owned(),
                     currency: "EUR".to_owned(),
                     limit: Some(limit.to_owned()),
                     ..Default::default()
