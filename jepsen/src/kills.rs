@@ -72,6 +72,7 @@ pub fn play<'a>(
             rate: arguments.rate,
             clients: CLIENTS,
             base_port: arguments.base_port,
+            bin_dir: None,
             plain: true,
             json: arguments.json,
         };

@@ -60,6 +60,9 @@ pub struct Run {
     /// Ports count from here; default: a free range.
     #[arg(long, value_name = "PORT")]
     pub base_port: Option<u16>,
+    /// Where the node's and the router's binaries are; default: beside this program.
+    #[arg(long, value_name = "DIR")]
+    pub bin_dir: Option<PathBuf>,
     /// All processes in the host's own network: no partitions, delays and losses.
     #[arg(long)]
     pub plain: bool,
@@ -158,6 +161,7 @@ pub fn play<'a>(
             sets: SETS,
             ports: net.ports(),
             launch: net.launch(),
+            bin_dir: arguments.bin_dir.clone(),
             ..LocalOptions::fresh(&arguments.dir.join("cluster"))
         };
         let machines = Machines::around(&mut options)?;

@@ -97,7 +97,8 @@ async fn a_cluster_that_loses_its_links_in_every_shape_loses_nothing_else() {
     phases.push(play(&net, &cluster, &traffic, &delay, "delay").await);
     phases.push(play(&net, &cluster, &traffic, &loss, "loss").await);
     let history = traffic.stop().await.unwrap().account_for(&cluster).await.unwrap();
-    let violations = traffic::violations(&history);
+    let mut violations: Vec<String> =
+        traffic::violations(&history).iter().map(|wrong| format!("{wrong:?}")).collect();
     for phase in &phases {
         println!("{}: {} booked while it acted", phase.name, phase.booked(&history));
     }
