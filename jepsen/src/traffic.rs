@@ -18,8 +18,8 @@ use crate::{books, wait};
 /// What traffic to make.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// `ADDRESS:PORT` of each router.
-    pub routers: Vec<String>,
+    /// Where clients are, and where they reach the routers from there.
+    pub sites: Vec<Site>,
     /// The owning set of every slot.
     pub slots: Vec<u32>,
     /// Where all choices come from.
@@ -30,6 +30,12 @@ pub struct Options {
     pub rate: u32,
     /// Operations in all: nothing new is sent beyond it.
     pub requests_max: usize,
+}
+
+/// Clients in one place, which reach the routers as the host does.
+pub fn here(cluster: &LocalCluster) -> Vec<Site> {
+    let routers = cluster.layout().routers().map(|router| router.http.clone()).collect();
+    vec![Site { name: "here".into(), routers }]
 }
 
 /// Traffic that flows.
@@ -60,17 +66,17 @@ impl Traffic {
             workloads: vec!["mixed".into()],
             sets: sets.into_iter().collect(),
             slots: options.slots.clone(),
-            sites: vec!["here".into()],
-            routers: options.routers.clone(),
+            sites: options.sites.iter().map(|site| site.name.clone()).collect(),
+            routers: options.sites[0].routers.clone(),
             ..Meta::default()
         });
         let kinds = workload::named(&["mixed".to_owned()])?;
         recorder.phase(Phase::Setup);
         let ground = Ground::new(recorder.clone(), &options.slots, &kinds);
-        clients::open(&recorder, &ground, &options.routers).await?;
+        clients::open(&recorder, &ground, &options.sites[0].routers).await?;
         recorder.phase(Phase::Traffic);
         let flow = Flow {
-            sites: vec![Site { name: "here".into(), routers: options.routers.clone() }],
+            sites: options.sites.clone(),
             ground,
             kinds,
             seed: options.seed,

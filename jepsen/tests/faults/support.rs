@@ -102,7 +102,7 @@ impl Stage {
         let seed = Random::new().bits() >> 32;
         println!("traffic of seed {seed}");
         let options = traffic::Options {
-            routers: self.cluster.layout().routers().map(|router| router.http.clone()).collect(),
+            sites: traffic::here(&self.cluster),
             slots: self.whole().await.catalogue().unwrap().slot_table(),
             seed,
             clients: 8 + rate as usize / 50,

@@ -68,7 +68,7 @@ impl Stage {
     pub async fn traffic(&self) -> Traffic {
         let survey = wait::whole(self.cluster.layout()).await.unwrap();
         let options = traffic::Options {
-            routers: self.cluster.layout().routers().map(|router| router.http.clone()).collect(),
+            sites: traffic::here(&self.cluster),
             slots: survey.catalogue().unwrap().slot_table(),
             seed: self.seed,
             clients: 12,

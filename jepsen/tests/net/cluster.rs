@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use twinset_jepsen::clients::Site;
 use twinset_jepsen::history::{Answer, History, Op};
 use twinset_jepsen::logs;
 use twinset_jepsen::nemesis::links::{self, Shape};
@@ -43,6 +44,12 @@ fn without_arbiter(layout: &Layout) -> Fault {
     Fault::Partition { shape: "node".to_owned(), cut, for_ms: 0 }
 }
 
+/// The clients of a site, who know both routers.
+fn clients_of(net: &Net, site: &str) -> Site {
+    let routers = ["ra", "rb"].map(|router| net.router_addr(site, router).unwrap()).to_vec();
+    Site { name: site.to_owned(), routers }
+}
+
 async fn play(net: &Net, cluster: &LocalCluster, traffic: &Traffic, fault: &Fault, name: &str) -> Phase {
     net.inject(fault).await.unwrap();
     let from_ns = traffic.recorder.now_ns();
@@ -74,9 +81,7 @@ async fn a_cluster_that_loses_its_links_in_every_shape_loses_nothing_else() {
     let survey = wait::whole(cluster.layout()).await.unwrap();
     let catalogue = survey.catalogue().unwrap();
     let traffic = Traffic::start(&traffic::Options {
-        routers: [("A", "ra"), ("B", "rb"), ("A", "rb"), ("B", "ra")]
-            .map(|(site, router)| net.router_addr(site, router).unwrap())
-            .to_vec(),
+        sites: ["A", "B"].map(|site| clients_of(&net, site)).to_vec(),
         slots: catalogue.slot_table(),
         seed: SEED,
         clients: 24,
