@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use common::{Ground, append, open, options};
 use twinset_store::{
-    Fault, Identity, Log, LogId, OpenError, Record, RecordKind, ReplicaRecord, SnapshotMeta, Store,
+    FORMAT, Fault, Identity, Log, LogId, OpenError, Record, RecordKind, ReplicaRecord, SnapshotMeta, Store,
 };
 
 fn id(term: u64, index: u64) -> LogId {
@@ -279,7 +279,10 @@ fn a_directory_is_opened_by_one_at_a_time_and_only_in_the_known_format() {
     drop(log);
     std::fs::write(dir.path().join("FORMAT"), "twinset-store 99\n").unwrap();
     let refused = Store::open(dir.path(), options()).err().unwrap();
-    assert!(matches!(&refused, OpenError::WrongFormat { found, known: 1, .. } if found == "99"), "{refused}");
+    assert!(
+        matches!(&refused, OpenError::WrongFormat { found, known: FORMAT, .. } if found == "99"),
+        "{refused}"
+    );
     std::fs::remove_file(dir.path().join("FORMAT")).unwrap();
     assert!(matches!(Store::open(dir.path(), options()), Err(OpenError::Damaged { .. })));
 }
