@@ -40,24 +40,19 @@ pub struct Stage {
     pub sets: Vec<u32>,
 }
 
+/// What a player does.
+pub type Act<'a, T> = LocalBoxFuture<'a, anyhow::Result<T>>;
+
 /// Does and undoes some kinds of fault.
 pub trait Player {
     /// Whether it plays such a fault.
     fn plays(&self, fault: &Fault) -> bool;
 
     /// Begins it, and returns as soon as it acts.
-    fn begin<'a>(
-        &'a mut self,
-        stage: &'a mut Stage,
-        fault: &'a Fault,
-    ) -> LocalBoxFuture<'a, anyhow::Result<()>>;
+    fn begin<'a>(&'a mut self, stage: &'a mut Stage, fault: &'a Fault) -> Act<'a, ()>;
 
     /// Undoes it. Harmless where there is nothing to undo.
-    fn end<'a>(
-        &'a mut self,
-        stage: &'a mut Stage,
-        fault: &'a Fault,
-    ) -> LocalBoxFuture<'a, anyhow::Result<Evidence>>;
+    fn end<'a>(&'a mut self, stage: &'a mut Stage, fault: &'a Fault) -> Act<'a, Evidence>;
 }
 
 /// What `--nemesis` names.
@@ -259,11 +254,7 @@ impl Player for Kills {
         matches!(fault, Fault::Kill { .. })
     }
 
-    fn begin<'a>(
-        &'a mut self,
-        stage: &'a mut Stage,
-        fault: &'a Fault,
-    ) -> LocalBoxFuture<'a, anyhow::Result<()>> {
+    fn begin<'a>(&'a mut self, stage: &'a mut Stage, fault: &'a Fault) -> Act<'a, ()> {
         Box::pin(async move {
             self.ended.clear();
             let Fault::Kill { victims, .. } = fault else { return Ok(()) };
@@ -276,11 +267,7 @@ impl Player for Kills {
         })
     }
 
-    fn end<'a>(
-        &'a mut self,
-        stage: &'a mut Stage,
-        fault: &'a Fault,
-    ) -> LocalBoxFuture<'a, anyhow::Result<Evidence>> {
+    fn end<'a>(&'a mut self, stage: &'a mut Stage, fault: &'a Fault) -> Act<'a, Evidence> {
         Box::pin(async move {
             let Fault::Kill { victims, again_ms, .. } = fault else { return Ok(nothing()) };
             for victim in victims {
@@ -309,11 +296,7 @@ impl Player for Pauses {
         matches!(fault, Fault::Pause { .. })
     }
 
-    fn begin<'a>(
-        &'a mut self,
-        stage: &'a mut Stage,
-        fault: &'a Fault,
-    ) -> LocalBoxFuture<'a, anyhow::Result<()>> {
+    fn begin<'a>(&'a mut self, stage: &'a mut Stage, fault: &'a Fault) -> Act<'a, ()> {
         Box::pin(async move {
             let Fault::Pause { victims, .. } = fault else { return Ok(()) };
             for victim in victims {
@@ -323,11 +306,7 @@ impl Player for Pauses {
         })
     }
 
-    fn end<'a>(
-        &'a mut self,
-        stage: &'a mut Stage,
-        fault: &'a Fault,
-    ) -> LocalBoxFuture<'a, anyhow::Result<Evidence>> {
+    fn end<'a>(&'a mut self, stage: &'a mut Stage, fault: &'a Fault) -> Act<'a, Evidence> {
         Box::pin(async move {
             let Fault::Pause { victims, for_ms } = fault else { return Ok(nothing()) };
             let mut seen = Vec::new();
@@ -360,11 +339,7 @@ impl Player for Switches {
         matches!(fault, Fault::Switches { .. })
     }
 
-    fn begin<'a>(
-        &'a mut self,
-        stage: &'a mut Stage,
-        fault: &'a Fault,
-    ) -> LocalBoxFuture<'a, anyhow::Result<()>> {
+    fn begin<'a>(&'a mut self, stage: &'a mut Stage, fault: &'a Fault) -> Act<'a, ()> {
         Box::pin(async move {
             self.done.clear();
             self.failed.clear();
@@ -384,11 +359,7 @@ impl Player for Switches {
         })
     }
 
-    fn end<'a>(
-        &'a mut self,
-        stage: &'a mut Stage,
-        fault: &'a Fault,
-    ) -> LocalBoxFuture<'a, anyhow::Result<Evidence>> {
+    fn end<'a>(&'a mut self, stage: &'a mut Stage, fault: &'a Fault) -> Act<'a, Evidence> {
         Box::pin(async move {
             let Fault::Switches { count } = fault else { return Ok(nothing()) };
             let asked = *count as usize * stage.sets.len();

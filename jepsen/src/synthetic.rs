@@ -7,11 +7,11 @@ use twinset_ledger::{Position, TransactionId};
 use twinset_tools::load::random::Random;
 
 use crate::check::model::{self, Model};
+use crate::check::replay::figures;
 use crate::check::witness::Body;
 use crate::history::event::FORMAT;
 use crate::history::{
-    Answer, AsOf, Ask, Figures, Found, History, Level, Meta, Name, Op, Phase, Place, Recorder, Retry,
-    VerifyLine,
+    Answer, AsOf, Ask, Found, History, Level, Meta, Name, Op, Phase, Place, Recorder, Retry, VerifyLine,
 };
 use crate::workload::{self, Generate, Ground, Hand, Kind};
 
@@ -299,20 +299,5 @@ impl Log {
 
     fn find(&self, name: Name) -> Option<&Found> {
         self.booked.binary_search_by_key(&name, |found| found.transaction).ok().map(|at| &self.booked[at])
-    }
-}
-
-fn figures(account: &model::Account) -> Figures {
-    let cents = |minor: i128| i64::try_from(minor).expect("small");
-    Figures {
-        posted: cents(account.balance()),
-        available: cents(account.balance()),
-        debits: cents(account.debits),
-        credits: cents(account.credits),
-        limit: account.limit.map(cents),
-        frozen_debit: account.frozen.contains(&twinset_ledger::Side::Debit),
-        frozen_credit: account.frozen.contains(&twinset_ledger::Side::Credit),
-        closed: account.closed,
-        version: account.legs,
     }
 }

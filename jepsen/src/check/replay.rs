@@ -279,7 +279,8 @@ fn agrees(told: &Answer, verdict: &model::Verdict) -> bool {
     }
 }
 
-fn figures(account: &model::Account) -> Figures {
+/// An account of the model as the API shows it.
+pub(crate) fn figures(account: &model::Account) -> Figures {
     let cents = |minor: i128| i64::try_from(minor).expect("what clients asked for adds up to 64 bits");
     Figures {
         posted: cents(account.balance()),

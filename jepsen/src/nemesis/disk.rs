@@ -2,8 +2,6 @@
 //! why; it is started again when the fault is over. The third only slows. Waiting until the cluster is whole again, and
 //! judging the books, are the caller's.
 
-use std::time::Duration;
-
 use futures::future::LocalBoxFuture;
 use twinset_tools::cluster::layout::{Kind, Layout};
 use twinset_tools::cluster::{LocalCluster, process::Pid};
@@ -118,15 +116,6 @@ pub fn heal<'a>(
         cluster.start_process(&victim)?;
         let said = said.unwrap_or_default();
         Ok(Evidence { acted: acted > 0, detail: format!("{victim}: {acted} calls failed; {ended}: {said}") })
-    })
-}
-
-/// How long the caller lets the fault act.
-pub fn duration(fault: &Fault) -> Duration {
-    Duration::from_millis(match fault {
-        Fault::FsyncError { down_ms, .. } => *down_ms,
-        Fault::DiskFull { for_ms, .. } | Fault::SlowDisk { for_ms, .. } => *for_ms,
-        _ => 0,
     })
 }
 

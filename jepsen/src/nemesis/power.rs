@@ -99,14 +99,6 @@ pub fn heal(cluster: &mut LocalCluster, acting: &Acting) -> anyhow::Result<Evide
     Ok(Evidence { acted, detail: detail.join("; ") })
 }
 
-/// How long the nodes stay without power.
-pub fn duration(fault: &Fault) -> Duration {
-    match fault {
-        Fault::PowerLoss { down_ms, .. } => Duration::from_millis(*down_ms),
-        _ => Duration::ZERO,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

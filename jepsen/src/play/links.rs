@@ -1,8 +1,6 @@
 //! Faults on links, played on the networks of the stage.
 
-use futures::future::LocalBoxFuture;
-
-use super::{Player, Stage};
+use super::{Act, Player, Stage};
 use crate::nemesis::{Evidence, Fault};
 
 /// Partitions, delays and losses.
@@ -13,19 +11,11 @@ impl Player for Links {
         matches!(fault, Fault::Partition { .. } | Fault::Delay { .. } | Fault::Loss { .. })
     }
 
-    fn begin<'a>(
-        &'a mut self,
-        stage: &'a mut Stage,
-        fault: &'a Fault,
-    ) -> LocalBoxFuture<'a, anyhow::Result<()>> {
+    fn begin<'a>(&'a mut self, stage: &'a mut Stage, fault: &'a Fault) -> Act<'a, ()> {
         Box::pin(async move { stage.net.inject(fault).await })
     }
 
-    fn end<'a>(
-        &'a mut self,
-        stage: &'a mut Stage,
-        fault: &'a Fault,
-    ) -> LocalBoxFuture<'a, anyhow::Result<Evidence>> {
+    fn end<'a>(&'a mut self, stage: &'a mut Stage, fault: &'a Fault) -> Act<'a, Evidence> {
         Box::pin(async move { stage.net.heal(fault).await })
     }
 }

@@ -1,9 +1,7 @@
 //! Faults of a node's machine: disk, power, clock, and damaged files. What each is, and what a node must make of it, stands
 //! with the fault in [`crate::nemesis`].
 
-use futures::future::LocalBoxFuture;
-
-use super::{Player, Stage, nothing};
+use super::{Act, Player, Stage, nothing};
 use crate::nemesis::{Evidence, Fault, clock, corrupt, disk, power};
 
 /// Disks that fail, are full or slow.
@@ -27,22 +25,14 @@ impl Player for Disks {
         matches!(fault, Fault::FsyncError { .. } | Fault::DiskFull { .. } | Fault::SlowDisk { .. })
     }
 
-    fn begin<'a>(
-        &'a mut self,
-        stage: &'a mut Stage,
-        fault: &'a Fault,
-    ) -> LocalBoxFuture<'a, anyhow::Result<()>> {
+    fn begin<'a>(&'a mut self, stage: &'a mut Stage, fault: &'a Fault) -> Act<'a, ()> {
         Box::pin(async move {
             self.0 = Some(disk::inject(&stage.cluster, &stage.machines, fault)?);
             Ok(())
         })
     }
 
-    fn end<'a>(
-        &'a mut self,
-        stage: &'a mut Stage,
-        _: &'a Fault,
-    ) -> LocalBoxFuture<'a, anyhow::Result<Evidence>> {
+    fn end<'a>(&'a mut self, stage: &'a mut Stage, _: &'a Fault) -> Act<'a, Evidence> {
         Box::pin(async move {
             let Some(acting) = self.0.take() else { return Ok(nothing()) };
             let evidence = disk::heal(&mut stage.cluster, &stage.machines, acting).await;
@@ -57,22 +47,14 @@ impl Player for Clocks {
         matches!(fault, Fault::ClockStep { .. })
     }
 
-    fn begin<'a>(
-        &'a mut self,
-        stage: &'a mut Stage,
-        fault: &'a Fault,
-    ) -> LocalBoxFuture<'a, anyhow::Result<()>> {
+    fn begin<'a>(&'a mut self, stage: &'a mut Stage, fault: &'a Fault) -> Act<'a, ()> {
         Box::pin(async move {
             self.0 = Some(clock::inject(&stage.machines, fault)?);
             Ok(())
         })
     }
 
-    fn end<'a>(
-        &'a mut self,
-        stage: &'a mut Stage,
-        _: &'a Fault,
-    ) -> LocalBoxFuture<'a, anyhow::Result<Evidence>> {
+    fn end<'a>(&'a mut self, stage: &'a mut Stage, _: &'a Fault) -> Act<'a, Evidence> {
         Box::pin(async move {
             let Some(acting) = self.0.take() else { return Ok(nothing()) };
             clock::heal(&stage.cluster, &stage.machines, &acting)
@@ -85,22 +67,14 @@ impl Player for Cuts {
         matches!(fault, Fault::PowerLoss { .. })
     }
 
-    fn begin<'a>(
-        &'a mut self,
-        stage: &'a mut Stage,
-        fault: &'a Fault,
-    ) -> LocalBoxFuture<'a, anyhow::Result<()>> {
+    fn begin<'a>(&'a mut self, stage: &'a mut Stage, fault: &'a Fault) -> Act<'a, ()> {
         Box::pin(async move {
             self.0 = Some(power::inject(&mut stage.cluster, &stage.machines, fault).await?);
             Ok(())
         })
     }
 
-    fn end<'a>(
-        &'a mut self,
-        stage: &'a mut Stage,
-        _: &'a Fault,
-    ) -> LocalBoxFuture<'a, anyhow::Result<Evidence>> {
+    fn end<'a>(&'a mut self, stage: &'a mut Stage, _: &'a Fault) -> Act<'a, Evidence> {
         Box::pin(async move {
             let Some(acting) = self.0.take() else { return Ok(nothing()) };
             power::heal(&mut stage.cluster, &acting)
@@ -113,11 +87,7 @@ impl Player for Damages {
         matches!(fault, Fault::Corrupt { .. })
     }
 
-    fn begin<'a>(
-        &'a mut self,
-        stage: &'a mut Stage,
-        fault: &'a Fault,
-    ) -> LocalBoxFuture<'a, anyhow::Result<()>> {
+    fn begin<'a>(&'a mut self, stage: &'a mut Stage, fault: &'a Fault) -> Act<'a, ()> {
         Box::pin(async move {
             let (_, evidence) = corrupt::play(&mut stage.cluster, &stage.machines, fault).await?;
             self.0 = Some(evidence);
@@ -125,7 +95,7 @@ impl Player for Damages {
         })
     }
 
-    fn end<'a>(&'a mut self, _: &'a mut Stage, _: &'a Fault) -> LocalBoxFuture<'a, anyhow::Result<Evidence>> {
+    fn end<'a>(&'a mut self, _: &'a mut Stage, _: &'a Fault) -> Act<'a, Evidence> {
         Box::pin(async move { Ok(self.0.take().unwrap_or_else(nothing)) })
     }
 }

@@ -1,9 +1,8 @@
 //! A rolling restart: every process is asked to stop, ends by itself, and is started again, one after the other.
 
-use futures::future::LocalBoxFuture;
 use twinset_tools::cluster::local::Stopped;
 
-use super::{Player, Stage, nothing};
+use super::{Act, Player, Stage, nothing};
 use crate::nemesis::{Evidence, Fault};
 use crate::wait;
 
@@ -19,7 +18,7 @@ impl Player for Restarts {
         matches!(fault, Fault::RollingRestart)
     }
 
-    fn begin<'a>(&'a mut self, stage: &'a mut Stage, _: &'a Fault) -> LocalBoxFuture<'a, anyhow::Result<()>> {
+    fn begin<'a>(&'a mut self, stage: &'a mut Stage, _: &'a Fault) -> Act<'a, ()> {
         Box::pin(async move {
             self.cleanly.clear();
             let names: Vec<String> =
@@ -37,11 +36,7 @@ impl Player for Restarts {
         })
     }
 
-    fn end<'a>(
-        &'a mut self,
-        _: &'a mut Stage,
-        fault: &'a Fault,
-    ) -> LocalBoxFuture<'a, anyhow::Result<Evidence>> {
+    fn end<'a>(&'a mut self, _: &'a mut Stage, fault: &'a Fault) -> Act<'a, Evidence> {
         Box::pin(async move {
             if !self.plays(fault) {
                 return Ok(nothing());
