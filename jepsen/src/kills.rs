@@ -66,6 +66,7 @@ pub fn play<'a>(
         let run = Run {
             workload: vec!["mixed".into()],
             nemesis: vec!["kill".into()],
+            faults: None,
             time: 0,
             seed: Some(seed),
             dir: arguments.dir.clone(),
@@ -73,6 +74,7 @@ pub fn play<'a>(
             clients: CLIENTS,
             base_port: arguments.base_port,
             bin_dir: None,
+            canary: None,
             plain: true,
             json: arguments.json,
         };

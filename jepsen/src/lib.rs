@@ -3,11 +3,12 @@
 //!
 //! [`workload`] draws what [`clients`] ask through [`api`]; [`history`] keeps it; [`play`] does the faults of [`nemesis`];
 //! [`books`] reads what the cluster holds in the end; [`check`] judges, purely, and [`export`] asks for a second opinion;
-//! [`run`] puts them together, [`recheck`] judges a stored history again. It knows the system from outside only: the public
+//! [`run`] puts them together, [`recheck`] judges a stored history again, [`shrink`] makes a failing run smaller, [`canaries`] shows that bugs are caught. It knows the system from outside only: the public
 //! API, the operators' API, processes, files and logs.
 
 pub mod api;
 pub mod books;
+pub mod canaries;
 pub mod check;
 pub mod clients;
 pub mod death;
@@ -23,6 +24,7 @@ pub mod recheck;
 pub mod report;
 pub mod results;
 pub mod run;
+pub mod shrink;
 pub mod synthetic;
 pub mod traffic;
 pub mod wait;

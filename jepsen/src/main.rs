@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use twinset_jepsen::{kills, recheck, run};
+use twinset_jepsen::{canaries, kills, recheck, run, shrink};
 use twinset_tools::start;
 
 /// Consistency tests of a whole local cluster under faults.
@@ -24,9 +24,15 @@ enum Command {
     /// Check the stored history of a run again.
     #[command(long_about = recheck::CHECK_HELP)]
     Check(recheck::Check),
+    /// Look for the smallest run that goes wrong as a stored one did.
+    #[command(long_about = shrink::HELP)]
+    Shrink(shrink::Shrink),
     /// Kill processes with SIGKILL under traffic, one after the other; then check everything.
     #[command(long_about = kills::HELP)]
     Kills(kills::Kills),
+    /// Let out bugs that are built in on purpose, and see whether each is caught.
+    #[command(long_about = canaries::HELP)]
+    Canaries(canaries::Canaries),
     /// Make a history of a perfect ledger and check it, to see how fast that is.
     #[command(long_about = recheck::BENCH_HELP)]
     BenchCheck(recheck::BenchCheck),
@@ -37,7 +43,9 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(arguments).await,
         Command::List(arguments) => recheck::list(&arguments),
         Command::Check(arguments) => recheck::check(&arguments),
+        Command::Shrink(arguments) => shrink::run(arguments).await,
         Command::Kills(arguments) => kills::run(arguments).await,
+        Command::Canaries(arguments) => canaries::run(arguments).await,
         Command::BenchCheck(arguments) => recheck::bench(&arguments),
     })
 }

@@ -8,7 +8,8 @@ use clap::Args;
 use serde_json::json;
 use twinset_tools::{error, out};
 
-use crate::{check, history, play, run, synthetic, workload};
+use crate::play::nemeses;
+use crate::{check, history, run, synthetic, workload};
 
 /// What `twinset-jepsen check --help` says.
 pub const CHECK_HELP: &str = "Check the stored history of a run again; needs no cluster.\n\n\
@@ -53,7 +54,7 @@ pub fn list(arguments: &List) -> anyhow::Result<bool> {
         let named = |name: &str, about: &str| json!({ "name": name, "about": about });
         out::json(&json!({
             "workloads": workload::ALL.iter().map(|kind| named(kind.name, kind.about)).collect::<Vec<_>>(),
-            "nemeses": play::ALL.iter().map(|nemesis| named(nemesis.name, nemesis.about)).collect::<Vec<_>>(),
+            "nemeses": nemeses::ALL.iter().map(|nemesis| named(nemesis.name, nemesis.about)).collect::<Vec<_>>(),
             "checkers": check::ALL.iter()
                 .map(|checker| json!({ "name": checker.name, "claim": checker.claim, "about": checker.about }))
                 .collect::<Vec<_>>(),
@@ -65,7 +66,7 @@ pub fn list(arguments: &List) -> anyhow::Result<bool> {
     };
     let workloads = workload::ALL.iter().map(|kind| (kind.name, kind.about)).collect();
     out::line(&out::table(&["WORKLOAD", "WHAT CLIENTS DO"], &rows(workloads)))?;
-    let nemeses = play::ALL.iter().map(|nemesis| (nemesis.name, nemesis.about)).collect();
+    let nemeses = nemeses::ALL.iter().map(|nemesis| (nemesis.name, nemesis.about)).collect();
     out::line(&format!("\n{}", out::table(&["NEMESIS", "WHAT IS DONE TO THE CLUSTER"], &rows(nemeses))))?;
     let checkers: Vec<Vec<String>> = check::ALL
         .iter()
@@ -102,7 +103,7 @@ pub fn bench(arguments: &BenchCheck) -> anyhow::Result<bool> {
     let history = synthetic::history(arguments.operations, arguments.seed)?;
     out::line(&format!("made {} operations in {:.1} s", history.ops.len(), began.elapsed().as_secs_f64()))?;
     let began = Instant::now();
-    let findings = check::all(&history);
+    let findings = check::all(&check::Case::of(&history));
     let seconds = began.elapsed().as_secs_f64();
     for finding in findings.iter().filter(|finding| finding.verdict != check::Verdict::Valid) {
         out::line(&format!("{}: {:?}", finding.checker, finding.examples.first()))?;

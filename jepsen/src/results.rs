@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use twinset_tools::out;
 
-use crate::check::{self, Finding, Verdict};
+use crate::check::{self, Case, Finding, Verdict};
 use crate::history::{Answer, Ask, History, Phase};
 use crate::nemesis::{Evidence, Fault};
 
@@ -99,8 +99,9 @@ pub struct Latency {
 
 impl Results {
     /// Checks a history.
-    pub fn of(history: &History, repeat: String) -> Self {
-        let checkers = check::all(history);
+    pub fn of(case: &Case<'_>, repeat: String) -> Self {
+        let history = case.history;
+        let checkers = check::all(case);
         let (counts, latency_us, seconds) = count(history);
         let ms = |ns: u64| ns / 1_000_000;
         let faults = history.faults.iter().map(|span| Done {

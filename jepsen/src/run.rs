@@ -1,79 +1,40 @@
 //! `twinset-jepsen run`: a local cluster, clients at both sites, faults one after the other, healing, the last look at
 //! everything, and the verdict. Puts the parts together; judges nothing itself.
 
-use std::path::{Path, PathBuf};
+mod arguments;
+
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
 use futures::future::LocalBoxFuture;
 use tokio::time::Instant;
-use twinset_tools::cluster::{LocalCluster, LocalOptions, Ports};
+use twinset_tools::cluster::{LocalCluster, LocalOptions, Ports, layout};
 use twinset_tools::load::random::Random;
 use twinset_tools::{error, out, verify};
 
+use crate::check::Case;
 use crate::clients::{Clients, Flow, Left, Site};
 use crate::history::event::FORMAT;
 use crate::history::{Event, History, Meta, Phase, Recorder, VerifyLine};
 use crate::net::Net;
-use crate::play::{self, Nemesis, Stage};
+use crate::play::nemeses::Nemesis;
+use crate::play::{self, Stage};
 use crate::preload::Machines;
 use crate::report::{self, Page};
 use crate::results::Results;
 use crate::workload::{self, Ground, Kind};
-use crate::{books, clients, death, export, history, logs, wait};
+pub use arguments::{HELP, Run, Until};
 
-/// What `twinset-jepsen run --help` says.
-pub const HELP: &str = "Run workloads against a local cluster under faults, then check everything.\n\n\
-    Starts two sites of two nodes, an arbiter and two routers as processes of this machine. Clients of both sites ask through \
-    the routers and send much of it again; the nemesis does one fault after the other. In the end all faults are undone, what \
-    was left open is asked again, everything is read, and each promise of docs/reference/guarantees.md is checked. The \
-    history stays in DIR: `twinset-jepsen check DIR` checks it again. The choices come from the seed; the timing is the \
-    machine's.\n\n\
-    Examples:\n  twinset-jepsen run --time 60\n  twinset-jepsen run --workload limits,reversals --nemesis kill,pause --time 120 --seed 7\n  \
-    twinset-jepsen list";
+use crate::{books, canaries, clients, death, export, history, logs, wait};
 
-/// Run workloads against a local cluster under faults, then check everything.
-#[derive(Clone, Debug, Args)]
-pub struct Run {
-    /// The workloads; clients are dealt over them. `list` names them.
-    #[arg(long, value_delimiter = ',', default_value = "mixed", value_name = "NAME,..")]
-    pub workload: Vec<String>,
-    /// The nemeses; each fault is drawn from one of them. `none`: no faults.
-    #[arg(long, value_delimiter = ',', default_value = "kill,pause,switches", value_name = "NAME,..")]
-    pub nemesis: Vec<String>,
-    /// How long faults come and go.
-    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
-    pub time: u64,
-    /// Where all choices come from; default: another one each time.
-    #[arg(long)]
-    pub seed: Option<u64>,
-    /// Where everything goes; what an earlier run left there is thrown away.
-    #[arg(long, default_value = ".twinset-jepsen", value_name = "DIR")]
-    pub dir: PathBuf,
-    /// Operations per second.
-    #[arg(long, default_value_t = 1_500)]
-    pub rate: u32,
-    /// Clients, both sites together.
-    #[arg(long, default_value_t = 64)]
-    pub clients: usize,
-    /// Ports count from here; default: a free range.
-    #[arg(long, value_name = "PORT")]
-    pub base_port: Option<u16>,
-    /// Where the node's and the router's binaries are; default: beside this program.
-    #[arg(long, value_name = "DIR")]
-    pub bin_dir: Option<PathBuf>,
-    /// All processes in the host's own network: no partitions, delays and losses.
-    #[arg(long)]
-    pub plain: bool,
-    /// Print the results as JSON.
-    #[arg(long)]
-    pub json: bool,
-}
-
+/// What a run was asked, in its directory.
+pub const RUN_JSON: &str = "run.json";
 /// The history of a run in its directory.
 pub const HISTORY_JSONL: &str = "history.jsonl";
 const SETS: u32 = 2;
+/// Snapshots so often that a node needs one after it was away for a few seconds.
+const SNAPSHOTS: &str = "[raft]\nsnapshot_entries = 500\nkeep_entries = 0\n";
 /// Bounds memory and disk: about two gigabytes.
 const OPS_MAX: u64 = 6_000_000;
 /// The cluster works undisturbed between faults for up to so long.
@@ -82,21 +43,12 @@ const CALM_MS: usize = 1_500;
 const HEALED: Duration = Duration::from_secs(4);
 const VERIFY: Duration = Duration::from_secs(60);
 
-/// What a run is told when it ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Until {
-    /// So long after the first fault may begin.
-    Time(Duration),
-    /// So many faults were done.
-    Faults(u32),
-}
-
 /// Runs `twinset-jepsen run`. True if everything is valid.
 pub fn run(arguments: Run) -> LocalBoxFuture<'static, anyhow::Result<bool>> {
     Box::pin(async move {
         let seed = arguments.seed.unwrap_or_else(|| Random::new().bits() >> 32);
         out::say(&format!("seed {seed}; repeat with: {}", arguments.repeat(seed)));
-        let until = Until::Time(Duration::from_secs(arguments.time));
+        let until = arguments.until()?;
         let results =
             play(&arguments, seed, until, arguments.repeat(seed), &mut |text| out::say(text)).await?;
         if arguments.json {
@@ -106,39 +58,6 @@ pub fn run(arguments: Run) -> LocalBoxFuture<'static, anyhow::Result<bool>> {
         }
         Ok(results.is_valid())
     })
-}
-
-impl Run {
-    /// The command that repeats it.
-    pub fn repeat(&self, seed: u64) -> String {
-        format!(
-            "twinset-jepsen run --workload {} --nemesis {} --time {} --rate {} --clients {} --seed {seed} --dir {}{}",
-            self.workload.join(","),
-            self.nemesis.join(","),
-            self.time,
-            self.rate,
-            self.clients,
-            self.dir.display(),
-            if self.plain { " --plain" } else { "" }
-        )
-    }
-
-    fn nemeses(&self) -> anyhow::Result<Vec<&'static Nemesis>> {
-        if self.nemesis == ["none"] {
-            return Ok(Vec::new());
-        }
-        if self.nemesis == [play::EVERY] {
-            return Ok(play::ALL.iter().filter(|nemesis| !self.plain || !nemesis.on_links).collect());
-        }
-        let named = play::named(&self.nemesis)?;
-        match named.iter().find(|nemesis| self.plain && nemesis.on_links) {
-            None => Ok(named),
-            Some(nemesis) => Err(error::usage(
-                format!("{} wants networks of our own", nemesis.name),
-                "leave --plain away, as root or where users may have namespaces",
-            )),
-        }
-    }
 }
 
 /// The whole run; `narrate` hears what happens. An error means that it could not be judged.
@@ -155,6 +74,10 @@ pub fn play<'a>(
             return Err(error::usage("there is no traffic", "give --clients and --rate at least 1"));
         }
         std::fs::create_dir_all(&arguments.dir)?;
+        std::fs::write(
+            arguments.dir.join(RUN_JSON),
+            serde_json::to_vec_pretty(&Run { seed: Some(seed), ..arguments.clone() })?,
+        )?;
         let ports = arguments.base_port.map_or(Ports::Free, Ports::Base);
         let net = if arguments.plain { Net::plain(ports)? } else { Net::open(ports).await? };
         let mut options = LocalOptions {
@@ -162,15 +85,22 @@ pub fn play<'a>(
             ports: net.ports(),
             launch: net.launch(),
             bin_dir: arguments.bin_dir.clone(),
+            node_config: SNAPSHOTS.to_owned(),
             ..LocalOptions::fresh(&arguments.dir.join("cluster"))
         };
         let machines = Machines::around(&mut options)?;
+        if let Some(name) = &arguments.canary {
+            canaries::let_out(name, &mut options)?;
+        }
         let cluster = LocalCluster::start(&options, narrate).await?;
         let survey = wait::whole(cluster.layout()).await?;
         let slots = survey.catalogue()?.slot_table();
         let sets: Vec<u32> = survey.catalogue()?.sets.keys().copied().collect();
         let path = arguments.dir.join(HISTORY_JSONL);
-        let meta = meta(arguments, seed, &cluster, &sets, slots.clone());
+        let mut meta = meta(arguments, seed, &cluster, &sets, slots.clone());
+        if matches!(&until, Until::Script(script, _) if script.is_empty()) {
+            meta.nemeses.clear();
+        }
         let recorder = Recorder::to_file(&path, meta)?;
         let mut stage = Stage { cluster, net, machines, sets };
         let acted =
@@ -180,7 +110,7 @@ pub fn play<'a>(
             recorder.note(format!("the run broke off: {error:#}"));
         }
         let mut allowed = logs::AFTER_KILLS.to_vec();
-        allowed.extend(nemeses.iter().flat_map(|nemesis| nemesis.allowed));
+        allowed.extend(nemeses.iter().flat_map(|nemesis| nemesis.allowed).copied().flatten());
         for line in logs::read(&stage.cluster.layout().dir.join("log"), &allowed)? {
             recorder.note(line);
         }
@@ -197,26 +127,33 @@ pub fn play<'a>(
 
 /// Checks a history and leaves the results, and the files for other checkers, in `dir`.
 pub fn judge(history: &History, dir: &Path, repeat: String) -> anyhow::Result<Results> {
-    let results = Results::of(history, repeat);
+    let case = Case::of(history);
+    let results = Results::of(&case, repeat);
     results.write(dir)?;
     std::fs::write(dir.join(report::FILE), report::html(&Page::of(history, &results)))?;
-    export::write(history, dir)?;
+    export::write(&case, dir)?;
     Ok(results)
 }
 
 fn meta(arguments: &Run, seed: u64, cluster: &LocalCluster, sets: &[u32], slots: Vec<u32>) -> Meta {
     let layout = cluster.layout();
+    let nodes = layout.nodes().filter(|node| node.kind == layout::Kind::Node);
     Meta {
         format: FORMAT,
         seed,
         workloads: arguments.workload.clone(),
-        nemeses: if arguments.nemesis == ["none"] { Vec::new() } else { arguments.nemesis.clone() },
+        nemeses: match &arguments.faults {
+            Some(file) => vec![file.display().to_string()],
+            None if arguments.nemesis == ["none"] => Vec::new(),
+            None => arguments.nemesis.clone(),
+        },
         commit: commit(),
         machine: machine(),
         sets: sets.to_vec(),
         slots,
         sites: layout.routers().map(|router| router.site.clone()).collect(),
         routers: layout.routers().map(|router| router.name.clone()).collect(),
+        nodes: nodes.map(|node| (node.name.clone(), node.site.clone())).collect(),
     }
 }
 
@@ -273,7 +210,7 @@ async fn act(
         working.failovers.clone(),
     );
     let disturbed = tokio::select! {
-        disturbed = disturb(stage, nemeses, seed, until, recorder, narrate) => disturbed,
+        disturbed = disturb(stage, nemeses, seed, &until, recorder, narrate) => disturbed,
         () = watch => unreachable!("it watches for ever"),
     };
     let left = working.stop().await?;
@@ -287,37 +224,28 @@ async fn disturb(
     stage: &mut Stage,
     nemeses: &[&'static Nemesis],
     seed: u64,
-    until: Until,
+    until: &Until,
     recorder: &Recorder,
     narrate: &mut dyn FnMut(&str),
 ) -> anyhow::Result<()> {
     let (mut random, mut players) = (Random::seeded(seed), play::players());
     let (began, mut number) = (Instant::now(), 0);
-    let bar = match until {
-        Until::Time(time) => out::bar(time.as_secs(), "s"),
-        Until::Faults(count) => out::bar(count.into(), "faults"),
-    };
-    loop {
-        let over = match until {
-            Until::Time(time) => began.elapsed() >= time,
-            Until::Faults(count) => number >= count,
-        };
-        if over {
-            break;
-        }
-        bar.set_position(match until {
-            Until::Time(_) => began.elapsed().as_secs(),
-            Until::Faults(_) => number.into(),
-        });
+    let (_, length, unit) = until.progress(Duration::ZERO, 0);
+    let bar = out::bar(length, unit);
+    while !until.is_over(began.elapsed(), number) {
+        bar.set_position(until.progress(began.elapsed(), number).0);
         bar.set_message(format!("{} operations, {number} faults", recorder.ops()));
-        if nemeses.is_empty() {
+        let scripted = until.scripted(number);
+        if scripted.is_none() && (nemeses.is_empty() || matches!(until, Until::Script(..))) {
             tokio::time::sleep(Duration::from_millis(250)).await;
             continue;
         }
         tokio::time::sleep(Duration::from_millis(random.below(CALM_MS) as u64)).await;
         let survey = wait::whole(stage.cluster.layout()).await?;
-        let nemesis = nemeses[random.below(nemeses.len())];
-        let fault = (nemesis.draw)(&mut random, stage, &survey);
+        let fault = match scripted {
+            Some(fault) => fault.clone(),
+            None => (nemeses[random.below(nemeses.len())].draw)(&mut random, stage, &survey),
+        };
         number += 1;
         let fault_began = Instant::now();
         let evidence = play::play(stage, &mut players, &fault, recorder).await;

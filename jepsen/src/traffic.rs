@@ -135,7 +135,7 @@ impl Stopped {
 
 /// What is wrong with a history whose test judges liveness by itself.
 pub fn violations(history: &History) -> Vec<Finding> {
-    let findings = check::all(history);
+    let findings = check::all(&check::Case::of(history));
     findings
         .into_iter()
         .filter(|finding| finding.verdict != Verdict::Valid && finding.checker != "liveness")

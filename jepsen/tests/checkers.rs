@@ -3,11 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic anywhere, in its helpers too")]
 
-use twinset_jepsen::check::{ALL, Finding, Verdict, all, overall};
+use twinset_jepsen::check::{ALL, Case, Finding, Verdict, all, overall};
 use twinset_jepsen::history::{
     Answer, Ask, FaultSpan, Figures, Found, History, Level, Op, Phase, Place, Retry, VerifyLine,
 };
-use twinset_jepsen::nemesis::{Evidence, Fault};
+use twinset_jepsen::nemesis::{Evidence, Fault, Link};
 use twinset_jepsen::synthetic;
 use twinset_jepsen::workload::JAR;
 
@@ -16,7 +16,7 @@ fn good() -> History {
 }
 
 fn verdicts(history: &History) -> std::collections::BTreeMap<&'static str, Finding> {
-    all(history).into_iter().map(|finding| (finding.checker, finding)).collect()
+    all(&Case::of(history)).into_iter().map(|finding| (finding.checker, finding)).collect()
 }
 
 /// Breaks a good history; the checker must say so.
@@ -59,7 +59,10 @@ fn a_perfect_history_is_valid_and_every_checker_has_something_to_look_at() {
     let history = good();
     for (name, found) in verdicts(&history) {
         assert_eq!(found.verdict, Verdict::Valid, "{name}: {found:#?}");
-        assert!(found.checked > 0 || name == "faults_act", "{name} looked at nothing");
+        assert!(
+            found.checked > 0 || ["faults_act", "both_sites"].contains(&name),
+            "{name} looked at nothing"
+        );
     }
     assert!(history.ops.iter().any(|op| op.retry == Some(Retry::Again)));
 }
@@ -370,7 +373,7 @@ fn replicas_that_differ_or_were_not_compared_are_red() {
 fn span(begin_ns: u64, end_ns: u64, acted: bool) -> FaultSpan {
     let evidence = Evidence { acted, detail: "seen".into() };
     let fault = Fault::Pause { victims: vec!["a1".into()], for_ms: 1 };
-    FaultSpan { fault, begin_ns, end_ns: Some(end_ns), evidence: Some(evidence) }
+    FaultSpan { fault, begin_ns, acts_ns: None, end_ns: Some(end_ns), evidence: Some(evidence) }
 }
 
 #[test]
@@ -378,6 +381,53 @@ fn a_fault_that_was_not_seen_to_act_makes_a_run_invalid() {
     caught("faults_act", Verdict::Invalid, |history| history.faults.push(span(1, 2, false)));
     caught("faults_act", Verdict::Valid, |history| history.faults.push(span(1, 2, true)));
     caught("faults_act", Verdict::Unknown, |history| history.meta.nemeses.push("pause".into()));
+}
+
+/// The made-up history has no faults of its own: one that comes after its traffic parts the sites from the first answer on.
+fn sites_apart(history: &mut History, fault: Fault) {
+    let nodes = [("a1", "A"), ("a2", "A"), ("b1", "B"), ("b2", "B")];
+    history.meta.nodes = nodes.map(|(name, site)| (name.to_owned(), site.to_owned())).into();
+    let from = history.ops[find(history, booked)].begin_ns - 1;
+    let acts = FaultSpan { acts_ns: Some(from), ..span(from - 1, from + 10_000_000_000, true) };
+    history.faults.push(FaultSpan { fault, ..acts });
+}
+
+fn cut(from: [&str; 2], to: [&str; 2], for_ms: u64) -> Fault {
+    let pairs = from.iter().flat_map(|from| to.iter().map(|to| (*from, *to)));
+    let link = |(from, to): (&str, &str)| Link { from: from.into(), to: to.into() };
+    Fault::Partition { shape: "any".into(), cut: pairs.map(link).collect(), for_ms }
+}
+
+#[test]
+fn an_answer_while_the_sites_are_apart_is_caught() {
+    let one_way = || cut(["b1", "b2"], ["a1", "a2"], 1_000);
+    caught("both_sites", Verdict::Invalid, |history| sites_apart(history, one_way()));
+    let dark = || Fault::PowerLoss { victims: vec!["b2".into(), "b1".into()], down_ms: 1_000, seed: 1 };
+    caught("both_sites", Verdict::Invalid, |history| sites_apart(history, dark()));
+    // A read alone is enough.
+    caught("both_sites", Verdict::Invalid, |history| {
+        sites_apart(history, one_way());
+        let from = history.faults[0].begin_ns;
+        let writes = history.ops.iter_mut().filter(|op| op.ask.is_write() && op.begin_ns >= from);
+        writes.for_each(|op| op.answer = Answer::NotApplied { code: "no_leader".into() });
+    });
+    // What is answered after they have met, or while one link is left, is no harm.
+    caught("both_sites", Verdict::Valid, |history| {
+        sites_apart(history, one_way());
+        let to = history.faults[0].acts_ns.unwrap() + 1_000_000_000;
+        history.ops.iter_mut().for_each(|op| op.end_ns = op.end_ns.map(|end| end.max(to)));
+    });
+    caught("both_sites", Verdict::Valid, |history| {
+        let mut fault = one_way();
+        if let Fault::Partition { cut, .. } = &mut fault {
+            cut.pop();
+        }
+        sites_apart(history, fault);
+    });
+    caught("both_sites", Verdict::Unknown, |history| {
+        sites_apart(history, cut(["a1", "a2"], ["b1", "b2"], 1_000));
+        history.faults[0].acts_ns = None;
+    });
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic anywhere, in its helpers too")]
 
-use twinset_jepsen::check::Verdict;
+use twinset_jepsen::check::{Case, Verdict};
 use twinset_jepsen::kills::{self, Kills};
 use twinset_jepsen::{history, results, run};
 use twinset_tools::load::random::Random;
@@ -38,6 +38,6 @@ async fn eight_kills_lose_nothing() {
         assert!(one.checked > 0, "{} had nothing to look at", one.checker);
     }
     let again = history::read(&path.join(run::HISTORY_JSONL)).unwrap();
-    let again = results::Results::of(&again, String::new());
+    let again = results::Results::of(&Case::of(&again), String::new());
     assert_eq!(again.verdict, results.verdict, "the stored history gives the same verdict");
 }

@@ -44,11 +44,13 @@ pub enum Canary {
     LostCent,
     /// An account that is not empty can be closed.
     ClosedWithMoney,
+    /// A snapshot leaves out which requests are known.
+    SnapshotWithoutRequests,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 18] = [
+    pub const ALL: [Canary; 19] = [
         Canary::ReplyBeforeSafe,
         Canary::ForgottenRequests,
         Canary::StaleLeaderRead,
@@ -67,6 +69,7 @@ impl Canary {
         Canary::ReplayInANewPlace,
         Canary::LostCent,
         Canary::ClosedWithMoney,
+        Canary::SnapshotWithoutRequests,
     ];
 
     /// Its name.
@@ -90,6 +93,7 @@ impl Canary {
             Canary::ReplayInANewPlace => "replay-in-a-new-place",
             Canary::LostCent => "lost-cent",
             Canary::ClosedWithMoney => "closed-with-money",
+            Canary::SnapshotWithoutRequests => "snapshot-without-requests",
         }
     }
 
@@ -103,8 +107,16 @@ impl Canary {
 static SWITCHED_ON: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);
 
 /// Where a process finds the name of its bug.
-#[cfg(feature = "canaries")]
 pub const VARIABLE: &str = "TWINSET_CANARY";
+
+/// What ends the version of a program that has the bugs.
+pub const MARK: &str = "+canaries";
+
+/// The version that a program tells: one that has the bugs says so.
+pub const VERSION: &str = match cfg!(feature = "canaries") {
+    true => concat!(env!("CARGO_PKG_VERSION"), "+canaries"),
+    false => env!("CARGO_PKG_VERSION"),
+};
 
 /// Switches the bug of that name on for the rest of this process. An empty name: none.
 ///

@@ -21,7 +21,7 @@ const END_MAX: Duration = Duration::from_secs(1);
 
 /// A Twinset data node; with `node.arbiter = true`, the arbiter.
 #[derive(Parser)]
-#[command(version)]
+#[command(version = twinset_ledger::canary::VERSION)]
 struct Args {
     /// The configuration file (TOML).
     #[arg(long)]

@@ -20,7 +20,7 @@ with the reason. GET /healthz answers 200 while the process runs. GET /openapi.j
 
 /// The router of a Twinset cluster: takes calls over HTTP/JSON and gRPC and brings them to the right node.
 #[derive(Parser)]
-#[command(version, after_help = HELP)]
+#[command(version = twinset_ledger::canary::VERSION, after_help = HELP)]
 struct Arguments {
     /// The configuration file. deploy/examples/router.toml shows every key.
     #[arg(long, value_name = "FILE")]

@@ -3,6 +3,7 @@
 //! ([`replay`]). Then each claim of `docs/reference/guarantees.md` has a checker of its own, in the table [`ALL`]. All of it
 //! takes O(n log n) time and O(n) memory. They send nothing and know nothing of processes.
 
+mod both_sites;
 mod limits;
 mod lists;
 pub mod live;
@@ -15,6 +16,9 @@ pub mod replay;
 mod run;
 mod stale;
 pub mod witness;
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::Serialize;
 
@@ -185,6 +189,12 @@ pub const ALL: &[Checker] = &[
         "Elle's list-append on what clients saw, by the adya crate",
         export::adya::check,
     ),
+    checker(
+        "both_sites",
+        "G14",
+        "nothing is answered while one site cannot tell the other what it has on disk",
+        both_sites::check,
+    ),
     checker("faults_act", "-", "each fault was seen to act and was undone", run::faults),
     checker(
         "harness",
@@ -194,24 +204,41 @@ pub const ALL: &[Checker] = &[
     ),
 ];
 
+impl<'h> Case<'h> {
+    /// Works out the order that the answers claim, and what the model says to it.
+    pub fn of(history: &'h History) -> Self {
+        let witness = Witness::of(history);
+        let replay = Replay::of(&witness);
+        Case { history, witness, replay }
+    }
+}
+
 /// Everything that there is to say about a history.
-pub fn all(history: &History) -> Vec<Finding> {
-    let witness = Witness::of(history);
-    let replay = Replay::of(&witness);
-    let case = Case { history, witness, replay };
-    ALL.iter()
-        .map(|checker| {
-            let found = (checker.run)(&case);
-            Finding {
-                checker: checker.name,
-                claim: checker.claim,
-                verdict: found.verdict(),
-                checked: found.checked,
-                wrong: found.wrong,
-                examples: found.examples,
-            }
-        })
-        .collect()
+pub fn all(case: &Case<'_>) -> Vec<Finding> {
+    let (turn, found) = (AtomicUsize::new(0), ALL.iter().map(|_| OnceLock::new()).collect::<Vec<_>>());
+    // The longest ones stand at the end.
+    let next = || ALL.len().checked_sub(1 + turn.fetch_add(1, Ordering::Relaxed));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from).min(ALL.len()) {
+            scope.spawn(|| {
+                while let Some(number) = next() {
+                    found[number].get_or_init(|| (ALL[number].run)(case));
+                }
+            });
+        }
+    });
+    let findings = ALL.iter().zip(found).map(|(checker, found)| {
+        let found = found.into_inner().expect("each was run");
+        Finding {
+            checker: checker.name,
+            claim: checker.claim,
+            verdict: found.verdict(),
+            checked: found.checked,
+            wrong: found.wrong,
+            examples: found.examples,
+        }
+    });
+    findings.collect()
 }
 
 /// The worst of all.

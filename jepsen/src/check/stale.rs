@@ -58,9 +58,14 @@ pub fn check(case: &Case<'_>) -> Found {
 
 /// How far clocks were put wrong: an age may rest on the stamp of the last command.
 fn clock_steps_ns(case: &Case<'_>) -> u64 {
-    let steps = case.history.faults.iter().map(|span| match &span.fault {
-        Fault::ClockStep { by_ms, .. } => by_ms.unsigned_abs().saturating_mul(1_000_000),
-        _ => 0,
-    });
+    let steps = case.history.faults.iter().map(|span| clock_step_ns(&span.fault));
     steps.max().unwrap_or(0)
+}
+
+fn clock_step_ns(fault: &Fault) -> u64 {
+    match fault {
+        Fault::ClockStep { by_ms, .. } => by_ms.unsigned_abs().saturating_mul(1_000_000),
+        Fault::Amid { around, .. } => clock_step_ns(around),
+        _ => 0,
+    }
 }

@@ -10,9 +10,6 @@ use std::io::BufWriter;
 use std::path::Path;
 
 use crate::check::Case;
-use crate::check::replay::Replay;
-use crate::check::witness::Witness;
-use crate::history::History;
 
 /// The file of raw operations.
 pub const HISTORY_EDN: &str = "history.edn";
@@ -20,14 +17,8 @@ pub const HISTORY_EDN: &str = "history.edn";
 pub const APPEND_EDN: &str = "elle-append.edn";
 
 /// Writes both files into `dir`.
-pub fn write(history: &History, dir: &Path) -> anyhow::Result<()> {
-    raw::write(history, BufWriter::new(std::fs::File::create(dir.join(HISTORY_EDN))?))?;
-    let witness = Witness::of(history);
-    let replay = Replay::of(&witness);
-    let case = Case { history, witness, replay };
-    append::write(
-        &append::transactions(&case),
-        BufWriter::new(std::fs::File::create(dir.join(APPEND_EDN))?),
-    )?;
+pub fn write(case: &Case<'_>, dir: &Path) -> anyhow::Result<()> {
+    raw::write(case.history, BufWriter::new(std::fs::File::create(dir.join(HISTORY_EDN))?))?;
+    append::write(&append::transactions(case), BufWriter::new(std::fs::File::create(dir.join(APPEND_EDN))?))?;
     Ok(())
 }

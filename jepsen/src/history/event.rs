@@ -2,6 +2,8 @@
 //! history's clock, accounts numbers that an `account` line has named before. What is there is never renamed: a change is a
 //! new [`FORMAT`].
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use twinset_ledger::TransactionId;
 
@@ -33,6 +35,9 @@ pub struct Meta {
     pub sites: Vec<String>,
     /// The routers, by number.
     pub routers: Vec<String>,
+    /// The site of each node that holds accounts, by its name.
+    #[serde(default)]
+    pub nodes: BTreeMap<String, String>,
 }
 
 /// One line.
@@ -56,6 +61,11 @@ pub enum Event {
         at_ns: u64,
         /// What is done.
         fault: Fault,
+    },
+    /// The last fault is in force, for as long as it says from here on.
+    FaultActs {
+        /// When everything of it was done.
+        at_ns: u64,
     },
     /// The last fault is undone, and the cluster whole.
     FaultEnd {

@@ -97,11 +97,17 @@ impl History {
                 op.answer = end.answer;
             }
             Event::FaultBegin { at_ns, fault } => {
-                self.faults.push(FaultSpan { fault, begin_ns: at_ns, end_ns: None, evidence: None });
+                self.faults.push(FaultSpan {
+                    fault,
+                    begin_ns: at_ns,
+                    acts_ns: None,
+                    end_ns: None,
+                    evidence: None,
+                });
             }
+            Event::FaultActs { at_ns } => self.fault_under_way()?.acts_ns = Some(at_ns),
             Event::FaultEnd { at_ns, evidence } => {
-                let open = self.faults.last_mut().filter(|fault| fault.end_ns.is_none());
-                let fault = open.ok_or("no fault is under way")?;
+                let fault = self.fault_under_way()?;
                 (fault.end_ns, fault.evidence) = (Some(at_ns), Some(evidence));
             }
             Event::Leader { at_ns, set, node } => self.leaders.push(LeaderChange { at_ns, set, node }),
@@ -110,6 +116,10 @@ impl History {
             Event::Note { text } => self.notes.push(text),
         }
         Ok(())
+    }
+
+    fn fault_under_way(&mut self) -> Result<&mut FaultSpan, &'static str> {
+        self.faults.last_mut().filter(|fault| fault.end_ns.is_none()).ok_or("no fault is under way")
     }
 }
 

@@ -16,6 +16,8 @@ use crate::net::rules::RESET;
 pub enum Shape {
     /// One process hears nobody and is heard by nobody.
     Node,
+    /// A leader and the other nodes do not hear each other; routers reach it, and it them.
+    Leader,
     /// The two sites, clients included, are apart; a third place sees both.
     SiteSplit,
     /// One process, or one site towards the other, speaks or hears, not both.
@@ -30,13 +32,21 @@ pub enum Shape {
 
 impl Shape {
     /// All shapes.
-    pub const ALL: [Shape; 6] =
-        [Shape::Node, Shape::SiteSplit, Shape::OneWay, Shape::Bridge, Shape::Ring, Shape::Client];
+    pub const ALL: [Shape; 7] = [
+        Shape::Node,
+        Shape::Leader,
+        Shape::SiteSplit,
+        Shape::OneWay,
+        Shape::Bridge,
+        Shape::Ring,
+        Shape::Client,
+    ];
 
     /// Its word in [`Fault::Partition`].
     pub fn word(self) -> &'static str {
         match self {
             Shape::Node => "node",
+            Shape::Leader => "leader",
             Shape::SiteSplit => "site_split",
             Shape::OneWay => "one_way",
             Shape::Bridge => "bridge",
@@ -46,17 +56,12 @@ impl Shape {
     }
 }
 
-/// Draws a partition of any shape, silent or, one in four, with resets.
-pub fn partition(random: &mut Random, layout: &Layout) -> Fault {
-    let shape = Shape::ALL[random.below(Shape::ALL.len())];
-    shaped(random, layout, shape)
-}
-
-/// Draws a partition of that shape.
-pub fn shaped(random: &mut Random, layout: &Layout, shape: Shape) -> Fault {
+/// Draws a partition of that shape, silent or, one in four, with resets. `leader` leads a set.
+pub fn partition(random: &mut Random, layout: &Layout, leader: &str, shape: Shape) -> Fault {
     let ends = ends(layout);
     let cut = match shape {
         Shape::Node => both_ways(&around(random, &ends)),
+        Shape::Leader => from_peers(layout, leader),
         Shape::SiteSplit => between_sites(&ends, |_, _| true),
         Shape::OneWay => one_way(random, &ends),
         Shape::Bridge => bridge(random, layout),
@@ -142,6 +147,12 @@ fn around(random: &mut Random, ends: &[End]) -> Vec<Link> {
     ends.iter().filter(|to| speak(from, to)).map(|to| link(from, to)).collect()
 }
 
+/// A leader that hears no other node stays one for the routers until its lease is over.
+fn from_peers(layout: &Layout, leader: &str) -> Vec<Link> {
+    let peers = layout.nodes().filter(|node| node.name != leader);
+    both_ways(&peers.map(|node| Link { from: leader.to_owned(), to: node.name.clone() }).collect::<Vec<_>>())
+}
+
 /// The links between the sites that have clients, in the directions that `wanted` says.
 fn between_sites(ends: &[End], wanted: impl Fn(&End, &End) -> bool) -> Vec<Link> {
     let sited = |end: &&End| end.kind != Some(Kind::Arbiter);
@@ -223,9 +234,11 @@ mod tests {
 
     fn draw(seed: u64) -> Vec<Fault> {
         let (mut random, layout) = (Random::seeded(seed), layout());
-        let mut one =
-            || [partition(&mut random, &layout), delay(&mut random, &layout), loss(&mut random, &layout)];
-        (0..300).flat_map(|_| one()).collect()
+        let mut one = |shape| {
+            let cut = partition(&mut random, &layout, "a1", shape);
+            [cut, delay(&mut random, &layout), loss(&mut random, &layout)]
+        };
+        Shape::ALL.into_iter().cycle().take(300).flat_map(&mut one).collect()
     }
 
     fn links(fault: &Fault) -> &[Link] {
@@ -238,7 +251,7 @@ mod tests {
     }
 
     fn of_shape(seed: u64, shape: Shape) -> Vec<(String, String)> {
-        let fault = shaped(&mut Random::seeded(seed), &layout(), shape);
+        let fault = partition(&mut Random::seeded(seed), &layout(), "b1", shape);
         links(&fault).iter().map(|link| (link.from.clone(), link.to.clone())).collect()
     }
 
@@ -308,6 +321,14 @@ mod tests {
                 assert!(cut.iter().all(|(from, to)| cut.contains(&(to.clone(), from.clone()))));
             }
         }
+    }
+
+    #[test]
+    fn a_leader_loses_the_nodes_and_keeps_the_routers() {
+        let cut = of_shape(1, Shape::Leader);
+        assert_eq!(cut.len(), 2 * 4);
+        assert!(cut.iter().all(|(from, to)| from == "b1" || to == "b1"), "{cut:?}");
+        assert!(!cut.iter().any(|(from, to)| from.starts_with('r') || to.starts_with('r')), "{cut:?}");
     }
 
     #[test]

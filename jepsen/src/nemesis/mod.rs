@@ -7,6 +7,9 @@ pub mod disk;
 pub mod links;
 pub mod power;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// One direction between two ends: processes by their names, and `client-A` and `client-B` for the clients of a site.
@@ -75,6 +78,53 @@ pub enum Fault {
     Switches { count: u32 },
     /// Every process is asked to stop and started again, one after the other.
     RollingRestart,
+    /// One begins and is undone in the middle of another.
+    Amid { around: Box<Fault>, within: Box<Fault> },
+}
+
+impl Fault {
+    /// How long it is in force at least before it is undone.
+    pub fn lasts(&self) -> Duration {
+        let ms = match self {
+            Fault::Amid { around, .. } => return around.lasts(),
+            Fault::Kill { down_ms, .. }
+            | Fault::PowerLoss { down_ms, .. }
+            | Fault::FsyncError { down_ms, .. } => down_ms,
+            Fault::Pause { for_ms, .. }
+            | Fault::Partition { for_ms, .. }
+            | Fault::Delay { for_ms, .. }
+            | Fault::Loss { for_ms, .. }
+            | Fault::ClockStep { for_ms, .. }
+            | Fault::DiskFull { for_ms, .. }
+            | Fault::SlowDisk { for_ms, .. } => for_ms,
+            Fault::Corrupt { .. } | Fault::Switches { .. } | Fault::RollingRestart => &0,
+        };
+        Duration::from_millis(*ms)
+    }
+
+    /// Whether it keeps one site from telling another that it has something on disk: a site is dark, or does not reach the
+    /// other. `nodes` gives the site of each node that holds accounts.
+    pub fn parts_sites(&self, nodes: &BTreeMap<String, String>) -> bool {
+        let mut sites: BTreeMap<&String, BTreeSet<&String>> = BTreeMap::new();
+        for (name, site) in nodes {
+            sites.entry(site).or_default().insert(name);
+        }
+        match self {
+            Fault::Kill { victims, .. } | Fault::Pause { victims, .. } | Fault::PowerLoss { victims, .. } => {
+                sites.values().any(|names| names.iter().all(|name| victims.contains(*name)))
+            }
+            Fault::Partition { cut, .. } => {
+                let cut: BTreeSet<(&String, &String)> =
+                    cut.iter().map(|link| (&link.from, &link.to)).collect();
+                let silent = |from: &BTreeSet<&String>, to: &BTreeSet<&String>| {
+                    from.iter().all(|from| to.iter().all(|to| cut.contains(&(*from, *to))))
+                };
+                sites.iter().any(|(a, from)| sites.iter().any(|(b, to)| a != b && silent(from, to)))
+            }
+            Fault::Amid { around, .. } => around.parts_sites(nodes),
+            _ => false,
+        }
+    }
 }
 
 /// What was seen of a fault.

@@ -117,6 +117,10 @@ fn told(fault: &Fault) -> (&'static str, String) {
         }
         Fault::Switches { count } => ("switches", format!("all sets, {count} times")),
         Fault::RollingRestart => ("restart", "everybody".to_owned()),
+        Fault::Amid { around, within } => {
+            let ((kind, whom), (inner, victim)) = (told(around), told(within));
+            (kind, format!("{whom}, and amid it {inner} {victim}"))
+        }
     }
 }
 
@@ -175,7 +179,13 @@ mod tests {
     #[test]
     fn a_fault_that_was_never_undone_reaches_to_the_end_and_is_not_called_seen() {
         let fault = Fault::Kill { victims: vec!["a1".to_owned()], down_ms: 1, again_ms: None };
-        let span = crate::history::FaultSpan { fault, begin_ns: 500_000_000, end_ns: None, evidence: None };
+        let span = crate::history::FaultSpan {
+            fault,
+            begin_ns: 500_000_000,
+            acts_ns: None,
+            end_ns: None,
+            evidence: None,
+        };
         let band = band(&span, 4.0);
         assert_eq!((band.from, band.to, band.acted), (0.5, 4.0, false));
     }

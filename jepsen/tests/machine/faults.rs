@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use twinset_jepsen::nemesis::{Fault, clock, disk};
-use twinset_jepsen::play;
 use twinset_jepsen::preload::layout::Word;
 
 use crate::stage::{CHECKPOINTS, Stage};
@@ -26,7 +25,7 @@ async fn bad_disks_stop_a_node_slow_ones_slow_it_and_clocks_order_nothing() {
     for fault in &faults {
         println!("{fault:?}");
         let acting = disk::inject(&stage.cluster, &stage.machines, fault).unwrap();
-        tokio::time::sleep(play::lasts(fault)).await;
+        tokio::time::sleep(fault.lasts()).await;
         let evidence = disk::heal(&mut stage.cluster, &stage.machines, acting).await.unwrap();
         stage.healed(&evidence).await;
         stage.machines.calm().unwrap();

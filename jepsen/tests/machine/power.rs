@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use twinset_jepsen::nemesis::{Evidence, Fault, power};
-use twinset_jepsen::play;
 
 use crate::stage::{CHECKPOINTS, Stage};
 
@@ -42,6 +41,6 @@ async fn power_cuts_of_nodes_sites_and_everything_lose_nothing_acknowledged() {
 
 async fn lose_power(stage: &mut Stage, fault: &Fault) -> Evidence {
     let acting = power::inject(&mut stage.cluster, &stage.machines, fault).await.unwrap();
-    tokio::time::sleep(play::lasts(fault)).await;
+    tokio::time::sleep(fault.lasts()).await;
     power::heal(&mut stage.cluster, &acting).unwrap()
 }

@@ -90,12 +90,13 @@ async fn a_cluster_that_loses_its_links_in_every_shape_loses_nothing_else() {
     })
     .await
     .unwrap();
+    let leader = survey.leader(1).map(|(_, reply)| reply.node.clone()).unwrap();
     let mut random = Random::seeded(SEED);
     let layout = cluster.layout();
     let arbiter = play(&net, &cluster, &traffic, &without_arbiter(layout), "without arbiter").await;
     let mut phases = Vec::new();
     for shape in Shape::ALL {
-        let fault = links::shaped(&mut random, layout, shape);
+        let fault = links::partition(&mut random, layout, &leader, shape);
         phases.push(play(&net, &cluster, &traffic, &fault, &format!("{shape:?}")).await);
     }
     let (delay, loss) = (links::delay(&mut random, layout), links::loss(&mut random, layout));

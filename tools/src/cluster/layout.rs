@@ -140,14 +140,15 @@ impl Layout {
         Ok(())
     }
 
-    /// Writes the topology and a config per process.
-    pub fn write_files(&self) -> anyhow::Result<()> {
+    /// Writes the topology and a config per process; `node_config` is added to each node's.
+    pub fn write_files(&self, node_config: &str) -> anyhow::Result<()> {
         for folder in ["conf", "data", "log"] {
             std::fs::create_dir_all(self.dir.join(folder))?;
         }
         std::fs::write(self.topology_path(), self.topology())?;
         for process in &self.processes {
-            std::fs::write(self.config_path(&process.name), self.config(process))?;
+            let more = if process.kind == Kind::Router { "" } else { node_config };
+            std::fs::write(self.config_path(&process.name), self.config(process) + more)?;
         }
         Ok(())
     }

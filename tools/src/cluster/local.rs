@@ -37,6 +37,8 @@ pub struct LocalOptions {
     pub patience: Duration,
     /// What stands around each process, by its name.
     pub launch: BTreeMap<String, Launch>,
+    /// More of every node's configuration, in TOML.
+    pub node_config: String,
 }
 
 impl LocalOptions {
@@ -51,6 +53,7 @@ impl LocalOptions {
             bin_dir: None,
             patience: Duration::from_secs(60),
             launch: BTreeMap::new(),
+            node_config: String::new(),
         }
     }
 }
@@ -91,7 +94,7 @@ impl LocalCluster {
         Box::pin(async move {
             let (layout, claim) = prepare(options).await?;
             ports::check(&layout, options.ports)?;
-            layout.write_files()?;
+            layout.write_files(&options.node_config)?;
             let tie = if options.detach { Tie::Detached } else { Tie::Parent };
             let mut cluster = LocalCluster {
                 layout,
