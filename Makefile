@@ -5,7 +5,7 @@ export CARGO_TARGET_DIR ?= $(or $(wildcard $(HOME)/.cache/twinset-target),$(CURD
 BIN := $(CARGO_TARGET_DIR)/release
 DEMO_DIR ?= demo-data
 
-.PHONY: help demo journal jepsen jepsen-long up down test build lint audit fmt bench bin setup clean
+.PHONY: help demo journal jepsen jepsen-long canaries up down test build lint audit fmt bench bin setup clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,10 +18,13 @@ journal: build ## Import the example journal, export it, and let beancount compa
 	deploy/checks/journal_roundtrip.sh $(DEMO_DIR)/roundtrip
 
 jepsen: build ## Every fault on live traffic for a minute, then check every promise
-	$(BIN)/twinset-jepsen run --nemesis all --time 60 --dir $(DEMO_DIR)/jepsen
+	$(BIN)/twinset-jepsen run --nemesis all --time 60 --dir $(DEMO_DIR)/jepsen $(if $(SEED),--seed $(SEED))
 
 jepsen-long: build ## The same for an hour
-	$(BIN)/twinset-jepsen run --nemesis all --time 3600 --dir $(DEMO_DIR)/jepsen-long
+	$(BIN)/twinset-jepsen run --nemesis all --time 3600 --rate 1000 --dir $(DEMO_DIR)/jepsen-long $(if $(SEED),--seed $(SEED))
+
+canaries: setup ## Build in each bug on purpose, and show that the tests catch it (SAMPLE=3: three of them)
+	deploy/checks/canaries.sh --dir $(DEMO_DIR)/canaries $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
 
 up: build ## Start a local cluster and leave it running (stop it with `make down`)
 	$(BIN)/twinset dev up --detach

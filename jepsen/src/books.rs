@@ -14,7 +14,7 @@ use crate::clients::Left;
 use crate::history::{Answer, Ask, Level, Recorder, Retry};
 
 const DEADLINE: Duration = Duration::from_secs(10);
-/// All that was open is resolved, and each reader has read, within this.
+/// All that was open is resolved, and each reader has read, within this. What is left then stays unknown, which is red.
 const PATIENCE: Duration = Duration::from_secs(180);
 /// Questions under way at once.
 const AT_ONCE: usize = 32;
@@ -66,6 +66,9 @@ pub async fn resolve(recorder: &Arc<Recorder>, left: &Left, routers: &[String]) 
     let workers = left.open.chunks(chunk).enumerate().map(async |(number, asks)| {
         let mut asker = Asker::new(recorder, routers, number);
         for ask in asks {
+            if Instant::now() >= until {
+                break;
+            }
             asker.ask(ask, Some(Retry::Resolving), until).await;
         }
     });
@@ -96,6 +99,9 @@ pub async fn read(recorder: &Arc<Recorder>, left: &Left, routers: &[String], set
     let workers = asks.chunks(chunk).enumerate().map(async |(number, asks)| {
         let mut asker = Asker::new(recorder, routers, number);
         for ask in asks {
+            if Instant::now() >= until {
+                break;
+            }
             asker.ask(ask, None, until).await;
         }
     });

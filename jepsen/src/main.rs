@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use twinset_jepsen::{canaries, kills, recheck, run, shrink};
-use twinset_tools::start;
+use twinset_jepsen::net::rootless;
+use twinset_tools::{out, start};
 
 /// Consistency tests of a whole local cluster under faults.
 #[derive(Debug, Parser)]
@@ -38,8 +39,22 @@ enum Command {
     BenchCheck(recheck::BenchCheck),
 }
 
+/// Networks of our own want root, or a user namespace, which the kernel gives to a process with one thread only.
+fn prepare(Cli { command }: &mut Cli) {
+    let root = match command {
+        Command::Run(run::Run { plain: false, .. }) | Command::Canaries(_) | Command::Shrink(_) => {
+            rootless::become_root()
+        }
+        _ => Ok(()),
+    };
+    if let (Err(cause), Command::Run(arguments)) = (root, command) {
+        out::say(&format!("{cause:#}: all processes stay in the host's network, and links stay whole"));
+        arguments.plain = true;
+    }
+}
+
 fn main() -> ExitCode {
-    start::start(async |Cli { command }: Cli| match command {
+    start::start_prepared(prepare, async |Cli { command }: Cli| match command {
         Command::Run(arguments) => run::run(arguments).await,
         Command::List(arguments) => recheck::list(&arguments),
         Command::Check(arguments) => recheck::check(&arguments),

@@ -84,11 +84,13 @@ pub async fn play(
     let mut inner = Ok(None);
     if begun.is_ok() {
         recorder.add(Event::FaultActs { at_ns: recorder.now_ns() });
-        let until = Instant::now() + around.lasts();
+        let (lasts, began) = (around.lasts(), Instant::now());
         if let Some(within) = within {
-            inner = Box::pin(undisturbed(stage, players, within)).await.map(Some);
+            tokio::time::sleep(lasts / 4).await;
+            inner = alone(stage, players, within).await.map(Some);
+            tokio::time::sleep(lasts / 4).await;
         }
-        tokio::time::sleep_until(until).await;
+        tokio::time::sleep_until(began + lasts).await;
     }
     let mut evidence = player_of(players, around)?.end(stage, around).await?;
     begun?;
@@ -102,7 +104,7 @@ pub async fn play(
 }
 
 /// Begins a fault, waits for as long as it lasts, and undoes it, whatever becomes of it.
-async fn undisturbed(
+async fn alone(
     stage: &mut Stage,
     players: &mut [Box<dyn Player>],
     fault: &Fault,

@@ -187,7 +187,8 @@ impl Search {
             out::line("no smaller run went wrong; try again with more --tries")?;
             return Ok(false);
         }
-        let run = Run { faults: Some(kept.join(FAULTS_JSON)), ..best.run.clone() };
+        let faults = Some(kept.join(FAULTS_JSON));
+        let run = Run { faults, dir: kept.join("again"), ..best.run.clone() };
         out::line(&format!("from {}", in_words(first)))?;
         out::line(&format!("to   {}; it is in {}", in_words(best), kept.display()))?;
         out::line(&format!("repeat with: {}", run.repeat(run.seed.unwrap_or(0))))?;

@@ -14,7 +14,16 @@ where
     C: Parser,
     F: Future<Output = anyhow::Result<bool>>,
 {
-    let arguments = match C::try_parse() {
+    start_prepared(|_| (), run)
+}
+
+/// The same, with something to be done before there is a runtime: while the process has one thread only.
+pub fn start_prepared<C, F>(prepare: impl FnOnce(&mut C), run: impl FnOnce(C) -> F) -> ExitCode
+where
+    C: Parser,
+    F: Future<Output = anyhow::Result<bool>>,
+{
+    let mut arguments = match C::try_parse() {
         Ok(arguments) => arguments,
         Err(usage) => {
             // A closed stdout is the reader's choice, not a failure of ours.
@@ -22,6 +31,7 @@ where
             return if usage.use_stderr() { ExitCode::from(error::EXIT_USAGE) } else { ExitCode::SUCCESS };
         }
     };
+    prepare(&mut arguments);
     // One thread is enough for a client; children are tied to the thread that starts them, and live exactly as long as the
     // command.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

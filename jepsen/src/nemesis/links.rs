@@ -16,7 +16,7 @@ use crate::net::rules::RESET;
 pub enum Shape {
     /// One process hears nobody and is heard by nobody.
     Node,
-    /// A leader and the other nodes do not hear each other; routers reach it, and it them.
+    /// A leader and the other nodes do not hear each other; routers reach it, one of them maybe nobody else.
     Leader,
     /// The two sites, clients included, are apart; a third place sees both.
     SiteSplit,
@@ -61,7 +61,7 @@ pub fn partition(random: &mut Random, layout: &Layout, leader: &str, shape: Shap
     let ends = ends(layout);
     let cut = match shape {
         Shape::Node => both_ways(&around(random, &ends)),
-        Shape::Leader => from_peers(layout, leader),
+        Shape::Leader => from_peers(random, layout, leader),
         Shape::SiteSplit => between_sites(&ends, |_, _| true),
         Shape::OneWay => one_way(random, &ends),
         Shape::Bridge => bridge(random, layout),
@@ -147,10 +147,16 @@ fn around(random: &mut Random, ends: &[End]) -> Vec<Link> {
     ends.iter().filter(|to| speak(from, to)).map(|to| link(from, to)).collect()
 }
 
-/// A leader that hears no other node stays one for the routers until its lease is over.
-fn from_peers(layout: &Layout, leader: &str) -> Vec<Link> {
-    let peers = layout.nodes().filter(|node| node.name != leader);
-    both_ways(&peers.map(|node| Link { from: leader.to_owned(), to: node.name.clone() }).collect::<Vec<_>>())
+/// A leader hears no other node, and every other time a router hears no node but this leader: who asks there is answered by
+/// nobody else.
+fn from_peers(random: &mut Random, layout: &Layout, leader: &str) -> Vec<Link> {
+    let routers: Vec<&str> = layout.routers().map(|router| router.name.as_str()).collect();
+    let router = (random.below(2) == 0).then(|| routers[random.below(routers.len())]);
+    let peers: Vec<&str> =
+        layout.nodes().map(|node| node.name.as_str()).filter(|name| *name != leader).collect();
+    let link = |from: &str, to: &str| Link { from: from.to_owned(), to: to.to_owned() };
+    let beside = std::iter::once(leader).chain(router);
+    both_ways(&beside.flat_map(|from| peers.iter().map(move |to| link(from, to))).collect::<Vec<_>>())
 }
 
 /// The links between the sites that have clients, in the directions that `wanted` says.
@@ -324,11 +330,18 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_loses_the_nodes_and_keeps_the_routers() {
-        let cut = of_shape(1, Shape::Leader);
-        assert_eq!(cut.len(), 2 * 4);
-        assert!(cut.iter().all(|(from, to)| from == "b1" || to == "b1"), "{cut:?}");
-        assert!(!cut.iter().any(|(from, to)| from.starts_with('r') || to.starts_with('r')), "{cut:?}");
+    fn a_leader_loses_the_nodes_and_keeps_the_routers_of_which_one_may_have_nobody_else() {
+        let mut alone = BTreeSet::new();
+        for seed in 0..40 {
+            let cut = of_shape(seed, Shape::Leader);
+            assert!(cut.iter().all(|(from, to)| cut.contains(&(to.clone(), from.clone()))), "{cut:?}");
+            let lost = |name: &str| cut.iter().filter(|(from, _)| from == name).count();
+            assert_eq!(lost("b1"), 4, "{cut:?}");
+            let routers: Vec<&str> = ["ra", "rb"].into_iter().filter(|router| lost(router) > 0).collect();
+            assert!(routers.iter().all(|router| lost(router) == 4) && routers.len() < 2, "{cut:?}");
+            alone.extend([routers.first().copied()]);
+        }
+        assert_eq!(alone.len(), 3, "none, or either router: {alone:?}");
     }
 
     #[test]

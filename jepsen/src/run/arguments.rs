@@ -42,7 +42,7 @@ pub struct Run {
     #[arg(long, default_value = ".twinset-jepsen", value_name = "DIR")]
     pub dir: PathBuf,
     /// Operations per second.
-    #[arg(long, default_value_t = 1_500)]
+    #[arg(long, default_value_t = 2_000)]
     pub rate: u32,
     /// Clients, both sites together.
     #[arg(long, default_value_t = 64)]
@@ -143,7 +143,8 @@ impl Run {
             return Ok(Vec::new());
         }
         if self.nemesis == [nemeses::EVERY] {
-            return Ok(nemeses::ALL.iter().filter(|nemesis| !self.plain || !nemesis.on_links).collect());
+            let here = |nemesis: &&Nemesis| !(nemesis.special || self.plain && nemesis.on_links);
+            return Ok(nemeses::ALL.iter().filter(here).collect());
         }
         let named = nemeses::named(&self.nemesis)?;
         match named.iter().find(|nemesis| self.plain && nemesis.on_links) {
