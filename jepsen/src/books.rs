@@ -1,6 +1,6 @@
 //! The end of a run: what clients left open is asked again until it is decided, and everything that the API shows is read:
-//! all transactions of each set through each router, every account, a sample of request ids. Asks and records only;
-//! [`crate::check`] judges.
+//! all transactions of each set through each router, every account, a sample of request ids; and the replicas are compared.
+//! Asks and records only; [`crate::check`] judges.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,14 +8,19 @@ use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
 use tokio::time::Instant;
+use twinset_tools::cluster::LocalCluster;
+use twinset_tools::verify;
 
 use crate::api::Router;
 use crate::clients::Left;
-use crate::history::{Answer, Ask, Level, Recorder, Retry};
+use crate::history::{Answer, Ask, Event, Level, Phase, Recorder, Retry, VerifyLine};
+use crate::wait;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 /// All that was open is resolved, and each reader has read, within this. What is left then stays unknown, which is red.
 const PATIENCE: Duration = Duration::from_secs(180);
+/// How long the replicas may take to stand at one index.
+const VERIFY: Duration = Duration::from_secs(60);
 /// Questions under way at once.
 const AT_ONCE: usize = 32;
 const PAGE_SIZE: u32 = 1_000;
@@ -57,6 +62,38 @@ impl<'a> Asker<'a> {
             self.at = (self.at + 1) % self.routers.len();
         }
     }
+}
+
+/// Resolves what is open, waits until the cluster is whole, reads everything, and compares the replicas. An error: it does not
+/// become whole, and nothing more can be known.
+pub async fn last_look(
+    cluster: &LocalCluster,
+    recorder: &Arc<Recorder>,
+    left: &Left,
+    narrate: &mut dyn FnMut(&str),
+) -> anyhow::Result<()> {
+    let routers: Vec<String> = cluster.layout().routers().map(|router| router.http.clone()).collect();
+    let survey = wait::whole(cluster.layout()).await?;
+    let resolved = resolve(recorder, left, &routers).await;
+    narrate(&format!(
+        "the traffic has stopped after {} operations; {resolved} were asked again",
+        recorder.ops()
+    ));
+    recorder.phase(Phase::Final);
+    let catalogue = survey.catalogue()?;
+    let sets: Vec<u32> = catalogue.sets.keys().copied().collect();
+    let listed = read(recorder, left, &routers, &sets).await;
+    narrate(&format!("read everything: {listed} transactions"));
+    let report = verify::verify(&survey, catalogue, VERIFY).await;
+    if report.transactions != listed as u64 {
+        recorder
+            .note(format!("the replicas count {} transactions, {listed} are listed", report.transactions));
+    }
+    let line =
+        |line: verify::Line| VerifyLine { subject: line.subject, clean: line.clean, detail: line.detail };
+    recorder.add(Event::Verify { lines: report.lines.into_iter().map(line).collect() });
+    recorder.phase(Phase::Done);
+    Ok(())
 }
 
 /// Asks again, with the same id, whatever has an open end. Gives how many.

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use twinset_jepsen::{canaries, kills, recheck, run, shrink};
 use twinset_jepsen::net::rootless;
+use twinset_jepsen::{canaries, kills, recheck, run, shrink};
 use twinset_tools::{out, start};
 
 /// Consistency tests of a whole local cluster under faults.

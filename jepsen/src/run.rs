@@ -11,12 +11,12 @@ use futures::future::LocalBoxFuture;
 use tokio::time::Instant;
 use twinset_tools::cluster::{LocalCluster, LocalOptions, Ports, layout};
 use twinset_tools::load::random::Random;
-use twinset_tools::{error, out, verify};
+use twinset_tools::{error, out};
 
 use crate::check::Case;
-use crate::clients::{Clients, Flow, Left, Site};
+use crate::clients::{Clients, Flow, Site};
 use crate::history::event::FORMAT;
-use crate::history::{Event, History, Meta, Phase, Recorder, VerifyLine};
+use crate::history::{History, Meta, Phase, Recorder};
 use crate::net::Net;
 use crate::play::nemeses::Nemesis;
 use crate::play::{self, Stage};
@@ -41,7 +41,6 @@ const OPS_MAX: u64 = 6_000_000;
 const CALM_MS: usize = 1_500;
 /// Clients go on for so long after the last fault.
 const HEALED: Duration = Duration::from_secs(4);
-const VERIFY: Duration = Duration::from_secs(60);
 
 /// Runs `twinset-jepsen run`. True if everything is valid.
 pub fn run(arguments: Run) -> LocalBoxFuture<'static, anyhow::Result<bool>> {
@@ -216,7 +215,7 @@ async fn act(
     let left = working.stop().await?;
     recorder.phase(Phase::Resolve);
     disturbed?;
-    finish(stage, &left, &routers, recorder, narrate).await
+    books::last_look(&stage.cluster, recorder, &left, narrate).await
 }
 
 /// One fault after the other, then calm.
@@ -262,34 +261,5 @@ async fn disturb(
     bar.finish_and_clear();
     recorder.phase(Phase::Healed);
     tokio::time::sleep(HEALED).await;
-    Ok(())
-}
-
-/// Resolves what is open, reads everything, compares the replicas.
-async fn finish(
-    stage: &Stage,
-    left: &Left,
-    routers: &[String],
-    recorder: &Arc<Recorder>,
-    narrate: &mut dyn FnMut(&str),
-) -> anyhow::Result<()> {
-    let resolved = books::resolve(recorder, left, routers).await;
-    narrate(&format!(
-        "the traffic has stopped after {} operations; {resolved} were asked again",
-        recorder.ops()
-    ));
-    recorder.phase(Phase::Final);
-    let listed = books::read(recorder, left, routers, &stage.sets).await;
-    narrate(&format!("read everything: {listed} transactions"));
-    let survey = wait::whole(stage.cluster.layout()).await?;
-    let report = verify::verify(&survey, survey.catalogue()?, VERIFY).await;
-    if report.transactions != listed as u64 {
-        recorder
-            .note(format!("the replicas count {} transactions, {listed} are listed", report.transactions));
-    }
-    let line =
-        |line: verify::Line| VerifyLine { subject: line.subject, clean: line.clean, detail: line.detail };
-    recorder.add(Event::Verify { lines: report.lines.into_iter().map(line).collect() });
-    recorder.phase(Phase::Done);
     Ok(())
 }

@@ -5,15 +5,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use twinset_tools::cluster::LocalCluster;
-use twinset_tools::verify;
 
 use crate::api::{Patience, Router};
+use crate::books;
 use crate::check::{self, Finding, Verdict};
 use crate::clients::{self, Clients, Flow, Left, Site};
 use crate::history::event::FORMAT;
-use crate::history::{Answer, Ask, Event, History, Meta, Phase, Recorder, VerifyLine};
+use crate::history::{Answer, Ask, History, Meta, Phase, Recorder};
 use crate::workload::{self, Ground};
-use crate::{books, wait};
 
 /// What traffic to make.
 #[derive(Clone, Debug)]
@@ -52,9 +51,6 @@ pub struct Stopped {
     /// What clients left open; a test adds its own.
     pub left: Left,
 }
-
-/// How long the replicas may take to stand at one index.
-const VERIFY: std::time::Duration = std::time::Duration::from_secs(60);
 
 impl Traffic {
     /// Opens the accounts and lets the traffic flow.
@@ -115,20 +111,9 @@ pub async fn recorded(
 }
 
 impl Stopped {
-    /// Resolves what is open, reads everything, compares the replicas. The cluster must be whole.
+    /// Resolves what is open, reads everything, compares the replicas.
     pub async fn account_for(self, cluster: &LocalCluster) -> anyhow::Result<History> {
-        let routers: Vec<String> = cluster.layout().routers().map(|router| router.http.clone()).collect();
-        books::resolve(&self.recorder, &self.left, &routers).await;
-        self.recorder.phase(Phase::Final);
-        let survey = wait::whole(cluster.layout()).await?;
-        let catalogue = survey.catalogue()?;
-        let sets: Vec<u32> = catalogue.sets.keys().copied().collect();
-        books::read(&self.recorder, &self.left, &routers, &sets).await;
-        let report = verify::verify(&survey, catalogue, VERIFY).await;
-        let line =
-            |line: verify::Line| VerifyLine { subject: line.subject, clean: line.clean, detail: line.detail };
-        self.recorder.add(Event::Verify { lines: report.lines.into_iter().map(line).collect() });
-        self.recorder.phase(Phase::Done);
+        books::last_look(cluster, &self.recorder, &self.left, &mut |_| {}).await?;
         Ok(History::from_events(self.recorder.events())?)
     }
 }
