@@ -55,13 +55,13 @@ fn one(seed: u64, arguments: &Arguments) -> anyhow::Result<bool> {
     let began = Instant::now();
     let trace = Trace::new(arguments.trace.as_deref()).context("--trace")?;
     let plan = Plan::draw(seed, Duration::from_secs(arguments.time));
-    let outcome = simulate(plan, trace.clone())?;
+    let outcome = simulate(plan, &trace)?;
     let (hash, lines) = trace.finish()?;
     let Outcome { answered, unanswered, faults, simulated, violations } = outcome;
     let verdict = if violations.is_empty() { "ok" } else { "FAILED" };
     println!(
-        "seed {seed} {verdict} trace {hash} lines {lines} answered {answered} open {unanswered} faults {faults} \
-         simulated {:.1}s real {:.1}s",
+        "seed {seed} {verdict} trace {hash} lines {lines} answered {answered} open {unanswered} \
+         simulated {:.1}s real {:.1}s faults: {faults}",
         simulated.as_secs_f64(),
         began.elapsed().as_secs_f64()
     );
@@ -75,18 +75,16 @@ fn one(seed: u64, arguments: &Arguments) -> anyhow::Result<bool> {
 }
 
 /// On a thread of its own, whose every draw comes from the seed.
-fn simulate(plan: Plan, trace: Trace) -> anyhow::Result<Outcome> {
-    let seed = plan.seed;
+fn simulate(plan: Plan, trace: &Trace) -> anyhow::Result<Outcome> {
+    let (seed, trace) = (plan.seed, trace.clone());
     let simulation = move || {
         panics::keep();
         chance::enter(seed);
-        let outcome = trace.of(|| run::run(plan));
+        let outcome = trace.of(|| run::run(plan, trace.clone()));
         chance::leave();
         outcome
     };
     let thread = std::thread::Builder::new().name("simulation".to_owned()).stack_size(64 << 20);
-    thread
-        .spawn(simulation)?
-        .join()
-        .map_err(|_| anyhow::anyhow!("the simulation panicked: {:?}", panics::seen()))?
+    let outcome = thread.spawn(simulation)?.join();
+    outcome.map_err(|_| anyhow::anyhow!("the simulation panicked: {:?}", panics::seen()))
 }

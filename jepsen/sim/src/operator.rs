@@ -3,6 +3,7 @@
 //! clients had asked for.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
@@ -166,7 +167,9 @@ impl Operator {
             anyhow::Ok(())
         };
         match tokio::time::timeout(DEADLINE, switched).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => {
+                self.shared.switched.fetch_add(1, Ordering::Relaxed);
+            }
             Ok(Err(error)) => trace!(set, to_site, %error, "not switched"),
             Err(_) => trace!(set, to_site, "not switched in time"),
         }

@@ -48,6 +48,8 @@ pub struct Plan {
     pub deadline_ms: u64,
     /// Of a hundred calls, how many are asked once more although they were answered.
     pub repeats_percent: usize,
+    /// Longest sync of a disk but for the seldom slow one, in milliseconds.
+    pub sync_ms: u64,
     /// Raft's: entries between two snapshots, and entries kept behind them.
     pub snapshot_entries: u64,
     /// Commands between two checkpoints of the store.
@@ -91,6 +93,7 @@ impl Plan {
             think_ms: one_of(&[20, 50, 200]),
             deadline_ms: one_of(&[500, 2_000, 5_000]),
             repeats_percent: one_of(&[30, 50]) as usize,
+            sync_ms: one_of(&[0, 1, 5]),
             snapshot_entries: one_of(&[50, 200, 100_000]),
             checkpoint_commands: one_of(&[20, 100, 262_144]),
             entry_commands: one_of(&[1, 3, 16_384]) as usize,

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{anyhow, ensure};
@@ -14,11 +14,13 @@ use turmoil::Sim;
 
 use crate::clients::Client;
 use crate::cluster::Cluster;
+use crate::faults::Tally;
 use crate::history::History;
 use crate::operator::Operator;
-use crate::plan::{CLIENTS, OPERATOR, Plan, in_site_a};
+use crate::plan::{CLIENTS, NODES, OPERATOR, Plan, in_site_a};
+use crate::trace::Trace;
 use crate::watch::{self, Watch};
-use crate::world::{World, machines};
+use crate::world::{Stage, World, machines};
 use crate::{books, chance, panics};
 
 const TICK: Duration = Duration::from_millis(1);
@@ -59,6 +61,8 @@ pub struct Shared {
     pub history: Mutex<History>,
     /// Sets that the operator is to switch.
     pub orders: Mutex<VecDeque<u32>>,
+    /// Sets that were switched.
+    pub switched: AtomicU64,
     phase: AtomicU8,
 }
 
@@ -80,6 +84,11 @@ impl Shared {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
+    /// How many sets were switched.
+    pub fn switches(&self) -> u64 {
+        self.switched.load(Ordering::Relaxed)
+    }
+
     /// The operator is to switch a set; he forgets what he does not come to.
     pub fn order(&self, set: u32) {
         let mut orders = self.orders.lock();
@@ -98,21 +107,21 @@ pub struct Outcome {
     pub answered: u64,
     /// Calls without.
     pub unanswered: u64,
-    /// Faults that have begun.
-    pub faults: usize,
+    /// The faults.
+    pub faults: Tally,
     /// How long it was in simulated time.
     pub simulated: Duration,
 }
 
 /// Runs a plan, on a thread that [`chance::enter`] has prepared.
-pub fn run(plan: Plan) -> anyhow::Result<Outcome> {
-    let mut run = Run::new(Arc::new(plan))?;
+pub fn run(plan: Plan, trace: Trace) -> Outcome {
+    let mut run = Run::new(Arc::new(plan), trace);
     let result = run.all();
     let mut outcome = run.outcome();
     if let Err(error) = result {
         outcome.violations.push(format!("{error:#}"));
     }
-    Ok(outcome)
+    outcome
 }
 
 struct Run {
@@ -122,12 +131,15 @@ struct Run {
     shared: Arc<Shared>,
     world: World,
     watch: Watch,
+    trace: Trace,
+    /// When the safety phase began.
+    began: Option<Duration>,
     steps: u64,
     violations: Vec<String>,
 }
 
 impl Run {
-    fn new(plan: Arc<Plan>) -> anyhow::Result<Run> {
+    fn new(plan: Arc<Plan>, trace: Trace) -> Run {
         info!(?plan, "plan");
         let mut builder = turmoil::Builder::new();
         builder
@@ -142,12 +154,13 @@ impl Run {
             builder.enable_random_order();
         }
         let mut sim = builder.build();
-        let cluster = Cluster::new(plan.clone())?;
+        let cluster = Cluster::new(plan.clone());
         cluster.build(&mut sim);
         let shared = Arc::new(Shared {
             plan: plan.clone(),
             history: Mutex::default(),
             orders: Mutex::default(),
+            switched: AtomicU64::new(0),
             phase: AtomicU8::new(Phase::Birth as u8),
         });
         for machine in CLIENTS {
@@ -170,20 +183,19 @@ impl Run {
             }
         }
         let world = World::new(plan.clone());
-        let watch = Watch::default();
-        Ok(Run { plan, sim, cluster, shared, world, watch, steps: 0, violations: Vec::new() })
+        let (watch, violations) = (Watch::default(), Vec::new());
+        Run { plan, sim, cluster, shared, world, watch, trace, began: None, steps: 0, violations }
     }
 
     fn all(&mut self) -> anyhow::Result<()> {
         self.until("birth", BIRTH_MAX, |run| run.shared.phase() >= Phase::Load)?;
         self.sim.set_fail_rate(f64::from(self.plan.breaks_per_billion) / 1e9);
         let began = self.sim.elapsed();
+        self.began = Some(began);
         while self.sim.elapsed() - began < self.plan.safety {
-            let since = self.sim.elapsed() - began;
-            self.world.advance(&mut self.sim, &self.cluster, &self.shared, since);
             self.step()?;
         }
-        self.world.heal(&mut self.sim, &self.cluster);
+        self.on_stage(World::heal);
         self.shared.enter(Phase::Settling);
         self.until("liveness: every set serves", SERVE_MAX, |run| run.shared.phase() >= Phase::Asking)?;
         self.until("liveness: every look-up is answered", ASKING_MAX, |run| {
@@ -208,16 +220,21 @@ impl Run {
         Ok(())
     }
 
+    fn on_stage<T>(&mut self, act: impl FnOnce(&mut World, &mut Stage<'_, 'static>) -> T) -> T {
+        let Run { sim, cluster, shared, trace, world, .. } = self;
+        act(world, &mut Stage { sim, cluster, shared, trace })
+    }
+
     fn step(&mut self) -> anyhow::Result<()> {
+        if let Some(began) = self.began {
+            let since = self.sim.elapsed() - began;
+            self.on_stage(|world, stage| world.advance(stage, since));
+        }
         self.sim.step().map_err(|error| anyhow!("{error}"))?;
         chance::set_elapsed(self.sim.elapsed());
+        self.cluster.disks.advance(self.sim.elapsed());
         self.steps += 1;
-        for (machine, reason) in self.cluster.processes.ended() {
-            self.violations.push(format!("fault: {machine} has stopped itself: {reason}"));
-            self.world.bury(&mut self.sim, &self.cluster, machine);
-        }
-        self.violations
-            .extend(self.cluster.processes.failures().into_iter().map(|why| format!("start: {why}")));
+        self.bury();
         self.violations.extend(panics::seen());
         self.violations.extend(self.shared.history.lock().violations());
         if self.steps.is_multiple_of(LOOK_EVERY) {
@@ -228,13 +245,32 @@ impl Run {
         Ok(())
     }
 
+    /// Processes that have ended by themselves, or with their disks, are gone; where no fault explains it, that is wrong.
+    fn bury(&mut self) {
+        let mut ended = self.cluster.processes.ended();
+        let with_its_disk = NODES.into_iter().filter(|node| self.cluster.disks.has_died(node));
+        for node in with_its_disk {
+            if !ended.iter().any(|(machine, _)| *machine == node) {
+                ended.push((node, "it has died with its disk".to_owned()));
+            }
+        }
+        for (machine, reason) in ended {
+            info!(machine, reason, "has ended");
+            if !self.on_stage(|world, stage| world.bury(stage, machine)) {
+                self.violations.push(format!("fault: {machine} has stopped itself: {reason}"));
+            }
+        }
+    }
+
     fn outcome(self) -> Outcome {
+        self.cluster.disks.trace();
+
         let history = self.shared.history.lock();
         Outcome {
             violations: self.violations,
             answered: history.answered,
             unanswered: history.unanswered,
-            faults: self.world.begun,
+            faults: self.world.tally,
             simulated: self.sim.elapsed(),
         }
     }
