@@ -85,9 +85,9 @@ pub fn api(node: &str) -> String {
     format!("{node}:{}", NODE_PORTS[0])
 }
 
-/// The address of a router's gRPC.
-pub fn grpc(router: &str) -> String {
-    format!("{router}:{}", ROUTER_PORTS[1])
+/// The address of a router's HTTP.
+pub fn http(router: &str) -> String {
+    format!("{router}:{}", ROUTER_PORTS[0])
 }
 
 /// The first catalogue.

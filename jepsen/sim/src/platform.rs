@@ -102,6 +102,11 @@ impl Simulated {
         Ok(Port { listener, at, life: self.life.clone() })
     }
 
+    /// A connection to `MACHINE:PORT`.
+    pub async fn stream_to(&self, to: &str) -> io::Result<Connection> {
+        Ok(Connection { stream: TcpStream::connect(to).await?, life: self.life.clone() })
+    }
+
     fn connect(&self, endpoint: &Endpoint) -> BoxFuture<'static, Result<Channel, tonic::transport::Error>> {
         let connector = Connector { life: self.life.clone() };
         let endpoint = endpoint.clone();
@@ -215,7 +220,7 @@ impl Service<Uri> for Connector {
 }
 
 /// A connection of a process: silent from its end on.
-struct Connection {
+pub struct Connection {
     stream: TcpStream,
     life: Arc<Life>,
 }

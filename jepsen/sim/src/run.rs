@@ -1,5 +1,6 @@
 //! One run: the cluster is born, then there are load and faults, then everything is healed, every set must serve within a
-//! bound of simulated time, everything asked for is looked up, the replicas meet, and the books must balance.
+//! bound of simulated time, what was left open is asked again, everything is read, and the replicas meet. What was asked and
+//! answered is judged afterwards (`verdict.rs`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,17 +12,19 @@ use futures::future::join_all;
 use parking_lot::Mutex;
 use tracing::info;
 use turmoil::Sim;
+use twinset_jepsen::clients::Left;
+use twinset_jepsen::history::{self, Event, Recorder};
+use twinset_jepsen::workload::{self, Ground, Kind};
 
 use crate::clients::Client;
-use crate::cluster::Cluster;
+use crate::cluster::{self, Cluster};
 use crate::faults::Tally;
-use crate::history::History;
 use crate::operator::Operator;
 use crate::plan::{CLIENTS, NODES, OPERATOR, Plan, in_site_a};
 use crate::trace::Trace;
 use crate::watch::{self, Watch};
 use crate::world::{Stage, World, machines};
-use crate::{books, chance, panics};
+use crate::{chance, panics, verdict};
 
 const TICK: Duration = Duration::from_millis(1);
 /// The invariants are looked at every so many steps.
@@ -57,8 +60,14 @@ pub enum Phase {
 pub struct Shared {
     /// The plan.
     pub plan: Arc<Plan>,
-    /// What was asked and answered.
-    pub history: Mutex<History>,
+    /// Takes down what is asked and answered.
+    pub recorder: Arc<Recorder>,
+    /// The workloads.
+    pub kinds: Vec<&'static Kind>,
+    /// Their accounts.
+    pub ground: Arc<Ground>,
+    /// What clients have left to be asked again or looked up.
+    pub left: Mutex<Left>,
     /// Sets that the operator is to switch.
     pub orders: Mutex<VecDeque<u32>>,
     /// Sets that were switched.
@@ -67,6 +76,24 @@ pub struct Shared {
 }
 
 impl Shared {
+    fn new(plan: Arc<Plan>) -> Shared {
+        let named = |name: &&str| workload::ALL.iter().find(|kind| kind.name == *name);
+        let kinds: Vec<&'static Kind> = plan.workloads.iter().filter_map(named).collect();
+        let slots = cluster::catalogue(plan.sets).slot_table();
+        let recorder = Recorder::in_memory(verdict::meta(&plan, slots.clone()));
+        recorder.phase(history::Phase::Setup);
+        Shared {
+            ground: Ground::new(recorder.clone(), &slots, &kinds),
+            recorder,
+            kinds,
+            left: Mutex::default(),
+            orders: Mutex::default(),
+            switched: AtomicU64::new(0),
+            phase: AtomicU8::new(Phase::Birth as u8),
+            plan,
+        }
+    }
+
     /// Where the run is.
     pub fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Relaxed) {
@@ -81,6 +108,13 @@ impl Shared {
     /// It goes on to another phase.
     pub fn enter(&self, phase: Phase) {
         info!(?phase, "phase");
+        self.recorder.phase(match phase {
+            Phase::Birth => history::Phase::Setup,
+            Phase::Load => history::Phase::Traffic,
+            Phase::Settling => history::Phase::Healed,
+            Phase::Asking => history::Phase::Resolve,
+            Phase::Done => history::Phase::Done,
+        });
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
@@ -99,14 +133,13 @@ impl Shared {
 }
 
 /// What a run came to.
-#[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// What was found wrong; empty, if all is well.
+    /// What was run.
+    pub plan: Arc<Plan>,
+    /// What was found wrong while it ran; empty, if all is well so far.
     pub violations: Vec<String>,
-    /// Calls with a definite answer.
-    pub answered: u64,
-    /// Calls without.
-    pub unanswered: u64,
+    /// Everything that was asked and answered.
+    pub events: Vec<Event>,
     /// The faults.
     pub faults: Tally,
     /// How long it was in simulated time.
@@ -156,16 +189,9 @@ impl Run {
         let mut sim = builder.build();
         let cluster = Cluster::new(plan.clone());
         cluster.build(&mut sim);
-        let shared = Arc::new(Shared {
-            plan: plan.clone(),
-            history: Mutex::default(),
-            orders: Mutex::default(),
-            switched: AtomicU64::new(0),
-            phase: AtomicU8::new(Phase::Birth as u8),
-        });
+        let shared = Arc::new(Shared::new(plan.clone()));
         for machine in CLIENTS {
-            let clients: Vec<_> =
-                (0..plan.clients).map(|n| Client::new(shared.clone(), machine, n).run()).collect();
+            let clients: Vec<_> = (0..plan.clients).map(|n| Client::new(&shared, machine, n).run()).collect();
             sim.client(machine, async move {
                 join_all(clients).await;
                 Ok(())
@@ -205,8 +231,8 @@ impl Run {
         self.until("liveness: the replicas have applied the same", MEET_MAX, |run| {
             watch::have_met(&run.cluster.processes.nodes(), sets)
         })?;
-        self.violations.extend(watch::verify(&self.cluster.processes.nodes(), sets));
-        self.violations.extend(books::check(&self.shared.history.lock()));
+        let lines = watch::verify(&self.cluster.processes.nodes(), sets);
+        self.shared.recorder.add(Event::Verify { lines });
         Ok(())
     }
 
@@ -236,7 +262,6 @@ impl Run {
         self.steps += 1;
         self.bury();
         self.violations.extend(panics::seen());
-        self.violations.extend(self.shared.history.lock().violations());
         if self.steps.is_multiple_of(LOOK_EVERY) {
             self.watch.look(&self.cluster.processes.nodes());
             self.violations.extend(self.watch.violations());
@@ -264,14 +289,13 @@ impl Run {
 
     fn outcome(self) -> Outcome {
         self.cluster.disks.trace();
-
-        let history = self.shared.history.lock();
+        let Run { plan, shared, world, violations, sim, .. } = self;
         Outcome {
-            violations: self.violations,
-            answered: history.answered,
-            unanswered: history.unanswered,
-            faults: self.world.tally,
-            simulated: self.sim.elapsed(),
+            plan,
+            events: shared.recorder.events(),
+            faults: world.tally,
+            simulated: sim.elapsed(),
+            violations,
         }
     }
 }

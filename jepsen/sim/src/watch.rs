@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tracing::trace;
 use twinset_control::CONTROL_SET;
+use twinset_jepsen::history::VerifyLine;
 use twinset_node::node::Node;
 use twinset_node::raft::Role;
 
@@ -83,31 +84,32 @@ pub fn have_met(nodes: &Nodes, sets: u32) -> bool {
     })
 }
 
-/// What is wrong with replicas that have applied the same: debits and credits, and what each of them holds.
-pub fn verify(nodes: &Nodes, sets: u32) -> Vec<String> {
-    let mut wrong = Vec::new();
+/// What replicas that have applied the same say of themselves: debits and credits, and what each of them holds.
+pub fn verify(nodes: &Nodes, sets: u32) -> Vec<VerifyLine> {
+    let mut lines = Vec::new();
     for set in 1..=sets {
         let mut first = None;
+        let mut wrong = Vec::new();
         for (name, node) in nodes {
             let Some(replica) = node.sets.get(set) else { continue };
             let Some(ledger) = replica.ledger() else { continue };
             let read = ledger.state.totals();
             for (currency, (debits, credits)) in &read.value.currencies {
                 if debits != credits {
-                    wrong.push(format!(
-                        "conservation: set {set} on {name}: {currency} {debits} and {credits}"
-                    ));
+                    wrong.push(format!("{name} has {debits} and {credits} {currency}"));
                 }
             }
             let holds = (read.index, read.value.running_hash, read.value.state_hash);
             let known = *first.get_or_insert(holds);
             if known != holds {
-                wrong.push(format!("replicas: set {set} on {name} is another at {}", read.index));
+                wrong.push(format!("{name} is another at {}", read.index));
             }
         }
         if first.is_none() {
-            wrong.push(format!("replicas: nobody has set {set}"));
+            wrong.push("nobody has it".to_owned());
         }
+        let detail = wrong.join("; ");
+        lines.push(VerifyLine { subject: format!("set {set}"), clean: detail.is_empty(), detail });
     }
-    wrong
+    lines
 }
