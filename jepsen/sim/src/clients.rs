@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::future::join;
@@ -76,6 +77,7 @@ impl Client {
         left.open.append(&mut self.left.open);
         left.refused.append(&mut self.left.refused);
         left.sample.append(&mut self.left.sample);
+        self.shared.working.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn patience(&mut self) -> Patience {

@@ -53,6 +53,9 @@ impl Operator {
             }
         }
         self.probe().await?;
+        while self.shared.working.load(Ordering::Relaxed) > 0 {
+            tokio::time::sleep(POLL).await;
+        }
         self.shared.enter(Phase::Asking);
         self.resolve().await;
         self.shared.recorder.phase(history::Phase::Final);

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{anyhow, ensure};
@@ -68,6 +68,8 @@ pub struct Shared {
     pub ground: Arc<Ground>,
     /// What clients have left to be asked again or looked up.
     pub left: Mutex<Left>,
+    /// Clients that have not left it yet.
+    pub working: AtomicUsize,
     /// Sets that the operator is to switch.
     pub orders: Mutex<VecDeque<u32>>,
     /// Sets that were switched.
@@ -87,6 +89,7 @@ impl Shared {
             recorder,
             kinds,
             left: Mutex::default(),
+            working: AtomicUsize::new(CLIENTS.len() * plan.clients),
             orders: Mutex::default(),
             switched: AtomicU64::new(0),
             phase: AtomicU8::new(Phase::Birth as u8),
