@@ -5,7 +5,7 @@ export CARGO_TARGET_DIR ?= $(or $(wildcard $(HOME)/.cache/twinset-target),$(CURD
 BIN := $(CARGO_TARGET_DIR)/release
 DEMO_DIR ?= demo-data
 
-.PHONY: help demo journal jepsen jepsen-long up down test build lint audit fmt bench bin setup clean
+.PHONY: help demo journal jepsen jepsen-long sim up down test build lint audit fmt bench bin setup clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ jepsen: build ## Every fault on live traffic for a minute, then check every prom
 
 jepsen-long: build ## The same for an hour
 	$(BIN)/twinset-jepsen run --nemesis all --time 3600 --dir $(DEMO_DIR)/jepsen-long
+
+sim: build ## 64 seeds of the simulator: the real programs in simulated worlds, repeatable to the byte
+	$(BIN)/twinset-sim --seeds 0..64
 
 up: build ## Start a local cluster and leave it running (stop it with `make down`)
 	$(BIN)/twinset dev up --detach

@@ -44,8 +44,8 @@ struct Machine {
     job: Option<Duration>,
     /// Syncs that a slow disk has held up.
     slowed: u64,
-    /// A process has opened it and did not die.
-    in_use: bool,
+    /// The store of the process that has opened it and did not die.
+    store: Option<Store>,
 }
 
 impl Machine {
@@ -79,7 +79,7 @@ impl Disks {
                 sync: None,
                 job: None,
                 slowed: 0,
-                in_use: false,
+                store: None,
             };
             (*name, machine)
         };
@@ -97,7 +97,7 @@ impl Disks {
     /// The store of a machine. Whoever had it open has died.
     pub fn open(&self, machine: &str, options: Options) -> Result<Store, OpenError> {
         let opened = Store::open_simulated(&self.disk(machine), options);
-        self.with(machine, |machine| machine.in_use = opened.is_ok());
+        self.with(machine, |machine| machine.store = opened.as_ref().ok().cloned());
         opened
     }
 
@@ -125,7 +125,7 @@ impl Disks {
 
     /// The process on a machine dies: what no sync has covered is there up to a point that is drawn.
     pub fn die(&self, name: &str, death: Death) {
-        self.with(name, |machine| {
+        let store = self.with(name, |machine| {
             let (batches, bytes) = machine.disk.unsynced();
             let below = |random: &mut Random, count: u64| random.below(count as usize + 1) as u64;
             let kept = match machine.random.below(4) {
@@ -136,14 +136,24 @@ impl Disks {
             };
             let marker_kept = death == Death::Killed || machine.random.below(2) == 0;
             let lost = machine.disk.crash(Crash { kept, marker_kept });
-            (machine.sync, machine.job, machine.in_use) = (None, None, false);
+            (machine.sync, machine.job) = (None, None);
             trace!(name, ?death, ?kept, marker_kept, lost, batches, "died");
+            machine.store.take()
         });
+        // Not under the lock: it may be the last handle.
+        drop(store);
     }
 
     /// Whether the process on a machine has died at an operation of its disk, and nobody knows yet.
     pub fn has_died(&self, machine: &str) -> bool {
-        self.with(machine, |machine| machine.in_use && !machine.disk.is_open())
+        self.with(machine, |machine| machine.store.is_some() && !machine.disk.is_open())
+    }
+
+    /// The last entry in the log of a set that the process on a machine has written, synced or not. None without a process. Only of
+    /// sets that the process hosts.
+    pub fn written(&self, machine: &str, set: u32) -> Option<u64> {
+        let store = self.with(machine, |machine| machine.store.clone())?;
+        store.log(set).ok().map(|log| log.last().map_or(0, |last| last.index))
     }
 
     /// From now on each sync and checkpoint takes so much longer.
@@ -224,6 +234,7 @@ mod tests {
         let disks = Disks::new(&NAMES, 1, 0);
         let store = disks.open("a1", Options::default()).unwrap();
         store.put_blob("name", b"kept").unwrap();
+        assert_eq!((disks.written("a1", 1), disks.written("a2", 1)), (Some(0), None));
         disks.die_at("a1", 1);
         assert!(!disks.has_died("a1"));
         store.put_blob("name", b"too late").unwrap_err();

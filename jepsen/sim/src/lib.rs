@@ -4,8 +4,9 @@
 //! balance. How it comes to be repeatable: docs/adr/0009-simulator.md.
 //!
 //! [`plan`] draws what a seed stands for; [`cluster`] puts nodes and routers on simulated machines ([`platform`], [`disk`]);
-//! [`clients`] and [`operator`] ask through [`asker`]; [`world`] does the faults; [`watch`] looks at the replicas all along, and in the
-//! end the checkers of the Jepsen harness judge what was asked and answered ([`verdict`]); [`run`] is the order of things. [`chance`] and [`trace`] make a run repeatable and show that it is.
+//! [`clients`] and [`operator`] ask through [`asker`]; [`world`] does the faults; [`watch`] looks at the replicas all along;
+//! [`run`] is the order of things. In the end the checkers of the Jepsen harness judge what was asked and answered
+//! ([`verdict`]). [`chance`] and [`trace`] make a run repeatable and show that it is.
 
 pub mod asker;
 pub mod chance;

@@ -26,7 +26,7 @@ struct Arguments {
     #[arg(long, default_value_t = 2)]
     jobs: usize,
     /// How long faults strike, in simulated seconds.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 20)]
     time: u64,
     /// Where the trace of one run is written to.
     #[arg(long, value_name = "FILE", conflicts_with = "seeds")]

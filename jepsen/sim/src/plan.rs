@@ -102,6 +102,7 @@ impl Plan {
         // The last one is a mixture of all, on all their accounts: too many to open each time.
         let single = &workload::ALL[..workload::ALL.len() - 1];
         plan.workloads = (0..=random.below(2)).map(|_| single[random.below(single.len())].name).collect();
+        plan.workloads.dedup();
         plan.faults = faults::schedule(&mut random, safety, plan.sets);
         plan
     }

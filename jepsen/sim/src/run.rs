@@ -266,7 +266,7 @@ impl Run {
         self.bury();
         self.violations.extend(panics::seen());
         if self.steps.is_multiple_of(LOOK_EVERY) {
-            self.watch.look(&self.cluster.processes.nodes());
+            self.watch.look(&self.cluster.processes.nodes(), &self.cluster.disks);
             self.violations.extend(self.watch.violations());
         }
         ensure!(self.violations.is_empty(), "stopped at the first violation");
