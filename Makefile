@@ -5,7 +5,7 @@ export CARGO_TARGET_DIR ?= $(or $(wildcard $(HOME)/.cache/twinset-target),$(CURD
 BIN := $(CARGO_TARGET_DIR)/release
 DEMO_DIR ?= demo-data
 
-.PHONY: help demo journal jepsen jepsen-long canaries up down test build lint audit fmt bench bin setup clean
+.PHONY: help demo journal jepsen jepsen-long canaries sim up down test build lint audit fmt bench bin setup clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ jepsen-long: build ## The same for an hour
 
 canaries: setup ## Build in each bug on purpose, and show that the tests catch it (SAMPLE=3: three of them)
 	deploy/checks/canaries.sh --dir $(DEMO_DIR)/canaries $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))
+
+sim: build ## 64 seeds of the simulator: the real programs in simulated worlds, repeatable to the byte
+	$(BIN)/twinset-sim --seeds 0..64
 
 up: build ## Start a local cluster and leave it running (stop it with `make down`)
 	$(BIN)/twinset dev up --detach

@@ -30,7 +30,7 @@ pub const CLUSTER_ID: &str = "cluster-of-the-simulation";
 pub struct Processes {
     nodes: Mutex<BTreeMap<&'static str, Arc<Node>>>,
     lives: Mutex<BTreeMap<&'static str, Arc<Life>>>,
-    failures: Mutex<Vec<String>>,
+    failures: Mutex<BTreeMap<&'static str, String>>,
 }
 
 impl Processes {
@@ -45,15 +45,21 @@ impl Processes {
         self.lives.lock().remove(machine);
     }
 
-    /// The processes that have ended by themselves, and why.
+    /// The processes that have ended by themselves or could not be started, and why.
     pub fn ended(&self) -> Vec<(&'static str, String)> {
+        let mut failures = self.failures.lock();
+        if failures.is_empty() && self.lives.lock().values().all(|life| !life.has_ended()) {
+            return Vec::new();
+        }
+        let mut ended = std::mem::take(&mut *failures);
         let lives = self.lives.lock();
-        lives.iter().filter_map(|(machine, life)| Some((*machine, life.reason()?))).collect()
+        ended.extend(lives.iter().filter_map(|(machine, life)| Some((*machine, life.reason()?))));
+        ended.into_iter().collect()
     }
 
-    /// What could not be started since the last call.
-    pub fn failures(&self) -> Vec<String> {
-        std::mem::take(&mut *self.failures.lock())
+    /// Whether a process runs on a machine.
+    pub fn run_on(&self, machine: &str) -> bool {
+        self.lives.lock().contains_key(machine)
     }
 
     fn born(&self, machine: &'static str) -> Arc<Life> {
@@ -69,7 +75,8 @@ pub struct Cluster {
     pub processes: Arc<Processes>,
     /// Their clocks.
     pub skews: BTreeMap<&'static str, Skew>,
-    disks: Arc<Disks>,
+    /// Their disks.
+    pub disks: Arc<Disks>,
     plan: Arc<Plan>,
 }
 
@@ -78,9 +85,9 @@ pub fn api(node: &str) -> String {
     format!("{node}:{}", NODE_PORTS[0])
 }
 
-/// The address of a router's gRPC.
-pub fn grpc(router: &str) -> String {
-    format!("{router}:{}", ROUTER_PORTS[1])
+/// The address of a router's HTTP.
+pub fn http(router: &str) -> String {
+    format!("{router}:{}", ROUTER_PORTS[0])
 }
 
 /// The first catalogue.
@@ -113,10 +120,10 @@ fn is_arbiter(machine: &str) -> bool {
 
 impl Cluster {
     /// Blank disks and right clocks.
-    pub fn new(plan: Arc<Plan>) -> anyhow::Result<Cluster> {
-        let disks = Arc::new(Disks::new(&NODES)?);
+    pub fn new(plan: Arc<Plan>) -> Cluster {
+        let disks = Arc::new(Disks::new(&NODES, plan.seed, plan.sync_ms));
         let skews = NODES.into_iter().map(|node| (node, Skew::default())).collect();
-        Ok(Cluster { processes: Arc::default(), skews, disks, plan })
+        Cluster { processes: Arc::default(), skews, disks, plan }
     }
 
     /// Puts nodes and routers on their machines.
@@ -133,7 +140,7 @@ impl Cluster {
                 let start = start.clone();
                 async move {
                     if let Err(error) = start.run().await {
-                        start.processes.failures.lock().push(format!("{}: {error:#}", start.name));
+                        start.processes.failures.lock().insert(start.name, format!("{error:#}"));
                     }
                     Ok(())
                 }
@@ -148,8 +155,8 @@ impl Cluster {
                     let platform = Arc::new(Simulated::new(processes.born(name), Skew::default()));
                     match service::start_on(platform, &config, prometheus::Registry::new()).await {
                         Ok(_running) => std::future::pending().await,
-                        Err(error) => processes.failures.lock().push(format!("{name}: {error}")),
-                    }
+                        Err(error) => processes.failures.lock().insert(name, error.to_string()),
+                    };
                     Ok(())
                 }
             });
@@ -160,14 +167,13 @@ impl Cluster {
         let plan = &self.plan;
         let [api, peer, http] = NODE_PORTS;
         let text = format!(
-            "[node]\nname = \"{name}\"\nsite = \"{}\"\narbiter = {}\ndata_dir = {:?}\n\
+            "[node]\nname = \"{name}\"\nsite = \"{}\"\narbiter = {}\ndata_dir = \"{name}\"\n\
              [listen]\napi = \"127.0.0.1:{api}\"\npeer = \"127.0.0.1:{peer}\"\nhttp = \"127.0.0.1:{http}\"\n\
              [raft]\nsnapshot_entries = {}\nkeep_entries = {}\n\
              [proposer]\nentry_commands = {}\nin_flight = {}\n\
              [store]\ncheckpoint_commands = {}\n",
             site(name),
             is_arbiter(name),
-            self.disks.dir(name),
             plan.snapshot_entries,
             plan.snapshot_entries,
             plan.entry_commands,
@@ -202,7 +208,7 @@ impl NodeStart {
     async fn run(&self) -> anyhow::Result<()> {
         let platform = Arc::new(Simulated::new(self.processes.born(self.name), self.skew.clone()));
         let listeners = Listeners::open_on(&*platform, &self.config).await?;
-        let store = self.disks.open(self.name, &store_options(&self.config))?;
+        let store = self.disks.open(self.name, store_options(&self.config))?;
         let metrics = Metrics::new(prometheus::Registry::new())?;
         let node = Node::open_on(platform, store, self.config.clone(), metrics).await?;
         self.processes.nodes.lock().insert(self.name, node.clone());

@@ -1,61 +1,247 @@
-//! What survives a process on a simulated machine: the directory of its store. A new process on the machine opens the same
-//! one. The only place that knows how a store is opened, so that another kind of disk changes this file alone.
+//! The disks of the simulated machines: one [`SimDisk`] each, which outlives the processes on it. Nothing reaches a disk by
+//! itself: when a sync or a checkpoint happens is drawn from the seed, so that answers of a disk come later than what was
+//! written, as they do on a real machine, and a process can die in between. Which faults there are is `world.rs`'s to say.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
-use tempfile::TempDir;
-use twinset_store::{OpenError, Options, Store};
+use parking_lot::Mutex;
+use tracing::trace;
+use twinset_store::{Crash, Failure, Kept, OpenError, Operation, Options, Pending, SimDisk, Store};
+use twinset_tools::load::random::Random;
 
-/// Where directories are made: in memory, since every sync of every node is waited for by the one thread.
-const IN_MEMORY: &str = "/dev/shm";
-/// By the real clock, which the simulation cannot read: the store's own threads end soon after their process.
-const LOCKED_FOR: Duration = Duration::from_millis(5);
-const LOCKED_MAX: u32 = 4_000;
+/// Of so many syncs one is slow.
+const SELDOM: usize = 50;
+/// The slow one takes up to so long, in milliseconds.
+const SELDOM_MS: usize = 50;
+/// A checkpoint takes up to so long, in milliseconds.
+const JOB_MS: usize = 20;
 
-/// The disks of all machines. They are removed when this is dropped.
+/// How a process left its disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// It was killed, or ended itself.
+    Killed,
+    /// The power was cut: the marker of what was synced may be an old one.
+    PowerLoss,
+}
+
+/// The disks of all machines.
 pub struct Disks {
-    dirs: BTreeMap<String, TempDir>,
+    machines: Mutex<BTreeMap<&'static str, Machine>>,
+}
+
+struct Machine {
+    disk: SimDisk,
+    random: Random,
+    /// A sync takes up to so long, in milliseconds.
+    sync_ms: usize,
+    /// Each takes so much longer, in milliseconds.
+    slower_ms: u64,
+    /// The sync under way: when it is over, and how many callbacks it is for.
+    sync: Option<(Duration, usize)>,
+    /// When the checkpoint under way is over.
+    job: Option<Duration>,
+    /// Syncs that a slow disk has held up.
+    slowed: u64,
+    /// The store of the process that has opened it and did not die.
+    store: Option<Store>,
+}
+
+impl Machine {
+    /// What is due now, if anything: a number of callbacks, a checkpoint.
+    fn due(&mut self, now: Duration) -> (Option<usize>, bool) {
+        let Pending { syncs, jobs } = self.disk.pending();
+        if syncs > 0 && self.sync.is_none() {
+            let most = if self.random.below(SELDOM) == 0 { SELDOM_MS } else { self.sync_ms };
+            let ms = self.random.below(most + 1) as u64 + self.slower_ms;
+            self.slowed += u64::from(self.slower_ms > 0);
+            self.sync = Some((now + Duration::from_millis(ms), syncs));
+        }
+        if jobs > 0 && self.job.is_none() {
+            let ms = self.random.below(JOB_MS) as u64 + self.slower_ms;
+            self.job = Some(now + Duration::from_millis(ms));
+        }
+        let sync = self.sync.take_if(|(due, _)| *due <= now).map(|(_, callbacks)| callbacks);
+        (sync, self.job.take_if(|due| *due <= now).is_some())
+    }
 }
 
 impl Disks {
-    /// An empty one for each machine.
-    pub fn new(machines: &[&str]) -> anyhow::Result<Disks> {
-        let mut made = tempfile::Builder::new();
-        let made = made.prefix("twinset-sim-");
-        let dir = || match Path::new(IN_MEMORY).is_dir() {
-            true => made.tempdir_in(IN_MEMORY),
-            false => made.tempdir(),
+    /// An empty one for each machine, on which a sync takes up to `sync_ms` milliseconds, now and then longer.
+    pub fn new(machines: &[&'static str], seed: u64, sync_ms: u64) -> Disks {
+        let machine = |(n, name): (usize, &&'static str)| {
+            let machine = Machine {
+                disk: SimDisk::new(name),
+                random: Random::seeded(seed ^ (n as u64 + 1).wrapping_mul(0xa076_1d64_78bd_642f)),
+                sync_ms: usize::try_from(sync_ms).expect("a sync is short"),
+                slower_ms: 0,
+                sync: None,
+                job: None,
+                slowed: 0,
+                store: None,
+            };
+            (*name, machine)
         };
-        let dirs = machines.iter().map(|machine| Ok(((*machine).to_owned(), dir()?)));
-        Ok(Disks { dirs: dirs.collect::<anyhow::Result<_>>().context("no room for the disks")? })
+        Disks { machines: Mutex::new(machines.iter().enumerate().map(machine).collect()) }
     }
 
-    /// The directory of a machine.
-    pub fn dir(&self, machine: &str) -> &Path {
-        self.dirs.get(machine).expect("every machine with a store has a disk").path()
+    fn with<T>(&self, machine: &str, work: impl FnOnce(&mut Machine) -> T) -> T {
+        work(self.machines.lock().get_mut(machine).expect("every machine with a store has a disk"))
+    }
+
+    fn disk(&self, machine: &str) -> SimDisk {
+        self.with(machine, |machine| machine.disk.clone())
     }
 
     /// The store of a machine. Whoever had it open has died.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "nothing tells when a directory is free; simulated time stands still"
-    )]
-    pub fn open(&self, machine: &str, options: &Options) -> Result<Store, OpenError> {
-        let dir = self.dir(machine);
-        // Whoever applies makes the checkpoint: when a thread would come to it is no part of the simulation.
-        let options = Options { background_checkpoints: false, ..options.clone() };
-        let mut tries = 0;
-        loop {
-            match Store::open(dir, options.clone()) {
-                Err(OpenError::Locked { .. }) if tries < LOCKED_MAX => {
-                    tries += 1;
-                    std::thread::sleep(LOCKED_FOR);
-                }
-                opened => return opened,
+    pub fn open(&self, machine: &str, options: Options) -> Result<Store, OpenError> {
+        let opened = Store::open_simulated(&self.disk(machine), options);
+        self.with(machine, |machine| machine.store = opened.as_ref().ok().cloned());
+        opened
+    }
+
+    /// Syncs and makes checkpoints where that is due, and calls back.
+    pub fn advance(&self, now: Duration) {
+        let due: Vec<_> = {
+            let mut machines = self.machines.lock();
+            machines
+                .iter_mut()
+                .map(|(name, machine)| (*name, machine.disk.clone(), machine.due(now)))
+                .collect()
+        };
+        // Not under the lock: whoever is called back may use a disk.
+        for (name, disk, (sync, job)) in due {
+            if let Some(callbacks) = sync {
+                let called = disk.run_syncs(callbacks);
+                trace!(name, called, "synced");
+            }
+            if job {
+                disk.run_job();
+                trace!(name, "checkpoint");
             }
         }
+    }
+
+    /// The process on a machine dies: what no sync has covered is there up to a point that is drawn.
+    pub fn die(&self, name: &str, death: Death) {
+        let store = self.with(name, |machine| {
+            let (batches, bytes) = machine.disk.unsynced();
+            let below = |random: &mut Random, count: u64| random.below(count as usize + 1) as u64;
+            let kept = match machine.random.below(4) {
+                0 => Kept::Nothing,
+                1 => Kept::Everything,
+                2 => Kept::Batches(below(&mut machine.random, batches)),
+                _ => Kept::Bytes(below(&mut machine.random, bytes)),
+            };
+            let marker_kept = death == Death::Killed || machine.random.below(2) == 0;
+            let lost = machine.disk.crash(Crash { kept, marker_kept });
+            (machine.sync, machine.job) = (None, None);
+            trace!(name, ?death, ?kept, marker_kept, lost, batches, "died");
+            machine.store.take()
+        });
+        // Not under the lock: it may be the last handle.
+        drop(store);
+    }
+
+    /// Whether the process on a machine has died at an operation of its disk, and nobody knows yet.
+    pub fn has_died(&self, machine: &str) -> bool {
+        self.with(machine, |machine| machine.store.is_some() && !machine.disk.is_open())
+    }
+
+    /// The last entry in the log of a set that the process on a machine has written, synced or not. None without a process. Only of
+    /// sets that the process hosts.
+    pub fn written(&self, machine: &str, set: u32) -> Option<u64> {
+        let store = self.with(machine, |machine| machine.store.clone())?;
+        store.log(set).ok().map(|log| log.last().map_or(0, |last| last.index))
+    }
+
+    /// From now on each sync and checkpoint takes so much longer.
+    pub fn slow(&self, machine: &str, by_ms: u64) {
+        self.with(machine, |machine| machine.slower_ms = by_ms);
+    }
+
+    /// How many syncs a slow disk has held up.
+    pub fn slowed(&self, machine: &str) -> u64 {
+        self.with(machine, |machine| machine.slowed)
+    }
+
+    /// From now on, or no longer, a disk is full.
+    pub fn fill(&self, machine: &str, full: bool) {
+        self.disk(machine).fill(full);
+    }
+
+    /// The next sync fails.
+    pub fn fail_sync(&self, machine: &str) {
+        self.disk(machine).fail(Some(Operation::Sync), 1, Failure::Error);
+    }
+
+    /// The process dies before the `nth` thing that it does to its disk from now on.
+    pub fn die_at(&self, machine: &str, nth: u64) {
+        self.with(machine, |machine| {
+            let kept = if machine.random.below(2) == 0 { Kept::Nothing } else { Kept::Everything };
+            machine.disk.fail(None, nth, Failure::Crash(Crash { kept, marker_kept: true }));
+        });
+    }
+
+    /// What has not failed yet does not fail any more.
+    pub fn fail_no_more(&self, machine: &str) {
+        self.disk(machine).fail_no_more();
+    }
+
+    /// Puts into the trace what was written on each disk.
+    pub fn trace(&self) {
+        for (name, machine) in &*self.machines.lock() {
+            trace!(name, digest = ?machine.disk.digest(), "disk");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    const NAMES: [&str; 2] = ["a1", "a2"];
+
+    /// When what was written at the beginning was told to be on the disk, in milliseconds.
+    fn told_after(disks: &Disks, machine: &str) -> u32 {
+        let store = disks.open(machine, Options::default()).unwrap();
+        let told = Arc::new(AtomicU32::new(0));
+        let tell = told.clone();
+        let done = Box::new(move |_| tell.store(1, Ordering::Relaxed));
+        store.log(1).unwrap().save_vote(b"vote", done).unwrap();
+        let late = (0..1_000).find(|ms| {
+            disks.advance(Duration::from_millis(u64::from(*ms)));
+            told.load(Ordering::Relaxed) == 1
+        });
+        late.expect("it was told")
+    }
+
+    #[test]
+    fn a_sync_takes_its_time_and_a_slow_disk_more() {
+        let disks = Disks::new(&NAMES, 1, 5);
+        assert!(told_after(&disks, "a1") <= 50);
+        disks.slow("a2", 300);
+        assert!((300..=350).contains(&told_after(&disks, "a2")));
+        assert_eq!((disks.slowed("a1"), disks.slowed("a2")), (0, 1));
+    }
+
+    #[test]
+    fn what_dies_with_its_disk_is_noticed_and_the_next_process_finds_what_was_synced() {
+        let disks = Disks::new(&NAMES, 1, 0);
+        let store = disks.open("a1", Options::default()).unwrap();
+        store.put_blob("name", b"kept").unwrap();
+        assert_eq!((disks.written("a1", 1), disks.written("a2", 1)), (Some(0), None));
+        disks.die_at("a1", 1);
+        assert!(!disks.has_died("a1"));
+        store.put_blob("name", b"too late").unwrap_err();
+        assert!(disks.has_died("a1") && !disks.has_died("a2"));
+        disks.die("a1", Death::Killed);
+        assert!(!disks.has_died("a1"));
+        let store = disks.open("a1", Options::default()).unwrap();
+        assert_eq!(store.get_blob("name").unwrap().as_deref(), Some(b"kept".as_slice()));
     }
 }

@@ -4,16 +4,16 @@
 //! balance. How it comes to be repeatable: docs/adr/0009-simulator.md.
 //!
 //! [`plan`] draws what a seed stands for; [`cluster`] puts nodes and routers on simulated machines ([`platform`], [`disk`]);
-//! [`clients`] and [`operator`] use them; [`world`] does the faults; [`watch`] and [`books`] judge; [`run`] is the order of
-//! things. [`chance`] and [`trace`] make a run repeatable and show that it is.
+//! [`clients`] and [`operator`] ask through [`asker`]; [`world`] does the faults; [`watch`] looks at the replicas all along;
+//! [`run`] is the order of things. In the end the checkers of the Jepsen harness judge what was asked and answered
+//! ([`verdict`]). [`chance`] and [`trace`] make a run repeatable and show that it is.
 
-pub mod books;
+pub mod asker;
 pub mod chance;
 pub mod clients;
 pub mod cluster;
 pub mod disk;
 pub mod faults;
-pub mod history;
 pub mod many;
 pub mod operator;
 pub mod panics;
@@ -21,5 +21,9 @@ pub mod plan;
 pub mod platform;
 pub mod run;
 pub mod trace;
+pub mod verdict;
 pub mod watch;
 pub mod world;
+
+// The spelling of calls that is shared with the harness names it so.
+use twinset_jepsen::history;

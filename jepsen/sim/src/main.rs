@@ -9,6 +9,7 @@ use clap::Parser;
 use twinset_sim::plan::Plan;
 use twinset_sim::run::Outcome;
 use twinset_sim::trace::Trace;
+use twinset_sim::verdict::{self, Judged};
 use twinset_sim::{chance, many, panics, run};
 
 /// Runs the cluster in a simulated world, repeatable from a seed.
@@ -30,6 +31,9 @@ struct Arguments {
     /// Where the trace of one run is written to.
     #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
     trace: Option<PathBuf>,
+    /// Where what clients asked and were answered is written to.
+    #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
+    history: Option<PathBuf>,
 }
 
 fn range(text: &str) -> Result<std::ops::Range<u64>, String> {
@@ -38,6 +42,8 @@ fn range(text: &str) -> Result<std::ops::Range<u64>, String> {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
+    #[cfg(feature = "canaries")]
+    twinset_ledger::canary::switch_on(&std::env::var(twinset_ledger::canary::VARIABLE).unwrap_or_default());
     let arguments = Arguments::parse();
     let fine = match (arguments.seed, &arguments.seeds) {
         (Some(seed), _) => one(seed, &arguments)?,
@@ -55,38 +61,41 @@ fn one(seed: u64, arguments: &Arguments) -> anyhow::Result<bool> {
     let began = Instant::now();
     let trace = Trace::new(arguments.trace.as_deref()).context("--trace")?;
     let plan = Plan::draw(seed, Duration::from_secs(arguments.time));
-    let outcome = simulate(plan, trace.clone())?;
+    let outcome = simulate(plan, &trace)?;
     let (hash, lines) = trace.finish()?;
-    let Outcome { answered, unanswered, faults, simulated, violations } = outcome;
-    let verdict = if violations.is_empty() { "ok" } else { "FAILED" };
+    if let Some(path) = &arguments.history {
+        let text: Vec<String> = verdict::lines(&outcome.events).map(|line| line + "\n").collect();
+        std::fs::write(path, text.concat()).context("--history")?;
+    }
+    let (faults, simulated) = (outcome.faults.clone(), outcome.simulated);
+    let Judged { answered, open, wrong } = verdict::judge(outcome);
+    let word = if wrong.is_empty() { "ok" } else { "FAILED" };
     println!(
-        "seed {seed} {verdict} trace {hash} lines {lines} answered {answered} open {unanswered} faults {faults} \
-         simulated {:.1}s real {:.1}s",
+        "seed {seed} {word} trace {hash} lines {lines} answered {answered} open {open} \
+         simulated {:.1}s real {:.1}s faults: {faults}",
         simulated.as_secs_f64(),
         began.elapsed().as_secs_f64()
     );
-    for violation in &violations {
-        eprintln!("seed {seed}: {violation}");
+    for words in &wrong {
+        eprintln!("seed {seed}: {words}");
     }
-    if !violations.is_empty() {
+    if !wrong.is_empty() {
         eprintln!("repeat: twinset-sim --seed {seed} --time {} --trace seed-{seed}.trace", arguments.time);
     }
-    Ok(violations.is_empty())
+    Ok(wrong.is_empty())
 }
 
 /// On a thread of its own, whose every draw comes from the seed.
-fn simulate(plan: Plan, trace: Trace) -> anyhow::Result<Outcome> {
-    let seed = plan.seed;
+fn simulate(plan: Plan, trace: &Trace) -> anyhow::Result<Outcome> {
+    let (seed, trace) = (plan.seed, trace.clone());
     let simulation = move || {
         panics::keep();
         chance::enter(seed);
-        let outcome = trace.of(|| run::run(plan));
+        let outcome = trace.of(|| run::run(plan, trace.clone()));
         chance::leave();
         outcome
     };
     let thread = std::thread::Builder::new().name("simulation".to_owned()).stack_size(64 << 20);
-    thread
-        .spawn(simulation)?
-        .join()
-        .map_err(|_| anyhow::anyhow!("the simulation panicked: {:?}", panics::seen()))?
+    let outcome = thread.spawn(simulation)?.join();
+    outcome.map_err(|_| anyhow::anyhow!("the simulation panicked: {:?}", panics::seen()))
 }

@@ -1,45 +1,47 @@
 //! The operator of a simulated cluster, over the same calls as the `twinset` command: gives the blank nodes their cluster,
-//! writes the chart and opens the accounts, switches sets when a fault says so, and at the end asks for everything that
-//! clients had asked for.
+//! opens the accounts, switches sets when a fault says so, and at the end asks again for everything that clients have left
+//! open, and reads everything. Judges nothing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
+use futures::future::join_all;
 use tonic::transport::Endpoint;
 use tracing::trace;
-use twinset_ledger::TransactionId;
+use twinset_jepsen::history::{self, Answer, Ask, Level, Recorder, Retry};
 use twinset_proto::cluster::v1 as cluster_api;
 use twinset_proto::cluster::v1::admin_client::AdminClient;
-use twinset_proto::ledger::v1 as api;
 
-use crate::clients::{Answer, Door, account, bank, look, post};
+use crate::asker::Asker;
 use crate::cluster::{self, CLUSTER_ID, Processes};
-use crate::history::{Decided, Transfer};
-use crate::plan::{NODES, ROUTERS};
+use crate::plan::{NODES, OPERATOR, ROUTERS};
 use crate::platform::{Simulated, dial};
 use crate::run::{Phase, Shared};
 
 const POLL: Duration = Duration::from_millis(50);
 const DEADLINE: Duration = Duration::from_secs(5);
+/// Questions under way at once.
+const AT_ONCE: usize = 16;
+const PAGE_SIZE: u32 = 200;
 
 /// The operator.
 pub struct Operator {
     shared: Arc<Shared>,
     processes: Arc<Processes>,
-    doors: Vec<Door>,
     platform: Simulated,
 }
 
 impl Operator {
     /// Who looks at the processes to know which node leads a set.
     pub fn new(shared: Arc<Shared>, processes: Arc<Processes>) -> Operator {
-        let doors = ROUTERS.into_iter().map(Door::new).collect();
-        Operator { shared, processes, doors, platform: Simulated::sound() }
+        Operator { shared, processes, platform: Simulated::sound() }
     }
 
     /// From the blank nodes to the last look-up.
-    pub async fn run(mut self) -> anyhow::Result<()> {
+    pub async fn run(self) -> anyhow::Result<()> {
         self.bootstrap().await?;
         self.open_accounts().await?;
         self.shared.enter(Phase::Load);
@@ -51,8 +53,13 @@ impl Operator {
             }
         }
         self.probe().await?;
+        while self.shared.working.load(Ordering::Relaxed) > 0 {
+            tokio::time::sleep(POLL).await;
+        }
         self.shared.enter(Phase::Asking);
-        self.look_everything_up().await?;
+        self.resolve().await;
+        self.shared.recorder.phase(history::Phase::Final);
+        self.read_everything().await;
         self.shared.enter(Phase::Done);
         Ok(())
     }
@@ -93,57 +100,19 @@ impl Operator {
         nodes.len() == NODES.len() && nodes.values().all(|node| node.not_ready().is_none())
     }
 
-    async fn open_accounts(&mut self) -> anyhow::Result<()> {
-        let currency = api::DefineCurrencyRequest { code: "EUR".to_owned(), scale: 2 };
-        let subject = api::DefineSubjectRequest {
-            code: "wallet".to_owned(),
-            name: "what customers are owed".to_owned(),
-            normal_side: api::Side::Credit.into(),
-        };
-        self.until_done("EUR", async |door: &mut Door| {
-            door.call(currency.clone(), DEADLINE, async |c, m| c.define_currency(m).await).await
-        })
-        .await?;
-        self.until_done("the subject", async |door: &mut Door| {
-            door.call(subject.clone(), DEADLINE, async |c, m| c.define_subject(m).await).await
-        })
-        .await?;
-        let (groups, accounts) = (self.shared.plan.groups, self.shared.plan.accounts);
-        for group in 0..groups {
-            let names = (0..accounts).map(|n| (account(group, n), "0"));
-            for (name, limit) in std::iter::once((bank(group), "none")).chain(names) {
-                let request = api::OpenAccountRequest {
-                    request_id: format!("open-{name}"),
-                    account: name.clone(),
-                    subject: "wallet".to_owned(),
-                    currency: "EUR".to_owned(),
-                    limit: Some(limit.to_owned()),
-                    ..Default::default()
-                };
-                self.until_done(&name, async |door: &mut Door| {
-                    door.call(request.clone(), DEADLINE, async |c, m| c.open_account(m).await).await
-                })
-                .await?;
+    /// Opens the accounts of all workloads.
+    async fn open_accounts(&self) -> anyhow::Result<()> {
+        let recorder = &self.shared.recorder;
+        let opens = self.shared.ground.opens();
+        let openers = opens.chunks(opens.len().div_ceil(AT_ONCE)).map(async |asks| {
+            let mut asker = Asker::new(recorder, OPERATOR);
+            for ask in asks {
+                let answer = asker.insist(ask, None, DEADLINE).await;
+                ensure!(matches!(answer, Answer::Done { .. }), "{ask:?}: {answer:?}");
             }
-        }
-        Ok(())
-    }
-
-    /// Asks until it is done, through one router and then the other.
-    async fn until_done<R: std::fmt::Debug>(
-        &mut self,
-        what: &str,
-        ask: impl AsyncFn(&mut Door) -> Answer<R>,
-    ) -> anyhow::Result<R> {
-        for turn in 0.. {
-            match ask(&mut self.doors[turn % 2]).await {
-                Answer::Ok(reply) => return Ok(reply),
-                Answer::Rejected(code, ..) => bail!("{what}: {code}"),
-                answer => trace!(what, ?answer, "once more"),
-            }
-            tokio::time::sleep(POLL).await;
-        }
-        unreachable!("it asks for ever")
+            Ok(())
+        });
+        join_all(openers).await.into_iter().collect()
     }
 
     /// Switches a set to the site where it is not at home; that it fails is part of the game.
@@ -166,109 +135,86 @@ impl Operator {
             anyhow::Ok(())
         };
         match tokio::time::timeout(DEADLINE, switched).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => {
+                self.shared.switched.fetch_add(1, Ordering::Relaxed);
+            }
             Ok(Err(error)) => trace!(set, to_site, %error, "not switched"),
             Err(_) => trace!(set, to_site, "not switched in time"),
         }
     }
 
-    /// One transfer in every group: all sets serve again.
-    async fn probe(&mut self) -> anyhow::Result<()> {
-        for group in 0..self.shared.plan.groups {
-            let request_id = format!("probe-{group}");
-            let transfer = Transfer { from: bank(group), to: account(group, 0), cents: 1 };
-            self.shared.history.lock().begin(&request_id, &transfer);
-            let reply = self
-                .until_done(&request_id, async |door: &mut Door| {
-                    let message = post(&request_id, &transfer);
-                    door.call(message, DEADLINE, async |c, m| c.post_transaction(m).await).await
-                })
-                .await?;
-            let decided = Decided::Booked(reply.transaction.parse::<TransactionId>()?);
-            self.shared.history.lock().decided(&request_id, decided, Vec::new(), reply.replayed);
-        }
-        Ok(())
+    /// A write in every set: all of them serve again.
+    async fn probe(&self) -> anyhow::Result<()> {
+        let Shared { recorder, ground, kinds, .. } = &*self.shared;
+        let probes = ground.sets().iter().map(async |set| {
+            let account = ground.account(kinds[0].name, *set, "probe");
+            let ask = Ask::Open { id: "probe".into(), account, subject: "liability".into(), limit: None };
+            let answer = Asker::new(recorder, OPERATOR).insist(&ask, None, DEADLINE).await;
+            ensure!(matches!(answer, Answer::Done { .. }), "{ask:?}: {answer:?}");
+            Ok(())
+        });
+        join_all(probes).await.into_iter().collect()
     }
 
-    /// What became of every request id, and every account as it is.
-    async fn look_everything_up(&mut self) -> anyhow::Result<()> {
-        let asked: Vec<(String, String)> = {
-            let history = self.shared.history.lock();
-            history.requests.iter().map(|(id, request)| (id.clone(), request.transfer.from.clone())).collect()
-        };
-        for (n, (request_id, scope)) in asked.into_iter().enumerate() {
-            self.decide(&request_id).await?;
-            let found = self.look_up(&request_id, &scope, n).await?;
-            trace!(request_id, ?found, "looked up");
-            let mut history = self.shared.history.lock();
-            history.requests.get_mut(&request_id).expect("it was asked for").found = Some(found);
-        }
-        for group in 0..self.shared.plan.groups {
-            let names = (0..self.shared.plan.accounts).map(|n| account(group, n));
-            for name in std::iter::once(bank(group)).chain(names.collect::<Vec<_>>()) {
-                let floors = self.shared.history.lock().floors();
-                let look =
-                    self.until_done(&name, async |door: &mut Door| look(door, &name, DEADLINE).await).await?;
-                self.shared.history.lock().looked(&floors, look);
-            }
-        }
-        Ok(())
+    /// What clients have left open is asked again until it is decided.
+    async fn resolve(&self) {
+        let asks = self.shared.left.lock().open.clone();
+        self.ask_all(asks, Some(Retry::Resolving)).await;
     }
 
-    /// A request without a definite answer is sent once more: what may still be under way comes too late after that.
-    async fn decide(&mut self, request_id: &str) -> anyhow::Result<()> {
-        let transfer = {
-            let history = self.shared.history.lock();
-            let request = &history.requests[request_id];
-            if request.decided.is_some() {
-                return Ok(());
-            }
-            request.transfer.clone()
-        };
-        for turn in 0.. {
-            let message = post(request_id, &transfer);
-            let door = &mut self.doors[turn % 2];
-            let answer = door.call(message, DEADLINE, async |c, m| c.post_transaction(m).await).await;
-            let (decided, replayed) = match answer {
-                Answer::Ok(reply) => (Decided::Booked(reply.transaction.parse()?), reply.replayed),
-                Answer::Rejected(code, set, index, replayed) => {
-                    (Decided::Rejected { code, set, index }, replayed)
-                }
-                Answer::NotFound | Answer::NotApplied(_) | Answer::Unknown(_) => {
-                    tokio::time::sleep(POLL).await;
-                    continue;
-                }
-            };
-            self.shared.history.lock().decided(request_id, decided, Vec::new(), replayed);
-            return Ok(());
+    /// All transactions of all sets through both routers, every account, and what became of some requests.
+    async fn read_everything(&self) {
+        let Shared { recorder, ground, left, .. } = &*self.shared;
+        let lists = (0..ROUTERS.len()).flat_map(|router| ground.sets().iter().map(move |set| (router, *set)));
+        join_all(lists.map(|(router, set)| list(recorder, router, set))).await;
+        let accounts = 0..recorder.accounts_from(0).len() as u32;
+        let level = Level::Linearizable;
+        let mut asks: Vec<_> = accounts.map(|account| Ask::ReadAccount { account, level }).collect();
+        {
+            let left = left.lock();
+            let keys: BTreeSet<_> =
+                [&left.open, &left.refused, &left.sample].into_iter().flatten().flat_map(keys_of).collect();
+            asks.extend(keys.into_iter().map(|(scope, id)| Ask::ReadRequest { scope, id, level }));
         }
-        unreachable!("it asks for ever")
+        self.ask_all(asks, None).await;
     }
 
-    async fn look_up(&mut self, id: &str, scope: &str, turn: usize) -> anyhow::Result<Option<Decided>> {
-        for turn in turn.. {
-            let message = api::GetRequestRequest {
-                scope_account: scope.to_owned(),
-                request_id: id.to_owned(),
-                ..Default::default()
-            };
-            let door = &mut self.doors[turn % 2];
-            match door.call(message, DEADLINE, async |c, m| c.get_request(m).await).await {
-                Answer::Ok(reply) => {
-                    let Some(api::get_request_reply::Found::Transaction(found)) = reply.found else {
-                        bail!("{id} is no transaction");
-                    };
-                    let transaction = found.transaction.unwrap_or_default();
-                    ensure!(transaction.request_id == id, "{id} found as {}", transaction.request_id);
-                    return Ok(Some(Decided::Booked(transaction.transaction.parse()?)));
-                }
-                Answer::Rejected(code, set, index, _) => {
-                    return Ok(Some(Decided::Rejected { code, set, index }));
-                }
-                Answer::NotFound => return Ok(None),
-                Answer::NotApplied(_) | Answer::Unknown(_) => tokio::time::sleep(POLL).await,
+    /// Some at a time, each until there is a definite answer.
+    async fn ask_all(&self, asks: Vec<Ask>, retry: Option<Retry>) {
+        let askers = asks.chunks(asks.len().div_ceil(AT_ONCE).max(1)).map(async |asks| {
+            let mut asker = Asker::new(&self.shared.recorder, OPERATOR);
+            for ask in asks {
+                asker.insist(ask, retry, DEADLINE).await;
             }
+        });
+        join_all(askers).await;
+    }
+}
+
+/// Where what was asked may stand: its scope and request id.
+fn keys_of(ask: &Ask) -> Vec<(u32, String)> {
+    match ask {
+        Ask::Open { id, account, .. }
+        | Ask::SetLimit { id, account, .. }
+        | Ask::Freeze { id, account, .. }
+        | Ask::Close { id, account } => vec![(*account, id.clone())],
+        Ask::Transfer(transfer) => {
+            transfer.legs.iter().map(|(account, _)| (*account, transfer.id.clone())).collect()
         }
-        unreachable!("it asks for ever")
+        _ => Vec::new(),
+    }
+}
+
+/// All transactions of a set through one router, page by page.
+async fn list(recorder: &Arc<Recorder>, router: usize, set: u32) {
+    let mut asker = Asker::new(recorder, OPERATOR);
+    let mut after = None;
+    loop {
+        let ask = Ask::List { set, after, page_size: PAGE_SIZE, level: Level::Linearizable };
+        match asker.ask(&ask, router, None, DEADLINE.into()).await {
+            Answer::Page { next: Some(next), .. } => after = Some(next),
+            Answer::Page { next: None, .. } => return,
+            _ => tokio::time::sleep(POLL).await,
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use twinset_jepsen::workload;
 use twinset_tools::load::random::Random;
 
 use crate::faults::{self, Fault};
@@ -38,16 +39,16 @@ pub struct Plan {
     pub breaks_per_billion: u32,
     /// Client tasks in each site.
     pub clients: usize,
-    /// Accounts that belong together; every transfer stays within one group.
-    pub groups: usize,
-    /// Accounts of each group.
-    pub accounts: usize,
+    /// What the clients ask for, by the names of the Jepsen harness.
+    pub workloads: Vec<&'static str>,
     /// Longest pause of a client between two calls, in milliseconds.
     pub think_ms: u64,
     /// How long a call may take, in milliseconds.
     pub deadline_ms: u64,
-    /// Of a hundred calls, how many are asked once more although they were answered.
+    /// Of a hundred questions, how many have been asked before.
     pub repeats_percent: usize,
+    /// Longest sync of a disk but for the seldom slow one, in milliseconds.
+    pub sync_ms: u64,
     /// Raft's: entries between two snapshots, and entries kept behind them.
     pub snapshot_entries: u64,
     /// Commands between two checkpoints of the store.
@@ -86,11 +87,11 @@ impl Plan {
             random_order: one_of(&[0, 1]) == 1,
             breaks_per_billion: one_of(&[0, 0, 20_000, 200_000]) as u32,
             clients: one_of(&[1, 2, 4]) as usize,
-            groups: one_of(&[1, 2, 5]) as usize,
-            accounts: one_of(&[2, 3, 8]) as usize,
+            workloads: Vec::new(),
             think_ms: one_of(&[20, 50, 200]),
             deadline_ms: one_of(&[500, 2_000, 5_000]),
             repeats_percent: one_of(&[30, 50]) as usize,
+            sync_ms: one_of(&[0, 1, 5]),
             snapshot_entries: one_of(&[50, 200, 100_000]),
             checkpoint_commands: one_of(&[20, 100, 262_144]),
             entry_commands: one_of(&[1, 3, 16_384]) as usize,
@@ -98,6 +99,10 @@ impl Plan {
             safety,
             faults: Vec::new(),
         };
+        // The last one is a mixture of all, on all their accounts: too many to open each time.
+        let single = &workload::ALL[..workload::ALL.len() - 1];
+        plan.workloads = (0..=random.below(2)).map(|_| single[random.below(single.len())].name).collect();
+        plan.workloads.dedup();
         plan.faults = faults::schedule(&mut random, safety, plan.sets);
         plan
     }

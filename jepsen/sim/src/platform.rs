@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::codegen::Service;
 use tonic::transport::{Channel, Endpoint};
+use tracing::trace;
 use turmoil::net::{TcpListener, TcpStream};
 use twinset_node::platform as node;
 use twinset_router::platform as router;
@@ -42,19 +43,39 @@ impl Life {
         self.ended.store(true, Ordering::Relaxed);
     }
 
-    fn has_ended(&self) -> bool {
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Relaxed)
     }
 }
 
 /// How far a machine's wall clock is off, in milliseconds. It survives its processes.
 #[derive(Clone, Default)]
-pub struct Skew(Arc<AtomicI64>);
+pub struct Skew(Arc<SkewCell>);
+
+#[derive(Default)]
+struct SkewCell {
+    ms: AtomicI64,
+    reads: AtomicU64,
+}
 
 impl Skew {
     /// The clock jumps, or is put right with 0.
     pub fn set(&self, ms: i64) {
-        self.0.store(ms, Ordering::Relaxed);
+        self.0.ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// How often a process has read a wrong time.
+    pub fn reads(&self) -> u64 {
+        self.0.reads.load(Ordering::Relaxed)
+    }
+
+    fn read(&self) -> i64 {
+        let ms = self.0.ms.load(Ordering::Relaxed);
+        if ms != 0 {
+            self.0.reads.fetch_add(1, Ordering::Relaxed);
+        }
+        ms
     }
 }
 
@@ -81,6 +102,11 @@ impl Simulated {
         Ok(Port { listener, at, life: self.life.clone() })
     }
 
+    /// A connection to `MACHINE:PORT`.
+    pub async fn stream_to(&self, to: &str) -> io::Result<Connection> {
+        Ok(Connection { stream: TcpStream::connect(to).await?, life: self.life.clone() })
+    }
+
     fn connect(&self, endpoint: &Endpoint) -> BoxFuture<'static, Result<Channel, tonic::transport::Error>> {
         let connector = Connector { life: self.life.clone() };
         let endpoint = endpoint.clone();
@@ -104,9 +130,9 @@ impl node::Platform for Simulated {
 
     fn now_unix_ns(&self) -> u64 {
         let right = chance::EPOCH + turmoil::sim_elapsed().expect("a node runs on a simulated machine");
-        let skew = Duration::from_millis(self.skew.0.load(Ordering::Relaxed).unsigned_abs());
-        let behind = self.skew.0.load(Ordering::Relaxed) < 0;
-        let told = if behind { right.saturating_sub(skew) } else { right + skew };
+        let ms = self.skew.read();
+        let skew = Duration::from_millis(ms.unsigned_abs());
+        let told = if ms < 0 { right.saturating_sub(skew) } else { right + skew };
         u64::try_from(told.as_nanos()).expect("the clock is before 2554")
     }
 
@@ -194,7 +220,7 @@ impl Service<Uri> for Connector {
 }
 
 /// A connection of a process: silent from its end on.
-struct Connection {
+pub struct Connection {
     stream: TcpStream,
     life: Arc<Life>,
 }
@@ -217,7 +243,11 @@ impl AsyncWrite for Connection {
         if self.life.has_ended() {
             return Poll::Pending;
         }
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if let (Poll::Ready(Ok(count)), Ok(to)) = (&written, self.stream.peer_addr()) {
+            trace!(%to, bytes = &bytes[..*count], "sent");
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

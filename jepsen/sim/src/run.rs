@@ -1,9 +1,10 @@
 //! One run: the cluster is born, then there are load and faults, then everything is healed, every set must serve within a
-//! bound of simulated time, everything asked for is looked up, the replicas meet, and the books must balance.
+//! bound of simulated time, what was left open is asked again, everything is read, and the replicas meet. What was asked and
+//! answered is judged afterwards (`verdict.rs`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{anyhow, ensure};
@@ -11,15 +12,19 @@ use futures::future::join_all;
 use parking_lot::Mutex;
 use tracing::info;
 use turmoil::Sim;
+use twinset_jepsen::clients::Left;
+use twinset_jepsen::history::{self, Event, Recorder};
+use twinset_jepsen::workload::{self, Ground, Kind};
 
 use crate::clients::Client;
-use crate::cluster::Cluster;
-use crate::history::History;
+use crate::cluster::{self, Cluster};
+use crate::faults::Tally;
 use crate::operator::Operator;
-use crate::plan::{CLIENTS, OPERATOR, Plan, in_site_a};
+use crate::plan::{CLIENTS, NODES, OPERATOR, Plan, in_site_a};
+use crate::trace::Trace;
 use crate::watch::{self, Watch};
-use crate::world::{World, machines};
-use crate::{books, chance, panics};
+use crate::world::{Stage, World, machines};
+use crate::{chance, panics, verdict};
 
 const TICK: Duration = Duration::from_millis(1);
 /// The invariants are looked at every so many steps.
@@ -55,14 +60,43 @@ pub enum Phase {
 pub struct Shared {
     /// The plan.
     pub plan: Arc<Plan>,
-    /// What was asked and answered.
-    pub history: Mutex<History>,
+    /// Takes down what is asked and answered.
+    pub recorder: Arc<Recorder>,
+    /// The workloads.
+    pub kinds: Vec<&'static Kind>,
+    /// Their accounts.
+    pub ground: Arc<Ground>,
+    /// What clients have left to be asked again or looked up.
+    pub left: Mutex<Left>,
+    /// Clients that have not left it yet.
+    pub working: AtomicUsize,
     /// Sets that the operator is to switch.
     pub orders: Mutex<VecDeque<u32>>,
+    /// Sets that were switched.
+    pub switched: AtomicU64,
     phase: AtomicU8,
 }
 
 impl Shared {
+    fn new(plan: Arc<Plan>) -> Shared {
+        let named = |name: &&str| workload::ALL.iter().find(|kind| kind.name == *name);
+        let kinds: Vec<&'static Kind> = plan.workloads.iter().filter_map(named).collect();
+        let slots = cluster::catalogue(plan.sets).slot_table();
+        let recorder = Recorder::in_memory(verdict::meta(&plan, slots.clone()));
+        recorder.phase(history::Phase::Setup);
+        Shared {
+            ground: Ground::new(recorder.clone(), &slots, &kinds),
+            recorder,
+            kinds,
+            left: Mutex::default(),
+            working: AtomicUsize::new(CLIENTS.len() * plan.clients),
+            orders: Mutex::default(),
+            switched: AtomicU64::new(0),
+            phase: AtomicU8::new(Phase::Birth as u8),
+            plan,
+        }
+    }
+
     /// Where the run is.
     pub fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Relaxed) {
@@ -77,7 +111,19 @@ impl Shared {
     /// It goes on to another phase.
     pub fn enter(&self, phase: Phase) {
         info!(?phase, "phase");
+        self.recorder.phase(match phase {
+            Phase::Birth => history::Phase::Setup,
+            Phase::Load => history::Phase::Traffic,
+            Phase::Settling => history::Phase::Healed,
+            Phase::Asking => history::Phase::Resolve,
+            Phase::Done => history::Phase::Done,
+        });
         self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// How many sets were switched.
+    pub fn switches(&self) -> u64 {
+        self.switched.load(Ordering::Relaxed)
     }
 
     /// The operator is to switch a set; he forgets what he does not come to.
@@ -90,29 +136,28 @@ impl Shared {
 }
 
 /// What a run came to.
-#[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// What was found wrong; empty, if all is well.
+    /// What was run.
+    pub plan: Arc<Plan>,
+    /// What was found wrong while it ran; empty, if all is well so far.
     pub violations: Vec<String>,
-    /// Calls with a definite answer.
-    pub answered: u64,
-    /// Calls without.
-    pub unanswered: u64,
-    /// Faults that have begun.
-    pub faults: usize,
+    /// Everything that was asked and answered.
+    pub events: Vec<Event>,
+    /// The faults.
+    pub faults: Tally,
     /// How long it was in simulated time.
     pub simulated: Duration,
 }
 
 /// Runs a plan, on a thread that [`chance::enter`] has prepared.
-pub fn run(plan: Plan) -> anyhow::Result<Outcome> {
-    let mut run = Run::new(Arc::new(plan))?;
+pub fn run(plan: Plan, trace: Trace) -> Outcome {
+    let mut run = Run::new(Arc::new(plan), trace);
     let result = run.all();
     let mut outcome = run.outcome();
     if let Err(error) = result {
         outcome.violations.push(format!("{error:#}"));
     }
-    Ok(outcome)
+    outcome
 }
 
 struct Run {
@@ -122,12 +167,15 @@ struct Run {
     shared: Arc<Shared>,
     world: World,
     watch: Watch,
+    trace: Trace,
+    /// When the safety phase began.
+    began: Option<Duration>,
     steps: u64,
     violations: Vec<String>,
 }
 
 impl Run {
-    fn new(plan: Arc<Plan>) -> anyhow::Result<Run> {
+    fn new(plan: Arc<Plan>, trace: Trace) -> Run {
         info!(?plan, "plan");
         let mut builder = turmoil::Builder::new();
         builder
@@ -142,17 +190,11 @@ impl Run {
             builder.enable_random_order();
         }
         let mut sim = builder.build();
-        let cluster = Cluster::new(plan.clone())?;
+        let cluster = Cluster::new(plan.clone());
         cluster.build(&mut sim);
-        let shared = Arc::new(Shared {
-            plan: plan.clone(),
-            history: Mutex::default(),
-            orders: Mutex::default(),
-            phase: AtomicU8::new(Phase::Birth as u8),
-        });
+        let shared = Arc::new(Shared::new(plan.clone()));
         for machine in CLIENTS {
-            let clients: Vec<_> =
-                (0..plan.clients).map(|n| Client::new(shared.clone(), machine, n).run()).collect();
+            let clients: Vec<_> = (0..plan.clients).map(|n| Client::new(&shared, machine, n).run()).collect();
             sim.client(machine, async move {
                 join_all(clients).await;
                 Ok(())
@@ -170,20 +212,19 @@ impl Run {
             }
         }
         let world = World::new(plan.clone());
-        let watch = Watch::default();
-        Ok(Run { plan, sim, cluster, shared, world, watch, steps: 0, violations: Vec::new() })
+        let (watch, violations) = (Watch::default(), Vec::new());
+        Run { plan, sim, cluster, shared, world, watch, trace, began: None, steps: 0, violations }
     }
 
     fn all(&mut self) -> anyhow::Result<()> {
         self.until("birth", BIRTH_MAX, |run| run.shared.phase() >= Phase::Load)?;
         self.sim.set_fail_rate(f64::from(self.plan.breaks_per_billion) / 1e9);
         let began = self.sim.elapsed();
+        self.began = Some(began);
         while self.sim.elapsed() - began < self.plan.safety {
-            let since = self.sim.elapsed() - began;
-            self.world.advance(&mut self.sim, &self.cluster, &self.shared, since);
             self.step()?;
         }
-        self.world.heal(&mut self.sim, &self.cluster);
+        self.on_stage(World::heal);
         self.shared.enter(Phase::Settling);
         self.until("liveness: every set serves", SERVE_MAX, |run| run.shared.phase() >= Phase::Asking)?;
         self.until("liveness: every look-up is answered", ASKING_MAX, |run| {
@@ -193,8 +234,8 @@ impl Run {
         self.until("liveness: the replicas have applied the same", MEET_MAX, |run| {
             watch::have_met(&run.cluster.processes.nodes(), sets)
         })?;
-        self.violations.extend(watch::verify(&self.cluster.processes.nodes(), sets));
-        self.violations.extend(books::check(&self.shared.history.lock()));
+        let lines = watch::verify(&self.cluster.processes.nodes(), sets);
+        self.shared.recorder.add(Event::Verify { lines });
         Ok(())
     }
 
@@ -208,34 +249,56 @@ impl Run {
         Ok(())
     }
 
+    fn on_stage<T>(&mut self, act: impl FnOnce(&mut World, &mut Stage<'_, 'static>) -> T) -> T {
+        let Run { sim, cluster, shared, trace, world, .. } = self;
+        act(world, &mut Stage { sim, cluster, shared, trace })
+    }
+
     fn step(&mut self) -> anyhow::Result<()> {
+        if let Some(began) = self.began {
+            let since = self.sim.elapsed() - began;
+            self.on_stage(|world, stage| world.advance(stage, since));
+        }
         self.sim.step().map_err(|error| anyhow!("{error}"))?;
         chance::set_elapsed(self.sim.elapsed());
+        self.cluster.disks.advance(self.sim.elapsed());
         self.steps += 1;
-        for (machine, reason) in self.cluster.processes.ended() {
-            self.violations.push(format!("fault: {machine} has stopped itself: {reason}"));
-            self.world.bury(&mut self.sim, &self.cluster, machine);
-        }
-        self.violations
-            .extend(self.cluster.processes.failures().into_iter().map(|why| format!("start: {why}")));
+        self.bury();
         self.violations.extend(panics::seen());
-        self.violations.extend(self.shared.history.lock().violations());
         if self.steps.is_multiple_of(LOOK_EVERY) {
-            self.watch.look(&self.cluster.processes.nodes());
+            self.watch.look(&self.cluster.processes.nodes(), &self.cluster.disks);
             self.violations.extend(self.watch.violations());
         }
         ensure!(self.violations.is_empty(), "stopped at the first violation");
         Ok(())
     }
 
+    /// Processes that have ended by themselves, or with their disks, are gone; where no fault explains it, that is wrong.
+    fn bury(&mut self) {
+        let mut ended = self.cluster.processes.ended();
+        let with_its_disk = NODES.into_iter().filter(|node| self.cluster.disks.has_died(node));
+        for node in with_its_disk {
+            if !ended.iter().any(|(machine, _)| *machine == node) {
+                ended.push((node, "it has died with its disk".to_owned()));
+            }
+        }
+        for (machine, reason) in ended {
+            info!(machine, reason, "has ended");
+            if !self.on_stage(|world, stage| world.bury(stage, machine)) {
+                self.violations.push(format!("fault: {machine} has stopped itself: {reason}"));
+            }
+        }
+    }
+
     fn outcome(self) -> Outcome {
-        let history = self.shared.history.lock();
+        self.cluster.disks.trace();
+        let Run { plan, shared, world, violations, sim, .. } = self;
         Outcome {
-            violations: self.violations,
-            answered: history.answered,
-            unanswered: history.unanswered,
-            faults: self.world.begun,
-            simulated: self.sim.elapsed(),
+            plan,
+            events: shared.recorder.events(),
+            faults: world.tally,
+            simulated: sim.elapsed(),
+            violations,
         }
     }
 }

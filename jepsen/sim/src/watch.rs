@@ -1,13 +1,21 @@
 //! What must hold at every moment of a run, looked at from outside between two steps: replicas that have the same index have
-//! the same hash there, a term has one leader, what is open never falls and is applied, safe never falls.
+//! the same hash there, a term has one leader, and what a set in SYNC has let out is written in each site. Clients cannot see
+//! the last one, for as long as no site is lost for good.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tracing::trace;
 use twinset_control::CONTROL_SET;
+use twinset_jepsen::history::VerifyLine;
+use twinset_ledger::Durability;
 use twinset_node::node::Node;
 use twinset_node::raft::Role;
+
+use crate::disk::Disks;
+
+/// The nodes that have sets, by site.
+const SITES: [[&str; 2]; 2] = [["a1", "a2"], ["b1", "b2"]];
 
 /// The nodes that run, by name.
 pub type Nodes = BTreeMap<&'static str, Arc<Node>>;
@@ -26,7 +34,7 @@ impl Watch {
     }
 
     /// Looks at everything that runs.
-    pub fn look(&mut self, nodes: &Nodes) {
+    pub fn look(&mut self, nodes: &Nodes, disks: &Disks) {
         let mut hashes: BTreeMap<u32, (u64, Vec<Arc<twinset_node::set::Replica>>)> = BTreeMap::new();
         for node in nodes.values() {
             for replica in node.sets.all() {
@@ -52,6 +60,25 @@ impl Watch {
         }
         for (set, (index, replicas)) in hashes {
             self.compare(set, index, &replicas);
+            self.in_each_site(set, nodes, disks);
+        }
+    }
+
+    /// A site whose machines do not all run may have more than can be seen.
+    fn in_each_site(&mut self, set: u32, nodes: &Nodes, disks: &Disks) {
+        let gates = nodes.values().filter_map(|node| Some(node.sets.get(set)?.fence.gate.clone()));
+        let in_sync = gates.filter(|gate| gate.durability() == Durability::Sync);
+        let Some(out) = in_sync.map(|gate| gate.horizon().open).max() else { return };
+        for site in SITES {
+            let hosts = |name: &&str| nodes.get(*name).is_some_and(|node| node.sets.get(set).is_some());
+            if !site.iter().all(hosts) {
+                continue;
+            }
+            let written = site.iter().filter_map(|name| disks.written(name, set)).max().unwrap_or(0);
+            if out > written {
+                self.violations
+                    .push(format!("both sites: set {set} let out {out}, but {site:?} have only {written}"));
+            }
         }
     }
 
@@ -83,31 +110,32 @@ pub fn have_met(nodes: &Nodes, sets: u32) -> bool {
     })
 }
 
-/// What is wrong with replicas that have applied the same: debits and credits, and what each of them holds.
-pub fn verify(nodes: &Nodes, sets: u32) -> Vec<String> {
-    let mut wrong = Vec::new();
+/// What replicas that have applied the same say of themselves: debits and credits, and what each of them holds.
+pub fn verify(nodes: &Nodes, sets: u32) -> Vec<VerifyLine> {
+    let mut lines = Vec::new();
     for set in 1..=sets {
         let mut first = None;
+        let mut wrong = Vec::new();
         for (name, node) in nodes {
             let Some(replica) = node.sets.get(set) else { continue };
             let Some(ledger) = replica.ledger() else { continue };
             let read = ledger.state.totals();
             for (currency, (debits, credits)) in &read.value.currencies {
                 if debits != credits {
-                    wrong.push(format!(
-                        "conservation: set {set} on {name}: {currency} {debits} and {credits}"
-                    ));
+                    wrong.push(format!("{name} has {debits} and {credits} {currency}"));
                 }
             }
             let holds = (read.index, read.value.running_hash, read.value.state_hash);
             let known = *first.get_or_insert(holds);
             if known != holds {
-                wrong.push(format!("replicas: set {set} on {name} is another at {}", read.index));
+                wrong.push(format!("{name} is another at {}", read.index));
             }
         }
         if first.is_none() {
-            wrong.push(format!("replicas: nobody has set {set}"));
+            wrong.push("nobody has it".to_owned());
         }
+        let detail = wrong.join("; ");
+        lines.push(VerifyLine { subject: format!("set {set}"), clean: detail.is_empty(), detail });
     }
-    wrong
+    lines
 }

@@ -9,9 +9,11 @@ use tracing::info;
 use turmoil::Sim;
 
 use crate::cluster::Cluster;
-use crate::faults::Fault;
+use crate::disk::Death;
+use crate::faults::{Fault, Tally};
 use crate::plan::{CLIENTS, NODES, OPERATOR, Plan, ROUTERS, in_site_a};
 use crate::run::Shared;
+use crate::trace::Trace;
 
 /// Every machine, in the order in which they were made.
 pub fn machines() -> impl Iterator<Item = &'static str> + Clone {
@@ -30,83 +32,186 @@ struct Between {
 
 type Pair = (&'static str, &'static str);
 
+/// A process that has ended by itself is started again after so long, if its fault is over.
+const AGAIN_AFTER: Duration = Duration::from_millis(300);
+/// So long after a fault of its disk a process may still end because of it.
+const LATE: Duration = Duration::from_secs(3);
+
+/// A fault in force.
+struct Active {
+    until: Duration,
+    fault: Fault,
+    /// What there was of its effect when it began.
+    before: u64,
+    /// Whether it was seen to act already.
+    acted: bool,
+}
+
+/// What a world does its faults to.
+pub struct Stage<'a, 'sim> {
+    /// The machines and the network.
+    pub sim: &'a mut Sim<'sim>,
+    /// The processes and the disks.
+    pub cluster: &'a Cluster,
+    /// What the operator is told.
+    pub shared: &'a Shared,
+    /// What the network has stopped.
+    pub trace: &'a Trace,
+}
+
 /// The faults in force, and what was done for them.
 pub struct World {
     plan: Arc<Plan>,
     next: usize,
-    active: Vec<(Duration, Fault)>,
+    now: Duration,
+    active: Vec<Active>,
     down: BTreeSet<&'static str>,
+    /// Processes that ended by themselves, and when they are started again.
+    ended: BTreeMap<&'static str, Duration>,
+    /// Until when a process may end by itself.
+    excused: BTreeMap<&'static str, Duration>,
     between: BTreeMap<Pair, Between>,
-    /// How many faults have begun.
-    pub begun: usize,
+    /// How many faults of each kind have begun, and how many were seen to act.
+    pub tally: Tally,
 }
 
 impl World {
     /// A world in which nothing is wrong yet.
     pub fn new(plan: Arc<Plan>) -> World {
-        World { plan, next: 0, active: Vec::new(), down: BTreeSet::new(), between: BTreeMap::new(), begun: 0 }
+        World {
+            plan,
+            next: 0,
+            now: Duration::ZERO,
+            active: Vec::new(),
+            down: BTreeSet::new(),
+            ended: BTreeMap::new(),
+            excused: BTreeMap::new(),
+            between: BTreeMap::new(),
+            tally: Tally::default(),
+        }
     }
 
     /// Begins and ends what is due, so long after the begin of the safety phase.
-    pub fn advance(&mut self, sim: &mut Sim<'_>, cluster: &Cluster, shared: &Shared, since: Duration) {
-        let before = (self.begun, self.active.len());
-        self.active.retain(|(until, _)| *until > since);
+    pub fn advance(&mut self, stage: &mut Stage<'_, '_>, since: Duration) {
+        self.now = since;
+        let is_over = |until: &Duration| *until <= since;
+        let over: Vec<Active> = self.active.extract_if(.., |active| is_over(&active.until)).collect();
+        let again = self.ended.len();
+        self.ended.retain(|_, at| !is_over(at));
+        let mut changed = !over.is_empty() || self.ended.len() != again;
+        over.into_iter().for_each(|active| self.end(stage, active));
         while let Some(planned) = self.plan.faults.get(self.next).filter(|planned| planned.at <= since) {
             info!(fault = ?planned.fault, for_ = ?planned.for_, "fault");
-            if let Fault::Switch(set) = planned.fault {
-                shared.order(set);
-            }
-            self.active.push((planned.at + planned.for_, planned.fault.clone()));
+            let planned = planned.clone();
+            self.begin(stage, planned.fault, planned.at + planned.for_);
             self.next += 1;
-            self.begun += 1;
+            changed = true;
         }
-        if before != (self.begun, self.active.len()) {
-            self.settle(sim, cluster);
+        if changed {
+            self.settle(stage);
+        }
+    }
+
+    fn begin(&mut self, stage: &Stage<'_, '_>, fault: Fault, until: Duration) {
+        self.tally.begun(fault.kind());
+        let disks = &stage.cluster.disks;
+        match &fault {
+            Fault::Switch(set) => stage.shared.order(*set),
+            Fault::SyncError(victim) => disks.fail_sync(victim),
+            Fault::DeathAtWork(victim, nth) => disks.die_at(victim, *nth),
+            _ => {}
+        }
+        for victim in NODES.into_iter().filter(|node| fault.may_end(node)) {
+            let excused = self.excused.entry(victim).or_default();
+            *excused = (*excused).max(until + LATE);
+        }
+        let victims = fault.victims();
+        let acted =
+            !victims.is_empty() && victims.iter().any(|victim| stage.cluster.processes.run_on(victim));
+        let before = effect(stage, &fault);
+        self.active.push(Active { until, fault, before, acted });
+    }
+
+    fn end(&mut self, stage: &Stage<'_, '_>, active: Active) {
+        if let Fault::SyncError(victim) | Fault::DeathAtWork(victim, _) = &active.fault {
+            stage.cluster.disks.fail_no_more(victim);
+        }
+        let acted = active.acted || effect(stage, &active.fault) > active.before;
+        info!(fault = ?active.fault, acted, "over");
+        if acted {
+            self.tally.acted(active.fault.kind());
         }
     }
 
     /// Ends everything: what the network broke by itself as well.
-    pub fn heal(&mut self, sim: &mut Sim<'_>, cluster: &Cluster) {
+    pub fn heal(&mut self, stage: &mut Stage<'_, '_>) {
         info!("heal");
-        self.active.clear();
         self.next = self.plan.faults.len();
-        self.settle(sim, cluster);
-        sim.set_fail_rate(0.0);
+        self.ended.clear();
+        for active in std::mem::take(&mut self.active) {
+            self.end(stage, active);
+        }
+        self.settle(stage);
+        stage.sim.set_fail_rate(0.0);
         let all: Vec<&str> = machines().collect();
         for (n, one) in all.iter().enumerate() {
             for other in &all[n + 1..] {
-                sim.release(*one, *other);
-                sim.repair(*one, *other);
+                stage.sim.release(*one, *other);
+                stage.sim.repair(*one, *other);
             }
         }
     }
 
-    /// A process has ended by itself: the machine has none until somebody starts it.
-    pub fn bury(&mut self, sim: &mut Sim<'_>, cluster: &Cluster, machine: &'static str) {
-        cluster.processes.forget(machine);
-        sim.crash(machine);
+    /// A process has ended by itself: the machine has none until it is started again. Whether a fault explains that.
+    pub fn bury(&mut self, stage: &mut Stage<'_, '_>, machine: &'static str) -> bool {
+        self.kill(stage, machine, Death::Killed);
         self.down.insert(machine);
+        let mut again = self.now + AGAIN_AFTER;
+        for active in self.active.iter_mut().filter(|active| active.fault.may_end(machine)) {
+            active.acted = true;
+            again = again.max(active.until);
+        }
+        self.ended.insert(machine, again);
+        self.excused.get(machine).is_some_and(|until| self.now <= *until)
     }
 
-    fn settle(&mut self, sim: &mut Sim<'_>, cluster: &Cluster) {
+    fn kill(&self, stage: &mut Stage<'_, '_>, machine: &'static str, death: Death) {
+        info!(machine, ?death, "dies");
+        stage.cluster.processes.forget(machine);
+        // Before its tasks are dropped: what they hold must not reach the disk any more.
+        if NODES.contains(&machine) {
+            stage.cluster.disks.die(machine, death);
+        }
+        stage.sim.crash(machine);
+    }
+
+    fn settle(&mut self, stage: &mut Stage<'_, '_>) {
         for (pair, wanted) in self.wanted() {
             let is = self.between.insert(pair, wanted).unwrap_or_default();
             if is != wanted {
-                change(sim, pair, is, wanted);
+                change(stage.sim, pair, is, wanted);
             }
         }
-        for (node, skew) in &cluster.skews {
-            skew.set(self.skew(node));
+        for node in NODES {
+            stage.cluster.skews[node].set(self.skew(node));
+            let of_disk = |fault: &Fault| match fault {
+                Fault::DiskFull(victim) if *victim == node => Some(None),
+                Fault::SlowDisk(victim, by_ms) if *victim == node => Some(Some(*by_ms)),
+                _ => None,
+            };
+            let wrong: Vec<_> = self.active.iter().filter_map(|active| of_disk(&active.fault)).collect();
+            stage.cluster.disks.fill(node, wrong.contains(&None));
+            stage.cluster.disks.slow(node, wrong.into_iter().flatten().max().unwrap_or(0));
         }
         let down = self.wanted_down();
         for machine in down.difference(&self.down) {
-            info!(machine, "killed");
-            cluster.processes.forget(machine);
-            sim.crash(*machine);
+            let cut = |active: &Active| matches!(&active.fault, Fault::PowerLoss(of) if of.contains(machine));
+            let death = if self.active.iter().any(cut) { Death::PowerLoss } else { Death::Killed };
+            self.kill(stage, machine, death);
         }
         for machine in self.down.difference(&down) {
             info!(machine, "started");
-            sim.bounce(*machine);
+            stage.sim.bounce(*machine);
         }
         self.down = down;
     }
@@ -116,7 +221,8 @@ impl World {
         let mut wanted = BTreeMap::new();
         for (n, &one) in all.iter().enumerate() {
             for &other in &all[n + 1..] {
-                let is = |holds: &dyn Fn(&Fault) -> bool| self.active.iter().any(|(_, fault)| holds(fault));
+                let is =
+                    |holds: &dyn Fn(&Fault) -> bool| self.active.iter().any(|active| holds(&active.fault));
                 let between = Between {
                     there: is(&|fault| cuts(fault, one, other)),
                     back: is(&|fault| cuts(fault, other, one)),
@@ -129,19 +235,32 @@ impl World {
     }
 
     fn wanted_down(&self) -> BTreeSet<&'static str> {
-        let crashes = self.active.iter().filter_map(|(_, fault)| match fault {
-            Fault::Crash(victims) => Some(victims),
-            _ => None,
-        });
-        crashes.flatten().copied().collect()
+        let of_faults = self.active.iter().flat_map(|active| active.fault.victims());
+        of_faults.chain(self.ended.keys()).copied().collect()
     }
 
     fn skew(&self, node: &str) -> i64 {
-        let mut skews = self.active.iter().rev().filter_map(|(_, fault)| match fault {
-            Fault::Clock(victim, ms) if *victim == node => Some(*ms),
+        let mut skews = self.active.iter().rev().filter_map(|active| match active.fault {
+            Fault::Clock(victim, ms) if victim == node => Some(ms),
             _ => None,
         });
         skews.next().unwrap_or(0)
+    }
+}
+
+/// What there was so far of what a fault brings about.
+fn effect(stage: &Stage<'_, '_>, fault: &Fault) -> u64 {
+    match fault {
+        Fault::Isolate(_) | Fault::SiteSplit | Fault::OneWay(..) => stage.trace.stopped().dropped,
+        Fault::Hold(..) => stage.trace.stopped().held,
+        Fault::SlowDisk(victim, _) => stage.cluster.disks.slowed(victim),
+        Fault::Clock(victim, _) => stage.cluster.skews[victim].reads(),
+        Fault::Switch(_) => stage.shared.switches(),
+        Fault::Crash(_)
+        | Fault::PowerLoss(_)
+        | Fault::SyncError(_)
+        | Fault::DiskFull(_)
+        | Fault::DeathAtWork(..) => 0,
     }
 }
 

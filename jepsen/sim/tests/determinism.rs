@@ -3,8 +3,14 @@
 use std::path::Path;
 use std::process::Command;
 
-/// The trace of a run with faults, and the hash that the program says it has.
-fn run(seed: u64, trace: &Path) -> (Vec<u8>, String) {
+/// What a run left: its trace, the hash of it that the program names, and the faults that acted.
+struct Ran {
+    trace: Vec<u8>,
+    hash: String,
+    faults: String,
+}
+
+fn run(seed: u64, trace: &Path) -> Ran {
     let output = Command::new(env!("CARGO_BIN_EXE_twinset-sim"))
         .args(["--seed", &seed.to_string(), "--time", "5", "--trace"])
         .arg(trace)
@@ -12,8 +18,9 @@ fn run(seed: u64, trace: &Path) -> (Vec<u8>, String) {
         .expect("the simulator can be started");
     let said = String::from_utf8(output.stdout).expect("text");
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    let hash = said.split_once("trace ").expect("a hash").1[..64].to_owned();
-    (std::fs::read(trace).expect("a trace"), hash)
+    let (hash, faults) =
+        said.split_once("trace ").and_then(|(_, said)| said.split_once(' ')).expect("a hash");
+    Ran { trace: std::fs::read(trace).expect("a trace"), hash: hash.to_owned(), faults: faults.to_owned() }
 }
 
 /// Where two traces part, for people.
@@ -26,15 +33,29 @@ fn parting(one: &[u8], other: &[u8]) -> String {
     format!("line {}:\n{}\n{}", at + 1, line(&one), line(&other))
 }
 
+/// Runs a seed twice, and gives what both runs were.
+fn twice(seed: u64) -> Ran {
+    let dir = tempfile::tempdir().expect("a directory");
+    let [first, second] = ["first", "second"].map(|name| run(seed, &dir.path().join(name)));
+    assert!(first.trace.len() > 1_000_000, "a trace worth comparing: {} bytes", first.trace.len());
+    let same = first.trace == second.trace;
+    assert!(same, "repeat: twinset-sim --seed {seed} --time 5\n{}", parting(&first.trace, &second.trace));
+    assert_eq!(first.hash, second.hash, "what only the hash has: the bytes of messages");
+    first
+}
+
 #[test]
 fn the_same_seed_twice_gives_the_same_trace_and_another_gives_another() {
-    const SEED: u64 = 5;
     let dir = tempfile::tempdir().expect("a directory");
-    let [(first, first_hash), (second, second_hash)] =
-        ["first", "second"].map(|name| run(SEED, &dir.path().join(name)));
-    assert!(first.len() > 1_000_000, "a run has a trace worth comparing: {} bytes", first.len());
-    assert!(first == second, "repeat: twinset-sim --seed {SEED} --time 5\n{}", parting(&first, &second));
-    assert_eq!(first_hash, second_hash);
-    let (_, other_hash) = run(SEED + 1, &dir.path().join("other"));
-    assert_ne!(first_hash, other_hash);
+    assert_ne!(twice(5).hash, run(6, &dir.path().join("other")).hash);
+}
+
+/// What real disks, and a store with threads, left to chance.
+#[test]
+fn so_it_does_with_power_losses_and_snapshots() {
+    const SEED: u64 = 36;
+    let ran = twice(SEED);
+    let plan = String::from_utf8_lossy(&ran.trace).lines().next().expect("a line").to_owned();
+    assert!(plan.contains("snapshot_entries: 50"), "choose another seed: {plan}");
+    assert!(ran.faults.contains("power-loss=1/1"), "choose another seed: {}", ran.faults);
 }

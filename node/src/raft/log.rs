@@ -10,10 +10,9 @@ use futures::{Stream, StreamExt, stream};
 use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::{OptionalSend, RaftTypeConfig};
-use twinset_store::{Done, Fault, Log, RecordKind};
+use twinset_store::{Fault, Log, RecordKind};
 
 use crate::gate::Gate;
-use crate::platform::Platform;
 
 use super::types::{Entries, LogId, TypeConfig, Vote, from_record, log_id, store_id, to_record};
 
@@ -27,38 +26,12 @@ const APPLY_BYTES_MAX: usize = 4 << 20;
 pub struct LogStore {
     log: Log,
     gate: Option<Arc<Gate>>,
-    /// Whether to wait here for the store's callbacks: there is nobody else to call them from.
-    waits: bool,
 }
 
 impl LogStore {
     /// Over the store's log of one set.
     pub fn new(log: Log) -> Self {
-        LogStore { log, gate: None, waits: false }
-    }
-
-    /// On a machine without threads, what the store's syncer says is said by the one that there is.
-    pub fn on(self, platform: &dyn Platform) -> Self {
-        LogStore { waits: !platform.has_threads(), ..self }
-    }
-
-    /// Begins something that ends when it is on disk, and has `done` told so.
-    fn until_synced(
-        &self,
-        done: impl FnOnce(Result<(), Fault>) + Send + 'static,
-        begin: impl FnOnce(Done) -> Result<(), Fault>,
-    ) -> io::Result<()> {
-        if !self.waits {
-            return begin(Box::new(done)).map_err(io::Error::other);
-        }
-        let (sender, synced) = std::sync::mpsc::sync_channel(1);
-        begin(Box::new(move |result| {
-            // The receiver waits below.
-            let _ = sender.send(result);
-        }))
-        .map_err(io::Error::other)?;
-        done(synced.recv().map_err(io::Error::other)?);
-        Ok(())
+        LogStore { log, gate: None }
     }
 
     /// Tells `gate` what is on disk here, and of every term before its vote is stored, and so before anything of that term
@@ -175,7 +148,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             // The receiver is gone only when the group is being dropped.
             let _ = sender.send(result);
         };
-        self.until_synced(saved, |done| self.log.save_vote(&encode_vote(vote), done))?;
+        self.log.save_vote(&encode_vote(vote), Box::new(saved)).map_err(io::Error::other)?;
         synced.await.map_err(io::Error::other)?.map_err(io::Error::other)
     }
 
@@ -208,7 +181,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             }
             callback.io_completed(result.map_err(io::Error::other));
         };
-        self.until_synced(appended, |done| self.log.append(records, done))
+        self.log.append(records, Box::new(appended)).map_err(io::Error::other)
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {

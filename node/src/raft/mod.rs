@@ -185,7 +185,7 @@ impl Group {
         Box::pin(async move {
             let config = settings(format!("set-{}", fence.set), timing).validate()?;
             let network = Network { fence: fence.clone(), links };
-            let log = LogStore::new(log).on(&*fence.platform).telling(fence.gate.clone())?;
+            let log = LogStore::new(log).telling(fence.gate.clone())?;
             let raft = Raft::build(fence.replica, Arc::new(config), network, log, machine).await?;
             let (publish, view) = watch::channel(view_of(&raft.metrics().borrow_watched()));
             tokio::spawn(observe(raft.clone(), fence.clone(), publish));

@@ -115,6 +115,11 @@ impl SimDisk {
         lost
     }
 
+    /// Whether a store has it open. A crash at an operation ends that, too.
+    pub fn is_open(&self) -> bool {
+        self.cell.state.lock().open
+    }
+
     /// Batches and bytes that no sync has covered: what a crash may take.
     pub fn unsynced(&self) -> (u64, u64) {
         self.cell.state.lock().contents.unsynced()
