@@ -17,11 +17,11 @@ demo: build ## Two sites, live traffic, a switch, a killed leader: what clients 
 journal: build ## Import the example journal, export it, and let beancount compare every balance
 	deploy/checks/journal_roundtrip.sh $(DEMO_DIR)/roundtrip
 
-jepsen: build ## Every fault on live traffic for a minute, then check every promise
+jepsen: build ## Faults on live traffic for a minute, then check every promise
 	$(BIN)/twinset-jepsen run --nemesis all --time 60 --dir $(DEMO_DIR)/jepsen $(if $(SEED),--seed $(SEED))
 
 jepsen-long: build ## The same for an hour
-	$(BIN)/twinset-jepsen run --nemesis all --time 3600 --rate 1000 --dir $(DEMO_DIR)/jepsen-long $(if $(SEED),--seed $(SEED))
+	$(BIN)/twinset-jepsen run --nemesis all --time 3600 --dir $(DEMO_DIR)/jepsen-long $(if $(SEED),--seed $(SEED))
 
 canaries: setup ## Build in each bug on purpose, and show that the tests catch it (SAMPLE=3: three of them)
 	deploy/checks/canaries.sh --dir $(DEMO_DIR)/canaries $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))

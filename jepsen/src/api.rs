@@ -3,7 +3,7 @@
 //! reading of replies in [`reply`].
 
 mod reply;
-mod spell;
+pub mod spell;
 
 use std::time::Duration;
 

@@ -93,6 +93,7 @@ pub async fn play(
         tokio::time::sleep_until(began + lasts).await;
     }
     let mut evidence = player_of(players, around)?.end(stage, around).await?;
+    recorder.add(Event::FaultUndone { at_ns: recorder.now_ns() });
     begun?;
     if let Some(inner) = inner? {
         evidence.acted &= inner.acted;

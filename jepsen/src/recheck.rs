@@ -105,7 +105,7 @@ pub fn bench(arguments: &BenchCheck) -> anyhow::Result<bool> {
     let began = Instant::now();
     let findings = check::all(&check::Case::of(&history));
     let seconds = began.elapsed().as_secs_f64();
-    for finding in findings.iter().filter(|finding| finding.verdict != check::Verdict::Valid) {
+    for finding in findings.iter().filter(|finding| finding.verdict.is_red()) {
         out::line(&format!("{}: {:?}", finding.checker, finding.examples.first()))?;
     }
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -174,7 +174,7 @@ impl Results {
             })
             .collect();
         out::line(&out::table(&["CHECKER", "CLAIM", "VERDICT", "CHECKED", "WRONG"], &rows))?;
-        for one in self.checkers.iter().filter(|one| one.verdict != Verdict::Valid) {
+        for one in self.checkers.iter().filter(|one| one.verdict.is_red()) {
             out::line(&format!("{}:", one.checker))?;
             for example in one.examples.iter().take(PRINTED) {
                 out::line(&format!("  {example}"))?;

@@ -22,7 +22,7 @@ use crate::play::nemeses::Nemesis;
 use crate::play::{self, Stage};
 use crate::preload::Machines;
 use crate::report::{self, Page};
-use crate::results::Results;
+use crate::results::{RESULTS_JSON, Results};
 use crate::workload::{self, Ground, Kind};
 pub use arguments::{HELP, Run, Until};
 
@@ -73,6 +73,12 @@ pub fn play<'a>(
             return Err(error::usage("there is no traffic", "give --clients and --rate at least 1"));
         }
         std::fs::create_dir_all(&arguments.dir)?;
+        for name in [RESULTS_JSON, HISTORY_JSONL, report::FILE, export::HISTORY_EDN, export::APPEND_EDN] {
+            let left = arguments.dir.join(name);
+            if left.exists() {
+                std::fs::remove_file(left)?;
+            }
+        }
         std::fs::write(
             arguments.dir.join(RUN_JSON),
             serde_json::to_vec_pretty(&Run { seed: Some(seed), ..arguments.clone() })?,
@@ -108,13 +114,17 @@ pub fn play<'a>(
             narrate(&format!("the run broke off: {error:#}"));
             recorder.note(format!("the run broke off: {error:#}"));
         }
-        let mut allowed = logs::AFTER_KILLS.to_vec();
-        allowed.extend(nemeses.iter().flat_map(|nemesis| nemesis.allowed).copied().flatten());
-        for line in logs::read(&stage.cluster.layout().dir.join("log"), &allowed)? {
-            recorder.note(line);
+        for name in death::missing(&stage.cluster)? {
+            recorder.note(format!("{name} died by itself after the faults"));
         }
+        let log = stage.cluster.layout().dir.join("log");
         for name in stage.cluster.stop().await? {
             recorder.note(format!("{name} did not stop when it was asked to"));
+        }
+        let mut allowed = logs::AFTER_KILLS.to_vec();
+        allowed.extend(nemeses.iter().flat_map(|nemesis| nemesis.allowed).copied().flatten());
+        for line in logs::read(&log, &allowed)? {
+            recorder.note(line);
         }
         stage.net.close().await;
         Arc::into_inner(recorder).ok_or_else(|| anyhow::anyhow!("somebody still records"))?.close()?;
@@ -228,7 +238,7 @@ async fn disturb(
     narrate: &mut dyn FnMut(&str),
 ) -> anyhow::Result<()> {
     let (mut random, mut players) = (Random::seeded(seed), play::players());
-    let (began, mut number) = (Instant::now(), 0);
+    let (began, mut number, mut undrawn) = (Instant::now(), 0, nemeses.to_vec());
     let (_, length, unit) = until.progress(Duration::ZERO, 0);
     let bar = out::bar(length, unit);
     while !until.is_over(began.elapsed(), number) {
@@ -243,7 +253,13 @@ async fn disturb(
         let survey = wait::whole(stage.cluster.layout()).await?;
         let fault = match scripted {
             Some(fault) => fault.clone(),
-            None => (nemeses[random.below(nemeses.len())].draw)(&mut random, stage, &survey),
+            None => {
+                // Each once, then any.
+                let among = if undrawn.is_empty() { nemeses.len() } else { undrawn.len() };
+                let at = random.below(among);
+                let nemesis = if undrawn.is_empty() { nemeses[at] } else { undrawn.swap_remove(at) };
+                (nemesis.draw)(&mut random, stage, &survey)
+            }
         };
         number += 1;
         let fault_began = Instant::now();

@@ -8,7 +8,7 @@ use twinset_tools::cluster::LocalCluster;
 
 use crate::api::{Patience, Router};
 use crate::books;
-use crate::check::{self, Finding, Verdict};
+use crate::check::{self, Finding};
 use crate::clients::{self, Clients, Flow, Left, Site};
 use crate::history::event::FORMAT;
 use crate::history::{Answer, Ask, History, Meta, Phase, Recorder};
@@ -121,8 +121,5 @@ impl Stopped {
 /// What is wrong with a history whose test judges liveness by itself.
 pub fn violations(history: &History) -> Vec<Finding> {
     let findings = check::all(&check::Case::of(history));
-    findings
-        .into_iter()
-        .filter(|finding| finding.verdict != Verdict::Valid && finding.checker != "liveness")
-        .collect()
+    findings.into_iter().filter(|finding| finding.verdict.is_red() && finding.checker != "liveness").collect()
 }

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic anywhere, in its helpers too")]
 
-use twinset_jepsen::check::{Case, Verdict};
+use twinset_jepsen::check::Case;
 use twinset_jepsen::kills::{self, Kills};
 use twinset_jepsen::{history, results, run};
 use twinset_tools::load::random::Random;
@@ -27,7 +27,7 @@ async fn eight_kills_lose_nothing() {
         println!("seed {seed}; the run's directory stays: {}", dir.keep().display());
     }
     let results = results.unwrap();
-    let red: Vec<_> = results.checkers.iter().filter(|one| one.verdict != Verdict::Valid).collect();
+    let red: Vec<_> = results.checkers.iter().filter(|one| one.verdict.is_red()).collect();
     assert!(valid, "seed {seed}: {red:#?}");
     assert_eq!(results.faults.len(), 8);
     let counts = &results.counts;

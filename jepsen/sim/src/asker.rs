@@ -2,9 +2,6 @@
 //! words are those of the Jepsen harness: its asks and answers, its spelling over HTTP, its recorder; only the way to
 //! the router is the simulated network. Judges nothing.
 
-#[path = "../../src/api/spell.rs"]
-mod spell;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +12,7 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::task::JoinHandle;
 use tracing::trace;
-use twinset_jepsen::api::{Patience, answer};
+use twinset_jepsen::api::{Patience, answer, spell};
 use twinset_jepsen::history::{Answer, Ask, Recorder, Retry};
 use twinset_tools::http1;
 

@@ -24,6 +24,3 @@ pub mod trace;
 pub mod verdict;
 pub mod watch;
 pub mod world;
-
-// The spelling of calls that is shared with the harness names it so.
-use twinset_jepsen::history;

@@ -56,7 +56,7 @@ pub fn judge(outcome: Outcome) -> Judged {
     };
     history.faults = clocks(&plan);
     let counts = |finding: &Finding| match finding.verdict {
-        Verdict::Valid => false,
+        Verdict::Valid | Verdict::Idle => false,
         Verdict::Invalid => true,
         Verdict::Unknown => whole,
     };
@@ -70,19 +70,31 @@ pub fn judge(outcome: Outcome) -> Judged {
     Judged { answered: history.ops.len() - open, open, wrong }
 }
 
-/// The faults that a checker must know of: how far clocks were wrong.
+/// The faults that a checker must know of: how far clocks were wrong, and which processes ended. Nobody waits here until a new
+/// process has heard its leader, so that it may be young until the end.
 fn clocks(plan: &Arc<Plan>) -> Vec<FaultSpan> {
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    let span = |planned: &crate::plan::Planned| match planned.fault {
-        Fault::Clock(victim, by_ms) => Some(FaultSpan {
-            fault: nemesis::Fault::ClockStep { victim: victim.to_owned(), by_ms, for_ms: ms(planned.for_) },
-            begin_ns: ns(planned.at),
-            acts_ns: None,
-            end_ns: Some(ns(planned.at + planned.for_)),
-            evidence: Some(Evidence { acted: true, detail: String::new() }),
-        }),
-        _ => None,
+    let killed = |victims: &[&str], for_: Duration| nemesis::Fault::Kill {
+        victims: victims.iter().map(|name| (*name).to_owned()).collect(),
+        down_ms: ms(for_),
+        again_ms: None,
+    };
+    let span = |planned: &crate::plan::Planned| {
+        let for_ = planned.for_;
+        let (fault, end_ns) = match &planned.fault {
+            Fault::Clock(victim, by_ms) => {
+                let (victim, by_ms) = ((*victim).to_owned(), *by_ms);
+                (nemesis::Fault::ClockStep { victim, by_ms, for_ms: ms(for_) }, Some(ns(planned.at + for_)))
+            }
+            Fault::Crash(victims) | Fault::PowerLoss(victims) => (killed(victims, for_), None),
+            Fault::SyncError(victim) | Fault::DiskFull(victim) | Fault::DeathAtWork(victim, _) => {
+                (killed(&[victim], for_), None)
+            }
+            _ => return None,
+        };
+        let evidence = Some(Evidence { acted: true, detail: String::new() });
+        Some(FaultSpan { fault, begin_ns: ns(planned.at), acts_ns: None, undone_ns: None, end_ns, evidence })
     };
     plan.faults.iter().filter_map(span).collect()
 }

@@ -1,5 +1,7 @@
 //! In SYNC nothing is answered that only one site has on disk: while one site cannot tell the other what it has, whatever was
-//! asked after that waits. It takes nothing from positions: the faults and their times are enough. Pure.
+//! asked after that waits, and no stale read shows it. Pure.
+
+use std::collections::HashMap;
 
 use super::witness::calls;
 use super::{Case, Found};
@@ -17,17 +19,18 @@ pub fn check(case: &Case<'_>) -> Found {
         }
     }
     apart.sort_unstable();
+    // The window in which an operation began, and whether it ended there too.
     let within = |op: &Op| {
-        let at = apart.partition_point(|(from, _)| *from < op.begin_ns);
-        let (_, to) = *apart.get(at.checked_sub(1)?)?;
-        (op.begin_ns < to).then(|| op.end_ns.is_some_and(|end| end < to))
+        let window = apart.partition_point(|(from, _)| *from < op.begin_ns).checked_sub(1)?;
+        let to = apart[window].1;
+        (op.begin_ns < to).then(|| (window, op.end_ns.is_some_and(|end| end < to)))
     };
     let writes = calls(history).map(|call| (call.at.op, call.op, call.answer.decided().is_some()));
     let reads =
         history.ops.iter().zip(0..).filter(|(op, _)| op.ask.read_level() == Some(Level::Linearizable));
     let reads = reads.map(|(op, number)| (number, op, op.answer.as_of().is_some()));
     for (number, op, answered) in writes.chain(reads) {
-        let Some(ended) = within(op) else { continue };
+        let Some((_, ended)) = within(op) else { continue };
         found.checked += 1;
         if answered && ended {
             found.wrong(|| {
@@ -40,7 +43,36 @@ pub fn check(case: &Case<'_>) -> Found {
             });
         }
     }
+    let kept = kept_back(case, &apart);
+    for (number, op) in history.ops.iter().enumerate() {
+        let (Some(Level::Stale), Some(as_of)) = (op.ask.read_level(), op.answer.as_of()) else { continue };
+        let Some((window, true)) = within(op) else { continue };
+        found.checked += 1;
+        if kept.get(&(window, as_of.place.set)).is_some_and(|first| as_of.place.index >= *first) {
+            found.wrong(|| {
+                format!("operation {number} shows what was written while the sites were apart: {op:?}")
+            });
+        }
+    }
     found
+}
+
+/// By window and set: the first index of what was asked within the window.
+fn kept_back(case: &Case<'_>, apart: &[(u64, u64)]) -> HashMap<(usize, u32), u64> {
+    let mut first: HashMap<(usize, u32), u64> = HashMap::new();
+    for (set, log) in &case.witness.sets {
+        for decided in log {
+            let Some(window) = apart.partition_point(|(from, _)| *from < decided.begin_ns).checked_sub(1)
+            else {
+                continue;
+            };
+            if decided.begin_ns < apart[window].1 {
+                let index = first.entry((window, *set)).or_insert(u64::MAX);
+                *index = (*index).min(decided.place.index);
+            }
+        }
+    }
+    first
 }
 
 /// From when until when all of a fault was in force at least. None, if it broke off or nobody noted it.

@@ -4,6 +4,7 @@
 //! takes O(n log n) time and O(n) memory. They send nothing and know nothing of processes.
 
 mod both_sites;
+mod fits;
 mod limits;
 mod lists;
 pub mod live;
@@ -33,10 +34,19 @@ use witness::Witness;
 pub enum Verdict {
     /// It holds, and everything that was needed to know that was read.
     Valid,
+    /// There was nothing to look at: nothing is wrong, and nothing is shown.
+    Idle,
     /// It is broken.
     Invalid,
     /// Something that was needed is missing. As red as invalid.
     Unknown,
+}
+
+impl Verdict {
+    /// Whether a run with such a finding proves nothing, or the contrary.
+    pub fn is_red(self) -> bool {
+        matches!(self, Verdict::Invalid | Verdict::Unknown)
+    }
 }
 
 /// One checker's finding.
@@ -124,6 +134,7 @@ impl Found {
         match (self.wrong, self.missing) {
             (1.., _) => Verdict::Invalid,
             (_, true) => Verdict::Unknown,
+            _ if self.checked == 0 => Verdict::Idle,
             _ => Verdict::Valid,
         }
     }
@@ -143,6 +154,12 @@ pub const ALL: &[Checker] = &[
     checker("answers", "G1", "each answer is what the model says at its position", |case| {
         case.replay.answers.clone()
     }),
+    checker(
+        "fits",
+        "G1",
+        "each answer is of the kind asked for, from the set that owns the accounts",
+        fits::check,
+    ),
     checker("exactly_once", "G2", "no lost acknowledgement, no duplicate, no phantom", once::exactly_once),
     checker(
         "refused_is_never",

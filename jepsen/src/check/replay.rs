@@ -178,11 +178,14 @@ impl Run<'_, '_> {
 
     /// All answers that name this place against what the model says there.
     fn answers(&mut self, decided: &Decided, call: &Call<'_>, verdict: &model::Verdict) {
-        let mut firsts = 0;
+        let (mut firsts, mut first_begin, mut soonest_end) = (0, 0, u64::MAX);
         for reply in &self.witness.replies[decided.replies.clone()] {
             let reply = self.witness.call(*reply);
             let told = reply.answer;
-            firsts += usize::from(told.decided().is_some_and(|(_, replayed)| !replayed));
+            if told.decided().is_some_and(|(_, replayed)| !replayed) {
+                (firsts, first_begin) = (firsts + 1, reply.op.begin_ns);
+            }
+            soonest_end = soonest_end.min(reply.op.end_ns.unwrap_or(u64::MAX));
             self.replay.answers.checked += 1;
             let about_limit = is_limit(told) || verdict.answer == model::Answer::No("limit_exceeded");
             self.replay.limits.checked += u64::from(about_limit);
@@ -199,6 +202,23 @@ impl Run<'_, '_> {
         if firsts > 1 {
             self.replay.twice.wrong(|| {
                 format!("{:?} was answered {firsts} times as new at {:?}", call.body, decided.place)
+            });
+        }
+        if firsts == 1 && first_begin > soonest_end {
+            self.replay.twice.wrong(|| {
+                format!(
+                    "{:?} at {:?} was answered as new to a call that came later",
+                    call.body, decided.place
+                )
+            });
+        }
+        // Whoever was answered first may not have heard it.
+        if firsts == 0 && !decided.replies.is_empty() && !self.witness.open_ids.contains(call.body.id()) {
+            self.replay.twice.wrong(|| {
+                format!(
+                    "{:?} at {:?} was answered as known to all, and nobody can have asked before",
+                    call.body, decided.place
+                )
             });
         }
         self.replay.twice.checked += 1;
@@ -230,7 +250,11 @@ impl Run<'_, '_> {
                 Answer::Account { figures: told, .. },
             ) => {
                 let id = &self.witness.history.accounts[*account as usize];
-                self.model.accounts().get(id).map(figures).as_ref() == Some(told)
+                let used = match read.ask {
+                    Ask::ReadRequest { id: request, .. } => self.model.first(id, request).is_some(),
+                    _ => true,
+                };
+                used && self.model.accounts().get(id).map(figures).as_ref() == Some(told)
             }
             (Ask::ReadAccount { account, .. }, Answer::Absent { .. }) => {
                 !self.model.accounts().contains_key(&self.witness.history.accounts[*account as usize])

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::{Case, Found};
-use crate::history::Level;
+use crate::history::{History, Level, Op};
 use crate::nemesis::Fault;
 
 /// Milliseconds are cut off, not rounded.
@@ -31,15 +31,16 @@ pub fn check(case: &Case<'_>) -> Found {
         }
         told.insert(*set, ends);
     }
-    let allowance_ns = clock_steps_ns(case);
+    let clocks = Clocks::of(case.history);
     for (number, op) in case.history.ops.iter().enumerate() {
         if op.ask.read_level() != Some(Level::Stale) {
             continue;
         }
         let Some(as_of) = op.answer.as_of() else { continue };
-        found.checked += 1;
-        let age_ns = as_of.age_ms.saturating_mul(1_000_000).saturating_add(CUT_NS + allowance_ns);
+        let allowance_ns = CUT_NS + clocks.allowance_ns(op);
+        let age_ns = as_of.age_ms.saturating_mul(1_000_000).saturating_add(allowance_ns);
         let Some(since) = op.begin_ns.checked_sub(age_ns) else { continue };
+        found.checked += 1;
         let Some(ends) = told.get(&as_of.place.set) else { continue };
         let before = ends.partition_point(|(end, _)| *end < since);
         let due = before.checked_sub(1).map(|last| ends[last].1);
@@ -56,10 +57,36 @@ pub fn check(case: &Case<'_>) -> Found {
     found
 }
 
-/// How far clocks were put wrong: an age may rest on the stamp of the last command.
-fn clock_steps_ns(case: &Case<'_>) -> u64 {
-    let steps = case.history.faults.iter().map(|span| clock_step_ns(&span.fault));
-    steps.max().unwrap_or(0)
+/// Where an age may rest on the stamp of the last command, which is the clock of whoever led then: in a replica that has not
+/// heard a leader since its process began.
+struct Clocks {
+    /// When a clock was first put wrong by so much or more: begins and sizes, both rising. Stamps never go back, so that it matters
+    /// from then on.
+    steps: Vec<(u64, u64)>,
+    /// From when until when a process may be as young as that.
+    young: Vec<(u64, u64)>,
+}
+
+impl Clocks {
+    fn of(history: &History) -> Self {
+        let mut steps: Vec<(u64, u64)> = Vec::new();
+        for span in &history.faults {
+            let size = clock_step_ns(&span.fault);
+            if size > steps.last().map_or(0, |(_, known)| *known) {
+                steps.push((span.begin_ns, size));
+            }
+        }
+        let ending = history.faults.iter().filter(|span| span.fault.ends_processes());
+        let young = ending.map(|span| (span.begin_ns, span.end_ns.unwrap_or(u64::MAX))).collect();
+        Clocks { steps, young }
+    }
+
+    fn allowance_ns(&self, read: &Op) -> u64 {
+        let end_ns = read.end_ns.unwrap_or(u64::MAX);
+        let may_be_young = self.young.iter().any(|(from, to)| *from <= end_ns && read.begin_ns <= *to);
+        let wrong_by = self.steps.iter().rev().find(|(begin, _)| *begin <= end_ns);
+        wrong_by.filter(|_| may_be_young).map_or(0, |(_, size)| *size)
+    }
 }
 
 fn clock_step_ns(fault: &Fault) -> u64 {

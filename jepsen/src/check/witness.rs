@@ -2,9 +2,8 @@
 //! sorting, never by searching. A write whose end stayed open is placed by the final list, if it stands there. What does not
 //! fit together while the order is built is kept for the checker whose claim it breaks.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 
 use rust_decimal::Decimal;
@@ -77,6 +76,8 @@ pub struct Witness<'h> {
     pub listed: BTreeMap<u32, Vec<&'h Found>>,
     /// Final lists that end before their end, in words.
     pub unlisted: Vec<String>,
+    /// Request ids of which some call has an open end.
+    pub open_ids: HashSet<&'h str>,
     /// Listed, but answered to nobody.
     pub phantoms: Vec<&'h Found>,
     /// Breaks of "exactly once" that show while places are given.
@@ -200,6 +201,7 @@ impl<'h> Witness<'h> {
             sets: BTreeMap::new(),
             replies: Vec::new(),
             open: Vec::new(),
+            open_ids: HashSet::new(),
             listed: BTreeMap::new(),
             unlisted: Vec::new(),
             phantoms: Vec::new(),
@@ -229,7 +231,13 @@ impl<'h> Witness<'h> {
         for call in calls(self.history) {
             let key = call.body.key();
             let request = requests.entry(key).or_insert((u64::MAX, false));
-            request.0 = request.0.min(call.op.begin_ns);
+            // A call that was told `not_applied` did nothing: what is there was done by a later one.
+            if !matches!(call.answer, Answer::NotApplied { .. }) {
+                request.0 = request.0.min(call.op.begin_ns);
+            }
+            if call.answer.is_open() {
+                self.open_ids.insert(call.body.id());
+            }
             if let Some((place, _)) = call.answer.decided() {
                 request.1 = true;
                 placed.push((place, call.op.end_ns.unwrap_or(u64::MAX), call.at, key));
@@ -301,9 +309,9 @@ impl<'h> Witness<'h> {
         for call in &open {
             by_id.entry(call.body.id()).or_default().push(call);
         }
-        let mut resolved = std::collections::HashSet::new();
+        let mut resolved = HashSet::new();
         for (set, found) in &self.listed {
-            let known: std::collections::HashSet<Place> =
+            let known: HashSet<Place> =
                 self.sets.get(set).into_iter().flatten().map(|decided| decided.place).collect();
             for found in found.iter().filter(|found| !known.contains(&found.place)) {
                 let asked = by_id.get(found.id.as_str()).into_iter().flatten();

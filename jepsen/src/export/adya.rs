@@ -25,6 +25,7 @@ pub fn check(case: &Case<'_>) -> Found {
 
 fn judge(all: Vec<Txn>) -> Found {
     let mut parts: BTreeMap<String, Vec<Txn>> = BTreeMap::new();
+    let count = all.len();
     for txn in all {
         parts.entry(txn.part.clone()).or_default().push(txn);
     }
@@ -42,6 +43,9 @@ fn judge(all: Vec<Txn>) -> Found {
         }
         found.checked += part.len() as u64;
         one_part(part, &mut found);
+    }
+    if used < count {
+        found.examples.push(format!("looked at {used} of {count} transactions"));
     }
     found
 }

@@ -67,6 +67,11 @@ pub enum Event {
         /// When everything of it was done.
         at_ns: u64,
     },
+    /// The last fault is undone; the cluster may have to recover.
+    FaultUndone {
+        /// After everything of it was undone.
+        at_ns: u64,
+    },
     /// The last fault is undone, and the cluster whole.
     FaultEnd {
         /// After that.

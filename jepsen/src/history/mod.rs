@@ -50,6 +50,8 @@ pub struct FaultSpan {
     pub begin_ns: u64,
     /// When all of it was in force; none: nobody has noted that.
     pub acts_ns: Option<u64>,
+    /// When all of it was undone; none: nobody has noted that.
+    pub undone_ns: Option<u64>,
     /// After it was undone and the cluster was whole; none: it never was.
     pub end_ns: Option<u64>,
     /// What was seen of it.

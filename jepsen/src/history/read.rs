@@ -101,11 +101,13 @@ impl History {
                     fault,
                     begin_ns: at_ns,
                     acts_ns: None,
+                    undone_ns: None,
                     end_ns: None,
                     evidence: None,
                 });
             }
             Event::FaultActs { at_ns } => self.fault_under_way()?.acts_ns = Some(at_ns),
+            Event::FaultUndone { at_ns } => self.fault_under_way()?.undone_ns = Some(at_ns),
             Event::FaultEnd { at_ns, evidence } => {
                 let fault = self.fault_under_way()?;
                 (fault.end_ns, fault.evidence) = (Some(at_ns), Some(evidence));

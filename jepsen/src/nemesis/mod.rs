@@ -102,6 +102,26 @@ impl Fault {
         Duration::from_millis(*ms)
     }
 
+    /// Whether a process ends by it, and another one begins.
+    pub fn ends_processes(&self) -> bool {
+        match self {
+            Fault::Kill { .. }
+            | Fault::PowerLoss { .. }
+            | Fault::DiskFull { .. }
+            | Fault::FsyncError { .. }
+            | Fault::Corrupt { .. }
+            | Fault::RollingRestart => true,
+            Fault::Amid { around, within } => around.ends_processes() || within.ends_processes(),
+            Fault::Pause { .. }
+            | Fault::Partition { .. }
+            | Fault::Delay { .. }
+            | Fault::Loss { .. }
+            | Fault::ClockStep { .. }
+            | Fault::SlowDisk { .. }
+            | Fault::Switches { .. } => false,
+        }
+    }
+
     /// Whether it keeps one site from telling another that it has something on disk: a site is dark, or does not reach the
     /// other. `nodes` gives the site of each node that holds accounts.
     pub fn parts_sites(&self, nodes: &BTreeMap<String, String>) -> bool {

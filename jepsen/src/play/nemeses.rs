@@ -20,8 +20,6 @@ pub struct Nemesis {
     pub about: &'static str,
     /// Whether it wants networks of our own, as root or in a user namespace.
     pub on_links: bool,
-    /// Whether another one draws the same now and then: `all` leaves it to that.
-    pub special: bool,
     /// What a process may say of it in its log.
     pub allowed: &'static [&'static [Allowed]],
     /// Draws the next fault. Who leads a set is known only by then: the survey says.
@@ -34,7 +32,6 @@ pub const ALL: &[Nemesis] = &[
         name: "kill",
         about: "SIGKILL of a leader, a node, the arbiter or a router; sometimes once more while it recovers",
         on_links: false,
-        special: false,
         allowed: &[],
         draw: |random, stage, survey| {
             let death = death::next(random, stage.cluster.layout(), &stage.sets);
@@ -49,7 +46,6 @@ pub const ALL: &[Nemesis] = &[
         name: "pause",
         about: "SIGSTOP of a process for longer than its lease, then SIGCONT",
         on_links: false,
-        special: false,
         allowed: &[],
         draw: |random, stage, survey| {
             let death = death::next(random, stage.cluster.layout(), &stage.sets);
@@ -61,7 +57,6 @@ pub const ALL: &[Nemesis] = &[
         name: "switches",
         about: "planned switches of all sets, one right after the other; each changes the voters",
         on_links: false,
-        special: false,
         allowed: &[],
         draw: |random, _, _| Fault::Switches { count: 1 + random.below(4) as u32 },
     },
@@ -69,18 +64,16 @@ pub const ALL: &[Nemesis] = &[
         name: "restart",
         about: "every process is asked to stop and started again, one after the other",
         on_links: false,
-        special: false,
         allowed: &[],
         draw: |_, _, _| Fault::RollingRestart,
     },
     Nemesis {
         name: "partition",
-        about: "links are cut: one node, a leader from its peers, the sites, one way, a bridge, a ring, clients from a site; silent or with resets",
+        about: "links are cut: one node, one way, a bridge, a ring, clients from a site; silent or with resets",
         on_links: true,
-        special: false,
         allowed: &[],
         draw: |random, stage, survey| {
-            let shape = Shape::ALL[random.below(Shape::ALL.len())];
+            let shape = SHAPES[random.below(SHAPES.len())];
             cut(random, stage, survey, shape)
         },
     },
@@ -88,7 +81,6 @@ pub const ALL: &[Nemesis] = &[
         name: "split",
         about: "the sites do not hear each other: nothing may be answered until they do",
         on_links: true,
-        special: true,
         allowed: &[],
         draw: |random, stage, survey| cut(random, stage, survey, Shape::SiteSplit),
     },
@@ -96,7 +88,6 @@ pub const ALL: &[Nemesis] = &[
         name: "isolate",
         about: "a leader does not hear the other nodes, while routers and clients reach it",
         on_links: true,
-        special: true,
         allowed: &[],
         draw: |random, stage, survey| cut(random, stage, survey, Shape::Leader),
     },
@@ -104,7 +95,6 @@ pub const ALL: &[Nemesis] = &[
         name: "delay",
         about: "links between sites or around a process are slow, and connections overtake each other",
         on_links: true,
-        special: false,
         allowed: &[],
         draw: |random, stage, _| nemesis::links::delay(random, stage.cluster.layout()),
     },
@@ -112,7 +102,6 @@ pub const ALL: &[Nemesis] = &[
         name: "loss",
         about: "links lose packets",
         on_links: true,
-        special: false,
         allowed: &[],
         draw: |random, stage, _| nemesis::links::loss(random, stage.cluster.layout()),
     },
@@ -120,7 +109,6 @@ pub const ALL: &[Nemesis] = &[
         name: "disk",
         about: "a node's sync fails, its disk is full, or slow",
         on_links: false,
-        special: false,
         allowed: &[nemesis::disk::ALLOWED],
         draw: |random, stage, _| nemesis::disk::draw(random, stage.cluster.layout()),
     },
@@ -128,7 +116,6 @@ pub const ALL: &[Nemesis] = &[
         name: "power",
         about: "one node, a site or everything loses power, and with it what was not synced",
         on_links: false,
-        special: false,
         allowed: &[nemesis::power::ALLOWED],
         draw: |random, stage, _| nemesis::power::draw(random, stage.cluster.layout()),
     },
@@ -136,7 +123,6 @@ pub const ALL: &[Nemesis] = &[
         name: "clock",
         about: "a node's wall clock jumps, and jumps back",
         on_links: false,
-        special: false,
         allowed: &[nemesis::clock::ALLOWED],
         draw: |random, stage, _| nemesis::clock::draw(random, stage.cluster.layout()),
     },
@@ -144,7 +130,6 @@ pub const ALL: &[Nemesis] = &[
         name: "corrupt",
         about: "a stopped node's log, table, manifest or marker is damaged; the node is judged, then made whole",
         on_links: false,
-        special: false,
         allowed: &[nemesis::corrupt::ALLOWED],
         draw: |random, stage, _| nemesis::corrupt::draw(random, stage.cluster.layout()),
     },
@@ -152,11 +137,13 @@ pub const ALL: &[Nemesis] = &[
         name: "amid",
         about: "a kill, a pause or a power loss while links are cut, slow or lossy, or a clock is wrong",
         on_links: true,
-        special: false,
         allowed: &[nemesis::power::ALLOWED, nemesis::clock::ALLOWED],
         draw: amid,
     },
 ];
+
+/// What `partition` draws; the sites apart and a leader alone have nemeses of their own.
+const SHAPES: [Shape; 5] = [Shape::Node, Shape::OneWay, Shape::Bridge, Shape::Ring, Shape::Client];
 
 /// What happens around another fault, and what within.
 const AROUND: &[&str] = &["partition", "split", "isolate", "delay", "loss", "clock"];

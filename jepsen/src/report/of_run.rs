@@ -183,6 +183,7 @@ mod tests {
             fault,
             begin_ns: 500_000_000,
             acts_ns: None,
+            undone_ns: None,
             end_ns: None,
             evidence: None,
         };

@@ -26,7 +26,7 @@ pub struct Run {
     /// The workloads; clients are dealt over them. `list` names them.
     #[arg(long, value_delimiter = ',', default_value = "mixed", value_name = "NAME,..")]
     pub workload: Vec<String>,
-    /// The nemeses; each fault is drawn from one of them. `none`: no faults.
+    /// The nemeses: each is drawn from once, and then any of them. `all`: every one that can be done here; `none`: no faults.
     #[arg(long, value_delimiter = ',', default_value = "kill,pause,switches", value_name = "NAME,..")]
     pub nemesis: Vec<String>,
     /// Do these faults, one after the other, instead of drawing any: a JSON list, as `shrink` leaves it.
@@ -143,7 +143,7 @@ impl Run {
             return Ok(Vec::new());
         }
         if self.nemesis == [nemeses::EVERY] {
-            let here = |nemesis: &&Nemesis| !(nemesis.special || self.plain && nemesis.on_links);
+            let here = |nemesis: &&Nemesis| !(self.plain && nemesis.on_links);
             return Ok(nemeses::ALL.iter().filter(here).collect());
         }
         let named = nemeses::named(&self.nemesis)?;

@@ -116,6 +116,11 @@ async fn a_cluster_that_loses_its_links_in_every_shape_loses_nothing_else() {
     }
     assert!(violations.is_empty(), "{:#?}", &violations[..violations.len().min(5)]);
     assert!(forced.is_empty(), "{forced:?} did not stop when asked to");
+    // These leave every set its quorum, its away site and a way to it.
+    for name in ["Client", "delay", "loss"] {
+        let phase = phases.iter().find(|phase| phase.name == name).expect("it was played");
+        assert!(phase.booked(&history) > 0, "{name}: nothing was booked");
+    }
     // No set needs the arbiter; in SYNC no set may answer what only one site has.
     assert!(arbiter.booked(&history) > 0, "without the arbiter nothing was booked");
     let split = phases.iter().find(|phase| phase.name == "SiteSplit").expect("every shape was played");

@@ -1,0 +1,92 @@
+//! Answers fit their questions: of the kind that was asked for, about what was asked, and from the set that owns the
+//! accounts. The other checkers judge an answer within the set that it names; this one judges the name. Pure.
+
+use super::witness::{Body, Call, calls};
+use super::{Case, Found};
+use crate::history::{Answer, Ask, History, Op};
+
+/// Every write and every read that has a definite answer.
+pub fn check(case: &Case<'_>) -> Found {
+    let history = case.history;
+    let mut found = Found::default();
+    for call in calls(history).filter(|call| call.answer.decided().is_some()) {
+        found.checked += 1;
+        if let Err(words) = of_write(history, &call) {
+            found.wrong(|| format!("operation {}: {words}: {:?}: {:?}", call.at.op, call.body, call.answer));
+        }
+    }
+    for (number, op) in history.ops.iter().enumerate().filter(|(_, op)| !op.ask.is_write()) {
+        if op.answer.is_open() || matches!(op.answer, Answer::NotApplied { .. }) {
+            continue;
+        }
+        found.checked += 1;
+        if let Err(words) = of_read(history, op) {
+            found.wrong(|| format!("operation {number}: {words}: {op:?}"));
+        }
+    }
+    found
+}
+
+fn of_write(history: &History, call: &Call<'_>) -> Result<(), String> {
+    let owners: Vec<Option<u32>> = match call.body {
+        Body::Transfer(transfer) => {
+            transfer.legs.iter().map(|(account, _)| history.set_of(*account)).collect()
+        }
+        Body::Other(
+            Ask::Open { account, .. }
+            | Ask::SetLimit { account, .. }
+            | Ask::Freeze { account, .. }
+            | Ask::Close { account, .. },
+        ) => vec![history.set_of(*account)],
+        Body::Other(Ask::Reverse { transaction, .. }) => vec![Some(transaction.0.set)],
+        Body::Other(_) => Vec::new(),
+    };
+    let (place, _) = call.answer.decided().ok_or("it was not decided")?;
+    if owners.iter().any(|owner| *owner != Some(place.set)) {
+        return Err(format!("set {} answered for accounts of {owners:?}", place.set));
+    }
+    let books = matches!(call.body, Body::Transfer(_) | Body::Other(Ask::Reverse { .. }));
+    let brief = matches!(call.op.ask, Ask::Batch { with_postings: false, .. });
+    match call.answer {
+        Answer::Booked { balances, .. } if books && balances.is_empty() == brief => Ok(()),
+        Answer::Booked { .. } if books => {
+            Err("the balances are missing, or nobody asked for them".to_owned())
+        }
+        Answer::Done { .. } if !books => Ok(()),
+        Answer::Rejected { .. } => Ok(()),
+        _ => Err("that is no answer to it".to_owned()),
+    }
+}
+
+fn of_read(history: &History, op: &Op) -> Result<(), String> {
+    let owner = match &op.ask {
+        Ask::ReadAccount { account, .. } | Ask::ReadRequest { scope: account, .. } => {
+            history.set_of(*account)
+        }
+        Ask::ReadTransaction { transaction, .. } => Some(transaction.0.set),
+        Ask::List { set, .. } => Some(*set),
+        _ => None,
+    };
+    let fits = matches!(
+        (&op.ask, &op.answer),
+        (Ask::ReadAccount { .. }, Answer::Account { .. } | Answer::Absent { .. })
+            | (Ask::ReadTransaction { .. }, Answer::Transaction { .. } | Answer::Absent { .. })
+            | (
+                Ask::ReadRequest { .. },
+                Answer::Account { .. }
+                    | Answer::Transaction { .. }
+                    | Answer::Absent { .. }
+                    | Answer::Rejected { .. }
+            )
+            | (Ask::List { .. }, Answer::Page { .. })
+    );
+    let place = op.answer.as_of().map(|as_of| as_of.place);
+    let place = place.or_else(|| op.answer.decided().map(|(place, _)| place));
+    match place {
+        _ if !fits => Err("that is no answer to it".to_owned()),
+        Some(place) if Some(place.set) != owner => {
+            Err(format!("set {} answered for what set {owner:?} has", place.set))
+        }
+        _ => Ok(()),
+    }
+}
