@@ -134,7 +134,7 @@ fn a_request_that_nobody_used_is_not_read() {
 }
 
 #[test]
-fn a_first_answer_that_nobody_got_or_that_came_late_is_caught() {
+fn a_first_answer_that_came_late_and_a_refusal_of_what_was_done_are_caught() {
     let again = |op: &Op| {
         matches!(op.answer, Answer::Booked { replayed: true, .. }) && matches!(op.ask, Ask::Transfer(_))
     };
@@ -149,7 +149,8 @@ fn a_first_answer_that_nobody_got_or_that_came_late_is_caught() {
         history.ops.iter_mut().filter(|op| op.ask == ask).for_each(|op| say(op, true));
         ask
     };
-    caught("exactly_once", Verdict::Invalid, |history| {
+    // A router that asks twice within a call is told so.
+    caught("exactly_once", Verdict::Valid, |history| {
         all_known(history);
     });
     // The last is told that it is new.

@@ -76,8 +76,6 @@ pub struct Witness<'h> {
     pub listed: BTreeMap<u32, Vec<&'h Found>>,
     /// Final lists that end before their end, in words.
     pub unlisted: Vec<String>,
-    /// Request ids of which some call has an open end.
-    pub open_ids: HashSet<&'h str>,
     /// Listed, but answered to nobody.
     pub phantoms: Vec<&'h Found>,
     /// Breaks of "exactly once" that show while places are given.
@@ -201,7 +199,6 @@ impl<'h> Witness<'h> {
             sets: BTreeMap::new(),
             replies: Vec::new(),
             open: Vec::new(),
-            open_ids: HashSet::new(),
             listed: BTreeMap::new(),
             unlisted: Vec::new(),
             phantoms: Vec::new(),
@@ -234,9 +231,6 @@ impl<'h> Witness<'h> {
             // A call that was told `not_applied` did nothing: what is there was done by a later one.
             if !matches!(call.answer, Answer::NotApplied { .. }) {
                 request.0 = request.0.min(call.op.begin_ns);
-            }
-            if call.answer.is_open() {
-                self.open_ids.insert(call.body.id());
             }
             if let Some((place, _)) = call.answer.decided() {
                 request.1 = true;
