@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use http::{HeaderValue, Method, StatusCode, Uri};
 use twinset_tools::http1::{self, Connection};
 
-pub use reply::{answer, cents};
+pub use reply::{UNREADABLE, answer, cents};
 
 use crate::history::{Answer, Ask, Level, Recorder, Transfer};
 
@@ -81,21 +81,6 @@ impl Router {
             Ok((status, body)) => answer(accounts, ask, status, &body),
             Err(error) if error.unsent() => Answer::NotApplied { code: "unsent".to_owned() },
             Err(error) => Answer::Unknown { why: error.to_string() },
-        }
-    }
-
-    /// Opens a liability account in EUR; repeating it is harmless.
-    pub async fn open_account(
-        &mut self,
-        accounts: &Recorder,
-        id: &str,
-        limit: Option<i64>,
-    ) -> anyhow::Result<u32> {
-        let account = accounts.account(id);
-        let ask = Ask::Open { id: "open".into(), account, subject: "liability".into(), limit };
-        match self.ask(accounts, &ask, Duration::from_secs(10).into()).await {
-            Answer::Done { .. } => Ok(account),
-            other => anyhow::bail!("account {id}: {other:?}"),
         }
     }
 

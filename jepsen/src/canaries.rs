@@ -107,7 +107,6 @@ const CAGES: &[Cage] = &[
 /// Runs that a bug gets before it counts as missed.
 const RUNS: u64 = 3;
 const RATE: u32 = 1_000;
-const CLIENTS: usize = 64;
 /// How long the run without a bug is.
 const WITHOUT: u64 = 10;
 
@@ -138,17 +137,13 @@ pub fn run(arguments: Canaries) -> LocalBoxFuture<'static, anyhow::Result<bool>>
             let run = Run {
                 workload: vec![workload.into()],
                 nemesis: vec![nemesis.into()],
-                faults: None,
                 time: seconds,
                 seed: Some(seed),
                 dir: arguments.dir.clone(),
                 rate: RATE,
-                clients: CLIENTS,
-                base_port: None,
                 bin_dir: Some(bin_dir.clone()),
                 canary: canary.map(str::to_owned),
-                plain: false,
-                json: false,
+                ..Run::default()
             };
             let until = Until::Time(Duration::from_secs(seconds));
             (run.repeat(seed), run::play(&run, seed, until, run.repeat(seed), &mut |_| {}).await)

@@ -1,5 +1,4 @@
-//! The killer: which process dies next, when, and for how long. The choice is pure and seeded; the deed waits until the
-//! cluster is whole again, so that no set ever loses its quorum by us.
+//! Deaths: which process dies next, and for how long. The choice is pure and seeded.
 
 use std::time::Duration;
 
@@ -7,7 +6,6 @@ use serde::Serialize;
 use tokio::time::Instant;
 use twinset_control::CONTROL_SET;
 use twinset_tools::cluster::LocalCluster;
-use twinset_tools::cluster::admin;
 use twinset_tools::cluster::layout::{Kind, Layout};
 use twinset_tools::load::random::Random;
 
@@ -28,8 +26,6 @@ pub enum Victim {
 pub struct Death {
     /// Who.
     pub victim: Victim,
-    /// How long the whole cluster works undisturbed before it.
-    pub after: Duration,
     /// How long the process stays dead.
     pub down: Duration,
     /// It dies again so long after its start, in the middle of its recovery.
@@ -46,41 +42,14 @@ pub fn next(random: &mut Random, layout: &Layout, sets: &[u32]) -> Death {
         _ => one_of(random, layout, Kind::Router),
     };
     let mut ms = |most: usize| Duration::from_millis(random.below(most) as u64);
-    let (after, down, again) = (ms(1_200), ms(1_500), ms(600));
+    let (down, again) = (ms(1_500), ms(600));
     let again = (random.below(100) < 15).then_some(again);
-    Death { victim, after, down, again }
+    Death { victim, down, again }
 }
 
 fn one_of(random: &mut Random, layout: &Layout, kind: Kind) -> Victim {
     let names: Vec<&String> = layout.processes.iter().filter(|p| p.kind == kind).map(|p| &p.name).collect();
     Victim::Process(names[random.below(names.len())].clone())
-}
-
-/// Kills, starts again, and waits until the cluster is whole. Gives the name of the process that died.
-pub async fn kill(cluster: &mut LocalCluster, death: &Death) -> anyhow::Result<String> {
-    tokio::time::sleep(death.after).await;
-    let victim = match &death.victim {
-        Victim::Process(name) => name.clone(),
-        Victim::LeaderOf(set) => {
-            let seeds = cluster.layout().node_addrs();
-            let led = |survey: &admin::Survey| match survey.leader(*set) {
-                Some(_) => Ok(()),
-                None => Err(format!("set {set} has no leader")),
-            };
-            let survey = wait::until(&seeds, wait::HEAL, led).await?;
-            survey.leader(*set).map(|(_, reply)| reply.node.clone()).unwrap_or_default()
-        }
-    };
-    end(cluster, &victim).await?;
-    tokio::time::sleep(death.down).await;
-    cluster.start_process(&victim)?;
-    if let Some(again) = death.again {
-        tokio::time::sleep(again).await;
-        end(cluster, &victim).await?;
-        cluster.start_process(&victim)?;
-    }
-    wait::whole(cluster.layout()).await?;
-    Ok(victim)
 }
 
 /// Kills a process and waits until its last thread has ended: its main thread may be gone while another one still holds

@@ -64,19 +64,14 @@ pub fn play<'a>(
 ) -> LocalBoxFuture<'a, anyhow::Result<Results>> {
     Box::pin(async move {
         let run = Run {
-            workload: vec!["mixed".into()],
             nemesis: vec!["kill".into()],
-            faults: None,
-            time: 0,
             seed: Some(seed),
             dir: arguments.dir.clone(),
             rate: arguments.rate,
             clients: CLIENTS,
             base_port: arguments.base_port,
-            bin_dir: None,
-            canary: None,
             plain: true,
-            json: arguments.json,
+            ..Run::default()
         };
         let repeat = format!(
             "twinset-jepsen kills --kills {} --seed {seed} --rate {} --dir {}",

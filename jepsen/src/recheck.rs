@@ -13,8 +13,8 @@ use crate::{check, history, run, synthetic, workload};
 
 /// What `twinset-jepsen check --help` says.
 pub const CHECK_HELP: &str = "Check the stored history of a run again; needs no cluster.\n\n\
-    Reads DIR/history.jsonl, runs every checker, and writes DIR/results.json and the files for other checkers (history.edn, \
-    elle-append.edn) anew.\n\nExample:\n  twinset-jepsen check .twinset-jepsen";
+    Reads DIR/history.jsonl, runs every checker, and writes DIR/results.json, DIR/report.html and the files for other checkers \
+    (history.edn, elle-append.edn) anew.\n\nExample:\n  twinset-jepsen check .twinset-jepsen";
 /// What `twinset-jepsen bench-check --help` says.
 pub const BENCH_HELP: &str = "Make a history of a perfect ledger and check it, to see how fast that is.\n\n\
     Example:\n  twinset-jepsen bench-check --operations 1000000";
@@ -87,7 +87,12 @@ pub fn check(arguments: &Check) -> anyhow::Result<bool> {
         ));
     }
     let history = history::read(&path)?;
-    let repeat = format!("twinset-jepsen check {}", arguments.dir.display());
+    let asked = std::fs::read(arguments.dir.join(run::RUN_JSON)).ok();
+    let asked: Option<run::Run> = asked.and_then(|text| serde_json::from_slice(&text).ok());
+    let repeat = match asked {
+        Some(asked) => asked.repeat(history.meta.seed),
+        None => format!("twinset-jepsen check {}", arguments.dir.display()),
+    };
     let results = run::judge(&history, &arguments.dir, repeat)?;
     if arguments.json {
         out::json(&results)?;

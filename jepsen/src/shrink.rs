@@ -270,21 +270,7 @@ mod tests {
 
     #[test]
     fn a_run_gets_smaller_until_it_would_prove_nothing() {
-        let run = Run {
-            workload: vec!["mixed".into()],
-            nemesis: vec!["kill".into()],
-            faults: None,
-            time: 10,
-            seed: Some(1),
-            dir: PathBuf::new(),
-            rate: 1,
-            clients: 5,
-            base_port: None,
-            bin_dir: None,
-            canary: None,
-            plain: true,
-            json: false,
-        };
+        let run = Run { time: 10, clients: 5, ..Run::default() };
         let size = Size { faults: vec![Fault::RollingRestart], run };
         assert_eq!(workloads(&size).len(), workload::ALL.len() - 1);
         let alone = &workloads(&size)[0];

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic anywhere, in its helpers too")]
 
+use twinset_jepsen::api::UNREADABLE;
 use twinset_jepsen::check::{ALL, Case, Finding, Verdict, all, overall};
 use twinset_jepsen::history::{
     Answer, Ask, FaultSpan, Figures, Found, History, Level, Op, Phase, Place, Retry, VerifyLine,
@@ -107,6 +108,11 @@ fn an_answer_of_another_set_or_of_another_kind_is_caught() {
         let at = find(history, |op| matches!(op.answer, Answer::Page { .. }));
         let Answer::Page { as_of, .. } = &mut history.ops[at].answer else { unreachable!() };
         other(&mut as_of.place);
+    });
+    // A reply that came and says nothing.
+    bad(&|history| {
+        let at = find(history, |op| matches!(op.ask, Ask::ReadAccount { .. }));
+        history.ops[at].answer = Answer::Unknown { why: format!("{UNREADABLE}200 OK") };
     });
     // A page for an account, and a transaction without what it did.
     bad(&|history| {

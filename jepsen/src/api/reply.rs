@@ -111,6 +111,9 @@ struct Read<'a> {
     age_ms: u64,
 }
 
+/// How the reason of an open end begins where a reply came and says nothing. No client may ever be told such a thing.
+pub const UNREADABLE: &str = "unreadable: ";
+
 /// What a reply says to what was asked.
 pub fn answer(accounts: &Recorder, ask: &Ask, status: StatusCode, body: &[u8]) -> Answer {
     let read = if status.is_success() {
@@ -126,7 +129,7 @@ pub fn answer(accounts: &Recorder, ask: &Ask, status: StatusCode, body: &[u8]) -
         parse(body).and_then(|reply: Problem<'_>| problem(&reply))
     };
     read.unwrap_or_else(|| Answer::Unknown {
-        why: format!("{status} {}", String::from_utf8_lossy(&body[..body.len().min(300)])),
+        why: format!("{UNREADABLE}{status} {}", String::from_utf8_lossy(&body[..body.len().min(300)])),
     })
 }
 
@@ -169,6 +172,7 @@ fn problem(reply: &Problem<'_>) -> Option<Answer> {
             Some(Answer::Absent { as_of: AsOf { place: place(position)?, age_ms } })
         }
         ("not_applied", _) => Some(Answer::NotApplied { code }),
+        ("unknown", _) => Some(Answer::Unknown { why: code }),
         _ => None,
     }
 }

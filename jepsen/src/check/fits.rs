@@ -3,6 +3,7 @@
 
 use super::witness::{Body, Call, calls};
 use super::{Case, Found};
+use crate::api::UNREADABLE;
 use crate::history::{Answer, Ask, History, Op};
 
 /// Every write and every read that has a definite answer.
@@ -15,8 +16,13 @@ pub fn check(case: &Case<'_>) -> Found {
             found.wrong(|| format!("operation {}: {words}: {:?}: {:?}", call.at.op, call.body, call.answer));
         }
     }
-    for (number, op) in history.ops.iter().enumerate().filter(|(_, op)| !op.ask.is_write()) {
-        if op.answer.is_open() || matches!(op.answer, Answer::NotApplied { .. }) {
+    for (number, op) in history.ops.iter().enumerate() {
+        if let Answer::Unknown { why } = &op.answer
+            && why.starts_with(UNREADABLE)
+        {
+            found.wrong(|| format!("operation {number}: {why}: {:?}", op.ask));
+        }
+        if op.ask.is_write() || op.answer.is_open() || matches!(op.answer, Answer::NotApplied { .. }) {
             continue;
         }
         found.checked += 1;

@@ -45,8 +45,6 @@ pub struct Replay {
     pub booked: BTreeMap<u32, Vec<Booked>>,
     /// Reversals by set and what they reverse, in their order.
     pub reversed_by: HashMap<(u32, Position), Vec<Position>>,
-    /// Every account's figures in the end, by number.
-    pub figures: HashMap<u32, Figures>,
 }
 
 /// A read that the model can answer.
@@ -129,9 +127,6 @@ impl Run<'_, '_> {
         }
         for read in reads {
             self.read(read);
-        }
-        for (id, account) in self.model.accounts() {
-            self.replay.figures.insert(self.numbers[id.as_str()], figures(account));
         }
     }
 

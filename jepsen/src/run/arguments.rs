@@ -20,32 +20,39 @@ pub const HELP: &str = "Run workloads against a local cluster under faults, then
     Examples:\n  twinset-jepsen run --time 60\n  twinset-jepsen run --workload limits,reversals --nemesis kill,pause --time 120 --seed 7\n  \
     twinset-jepsen list";
 
+const WORKLOAD: &str = "mixed";
+const NEMESES: &str = "kill,pause,switches";
+const SECONDS: u64 = 60;
+const DIR: &str = ".twinset-jepsen";
+const RATE: u32 = 2_000;
+const CLIENTS: usize = 64;
+
 /// Run workloads against a local cluster under faults, then check everything.
 #[derive(Clone, Debug, Args, Serialize, Deserialize)]
 pub struct Run {
     /// The workloads; clients are dealt over them. `list` names them.
-    #[arg(long, value_delimiter = ',', default_value = "mixed", value_name = "NAME,..")]
+    #[arg(long, value_delimiter = ',', default_value = WORKLOAD, value_name = "NAME,..")]
     pub workload: Vec<String>,
     /// The nemeses: each is drawn from once, and then any of them. `all`: every one that can be done here; `none`: no faults.
-    #[arg(long, value_delimiter = ',', default_value = "kill,pause,switches", value_name = "NAME,..")]
+    #[arg(long, value_delimiter = ',', default_value = NEMESES, value_name = "NAME,..")]
     pub nemesis: Vec<String>,
     /// Do these faults, one after the other, instead of drawing any: a JSON list, as `shrink` leaves it.
     #[arg(long, value_name = "FILE")]
     pub faults: Option<PathBuf>,
     /// How long faults come and go.
-    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    #[arg(long, default_value_t = SECONDS, value_name = "SECONDS")]
     pub time: u64,
     /// Where all choices come from; default: another one each time.
     #[arg(long)]
     pub seed: Option<u64>,
     /// Where everything goes; what an earlier run left there is thrown away.
-    #[arg(long, default_value = ".twinset-jepsen", value_name = "DIR")]
+    #[arg(long, default_value = DIR, value_name = "DIR")]
     pub dir: PathBuf,
     /// Operations per second.
-    #[arg(long, default_value_t = 2_000)]
+    #[arg(long, default_value_t = RATE)]
     pub rate: u32,
     /// Clients, both sites together.
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = CLIENTS)]
     pub clients: usize,
     /// Ports count from here; default: a free range.
     #[arg(long, value_name = "PORT")]
@@ -62,6 +69,26 @@ pub struct Run {
     /// Print the results as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Run {
+            workload: vec![WORKLOAD.to_owned()],
+            nemesis: NEMESES.split(',').map(str::to_owned).collect(),
+            faults: None,
+            time: SECONDS,
+            seed: None,
+            dir: PathBuf::from(DIR),
+            rate: RATE,
+            clients: CLIENTS,
+            base_port: None,
+            bin_dir: None,
+            canary: None,
+            plain: false,
+            json: false,
+        }
+    }
 }
 
 /// What a run is told of its faults.
@@ -153,6 +180,49 @@ impl Run {
                 format!("{} wants networks of our own", nemesis.name),
                 "leave --plain away, as root or where users may have namespaces",
             )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        run: Run,
+    }
+
+    fn parsed(words: &str) -> serde_json::Value {
+        serde_json::to_value(Cli::try_parse_from(words.split(' ')).unwrap().run).unwrap()
+    }
+
+    #[test]
+    fn the_default_is_what_no_arguments_mean() {
+        assert_eq!(parsed("run"), serde_json::to_value(Run::default()).unwrap());
+    }
+
+    #[test]
+    fn the_command_that_repeats_a_run_means_the_same_run() {
+        let run = Run {
+            workload: vec!["limits".into(), "stale".into()],
+            nemesis: vec!["kill".into()],
+            time: 7,
+            seed: Some(3),
+            bin_dir: Some("bins".into()),
+            canary: Some("no-sync".into()),
+            plain: true,
+            ..Run::default()
+        };
+        for run in [Run { seed: Some(3), ..Run::default() }, run] {
+            let words = run.repeat(3);
+            assert_eq!(
+                parsed(words.strip_prefix("twinset-jepsen ").unwrap()),
+                serde_json::to_value(&run).unwrap()
+            );
         }
     }
 }
