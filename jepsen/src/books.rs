@@ -49,14 +49,10 @@ impl<'a> Asker<'a> {
             let op = self.recorder.invoke(self.process, 0, self.at as u8, retry, ask);
             let answer = self.routers[self.at].ask(self.recorder, ask, DEADLINE.into()).await;
             self.recorder.end(op, &answer);
-            let undecided = match &answer {
-                Answer::Batch(items) => items.iter().any(|item| item.is_open() || item.will_pass()),
-                answer => answer.is_open() || answer.will_pass(),
-            };
             if answer.is_open() {
                 self.process = self.recorder.process();
             }
-            if !undecided || Instant::now() >= until {
+            if answer.is_final() || Instant::now() >= until {
                 return answer;
             }
             self.at = (self.at + 1) % self.routers.len();
@@ -64,7 +60,7 @@ impl<'a> Asker<'a> {
     }
 }
 
-/// Resolves what is open, waits until the cluster is whole, reads everything, and compares the replicas. An error: it does not
+/// Waits until the cluster is whole, resolves what is open, reads everything, and compares the replicas. An error: it does not
 /// become whole, and nothing more can be known.
 pub async fn last_look(
     cluster: &LocalCluster,
@@ -123,15 +119,7 @@ pub async fn read(recorder: &Arc<Recorder>, left: &Left, routers: &[String], set
         let found: usize = futures::future::join_all(lists).await.into_iter().sum();
         listed = listed.max(found);
     }
-    let mut asks: Vec<Ask> = (0..recorder.accounts_from(0).len() as u32)
-        .map(|account| Ask::ReadAccount { account, level: Level::Linearizable })
-        .collect();
-    let mut keys = BTreeSet::new();
-    for ask in left.open.iter().chain(&left.refused).chain(&left.sample) {
-        keys.extend(keys_of(ask));
-    }
-    let lookup = |(scope, id)| Ask::ReadRequest { scope, id, level: Level::Linearizable };
-    asks.extend(keys.into_iter().map(lookup));
+    let asks = last_reads(recorder, left);
     let chunk = asks.len().div_ceil(AT_ONCE).max(1);
     let workers = asks.chunks(chunk).enumerate().map(async |(number, asks)| {
         let mut asker = Asker::new(recorder, routers, number);
@@ -144,6 +132,16 @@ pub async fn read(recorder: &Arc<Recorder>, left: &Left, routers: &[String], set
     });
     stream::iter(workers).buffer_unordered(AT_ONCE).count().await;
     listed
+}
+
+/// Every account, and what became of the requests that were left.
+pub fn last_reads(recorder: &Recorder, left: &Left) -> Vec<Ask> {
+    let level = Level::Linearizable;
+    let accounts = 0..recorder.accounts_from(0).len() as u32;
+    let requests = left.open.iter().chain(&left.refused).chain(&left.sample);
+    let keys: BTreeSet<_> = requests.flat_map(keys_of).collect();
+    let lookups = keys.into_iter().map(|(scope, id)| Ask::ReadRequest { scope, id, level });
+    accounts.map(|account| Ask::ReadAccount { account, level }).chain(lookups).collect()
 }
 
 /// Where what was asked may stand: its scope and request id.

@@ -16,6 +16,7 @@ use twinset_tools::load::random::Random;
 use twinset_tools::{error, out};
 
 use crate::check::Verdict;
+use crate::named::named;
 use crate::results::Results;
 use crate::run::{self, Run, Until};
 
@@ -174,15 +175,9 @@ pub fn run(arguments: Canaries) -> LocalBoxFuture<'static, anyhow::Result<bool>>
 }
 
 fn chosen(arguments: &Canaries, seed: u64) -> anyhow::Result<Vec<&'static Cage>> {
-    let one = |name: &String| {
-        CAGES.iter().find(|cage| cage.canary.as_str() == name).ok_or_else(|| {
-            let known: Vec<&str> = CAGES.iter().map(|cage| cage.canary.as_str()).collect();
-            error::usage(format!("there is no canary {name}"), format!("choose of {}", known.join(", ")))
-        })
-    };
     let mut cages: Vec<&Cage> = match arguments.names.is_empty() {
         true => CAGES.iter().collect(),
-        false => arguments.names.iter().map(one).collect::<anyhow::Result<_>>()?,
+        false => named(CAGES, |cage| cage.canary.as_str(), "canary", &arguments.names)?,
     };
     let mut random = Random::seeded(seed);
     while arguments.sample.is_some_and(|sample| cages.len() > sample) {

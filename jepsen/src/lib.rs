@@ -16,6 +16,7 @@ pub mod export;
 pub mod history;
 pub mod kills;
 pub mod logs;
+mod named;
 pub mod nemesis;
 pub mod net;
 pub mod play;

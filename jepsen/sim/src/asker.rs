@@ -67,20 +67,12 @@ impl Asker {
         for turn in 0.. {
             let again = retry.or((turn > 0 && ask.is_write()).then_some(Retry::Again));
             let answer = self.ask(ask, turn % ROUTERS.len(), again, deadline.into()).await;
-            if is_decided(&answer) {
+            if answer.is_final() {
                 return answer;
             }
             tokio::time::sleep(POLL).await;
         }
         unreachable!("it asks for ever")
-    }
-}
-
-/// Whether asking once more can bring nothing new.
-pub fn is_decided(answer: &Answer) -> bool {
-    match answer {
-        Answer::Batch(items) => items.iter().all(is_decided),
-        answer => !answer.is_open() && !answer.will_pass(),
     }
 }
 

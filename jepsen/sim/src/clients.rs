@@ -13,7 +13,7 @@ use twinset_jepsen::clients::Left;
 use twinset_jepsen::history::{Answer, Ask, Retry};
 use twinset_jepsen::workload::{Generate, Hand};
 
-use crate::asker::{Asker, is_decided};
+use crate::asker::Asker;
 use crate::plan::{ROUTERS, in_site_a};
 use crate::run::{Phase, Shared};
 
@@ -110,7 +110,7 @@ impl Client {
         self.generator.heard(&ask, &answer);
         if ask.is_write() {
             self.keep(&ask, &answer);
-            self.recent.push_back((ask, is_decided(&answer)));
+            self.recent.push_back((ask, answer.is_final()));
             if self.recent.len() > RECENT {
                 self.recent.pop_front();
             }

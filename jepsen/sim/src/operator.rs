@@ -2,7 +2,6 @@
 //! opens the accounts, switches sets when a fault says so, and at the end asks again for everything that clients have left
 //! open, and reads everything. Judges nothing.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use anyhow::{bail, ensure};
 use futures::future::join_all;
 use tonic::transport::Endpoint;
 use tracing::trace;
+use twinset_jepsen::books::last_reads;
 use twinset_jepsen::history::{self, Answer, Ask, Level, Recorder, Retry};
 use twinset_proto::cluster::v1 as cluster_api;
 use twinset_proto::cluster::v1::admin_client::AdminClient;
@@ -167,15 +167,7 @@ impl Operator {
         let Shared { recorder, ground, left, .. } = &*self.shared;
         let lists = (0..ROUTERS.len()).flat_map(|router| ground.sets().iter().map(move |set| (router, *set)));
         join_all(lists.map(|(router, set)| list(recorder, router, set))).await;
-        let accounts = 0..recorder.accounts_from(0).len() as u32;
-        let level = Level::Linearizable;
-        let mut asks: Vec<_> = accounts.map(|account| Ask::ReadAccount { account, level }).collect();
-        {
-            let left = left.lock();
-            let keys: BTreeSet<_> =
-                [&left.open, &left.refused, &left.sample].into_iter().flatten().flat_map(keys_of).collect();
-            asks.extend(keys.into_iter().map(|(scope, id)| Ask::ReadRequest { scope, id, level }));
-        }
+        let asks = last_reads(recorder, &left.lock());
         self.ask_all(asks, None).await;
     }
 
@@ -188,20 +180,6 @@ impl Operator {
             }
         });
         join_all(askers).await;
-    }
-}
-
-/// Where what was asked may stand: its scope and request id.
-fn keys_of(ask: &Ask) -> Vec<(u32, String)> {
-    match ask {
-        Ask::Open { id, account, .. }
-        | Ask::SetLimit { id, account, .. }
-        | Ask::Freeze { id, account, .. }
-        | Ask::Close { id, account } => vec![(*account, id.clone())],
-        Ask::Transfer(transfer) => {
-            transfer.legs.iter().map(|(account, _)| (*account, transfer.id.clone())).collect()
-        }
-        _ => Vec::new(),
     }
 }
 

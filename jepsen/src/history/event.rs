@@ -467,6 +467,14 @@ impl Answer {
         }
     }
 
+    /// Whether asking once more can bring nothing new.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Answer::Batch(items) => items.iter().all(Answer::is_final),
+            answer => !answer.is_open() && !answer.will_pass(),
+        }
+    }
+
     /// A `not_applied` that says something of the moment, not of what was asked: later it may be done.
     pub fn will_pass(&self) -> bool {
         matches!(self, Answer::NotApplied { code } if PASSING.contains(&code.as_str()))

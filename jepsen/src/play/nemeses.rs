@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use twinset_tools::cluster::admin::Survey;
-use twinset_tools::error;
 use twinset_tools::load::random::Random;
 
 use super::Stage;
@@ -169,13 +168,7 @@ pub const EVERY: &str = "all";
 
 /// The nemeses of a list of names.
 pub fn named(names: &[String]) -> anyhow::Result<Vec<&'static Nemesis>> {
-    let one = |name: &String| {
-        ALL.iter().find(|nemesis| nemesis.name == name).ok_or_else(|| {
-            let known: Vec<&str> = ALL.iter().map(|nemesis| nemesis.name).collect();
-            error::usage(format!("there is no nemesis {name}"), format!("choose of {}", known.join(", ")))
-        })
-    };
-    names.iter().map(one).collect()
+    crate::named::named(ALL, |nemesis| nemesis.name, "nemesis", names)
 }
 
 fn millis(duration: Duration) -> u64 {

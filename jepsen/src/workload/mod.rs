@@ -17,7 +17,6 @@ mod transfers;
 
 use std::sync::Arc;
 
-use twinset_tools::error;
 use twinset_tools::load::random::Random;
 
 pub use ground::{Ground, Plot};
@@ -53,13 +52,7 @@ pub const ALL: &[Kind] = &[
 
 /// The workloads of a list of names.
 pub fn named(names: &[String]) -> anyhow::Result<Vec<&'static Kind>> {
-    let one = |name: &String| {
-        ALL.iter().find(|kind| kind.name == name).ok_or_else(|| {
-            let known: Vec<&str> = ALL.iter().map(|kind| kind.name).collect();
-            error::usage(format!("there is no workload {name}"), format!("choose of {}", known.join(", ")))
-        })
-    };
-    names.iter().map(one).collect()
+    crate::named::named(ALL, |kind| kind.name, "workload", names)
 }
 
 /// Draws the calls of one client.

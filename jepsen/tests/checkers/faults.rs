@@ -1,0 +1,161 @@
+//! The checkers that know of faults: what a fault excuses, and what it forbids.
+
+use twinset_jepsen::check::Verdict;
+use twinset_jepsen::history::{Answer, FaultSpan, History, Level, Phase};
+use twinset_jepsen::nemesis::{Evidence, Fault, Link};
+
+use crate::{booked, caught, find};
+
+fn span(begin_ns: u64, end_ns: u64, acted: bool) -> FaultSpan {
+    let evidence = Evidence { acted, detail: "seen".into() };
+    let fault = Fault::Pause { victims: vec!["a1".into()], for_ms: 1 };
+    FaultSpan {
+        fault,
+        begin_ns,
+        acts_ns: None,
+        undone_ns: None,
+        end_ns: Some(end_ns),
+        evidence: Some(evidence),
+    }
+}
+
+#[test]
+fn a_fault_that_was_not_seen_to_act_makes_a_run_invalid() {
+    caught("faults_act", Verdict::Invalid, |history| history.faults.push(span(1, 2, false)));
+    caught("faults_act", Verdict::Valid, |history| history.faults.push(span(1, 2, true)));
+    caught("faults_act", Verdict::Unknown, |history| history.meta.nemeses.push("pause".into()));
+}
+
+/// The made-up history has no faults of its own: one that comes after its traffic parts the sites from the first answer on.
+fn sites_apart(history: &mut History, fault: Fault) {
+    let nodes = [("a1", "A"), ("a2", "A"), ("b1", "B"), ("b2", "B")];
+    history.meta.nodes = nodes.map(|(name, site)| (name.to_owned(), site.to_owned())).into();
+    let from = history.ops[find(history, booked)].begin_ns - 1;
+    let acts = FaultSpan { acts_ns: Some(from), ..span(from - 1, from + 10_000_000_000, true) };
+    history.faults.push(FaultSpan { fault, ..acts });
+}
+
+fn cut(from: [&str; 2], to: [&str; 2], for_ms: u64) -> Fault {
+    let pairs = from.iter().flat_map(|from| to.iter().map(|to| (*from, *to)));
+    let link = |(from, to): (&str, &str)| Link { from: from.into(), to: to.into() };
+    Fault::Partition { shape: "any".into(), cut: pairs.map(link).collect(), for_ms }
+}
+
+#[test]
+fn an_answer_while_the_sites_are_apart_is_caught() {
+    let one_way = || cut(["b1", "b2"], ["a1", "a2"], 1_000);
+    caught("both_sites", Verdict::Invalid, |history| sites_apart(history, one_way()));
+    let dark = || Fault::PowerLoss { victims: vec!["b2".into(), "b1".into()], down_ms: 1_000, seed: 1 };
+    caught("both_sites", Verdict::Invalid, |history| sites_apart(history, dark()));
+    // A read alone is enough.
+    caught("both_sites", Verdict::Invalid, |history| {
+        sites_apart(history, one_way());
+        let from = history.faults[0].begin_ns;
+        let writes = history.ops.iter_mut().filter(|op| op.ask.is_write() && op.begin_ns >= from);
+        writes.for_each(|op| op.answer = Answer::NotApplied { code: "no_leader".into() });
+    });
+    // What is answered after they have met, or while one link is left, is no harm.
+    caught("both_sites", Verdict::Valid, |history| {
+        sites_apart(history, one_way());
+        let to = history.faults[0].acts_ns.unwrap() + 1_000_000_000;
+        history.ops.iter_mut().for_each(|op| op.end_ns = op.end_ns.map(|end| end.max(to)));
+    });
+    caught("both_sites", Verdict::Idle, |history| {
+        let mut fault = one_way();
+        if let Fault::Partition { cut, .. } = &mut fault {
+            cut.pop();
+        }
+        sites_apart(history, fault);
+    });
+    // Everybody is silent, but for a stale read of what was asked while they were apart.
+    let silent = |history: &mut History, stale: bool| {
+        let at = find(history, |op| op.ask.read_level() == Some(Level::Stale) && op.answer.as_of().is_some());
+        let mut read = history.ops[at].clone();
+        sites_apart(history, one_way());
+        let from = history.faults[0].acts_ns.unwrap();
+        let to = from + 1_000_000_000;
+        for op in history.ops.iter_mut().filter(|op| op.begin_ns > from && op.begin_ns < to) {
+            op.end_ns = Some(to);
+        }
+        if stale {
+            (read.begin_ns, read.end_ns) = (to - 2, Some(to - 1));
+            match &mut read.answer {
+                Answer::Account { as_of, .. }
+                | Answer::Page { as_of, .. }
+                | Answer::Absent { as_of }
+                | Answer::Transaction { as_of, .. } => as_of.place.index = u64::MAX >> 20,
+                other => panic!("{other:?}"),
+            }
+            history.ops.push(read);
+        }
+    };
+    caught("both_sites", Verdict::Valid, |history| silent(history, false));
+    caught("both_sites", Verdict::Invalid, |history| silent(history, true));
+    caught("both_sites", Verdict::Unknown, |history| {
+        sites_apart(history, cut(["a1", "a2"], ["b1", "b2"], 1_000));
+        history.faults[0].acts_ns = None;
+    });
+}
+
+#[test]
+fn a_gap_is_caught_unless_a_fault_excuses_it() {
+    const MINUTE: u64 = 60_000_000_000;
+    let late = |history: &mut History| {
+        let at = history.ops.len() / 2;
+        let from = history.ops[at].begin_ns;
+        let later = |time: &mut u64| *time += if *time >= from { MINUTE } else { 0 };
+        for op in &mut history.ops[at..] {
+            op.begin_ns += MINUTE;
+            op.end_ns = op.end_ns.map(|end| end + MINUTE);
+        }
+        history.phases.iter_mut().for_each(|(_, time)| later(time));
+        from
+    };
+    caught("liveness", Verdict::Invalid, |history| {
+        late(history);
+    });
+    caught("liveness", Verdict::Valid, |history| {
+        let from = late(history);
+        history.faults.push(span(from, from + MINUTE - 5_000_000_000, true));
+    });
+    // Silent through many faults: each is an excuse for itself, not for the calm after it.
+    caught("liveness", Verdict::Invalid, |history| {
+        let from = late(history);
+        let every = MINUTE / 10;
+        history
+            .faults
+            .extend((0..10).map(|n| span(from + n * every, from + n * every + every * 3 / 4, true)));
+    });
+    // Nobody was served after the last fault.
+    caught("liveness", Verdict::Invalid, |history| {
+        let last = history.phase(Phase::Resolve).unwrap();
+        for (phase, time) in &mut history.phases {
+            *time += if *time >= last { MINUTE } else { 0 };
+            assert!(*phase != Phase::Healed);
+        }
+        history.ops.retain(|op| op.begin_ns < last);
+        history.phases.push((Phase::Healed, last + 10_000_000));
+        history.faults.push(span(1, last + MINUTE, true));
+    });
+    caught("liveness", Verdict::Unknown, |history| history.meta.nemeses.push("pause".into()));
+}
+
+#[test]
+fn a_wrong_clock_excuses_an_old_stale_read_only_of_a_young_process() {
+    let step = || Fault::ClockStep { victim: "a1".into(), by_ms: 3_600_000, for_ms: 1 };
+    let old = |history: &mut History, fault: Fault| {
+        history.faults.push(FaultSpan { fault: step(), ..span(1, 2, true) });
+        history.faults.push(FaultSpan { fault, ..span(3, u64::MAX, true) });
+        let at = find(history, |op| {
+            op.ask.read_level() == Some(Level::Stale) && matches!(op.answer, Answer::Account { .. })
+        });
+        // Asked in the end, as of the beginning.
+        let late = history.phase(Phase::Resolve).unwrap();
+        (history.ops[at].begin_ns, history.ops[at].end_ns) = (late, Some(late + 1));
+        let Answer::Account { as_of, .. } = &mut history.ops[at].answer else { unreachable!() };
+        as_of.age_ms = 0;
+    };
+    caught("stale_reads", Verdict::Invalid, |history| old(history, step()));
+    let kill = || Fault::Kill { victims: vec!["a1".into()], down_ms: 1, again_ms: None };
+    caught("stale_reads", Verdict::Valid, |history| old(history, kill()));
+}
