@@ -22,6 +22,12 @@ pub enum Fault {
         /// The words of the layer below.
         detail: String,
     },
+    /// The database refused because an earlier call had failed, without saying why.
+    #[error("the database refuses ({operation}): an earlier call failed")]
+    Aftermath {
+        /// What was being done.
+        operation: &'static str,
+    },
     /// Stored bytes are not what was written.
     #[error("{what} is damaged: {detail}")]
     Damaged {

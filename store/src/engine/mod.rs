@@ -9,11 +9,10 @@ pub(crate) mod files;
 mod memory;
 mod read;
 mod rocks;
+mod turns;
 
 use std::path::Path;
-use std::sync::OnceLock;
 
-use parking_lot::Mutex;
 use twinset_ledger::canary::{self, Canary};
 
 use crate::disk::SimDisk;
@@ -23,6 +22,7 @@ use crate::table::Table;
 use files::Files;
 use memory::Memory;
 use rocks::Rocks;
+use turns::Turns;
 
 pub(crate) use batch::{Batch, Change};
 pub(crate) use read::{Cursor, Value, View};
@@ -34,10 +34,9 @@ pub(crate) const WRITTEN: &[u8] = b"written";
 /// The open database of a node.
 pub(crate) struct Engine {
     floor: Floor,
-    poison: OnceLock<Fault>,
-    /// Number of the last batch written. Every batch carries its own, so that the number found at the next open says
-    /// how far the write-ahead log was readable; the database's own sequence numbers also move without the log.
-    written: Mutex<u64>,
+    /// Numbers the batches. Every batch carries its number, so that the one found at the next open says how far the
+    /// write-ahead log was readable; the database's own sequence numbers also move without the log.
+    turns: Turns,
     pub(crate) options: Options,
 }
 
@@ -61,7 +60,7 @@ impl Engine {
     }
 
     fn over(floor: Floor, written: u64, options: &Options) -> Engine {
-        Engine { floor, poison: OnceLock::new(), written: Mutex::new(written), options: options.clone() }
+        Engine { floor, turns: Turns::after(written), options: options.clone() }
     }
 
     /// Fails when an earlier write failed.
@@ -69,16 +68,12 @@ impl Engine {
         if let Floor::Memory(memory) = &self.floor {
             memory.check()?;
         }
-        self.poison.get().map_or(Ok(()), |fault| Err(fault.as_stop()))
+        self.turns.check()
     }
 
     /// Stops everything: from now on every call fails. What comes after the first fault is only its consequence.
     pub(crate) fn poison(&self, fault: Fault) -> Fault {
-        if self.poison.set(fault.clone()).is_ok() {
-            tracing::error!(%fault, "the store stops");
-            return fault;
-        }
-        self.poison.get().expect("set by an earlier fault").as_stop()
+        self.turns.poison(fault)
     }
 
     /// An empty batch.
@@ -91,21 +86,19 @@ impl Engine {
 
     /// Writes a batch to the log and the memory of the database. On disk only after the next sync.
     pub(crate) fn write(&self, mut batch: Batch<'_>) -> Result<(), Fault> {
-        let mut written = self.written.lock();
         self.check()?;
-        batch.put(Table::Raft, WRITTEN, &(*written + 1).to_le_bytes());
-        let result = match &self.floor {
-            Floor::Rocks(rocks) => rocks.write(batch),
-            Floor::Memory(memory) => memory.write(batch, *written + 1),
-        };
-        result.map_err(|fault| self.poison(fault))?;
-        *written += 1;
-        Ok(())
+        self.turns.write(|number| {
+            batch.put(Table::Raft, WRITTEN, &number.to_le_bytes());
+            match &self.floor {
+                Floor::Rocks(rocks) => rocks.write(batch),
+                Floor::Memory(memory) => memory.write(batch, number),
+            }
+        })
     }
 
     /// The number of the last batch written.
     pub(crate) fn written(&self) -> u64 {
-        *self.written.lock()
+        self.turns.written()
     }
 
     /// Makes everything written so far durable, and marks it.
@@ -119,11 +112,10 @@ impl Engine {
         if canary::on(Canary::NoSync) {
             return Ok(());
         }
-        let result = match &self.floor {
+        self.turns.sync(|| match &self.floor {
             Floor::Rocks(rocks) => rocks.sync().and_then(|()| rocks.mark(written)),
             Floor::Memory(memory) => memory.sync(written),
-        };
-        result.map_err(|fault| self.poison(fault))
+        })
     }
 
     pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Value<'_>>, Fault> {

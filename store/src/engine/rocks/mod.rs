@@ -100,6 +100,10 @@ pub(super) fn fault(operation: &'static str, error: &rocksdb::Error) -> Fault {
     if detail.contains("No space left") {
         return Fault::DiskFull { operation };
     }
+    // What it says of a file that an earlier call failed on.
+    if ["Seen error", "previous error"].iter().any(|words| detail.contains(words)) {
+        return Fault::Aftermath { operation };
+    }
     if error.kind() == rocksdb::ErrorKind::Corruption {
         return Fault::Damaged { what: operation, detail };
     }
