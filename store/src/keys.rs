@@ -123,13 +123,14 @@ pub(crate) fn link(generation: Generation, original: u64, by: u64) -> [u8; 20] {
     key
 }
 
-/// The reversal in a link key.
-pub(crate) fn parse_link(key: &[u8]) -> Result<u64, BadRecord> {
+/// The original and the reversal in a link key.
+pub(crate) fn parse_link(key: &[u8]) -> Result<(u64, u64), BadRecord> {
     let mut fields = Fields::new(key);
-    fields.take(12)?;
+    fields.take(4)?;
+    let original = u64::from_be_bytes(fields.array()?);
     let by = u64::from_be_bytes(fields.array()?);
     fields.end()?;
-    Ok(by)
+    Ok((original, by))
 }
 
 /// A key of the tables `raft` and `meta`: a name, a slash, a number.
@@ -158,7 +159,7 @@ mod tests {
         assert_eq!(parse_account(&account(3, 4095, 77, 1)), Ok((4095, 77, 1)));
         assert_eq!(parse_posting(&posting(3, 9, 77, 1 << 40)), Ok(1 << 40));
         assert_eq!(parse_request(&request(3, 1 << 100)), Ok(1 << 100));
-        assert_eq!(parse_link(&link(3, 8, 9)), Ok(9));
+        assert_eq!(parse_link(&link(3, 8, 9)), Ok((8, 9)));
         assert!(posting(1, 0, 2, u64::MAX) < posting(1, 0, 3, 0));
         assert!(outcome(1, 2) < outcome(1, 3));
         assert_eq!(parse_named("vote", &named("vote", 7)), Some(7));

@@ -41,8 +41,8 @@ pub use log::Log;
 pub use options::Options;
 pub use record::{LogId, Record, RecordKind};
 pub use replica::{
-    Applied, Booked, EncodedOutcomes, LedgerReplica, Membership, Page, Read, SnapshotMeta, SnapshotReader,
-    SnapshotWriter, StagedSnapshot, Totals,
+    Applied, Booked, EncodedOutcomes, LedgerReplica, Listed, Membership, Page, Read, SnapshotMeta,
+    SnapshotReader, SnapshotWriter, StagedSnapshot, Totals,
 };
 pub use store::{Identity, ReplicaRecord, Store};
 pub use syncer::Done;

@@ -1,9 +1,9 @@
 //! The ledger's records as the public API shows them: money as decimal strings, days as dates.
 
 use twinset_ledger::amount::to_decimal_string;
-use twinset_ledger::{Account, Command, Durability, Effect, Leg, Side, date};
+use twinset_ledger::{Account, Command, Durability, Leg, Side, date};
 use twinset_proto::ledger::v1 as api;
-use twinset_store::Booked;
+use twinset_store::Listed;
 
 /// A side on the wire.
 pub fn side(side: Side) -> i32 {
@@ -60,9 +60,8 @@ fn leg(leg: &Leg) -> api::Leg {
     }
 }
 
-/// A booked transaction or reversal; None if it was rejected, or is a command of another kind.
-pub fn transaction(booked: &Booked) -> Option<api::Transaction> {
-    let Ok(Effect::Posted(postings)) = &booked.outcome.result else { return None };
+/// A booked transaction or reversal; None if it is a command of another kind.
+pub fn transaction(booked: &Listed) -> Option<api::Transaction> {
     let mut out = api::Transaction {
         transaction: booked.id.to_string(),
         position: Some(position(booked.id.set, booked.id.position.index(), booked.time_unix_ns)),
@@ -86,7 +85,8 @@ pub fn transaction(booked: &Booked) -> Option<api::Transaction> {
             out.reason = r.reason.into();
             out.accounting_date = date::format(own_day);
             out.metadata = r.metadata.clone().into_iter().collect();
-            out.legs = postings
+            out.legs = booked
+                .reversal
                 .iter()
                 .map(|p| api::Leg {
                     account: p.account.clone(),

@@ -280,7 +280,7 @@ async fn account(ledger: &Ledger, id: &str, set: u32, basis: Basis) -> ReadResul
 fn one_transaction(ledger: &Ledger, read: Read<Option<Booked>>, set: u32, basis: Basis) -> ReadResult {
     let as_of = Some(convert::position(set, read.index, read.time_unix_ns));
     let age_ms = ledger.reader.age_ms(basis, read.time_unix_ns);
-    match read.value.as_ref().and_then(convert::transaction) {
+    match read.value.and_then(Booked::listed).as_ref().and_then(convert::transaction) {
         None => ReadResult::NotFound(wire::NotFound { as_of, age_ms }),
         Some(transaction) => ReadResult::Transaction(api::GetTransactionReply {
             transaction: Some(transaction),

@@ -4,12 +4,14 @@
 
 use twinset_ledger::canary::{self, Canary};
 use twinset_ledger::codec::decode_outcome;
-use twinset_ledger::id::Position;
+use twinset_ledger::command::Command;
+use twinset_ledger::id::{Position, TransactionId};
 use twinset_ledger::outcome::Effect;
 
 use super::LedgerReplica;
 use super::outcomes::Kept;
-use super::reads::{Booked, Read};
+use super::reads::{Listed, Read};
+use super::rebuild::{Became, Decided, no_transaction};
 use super::state::ReplicaState;
 use crate::fault::Fault;
 
@@ -17,12 +19,14 @@ use crate::fault::Fault;
 const LOOKS_PER_PAGE: usize = 10_000;
 /// Commands that are looked at under one lock, at most.
 const LOOKS_PER_LOCK: usize = 1_000;
+/// Transactions that are read under one lock, at most.
+const READS_PER_LOCK: usize = 32;
 
 /// Booked transactions and reversals of a part of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
     /// In the order of their positions. There may be none though more follow.
-    pub booked: Vec<Booked>,
+    pub booked: Vec<Listed>,
     /// The next page begins after it; nothing need be booked there. None: this page reaches to the end.
     pub next: Option<Position>,
 }
@@ -73,9 +77,8 @@ impl LedgerReplica {
                 break;
             }
             let looked = self.cell.state.read().look(at, looks.min(LOOKS_PER_LOCK), room)?;
-            for offset in looked.booked {
-                let position = Position::new(at.index(), offset);
-                page.booked.extend(self.cell.state.read().booked(position, read.index)?);
+            for offsets in looked.booked.chunks(READS_PER_LOCK) {
+                page.booked.extend(self.cell.state.read().listed(at.index(), offsets, read.index)?);
             }
             at = looked.next;
             looks = looks.saturating_sub(looked.looks);
@@ -91,7 +94,7 @@ impl Page {
     }
 
     /// One after the other.
-    pub fn iter(&self) -> std::slice::Iter<'_, Booked> {
+    pub fn iter(&self) -> std::slice::Iter<'_, Listed> {
         self.booked.iter()
     }
 }
@@ -126,6 +129,38 @@ impl ReplicaState {
         })?;
         Ok(looked)
     }
+
+    /// What an entry booked at some offsets, with what entries up to `upto` have taken back of it.
+    fn listed(&self, index: u64, offsets: &[u16], upto: u64) -> Result<Vec<Listed>, Fault> {
+        let (Some(first), Some(last)) = (offsets.first(), offsets.last()) else { return Ok(Vec::new()) };
+        let at = |offset: u16| Position::new(index, offset);
+        let mut taken_back = self.taken_back_between(at(*first), at(*last), upto)?;
+        let mut listed = Vec::with_capacity(offsets.len());
+        for offset in offsets {
+            let position = at(*offset);
+            let Some(Decided { command, incarnation, became }) = self.decided(position)? else { continue };
+            let (time_unix_ns, incarnation, reversal) = match (became, &command) {
+                (Became::Booked { time_unix_ns }, Command::Transaction(_)) => {
+                    (time_unix_ns, incarnation, Vec::new())
+                }
+                (Became::Booked { .. }, _) => return Err(no_transaction()),
+                (Became::Other(outcome), _) => {
+                    let Ok(Effect::Posted(legs)) = outcome.result else { continue };
+                    let legs = if matches!(command, Command::Reversal(_)) { legs } else { Vec::new() };
+                    (outcome.time_unix_ns, outcome.incarnation, legs)
+                }
+            };
+            listed.push(Listed {
+                id: TransactionId { set: self.set, incarnation, position },
+                time_unix_ns,
+                scope_account: self.scope_of(&command, None)?,
+                reversed: taken_back.remove(&position).unwrap_or_default(),
+                command,
+                reversal,
+            });
+        }
+        Ok(listed)
+    }
 }
 
 #[cfg(test)]
@@ -141,7 +176,10 @@ mod tests {
         let position = Position::new(index, 0);
         let reversals: Vec<u64> = ["r", "s"].map(|id| fed.feed(&[take_back_a_cent(id, position)])).into();
         let reversed = |upto| {
-            let booked = fed.replica.cell.state.read().booked(position, upto).unwrap().unwrap();
+            let state = fed.replica.cell.state.read();
+            let booked = state.booked(position, upto).unwrap().unwrap();
+            let listed = state.listed(index, &[0], upto).unwrap();
+            assert_eq!(Some(&listed[0]), booked.clone().listed().as_ref());
             (booked.reversed.amount, booked.reversed.by.len())
         };
         // In memory and on disk.

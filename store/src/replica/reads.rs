@@ -5,7 +5,7 @@ use twinset_ledger::account::Account;
 use twinset_ledger::codec::{Short, shorten};
 use twinset_ledger::command::Command;
 use twinset_ledger::id::{Position, TransactionId};
-use twinset_ledger::outcome::Outcome;
+use twinset_ledger::outcome::{Effect, Outcome, Posted};
 use twinset_ledger::state::{Durability, Reversed, State};
 
 use super::LedgerReplica;
@@ -40,6 +40,33 @@ pub struct Booked {
     pub scope_account: Option<String>,
     /// What has been taken back of it.
     pub reversed: Reversed,
+}
+
+/// A booked transaction or reversal, without the balances after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub id: TransactionId,
+    /// Ledger time.
+    pub time_unix_ns: u64,
+    /// What was asked.
+    pub command: Command,
+    /// Of a reversal: what it booked.
+    pub reversal: Vec<Posted>,
+    /// As [`Booked::scope_account`].
+    pub scope_account: Option<String>,
+    /// What has been taken back of it.
+    pub reversed: Reversed,
+}
+
+impl Booked {
+    /// What a list shows of it; None if nothing was booked.
+    pub fn listed(self) -> Option<Listed> {
+        let Booked { id, time_unix_ns, command, outcome, scope_account, reversed } = self;
+        let Ok(Effect::Posted(legs)) = outcome.result else { return None };
+        let reversal = if matches!(command, Command::Reversal(_)) { legs } else { Vec::new() };
+        Some(Listed { id, time_unix_ns, command, reversal, scope_account, reversed })
+    }
 }
 
 impl LedgerReplica {
@@ -107,7 +134,7 @@ impl ReplicaState {
         Ok(Some(Booked {
             id: TransactionId { set: self.set, incarnation: outcome.incarnation, position },
             time_unix_ns: outcome.time_unix_ns,
-            scope_account: self.scope_of(&command, &outcome)?,
+            scope_account: self.scope_of(&command, outcome.result.as_ref().err())?,
             reversed: self.taken_back(position, upto)?,
             command,
             outcome,

@@ -2,6 +2,8 @@
 //! booked transaction, from the postings. Nothing here changes the state. Below are the stored records; above are
 //! `apply`, which compares retries and reverses, and the reads.
 
+use std::collections::BTreeMap;
+
 use twinset_ledger::account::AccountNo;
 use twinset_ledger::apply::scope_account;
 use twinset_ledger::codec::{DecodeError, decode_outcome};
@@ -29,39 +31,63 @@ pub(super) fn missing(position: Position) -> Fault {
     Fault::damaged("the log", detail)
 }
 
+/// A remembered command, and what became of it.
+pub(crate) struct Decided {
+    pub(crate) command: Command,
+    /// Of the leader that took it in.
+    pub(crate) incarnation: u32,
+    pub(crate) became: Became,
+}
+
+/// What became of a command.
+pub(crate) enum Became {
+    /// A transaction that was booked as it was asked for.
+    Booked {
+        /// In nanoseconds since the Unix epoch.
+        time_unix_ns: u64,
+    },
+    /// Anything else.
+    Other(Outcome),
+}
+
+pub(super) fn no_transaction() -> Fault {
+    Fault::damaged("an outcome record", "it takes another command for a transaction")
+}
+
 impl ReplicaState {
     /// The remembered command at a position with its first outcome.
     pub(crate) fn remembered(&self, position: Position) -> Result<Option<(Command, Outcome)>, Fault> {
+        let Some(Decided { command, incarnation, became }) = self.decided(position)? else { return Ok(None) };
+        let outcome = match (became, &command) {
+            (Became::Other(outcome), _) => outcome,
+            (Became::Booked { time_unix_ns }, Command::Transaction(transaction)) => {
+                let result = Ok(Effect::Posted(self.booked_legs(transaction, position)?));
+                Outcome { position, incarnation, time_unix_ns, replayed: false, result }
+            }
+            (Became::Booked { .. }, _) => return Err(no_transaction()),
+        };
+        Ok(Some((command, outcome)))
+    }
+
+    /// The same without the balances after a transaction: they are what takes long.
+    pub(crate) fn decided(&self, position: Position) -> Result<Option<Decided>, Fault> {
         let (index, offset) = (position.index(), position.offset());
         let kept = self.with_outcomes(index, |outcomes| {
             let all_short = outcomes.all_short();
             Ok(match outcomes.get(offset) {
                 None | Some(Kept::Nothing) => None,
-                Some(Kept::Booked { time_unix_ns }) => Some((Err(time_unix_ns), all_short)),
+                Some(Kept::Booked { time_unix_ns }) => Some((Became::Booked { time_unix_ns }, all_short)),
                 Some(Kept::Outcome(bytes)) => {
                     let outcome = decode_outcome(bytes);
                     let bad = |error: DecodeError| Fault::damaged("an outcome", error.to_string());
-                    Some((Ok(outcome.map_err(bad)?), all_short))
+                    Some((Became::Other(outcome.map_err(bad)?), all_short))
                 }
             })
         })?;
-        let Some((kept, all_short)) = kept.flatten() else { return Ok(None) };
+        let Some((became, all_short)) = kept.flatten() else { return Ok(None) };
         let one = self.entries.one(index, offset, all_short)?.ok_or_else(|| missing(position))?;
         let (command, incarnation) = one.command(self)?;
-        let outcome = match (kept, &command) {
-            (Ok(outcome), _) => outcome,
-            (Err(time_unix_ns), Command::Transaction(transaction)) => {
-                let result = Ok(Effect::Posted(self.booked_legs(transaction, position)?));
-                Outcome { position, incarnation, time_unix_ns, replayed: false, result }
-            }
-            (Err(_), _) => {
-                return Err(Fault::damaged(
-                    "an outcome record",
-                    "it takes another command for a transaction",
-                ));
-            }
-        };
-        Ok(Some((command, outcome)))
+        Ok(Some(Decided { command, incarnation, became }))
     }
 
     /// The legs of a transaction that was booked, with the balances after it.
@@ -131,14 +157,26 @@ impl ReplicaState {
 
     /// What entries up to `upto` have taken back of the transaction at a position.
     pub(crate) fn taken_back(&self, position: Position, upto: u64) -> Result<Reversed, Fault> {
-        let mut reversed = Reversed::default();
-        let end = keys::link(self.generation, position.0, u64::MAX);
+        Ok(self.taken_back_between(position, position, upto)?.remove(&position).unwrap_or_default())
+    }
+
+    /// The same of all transactions of a part of the log, its ends included; those that nobody reversed are left out.
+    pub(crate) fn taken_back_between(
+        &self,
+        first: Position,
+        last: Position,
+        upto: u64,
+    ) -> Result<BTreeMap<Position, Reversed>, Fault> {
+        let mut all: BTreeMap<Position, Reversed> = BTreeMap::new();
+        let end = keys::link(self.generation, last.0, u64::MAX);
         let mut cursor = self.engine.cursor(Table::Link, &end)?;
-        cursor.seek(&keys::link(self.generation, position.0, 0));
+        cursor.seek(&keys::link(self.generation, first.0, 0));
         while let Some((key, value)) = cursor.item() {
-            let by = Position(keys::parse_link(key).map_err(bad("a reversal link"))?);
+            let (original, by) = keys::parse_link(key).map_err(bad("a reversal link"))?;
+            let by = Position(by);
             let (incarnation, amount) = links::decode(value).map_err(bad("a reversal link"))?;
             if by.index() < self.stored_end && by.index() <= upto {
+                let reversed = all.entry(Position(original)).or_default();
                 reversed.amount += amount;
                 reversed.by.push(TransactionId { set: self.set, incarnation, position: by });
             }
@@ -146,17 +184,23 @@ impl ReplicaState {
         }
         cursor.ended()?;
         for memory in self.frozen.as_deref().into_iter().chain([&self.fresh]) {
-            let links = memory.links.get(&position.0).into_iter().flatten();
-            for &(by, amount) in links.filter(|(by, _)| by.position.index() <= upto) {
-                reversed.amount += amount;
-                reversed.by.push(by);
+            for (original, links) in memory.links.range(first.0..=last.0) {
+                for &(by, amount) in links.iter().filter(|(by, _)| by.position.index() <= upto) {
+                    let reversed = all.entry(Position(*original)).or_default();
+                    reversed.amount += amount;
+                    reversed.by.push(by);
+                }
             }
         }
-        Ok(reversed)
+        Ok(all)
     }
 
     /// The scope under which a command's request id is remembered. None if it hangs on an account that was not known.
-    pub(crate) fn scope_of(&self, command: &Command, outcome: &Outcome) -> Result<Option<String>, Fault> {
+    pub(crate) fn scope_of(
+        &self,
+        command: &Command,
+        rejection: Option<&Rejection>,
+    ) -> Result<Option<String>, Fault> {
         let original = match command {
             Command::Transaction(transaction) => {
                 return Ok(scope_account(self, transaction).map(str::to_owned));
@@ -164,14 +208,11 @@ impl ReplicaState {
             Command::Reversal(reversal) => reversal.transaction,
             other => return Ok(other.accounts().next().map(str::to_owned)),
         };
-        if matches!(
-            outcome.result,
-            Err(Rejection::TransactionNotFound { .. } | Rejection::NotReversible { .. })
-        ) {
+        if let Some(Rejection::TransactionNotFound { .. } | Rejection::NotReversible { .. }) = rejection {
             return Ok(Some(original.scope()));
         }
-        match self.remembered(original.position)? {
-            Some((Command::Transaction(original), _)) => {
+        match self.decided(original.position)? {
+            Some(Decided { command: Command::Transaction(original), .. }) => {
                 Ok(scope_account(self, &original).map(str::to_owned))
             }
             _ => Err(Fault::damaged("a reversal", format!("its original {original} is missing"))),

@@ -208,7 +208,7 @@ impl Source {
             Table::Log | Table::Outcome => return Ok(u64::from_be_bytes(fields.array()?) <= last.index),
             Table::Request => Fields::new(value).u64()?,
             Table::Posting => keys::parse_posting(key)?,
-            Table::Link => keys::parse_link(key)?,
+            Table::Link => keys::parse_link(key)?.1,
             Table::Raft | Table::Meta => return Ok(false),
         };
         Ok(twinset_ledger::Position(position).index() <= last.index)

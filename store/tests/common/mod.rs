@@ -314,7 +314,13 @@ pub fn compare(replica: &LedgerReplica, model: &MemoryState, dice: &mut Dice) {
     let (mut listed, mut after) = (Vec::new(), None);
     loop {
         let page = replica.list(after, 700).unwrap().value;
-        listed.extend(page.iter().map(|booked| booked.id.position));
+        for one in page.iter() {
+            if dice.roll(4) == 0 {
+                let whole = replica.transaction(one.id.position).unwrap().value.unwrap();
+                assert_eq!(whole.listed().as_ref(), Some(one), "a list shows what a look-up does");
+            }
+            listed.push(one.id.position);
+        }
         after = page.next;
         if after.is_none() {
             break;
