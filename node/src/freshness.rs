@@ -30,25 +30,27 @@ pub enum Basis {
     Confirmed,
     /// This replica leads, and a majority answered a heartbeat that was sent then.
     Led(Instant),
-    /// This replica follows, and a leader spoke; None: not since the start.
-    Followed(Option<Word>),
+    /// This replica follows, and all that a leader had let out when it spoke is applied here.
+    Followed(Word),
+    /// No leader speaks to this replica, and none has since it began. There is only the stamp of the state's last command:
+    /// whatever is not in it was stamped later, as far as the clocks of leaders agree.
+    Stamped,
 }
 
 impl Basis {
-    /// The age of an answer of now, by the wall clock `now_unix_ns`. Without a leader's word there is only the stamp of the state's last command,
-    /// `time_unix_ns`: whatever is not in it was stamped later, as far as the clocks of leaders agree.
+    /// The age of an answer of now, by the wall clock `now_unix_ns`, of a state whose last command was stamped `time_unix_ns`.
     pub fn age_ms(&self, time_unix_ns: u64, now_unix_ns: u64) -> u64 {
         self.age(time_unix_ns, Instant::now(), now_unix_ns)
     }
 
     fn age(&self, time_unix_ns: u64, now: Instant, now_unix_ns: u64) -> u64 {
-        let told = match self {
+        let age = match self {
             _ if canary::on(Canary::NoAge) => return 0,
             Basis::Confirmed => return 0,
-            Basis::Led(confirmed) => Some(now.saturating_duration_since(*confirmed)),
-            Basis::Followed(word) => word.map(|word| word.age(now, now_unix_ns)),
+            Basis::Led(confirmed) => now.saturating_duration_since(*confirmed),
+            Basis::Followed(word) => word.age(now, now_unix_ns),
+            Basis::Stamped => Duration::from_nanos(now_unix_ns.saturating_sub(time_unix_ns)),
         };
-        let age = told.unwrap_or_else(|| Duration::from_nanos(now_unix_ns.saturating_sub(time_unix_ns)));
         u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
     }
 }
@@ -69,6 +71,15 @@ impl Freshness {
             self.ahead = None;
         } else if self.ahead.is_none() {
             self.ahead = Some((open, word));
+        }
+    }
+
+    /// This replica led, and has let out all that there was at `confirmed`: nobody else could have. What it knows so it knows by its
+    /// own clock.
+    pub fn led(&mut self, confirmed: Instant) {
+        let word = Word { arrived: confirmed, sent_unix_ns: u64::MAX };
+        if self.reached.is_none_or(|reached| reached.arrived < confirmed) {
+            self.reached = Some(word);
         }
     }
 
@@ -116,6 +127,11 @@ mod tests {
         assert_eq!(freshness.word(), Some(words[3]));
         freshness.applied(20);
         assert_eq!(freshness.word(), Some(words[3]));
+        freshness.led(words[2].arrived);
+        assert_eq!(freshness.word(), Some(words[3]), "it has heard something newer");
+        freshness.led(words[4].arrived);
+        let now = words[4].arrived + Duration::from_secs(2);
+        assert_eq!(freshness.word().unwrap().age(now, 1 << 60), Duration::from_secs(2));
     }
 
     #[test]
@@ -127,10 +143,10 @@ mod tests {
             (Basis::Confirmed, 0, 0),
             (Basis::Led(before), 10 * second, 2_000),
             (Basis::Led(before), 99 * second, 2_000),
-            (Basis::Followed(Some(heard)), 10 * second, 3_000),
+            (Basis::Followed(heard), 10 * second, 3_000),
             // A clock that was ahead has stamped the last command.
-            (Basis::Followed(Some(heard)), 130 * second, 3_000),
-            (Basis::Followed(None), 40 * second, 60_000),
+            (Basis::Followed(heard), 130 * second, 3_000),
+            (Basis::Stamped, 40 * second, 60_000),
         ] {
             assert_eq!(basis.age(stamped, now, 100 * second), expected, "{basis:?}");
         }

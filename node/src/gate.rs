@@ -108,14 +108,14 @@ impl Gate {
 
     /// This replica is about to store a vote of `term`: its log may be replaced from here on.
     pub fn term(&self, term: u64) {
-        self.state.lock().enter(term);
+        self.state.lock().enter(term, *self.open.borrow());
     }
 
     /// The view of the leader of `term`: up to which index each replica, itself included, holds the log on disk. Ignored if
     /// the replica has gone on to another term.
     pub fn matched(&self, term: u64, matched: &BTreeMap<u64, u64>) {
         let mut state = self.state.lock();
-        state.enter(term);
+        state.enter(term, *self.open.borrow());
         if state.term != term {
             return;
         }
@@ -128,7 +128,7 @@ impl Gate {
     /// As the leader of `term`: when the newest heartbeat was sent that a majority has answered.
     pub fn confirmed(&self, term: u64, sent_at: Option<Instant>) {
         let mut state = self.state.lock();
-        state.enter(term);
+        state.enter(term, *self.open.borrow());
         if state.term == term {
             state.confirmed = state.confirmed.max(sent_at);
         }
@@ -138,9 +138,7 @@ impl Gate {
     /// knows, has not: since the newest heartbeat that a majority has answered. None: it may lack something anyway, because
     /// the gate is not open yet for an entry of the current term.
     pub fn vouched(&self) -> Option<Instant> {
-        let state = self.state.lock();
-        let opened = state.began_at.is_some_and(|began_at| *self.open.borrow() >= began_at);
-        state.confirmed.filter(|_| opened)
+        self.state.lock().vouched(*self.open.borrow())
     }
 
     /// How often the log was cut so far, for [`Gate::durable`].
@@ -275,8 +273,17 @@ impl Gate {
 }
 
 impl State {
-    fn enter(&mut self, term: u64) {
+    fn vouched(&self, open: u64) -> Option<Instant> {
+        let opened = self.began_at.is_some_and(|began_at| open >= began_at);
+        self.confirmed.filter(|_| opened)
+    }
+
+    /// Goes on to another term. What it vouched for as a leader it still knows as a follower.
+    fn enter(&mut self, term: u64, open: u64) {
         if term > self.term {
+            if let Some(confirmed) = self.vouched(open) {
+                self.freshness.led(confirmed);
+            }
             self.term = term;
             self.everywhere = 0;
             self.began_at = None;
@@ -473,10 +480,12 @@ mod tests {
         gate.term(5);
         gate.reached(5, 6);
         assert_eq!(gate.vouched(), None, "nobody has answered the new leader yet");
+        let own = gate.word().expect("it has led");
+        assert_eq!(own.arrived, later);
         gate.follow(Horizon { open: 6, safe: 6 }, 0);
-        assert_eq!(gate.word(), None, "a leader that does not vouch makes nobody fresh");
+        assert_eq!(gate.word(), Some(own), "a leader that does not vouch makes nobody fresh");
         gate.follow(Horizon { open: 6, safe: 6 }, 1);
-        assert!(gate.word().is_some());
+        assert_ne!(gate.word(), Some(own));
     }
 
     #[tokio::test]

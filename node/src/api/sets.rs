@@ -170,7 +170,11 @@ impl SetsService {
         if stale && ledger.state.applied().log_id.is_none() {
             return refused(Reason::NotLeader, String::new(), "this replica holds nothing of the set yet");
         }
-        let basis = if stale { ledger.reader.basis() } else { Basis::Confirmed };
+        let basis = if stale { ledger.reader.basis() } else { Some(Basis::Confirmed) };
+        let Some(basis) = basis else {
+            let why = "this replica has not caught up with its leader since it began";
+            return refused(Reason::NotLeader, String::new(), why);
+        };
         match run_query(&replica, ledger, query, basis).await {
             Ok(result) => result,
             Err(detail) => refused(Reason::Malformed, String::new(), &detail),
