@@ -105,8 +105,12 @@ impl Peer for PeerService {
     ) -> Result<Response<wire::SnapshotReply>, Status> {
         let reply = match receive_snapshot(&self.sets, request.into_inner()).await {
             Ok(vote) => wire::SnapshotReply { vote: Some(vote), refused: String::new() },
-            Err(reason) => {
+            Err(Failed::Refused(reason)) => {
                 warn!(reason, "snapshot refused");
+                wire::SnapshotReply { vote: None, refused: reason }
+            }
+            Err(Failed::CutOff(reason)) => {
+                info!(reason, "snapshot cut off");
                 wire::SnapshotReply { vote: None, refused: reason }
             }
         };
@@ -217,13 +221,31 @@ async fn answer(sets: &Sets, message: wire::BeatMessage) -> Result<ReplyBody, St
     }
 }
 
+/// Why a snapshot was not taken.
+enum Failed {
+    /// Its sender died, or nothing reaches this node any more: another one will come.
+    CutOff(String),
+    /// It is not for this replica, or not whole, or cannot be kept.
+    Refused(String),
+}
+
+impl From<String> for Failed {
+    fn from(reason: String) -> Failed {
+        Failed::Refused(reason)
+    }
+}
+
 async fn receive_snapshot(
     sets: &Sets,
     mut chunks: Streaming<wire::SnapshotChunk>,
-) -> Result<wire::Vote, String> {
-    let mut next = async || chunks.message().await.map_err(|s| s.to_string())?.ok_or("cut off".to_owned());
+) -> Result<wire::Vote, Failed> {
+    let mut next = async || match chunks.message().await {
+        Ok(Some(chunk)) => Ok(chunk),
+        Ok(None) => Err(Failed::CutOff("it has no end".to_owned())),
+        Err(status) => Err(Failed::CutOff(status.to_string())),
+    };
     let mut chunk = next().await?;
-    let replica = sets.addressed(chunk.to.as_ref().ok_or("no address")?)?;
+    let replica = sets.addressed(chunk.to.as_ref().ok_or("no address".to_owned())?)?;
     let id = |id: wire::LogId| twinset_store::LogId { term: id.term, leader: 0, index: id.index };
     let meta = twinset_store::SnapshotMeta {
         last: chunk.last.map(id),
@@ -237,7 +259,7 @@ async fn receive_snapshot(
             loop {
                 document.extend_from_slice(&chunk.data);
                 if document.len() > DOCUMENT_BYTES_MAX {
-                    return Err("the control set's document is too large".into());
+                    return Err("the control set's document is too large".to_owned().into());
                 }
                 if chunk.finished {
                     break SnapshotData::Document(document);
