@@ -132,6 +132,12 @@ impl Results {
         self.verdict == Verdict::Valid
     }
 
+    /// Whether that checker is the only one that is red.
+    pub fn only(&self, name: &str) -> bool {
+        let red: Vec<_> = self.checkers.iter().filter(|one| one.verdict.is_red()).collect();
+        matches!(red.as_slice(), [one] if one.checker == name)
+    }
+
     /// Writes the file into `dir`.
     pub fn write(&self, dir: &Path) -> anyhow::Result<()> {
         Ok(std::fs::write(dir.join(RESULTS_JSON), serde_json::to_vec_pretty(self)?)?)

@@ -46,11 +46,17 @@ pub enum Canary {
     ClosedWithMoney,
     /// A snapshot leaves out which requests are known.
     SnapshotWithoutRequests,
+    /// Reads do not wait for the gate.
+    UngatedRead,
+    /// Slots are counted from the other end: accounts live in sets that do not own them.
+    SlotsBackwards,
+    /// The router loses every other reply of a lane, the first thousand excepted.
+    LostReplies,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 19] = [
+    pub const ALL: [Canary; 22] = [
         Canary::ReplyBeforeSafe,
         Canary::ForgottenRequests,
         Canary::StaleLeaderRead,
@@ -70,6 +76,9 @@ impl Canary {
         Canary::LostCent,
         Canary::ClosedWithMoney,
         Canary::SnapshotWithoutRequests,
+        Canary::UngatedRead,
+        Canary::SlotsBackwards,
+        Canary::LostReplies,
     ];
 
     /// Its name.
@@ -94,6 +103,9 @@ impl Canary {
             Canary::LostCent => "lost-cent",
             Canary::ClosedWithMoney => "closed-with-money",
             Canary::SnapshotWithoutRequests => "snapshot-without-requests",
+            Canary::UngatedRead => "ungated-read",
+            Canary::SlotsBackwards => "slots-backwards",
+            Canary::LostReplies => "lost-replies",
         }
     }
 

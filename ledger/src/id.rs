@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::SLOTS;
+use crate::canary::{self, Canary};
 
 /// Bytes of an account id, request id, currency or subject code at most.
 pub const ID_BYTES_MAX: usize = 64;
@@ -104,7 +105,8 @@ pub fn slot_of(account: &str) -> u16 {
         let rest = &account[open + 1..];
         rest.find('}').filter(|&close| close > 0).map(|close| &rest[..close])
     });
-    crc16(tag.unwrap_or(account).as_bytes()) % SLOTS
+    let slot = crc16(tag.unwrap_or(account).as_bytes()) % SLOTS;
+    if canary::on(Canary::SlotsBackwards) { SLOTS - 1 - slot } else { slot }
 }
 
 fn crc16(bytes: &[u8]) -> u16 {
