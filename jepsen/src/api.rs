@@ -2,6 +2,7 @@
 //! nothing and judges nothing: what to do about an open end is for callers. The spelling of calls is in [`spell`], the
 //! reading of replies in [`reply`].
 
+pub mod replica;
 mod reply;
 pub mod spell;
 

@@ -1,24 +1,27 @@
 //! The end of a run: what clients left open is asked again until it is decided, and everything that the API shows is read:
-//! all transactions of each set through each router, every account, a sample of request ids; and the replicas are compared.
-//! Asks and records only; [`crate::check`] judges.
+//! all transactions of each set through each router and from each replica, every account, a sample of request ids; and the
+//! replicas are compared. Asks and records only; [`crate::check`] judges.
 
-use std::collections::BTreeSet;
+pub mod replicas;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
+use parking_lot::Mutex;
 use tokio::time::Instant;
-use twinset_tools::cluster::LocalCluster;
+use twinset_tools::cluster::{LocalCluster, admin};
 use twinset_tools::verify;
 
 use crate::api::Router;
 use crate::clients::Left;
-use crate::history::{Answer, Ask, Event, Level, Phase, Recorder, Retry, VerifyLine};
+use crate::history::{Answer, Ask, Event, Found, Level, Name, Phase, Recorder, Retry, Transfer, VerifyLine};
 use crate::wait;
 
 const DEADLINE: Duration = Duration::from_secs(10);
-/// All that was open is resolved, and each reader has read, within this. What is left then stays unknown, which is red.
-const PATIENCE: Duration = Duration::from_secs(180);
+/// So long after its last definite answer a reader gives up. What is left then stays unknown, which is red.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the replicas may take to stand at one index.
 const VERIFY: Duration = Duration::from_secs(60);
 /// Questions under way at once.
@@ -43,8 +46,18 @@ impl<'a> Asker<'a> {
         }
     }
 
+    /// Asks for one after the other; gives up with the first that has no definite answer.
+    async fn ask_all(&mut self, asks: &[Ask], retry: Option<Retry>) {
+        for ask in asks {
+            if !self.ask(ask, retry).await.is_final() {
+                return;
+            }
+        }
+    }
+
     /// Asks one router after the other until there is a definite answer, or the patience is over.
-    async fn ask(&mut self, ask: &Ask, retry: Option<Retry>, until: Instant) -> Answer {
+    async fn ask(&mut self, ask: &Ask, retry: Option<Retry>) -> Answer {
+        let until = Instant::now() + PATIENCE;
         loop {
             let op = self.recorder.invoke(self.process, 0, self.at as u8, retry, ask);
             let answer = self.routers[self.at].ask(self.recorder, ask, DEADLINE.into()).await;
@@ -78,7 +91,7 @@ pub async fn last_look(
     recorder.phase(Phase::Final);
     let catalogue = survey.catalogue()?;
     let sets: Vec<u32> = catalogue.sets.keys().copied().collect();
-    let listed = read(recorder, left, &routers, &sets).await;
+    let (listed, asks) = read(recorder, left, &routers, &sets).await;
     narrate(&format!("read everything: {listed} transactions"));
     let report = verify::verify(&survey, catalogue, VERIFY).await;
     if report.transactions != listed as u64 {
@@ -88,82 +101,109 @@ pub async fn last_look(
     let line =
         |line: verify::Line| VerifyLine { subject: line.subject, clean: line.clean, detail: line.detail };
     recorder.add(Event::Verify { lines: report.lines.into_iter().map(line).collect() });
+    let channel = async |node: &str| admin::channel(&cluster.layout().process(node)?.api);
+    replicas::read(recorder, catalogue, &asks, channel).await;
+    narrate("read every replica for itself");
     recorder.phase(Phase::Done);
     Ok(())
 }
 
 /// Asks again, with the same id, whatever has an open end. Gives how many.
-pub async fn resolve(recorder: &Arc<Recorder>, left: &Left, routers: &[String]) -> usize {
-    let until = Instant::now() + PATIENCE;
+async fn resolve(recorder: &Arc<Recorder>, left: &Left, routers: &[String]) -> usize {
     let chunk = left.open.len().div_ceil(AT_ONCE).max(1);
     let workers = left.open.chunks(chunk).enumerate().map(async |(number, asks)| {
-        let mut asker = Asker::new(recorder, routers, number);
-        for ask in asks {
-            if Instant::now() >= until {
-                break;
-            }
-            asker.ask(ask, Some(Retry::Resolving), until).await;
-        }
+        Asker::new(recorder, routers, number).ask_all(asks, Some(Retry::Resolving)).await;
     });
     futures::future::join_all(workers).await;
     left.open.len()
 }
 
-/// Reads all there is to read. Gives how many transactions the first router listed.
-pub async fn read(recorder: &Arc<Recorder>, left: &Left, routers: &[String], sets: &[u32]) -> usize {
-    let until = Instant::now() + PATIENCE;
-    let mut listed = 0;
+/// Reads all there is to read. Gives how many transactions the first router listed, and what was asked besides.
+async fn read(recorder: &Arc<Recorder>, left: &Left, routers: &[String], sets: &[u32]) -> (usize, Vec<Ask>) {
+    let (mut listed, scopes) = (0, Mutex::new(Scopes::of(left)));
     for (number, router) in routers.iter().enumerate() {
         let through = std::slice::from_ref(router);
-        let lists = sets.iter().map(async |set| list(recorder, through, number, *set, until).await);
+        let lists = sets.iter().map(async |set| list(recorder, through, number, *set, &scopes).await);
         let found: usize = futures::future::join_all(lists).await.into_iter().sum();
         listed = listed.max(found);
     }
-    let asks = last_reads(recorder, left);
+    let asks = last_reads(recorder, left, &scopes.into_inner());
     let chunk = asks.len().div_ceil(AT_ONCE).max(1);
     let workers = asks.chunks(chunk).enumerate().map(async |(number, asks)| {
-        let mut asker = Asker::new(recorder, routers, number);
-        for ask in asks {
-            if Instant::now() >= until {
-                break;
-            }
-            asker.ask(ask, None, until).await;
-        }
+        Asker::new(recorder, routers, number).ask_all(asks, None).await;
     });
     stream::iter(workers).buffer_unordered(AT_ONCE).count().await;
-    listed
+    (listed, asks)
+}
+
+/// Where the request ids of reversals stand: by the account of what they reverse, which only the lists know.
+pub struct Scopes(BTreeMap<Name, Option<u32>>);
+
+impl Scopes {
+    /// Those that will be looked for.
+    pub fn of(left: &Left) -> Self {
+        let reversed = left.all().filter_map(|ask| match ask {
+            Ask::Reverse { transaction, .. } => Some((*transaction, None)),
+            _ => None,
+        });
+        Scopes(reversed.collect())
+    }
+
+    /// A page was read.
+    pub fn see(&mut self, page: &[Found]) {
+        for found in page {
+            if let Some(scope) = self.0.get_mut(&found.transaction) {
+                *scope = Some(found.scope);
+            }
+        }
+    }
+
+    /// Where what was asked may stand: its scope and request id. Nothing reverses what is not listed.
+    fn keys_of(&self, ask: &Ask) -> Vec<(u32, String)> {
+        let of_legs = |transfer: &Transfer| {
+            let leg = |(account, _): &(u32, i64)| (*account, transfer.id.clone());
+            transfer.legs.iter().map(leg).collect::<Vec<_>>()
+        };
+        match ask {
+            Ask::Open { id, account, .. }
+            | Ask::SetLimit { id, account, .. }
+            | Ask::Freeze { id, account, .. }
+            | Ask::Close { id, account } => vec![(*account, id.clone())],
+            Ask::Transfer(transfer) => of_legs(transfer),
+            Ask::Batch { items, .. } => items.iter().flat_map(of_legs).collect(),
+            Ask::Reverse { id, transaction, .. } => {
+                let scope = self.0.get(transaction).copied().flatten();
+                scope.map(|scope| (scope, id.clone())).into_iter().collect()
+            }
+            Ask::ReadAccount { .. }
+            | Ask::ReadTransaction { .. }
+            | Ask::ReadRequest { .. }
+            | Ask::List { .. } => Vec::new(),
+        }
+    }
 }
 
 /// Every account, and what became of the requests that were left.
-pub fn last_reads(recorder: &Recorder, left: &Left) -> Vec<Ask> {
+pub fn last_reads(recorder: &Recorder, left: &Left, scopes: &Scopes) -> Vec<Ask> {
     let level = Level::Linearizable;
     let accounts = 0..recorder.accounts_from(0).len() as u32;
-    let requests = left.open.iter().chain(&left.refused).chain(&left.sample);
-    let keys: BTreeSet<_> = requests.flat_map(keys_of).collect();
+    let keys: BTreeSet<_> = left.all().flat_map(|ask| scopes.keys_of(ask)).collect();
     let lookups = keys.into_iter().map(|(scope, id)| Ask::ReadRequest { scope, id, level });
     accounts.map(|account| Ask::ReadAccount { account, level }).chain(lookups).collect()
 }
 
-/// Where what was asked may stand: its scope and request id.
-fn keys_of(ask: &Ask) -> Vec<(u32, String)> {
-    match ask {
-        Ask::Open { id, account, .. }
-        | Ask::SetLimit { id, account, .. }
-        | Ask::Freeze { id, account, .. }
-        | Ask::Close { id, account } => vec![(*account, id.clone())],
-        Ask::Transfer(transfer) => {
-            transfer.legs.iter().map(|(account, _)| (*account, transfer.id.clone())).collect()
-        }
-        _ => Vec::new(),
-    }
-}
-
 /// All transactions of a set through one router, page by page.
-async fn list(recorder: &Recorder, router: &[String], number: usize, set: u32, until: Instant) -> usize {
+async fn list(
+    recorder: &Recorder,
+    router: &[String],
+    number: usize,
+    set: u32,
+    scopes: &Mutex<Scopes>,
+) -> usize {
     let mut asker = Asker::new(recorder, router, 0);
     // The history numbers routers as the run does.
     asker.at = 0;
-    let (mut after, mut listed) = (None, 0);
+    let (mut after, mut listed, mut until) = (None, 0, Instant::now() + PATIENCE);
     loop {
         let ask = Ask::List { set, after, page_size: PAGE_SIZE, level: Level::Linearizable };
         let op = recorder.invoke(asker.process, 0, number as u8, None, &ask);
@@ -171,7 +211,8 @@ async fn list(recorder: &Recorder, router: &[String], number: usize, set: u32, u
         recorder.end(op, &answer);
         match answer {
             Answer::Page { found, next, .. } => {
-                listed += found.len();
+                (listed, until) = (listed + found.len(), Instant::now() + PATIENCE);
+                scopes.lock().see(&found);
                 match next {
                     Some(next) => after = Some(next),
                     None => return listed,
@@ -186,5 +227,46 @@ async fn list(recorder: &Recorder, router: &[String], number: usize, set: u32, u
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::payment;
+    use crate::history::{Meta, Place};
+
+    #[test]
+    fn requests_are_looked_for_where_they_may_stand() {
+        let Ask::Transfer(transfer) = payment((3, 4), "x", 5) else { panic!("a payment is a transfer") };
+        let name = |text: &str| Name(text.parse().unwrap());
+        let reversal =
+            |id: &str, text: &str| Ask::Reverse { id: id.into(), transaction: name(text), cents: None };
+        let left = Left {
+            open: vec![Ask::Batch { items: vec![transfer.clone()], with_postings: false }],
+            refused: vec![reversal("r", "1-1-7-0"), reversal("nothing", "1-1-8-0")],
+            sample: vec![Ask::Close { id: "c".into(), account: 9 }],
+        };
+        let mut scopes = Scopes::of(&left);
+        let found = |text: &str, scope| Found {
+            transaction: name(text),
+            place: Place::from((1, 7, 0)),
+            id: "x".into(),
+            scope,
+            legs: transfer.legs.clone(),
+            reverses: None,
+            reversed_by: Vec::new(),
+        };
+        scopes.see(&[found("1-1-7-0", 4), found("1-1-9-0", 5)]);
+        let recorder = Recorder::in_memory(Meta::default());
+        let asked: Vec<(u32, String)> = last_reads(&recorder, &left, &scopes)
+            .into_iter()
+            .filter_map(|ask| match ask {
+                Ask::ReadRequest { scope, id, .. } => Some((scope, id)),
+                _ => None,
+            })
+            .collect();
+        let expected = [(3, "x"), (4, "r"), (4, "x"), (9, "c")];
+        assert_eq!(asked, expected.map(|(scope, id)| (scope, id.to_owned())));
     }
 }

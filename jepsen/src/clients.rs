@@ -2,7 +2,8 @@
 //! it again: at once and later, through another router, beside itself, after a failover, with another body. They hang up,
 //! are in a hurry, and never use a process again whose last call has an open end. They judge nothing.
 
-mod again;
+pub mod again;
+mod left;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use self::again::{Recent, other_body};
+pub use self::left::Left;
 use crate::api::{Patience, Router};
 use crate::history::{Answer, Ask, Recorder, Retry};
 use crate::workload::{Generate, Ground, Hand, Kind};
@@ -53,24 +55,11 @@ pub struct Clients {
     workers: Vec<JoinHandle<Left>>,
 }
 
-/// What clients leave behind when they stop.
-#[derive(Debug, Default)]
-pub struct Left {
-    /// Writes with an open end.
-    pub open: Vec<Ask>,
-    /// Some of the writes that were told `not_applied`.
-    pub refused: Vec<Ask>,
-    /// Some of all writes, to be looked up.
-    pub sample: Vec<Ask>,
-}
-
 /// How long most calls wait.
 const PATIENT: Duration = Duration::from_secs(5);
 const OPENERS: usize = 16;
 /// Of a hundred calls, so many ask again for something.
 const AGAIN_PERCENT: usize = 42;
-/// What each client keeps to be looked up, of each sort.
-const SAMPLE: usize = 40;
 
 /// Opens the ground's accounts, each until it is open for certain.
 pub async fn open(recorder: &Arc<Recorder>, ground: &Ground, routers: &[String]) -> anyhow::Result<()> {
@@ -132,9 +121,7 @@ impl Clients {
         let mut all = Left::default();
         for worker in self.workers {
             let left = worker.await.context("a client was cut off")?;
-            all.open.extend(left.open);
-            all.refused.extend(left.refused);
-            all.sample.extend(left.sample);
+            all.append(left);
         }
         Ok(all)
     }
@@ -197,7 +184,7 @@ impl Client {
         };
         self.generator.heard(&ask, &answer);
         if ask.is_write() {
-            self.keep(&ask, &answer);
+            self.left.keep(&ask, &answer, &mut self.hand.random);
             self.recent.push(ask, router, &answer);
         }
     }
@@ -216,7 +203,7 @@ impl Client {
             }
             None => {
                 let answer = self.ask(&ask, router, Some(why), PATIENT.into()).await;
-                self.keep(&ask, &answer);
+                self.left.keep(&ask, &answer, &mut self.hand.random);
             }
         }
     }
@@ -259,23 +246,5 @@ impl Client {
             self.left.open.push(ask.clone());
         }
         first.expect("the first of the two was asked")
-    }
-
-    /// What is to be asked or looked up after the traffic.
-    fn keep(&mut self, ask: &Ask, answer: &Answer) {
-        if answer.is_open() {
-            self.left.open.push(ask.clone());
-        }
-        let pile = if matches!(answer, Answer::NotApplied { .. }) {
-            &mut self.left.refused
-        } else {
-            &mut self.left.sample
-        };
-        if pile.len() < SAMPLE {
-            pile.push(ask.clone());
-        } else if self.hand.random.below(50) == 0 {
-            let at = self.hand.random.below(SAMPLE);
-            pile[at] = ask.clone();
-        }
     }
 }

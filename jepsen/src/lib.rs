@@ -19,6 +19,7 @@ pub mod logs;
 mod named;
 pub mod nemesis;
 pub mod net;
+pub mod of_cluster;
 pub mod play;
 pub mod preload;
 pub mod recheck;

@@ -1,7 +1,10 @@
 //! Whether the processes' logs say anything that nobody expects: a WARN or ERROR line that is on no list, or a panic.
 //! Reading is separate from judging.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 
 /// A line that may appear, and why.
 #[derive(Clone, Copy, Debug)]
@@ -34,17 +37,57 @@ pub fn unlisted<'a>(text: &'a str, allowed: &[Allowed]) -> Vec<&'a str> {
 
 /// The unexpected lines of every `*.log` in `dir`, with the file's name before each.
 pub fn read(dir: &Path, allowed: &[Allowed]) -> anyhow::Result<Vec<String>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "log") {
-            let text = String::from_utf8_lossy(&std::fs::read(&path)?).into_owned();
-            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            found.extend(unlisted(&text, allowed).into_iter().map(|line| format!("{name}: {line}")));
-        }
+    Reader::new(dir).judged(|_| allowed.to_vec())
+}
+
+/// Reads the logs of a directory bit by bit, so that a line belongs to what was done before it was read. Wall clocks would
+/// not do: they are among what is put wrong.
+pub struct Reader {
+    dir: PathBuf,
+    /// How far each file was read.
+    read: BTreeMap<PathBuf, u64>,
+}
+
+impl Reader {
+    /// From the begin of each `*.log` in `dir`.
+    pub fn new(dir: &Path) -> Self {
+        Reader { dir: dir.to_owned(), read: BTreeMap::new() }
     }
-    found.sort();
-    Ok(found)
+
+    /// The lines since the last call that nobody expects: `excused` says what each process may say besides what any may say
+    /// after kills.
+    pub fn since(&mut self, excused: impl Fn(&str) -> Vec<Allowed>) -> anyhow::Result<Vec<String>> {
+        self.judged(|process| [AFTER_KILLS, &excused(process)].concat())
+    }
+
+    fn judged(&mut self, allowed: impl Fn(&str) -> Vec<Allowed>) -> anyhow::Result<Vec<String>> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            if path.extension().is_none_or(|extension| extension != "log") {
+                continue;
+            }
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let text = self.news(&path)?;
+            let lines = unlisted(&text, &allowed(&name)).into_iter().map(|line| format!("{name}: {line}"));
+            found.extend(lines.collect::<Vec<_>>());
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// What a file has by now, without a line that is still being written.
+    fn news(&mut self, path: &Path) -> anyhow::Result<String> {
+        let read = self.read.entry(path.to_owned()).or_default();
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(*read))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        bytes.truncate(whole);
+        *read += whole as u64;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
 }
 
 #[cfg(test)]
@@ -58,5 +101,28 @@ mod tests {
         let allowed = [Allowed { part: "known thing", why: "it is known" }];
         assert_eq!(unlisted(text, &allowed).len(), 3);
         assert_eq!(unlisted(text, &[]).len(), 4);
+    }
+
+    #[test]
+    fn a_line_is_read_once_and_only_its_process_is_excused() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let file = std::fs::OpenOptions::new().create(true).append(true).open(dir.path().join(name));
+            std::io::Write::write_all(&mut file.unwrap(), text.as_bytes()).unwrap();
+        };
+        let mut reader = Reader::new(dir.path());
+        let excused = |process: &str| match process {
+            "a1" => vec![Allowed { part: "the disk is full", why: "that is the fault" }],
+            _ => Vec::new(),
+        };
+        let line = "2026 ERROR the disk is full\n";
+        write("a1.log", line);
+        write("b1.log", line);
+        assert_eq!(reader.since(excused).unwrap(), ["b1: 2026 ERROR the disk is full"]);
+        assert!(reader.since(excused).unwrap().is_empty(), "it was read");
+        write("a1.log", "2026 ERROR the di");
+        assert!(reader.since(|_| Vec::new()).unwrap().is_empty(), "it is not whole");
+        write("a1.log", "sk is full\n");
+        assert_eq!(reader.since(|_| Vec::new()).unwrap().len(), 1, "another fault excuses nothing");
     }
 }

@@ -76,48 +76,51 @@ pub async fn play(
     recorder: &Recorder,
 ) -> anyhow::Result<Evidence> {
     recorder.add(Event::FaultBegin { at_ns: recorder.now_ns(), fault: fault.clone() });
-    let (around, within) = match fault {
-        Fault::Amid { around, within } => (&**around, Some(&**within)),
-        alone => (alone, None),
-    };
-    let begun = player_of(players, around)?.begin(stage, around).await;
-    let mut inner = Ok(None);
-    if begun.is_ok() {
-        recorder.add(Event::FaultActs { at_ns: recorder.now_ns() });
-        let (lasts, began) = (around.lasts(), Instant::now());
-        if let Some(within) = within {
-            tokio::time::sleep(lasts / 4).await;
-            inner = alone(stage, players, within).await.map(Some);
-            tokio::time::sleep(lasts / 4).await;
-        }
-        tokio::time::sleep_until(began + lasts).await;
-    }
-    let mut evidence = player_of(players, around)?.end(stage, around).await?;
-    recorder.add(Event::FaultUndone { at_ns: recorder.now_ns() });
-    begun?;
-    if let Some(inner) = inner? {
-        evidence.acted &= inner.acted;
-        evidence.detail += &format!("; in the middle of it {}", inner.detail);
-    }
+    let evidence = act(stage, players, fault, Some(recorder)).await?;
     wait::whole(stage.cluster.layout()).await?;
     recorder.add(Event::FaultEnd { at_ns: recorder.now_ns(), evidence: evidence.clone() });
     Ok(evidence)
 }
 
-/// Begins a fault, waits for as long as it lasts, and undoes it, whatever becomes of it.
-async fn alone(
-    stage: &mut Stage,
-    players: &mut [Box<dyn Player>],
-    fault: &Fault,
-) -> anyhow::Result<Evidence> {
-    let player = player_of(players, fault)?;
-    let begun = player.begin(stage, fault).await;
-    if begun.is_ok() {
-        tokio::time::sleep(fault.lasts()).await;
-    }
-    let evidence = player.end(stage, fault).await?;
-    begun?;
-    Ok(evidence)
+/// Begins a fault, lets it act for as long as it lasts, with another one in its midst if it has one, and undoes it, whatever
+/// becomes of it. `recorder` is told when all of it is in force, and when it is undone.
+fn act<'a>(
+    stage: &'a mut Stage,
+    players: &'a mut [Box<dyn Player>],
+    fault: &'a Fault,
+    recorder: Option<&'a Recorder>,
+) -> Act<'a, Evidence> {
+    let note = move |event: fn(u64) -> Event| {
+        if let Some(recorder) = recorder {
+            recorder.add(event(recorder.now_ns()));
+        }
+    };
+    Box::pin(async move {
+        let (outer, inner) = match fault {
+            Fault::Amid { around, within } => (&**around, Some(&**within)),
+            alone => (alone, None),
+        };
+        let begun = player_of(players, outer)?.begin(stage, outer).await;
+        let mut amid = Ok(None);
+        if begun.is_ok() {
+            note(|at_ns| Event::FaultActs { at_ns });
+            let (lasts, began) = (outer.lasts(), Instant::now());
+            if let Some(inner) = inner {
+                tokio::time::sleep(lasts / 4).await;
+                amid = act(stage, players, inner, None).await.map(Some);
+                tokio::time::sleep(lasts / 4).await;
+            }
+            tokio::time::sleep_until(began + lasts).await;
+        }
+        let mut evidence = player_of(players, outer)?.end(stage, outer).await?;
+        note(|at_ns| Event::FaultUndone { at_ns });
+        begun?;
+        if let Some(inner) = amid? {
+            evidence.acted &= inner.acted;
+            evidence.detail += &format!("; in the middle of it {}", inner.detail);
+        }
+        Ok(evidence)
+    })
 }
 
 fn player_of<'p>(

@@ -10,6 +10,7 @@ use crate::check::model::{self, Model};
 use crate::check::replay::figures;
 use crate::check::witness::Body;
 use crate::history::event::FORMAT;
+use crate::history::holdings::{Holdings, Taken};
 use crate::history::{
     Answer, AsOf, Ask, Found, History, Level, Meta, Name, Op, Phase, Place, Recorder, Retry, VerifyLine,
 };
@@ -18,6 +19,8 @@ use crate::workload::{self, Generate, Ground, Hand, Kind};
 /// Processes that ask at the same time.
 const PROCESSES: usize = 32;
 const TICK_NS: u64 = 100_000;
+/// Holds a replica of each set.
+const NODE: &str = "a1";
 
 /// One set's log in the making.
 struct Log {
@@ -57,6 +60,7 @@ pub fn of(kinds: &[&'static Kind], operations: u64, seed: u64) -> History {
                 slots,
                 sites: vec!["A".into()],
                 routers: vec!["ra".into()],
+                replicas: [1, 2].map(|set| (set, vec![NODE.into()])).into(),
                 ..Meta::default()
             },
             ..History::default()
@@ -180,6 +184,9 @@ impl Maker {
         }
         let subject = "set 1".to_owned();
         self.history.verify.push(VerifyLine { subject, clean: true, detail: "made up".into() });
+        for log in &self.logs {
+            self.history.holdings.push(log.holdings(&self.history));
+        }
         self.phase(Phase::Done);
     }
 }
@@ -295,6 +302,17 @@ impl Log {
             }
             other => unreachable!("{other:?} is no read"),
         }
+    }
+
+    fn holdings(&self, history: &History) -> Holdings {
+        let mut taken = Taken::of(self.set, NODE);
+        self.booked.iter().for_each(|found| taken.transaction(found));
+        for (number, id) in (0..).zip(&history.accounts) {
+            if let Some(known) = self.model.accounts().get(id) {
+                taken.account(number, &figures(known));
+            }
+        }
+        taken.whole()
     }
 
     fn find(&self, name: Name) -> Option<&Found> {

@@ -10,7 +10,6 @@ use crate::api::{Patience, Router};
 use crate::books;
 use crate::check::{self, Finding};
 use crate::clients::{self, Clients, Flow, Left, Site};
-use crate::history::event::FORMAT;
 use crate::history::{Answer, Ask, History, Meta, Phase, Recorder};
 use crate::workload::{self, Ground};
 
@@ -19,8 +18,8 @@ use crate::workload::{self, Ground};
 pub struct Options {
     /// Where clients are, and where they reach the routers from there.
     pub sites: Vec<Site>,
-    /// The owning set of every slot.
-    pub slots: Vec<u32>,
+    /// What the cluster is.
+    pub meta: Meta,
     /// Where all choices come from.
     pub seed: u64,
     /// Loops.
@@ -55,20 +54,14 @@ pub struct Stopped {
 impl Traffic {
     /// Opens the accounts and lets the traffic flow.
     pub async fn start(options: &Options) -> anyhow::Result<Self> {
-        let sets: std::collections::BTreeSet<u32> = options.slots.iter().copied().collect();
         let recorder = Recorder::in_memory(Meta {
-            format: FORMAT,
             seed: options.seed,
             workloads: vec!["mixed".into()],
-            sets: sets.into_iter().collect(),
-            slots: options.slots.clone(),
-            sites: options.sites.iter().map(|site| site.name.clone()).collect(),
-            routers: options.sites[0].routers.clone(),
-            ..Meta::default()
+            ..options.meta.clone()
         });
         let kinds = workload::named(&["mixed".to_owned()])?;
         recorder.phase(Phase::Setup);
-        let ground = Ground::new(recorder.clone(), &options.slots, &kinds);
+        let ground = Ground::new(recorder.clone(), &options.meta.slots, &kinds);
         clients::open(&recorder, &ground, &options.sites[0].routers).await?;
         recorder.phase(Phase::Traffic);
         let flow = Flow {

@@ -2,7 +2,6 @@
 //! through the other router, beside itself, with another body. What they leave open is asked again by the operator. They judge
 //! nothing.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,17 +9,14 @@ use std::time::Duration;
 use futures::future::join;
 use twinset_jepsen::api::Patience;
 use twinset_jepsen::clients::Left;
-use twinset_jepsen::history::{Answer, Ask, Retry};
+use twinset_jepsen::clients::again::{Recent, other_body};
+use twinset_jepsen::history::Retry;
 use twinset_jepsen::workload::{Generate, Hand};
 
 use crate::asker::Asker;
 use crate::plan::{ROUTERS, in_site_a};
 use crate::run::{Phase, Shared};
 
-/// How far back a client asks again.
-const RECENT: usize = 40;
-/// What each client leaves to be looked up, of each sort.
-const SAMPLE: usize = 20;
 /// Of a hundred new questions, in how many the client hangs up early, and how many writes go through both routers at once.
 const HANG_UP_PERCENT: usize = 2;
 const BESIDE_PERCENT: usize = 4;
@@ -36,7 +32,7 @@ pub struct Client {
     near: usize,
     generator: Box<dyn Generate>,
     hand: Hand,
-    recent: VecDeque<(Ask, bool)>,
+    recent: Recent,
     left: Left,
 }
 
@@ -54,7 +50,7 @@ impl Client {
             near,
             generator: (kind.make)(&shared.ground),
             hand: Hand::new(name, shared.plan.seed ^ salt),
-            recent: VecDeque::new(),
+            recent: Recent::default(),
             left: Left::default(),
         }
     }
@@ -73,10 +69,7 @@ impl Client {
                 self.ask_new().await;
             }
         }
-        let mut left = self.shared.left.lock();
-        left.open.append(&mut self.left.open);
-        left.refused.append(&mut self.left.refused);
-        left.sample.append(&mut self.left.sample);
+        self.shared.left.lock().append(self.left);
         self.shared.working.fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -109,68 +102,23 @@ impl Client {
         };
         self.generator.heard(&ask, &answer);
         if ask.is_write() {
-            self.keep(&ask, &answer);
-            self.recent.push_back((ask, answer.is_final()));
-            if self.recent.len() > RECENT {
-                self.recent.pop_front();
-            }
+            self.left.keep(&ask, &answer, &mut self.hand.random);
+            self.recent.push(ask, router, &answer);
         }
     }
 
-    /// Something of before once more, the last as often as any other; now and then, if it is decided, with another body.
+    /// Something of before once more; now and then, if it is decided, with another body.
     async fn ask_again(&mut self) {
-        let back = if self.hand.chance(50) { 0 } else { self.hand.random.below(self.recent.len()) };
-        let (ask, decided) = self.recent[self.recent.len() - 1 - back].clone();
+        let Some((ask, _, decided)) = self.recent.draw(&mut self.hand.random) else { return };
         let (router, patience) = (self.router(), self.patience());
         let other = if decided && self.hand.chance(OTHER_BODY_PERCENT) { other_body(&ask) } else { None };
         let why = if other.is_some() { Retry::OtherBody } else { Retry::Again };
         let ask = other.unwrap_or(ask);
         let answer = self.askers[0].ask(&ask, router, Some(why), patience).await;
         if why == Retry::Again {
-            self.keep(&ask, &answer);
+            self.left.keep(&ask, &answer, &mut self.hand.random);
         } else if answer.is_open() {
             self.left.open.push(ask);
         }
-    }
-
-    /// What is to be asked again or looked up after the load.
-    fn keep(&mut self, ask: &Ask, answer: &Answer) {
-        if answer.is_open() {
-            self.left.open.push(ask.clone());
-        }
-        let refused = matches!(answer, Answer::NotApplied { .. });
-        let pile = if refused { &mut self.left.refused } else { &mut self.left.sample };
-        if pile.len() < SAMPLE {
-            pile.push(ask.clone());
-        } else {
-            let at = self.hand.random.below(SAMPLE * 10);
-            if let Some(kept) = pile.get_mut(at) {
-                *kept = ask.clone();
-            }
-        }
-    }
-}
-
-/// The same request id for another transaction, which balances too; None for what is no transaction.
-fn other_body(ask: &Ask) -> Option<Ask> {
-    let Ask::Transfer(transfer) = ask else { return None };
-    let mut other = transfer.clone();
-    let sign = other.legs.first()?.1.signum();
-    other.legs[0].1 += sign;
-    other.legs.iter_mut().find(|(_, cents)| cents.signum() != sign)?.1 -= sign;
-    Some(Ask::Transfer(other))
-}
-
-#[cfg(test)]
-mod tests {
-    use twinset_jepsen::api::payment;
-
-    use super::*;
-
-    #[test]
-    fn another_body_balances_and_differs_under_the_same_id() {
-        let Some(Ask::Transfer(other)) = other_body(&payment((1, 2), "x", 5)) else { panic!("no transfer") };
-        assert_eq!((other.id.as_str(), other.legs), ("x", vec![(1, 6), (2, -6)]));
-        assert_eq!(other_body(&Ask::Close { id: "y".into(), account: 3 }), None);
     }
 }

@@ -106,7 +106,8 @@ pub fn catalogue(sets: u32) -> Catalogue {
     topology.place(CLUSTER_ID).expect("two sites and an arbiter")
 }
 
-fn site(machine: &str) -> &'static str {
+/// The site of a machine.
+pub fn site(machine: &str) -> &'static str {
     match machine {
         _ if is_arbiter(machine) => "C",
         _ if in_site_a(machine) => "A",
@@ -114,7 +115,8 @@ fn site(machine: &str) -> &'static str {
     }
 }
 
-fn is_arbiter(machine: &str) -> bool {
+/// Whether a machine's node holds no accounts.
+pub fn is_arbiter(machine: &str) -> bool {
     machine == "c1"
 }
 

@@ -6,15 +6,24 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Parser;
+use twinset_jepsen::run::HISTORY_JSONL;
 use twinset_sim::plan::Plan;
 use twinset_sim::run::Outcome;
 use twinset_sim::trace::Trace;
 use twinset_sim::verdict::{self, Judged};
 use twinset_sim::{chance, many, panics, run};
 
+const HELP: &str = "Runs the cluster in a simulated world, repeatable from a seed.\n\n\
+    The real ledger, nodes, routers and Raft run on simulated machines with simulated network, clocks and disks. A seed draws \
+    the cluster's conditions, the traffic and the faults; after them everything is healed, every set has to serve, \
+    everything is read, and the checkers of twinset-jepsen judge what clients were told. The same seed gives the same trace, \
+    byte by byte.\n\n\
+    Examples:\n  twinset-sim --seeds 0..64\n  twinset-sim --seed 7 --time 20 --trace seed-7.trace\n  \
+    twinset-sim --seed 7 --dir seed-7 && twinset-jepsen check seed-7";
+
 /// Runs the cluster in a simulated world, repeatable from a seed.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, long_about = HELP)]
 struct Arguments {
     /// The seed of one run.
     #[arg(long, conflicts_with = "seeds", required_unless_present = "seeds")]
@@ -31,9 +40,9 @@ struct Arguments {
     /// Where the trace of one run is written to.
     #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
     trace: Option<PathBuf>,
-    /// Where what clients asked and were answered is written to.
-    #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
-    history: Option<PathBuf>,
+    /// Where the history of one run goes: a directory for `twinset-jepsen check`.
+    #[arg(long, value_name = "DIR", conflicts_with = "seeds")]
+    dir: Option<PathBuf>,
 }
 
 fn range(text: &str) -> Result<std::ops::Range<u64>, String> {
@@ -63,9 +72,11 @@ fn one(seed: u64, arguments: &Arguments) -> anyhow::Result<bool> {
     let plan = Plan::draw(seed, Duration::from_secs(arguments.time));
     let outcome = simulate(plan, &trace)?;
     let (hash, lines) = trace.finish()?;
-    if let Some(path) = &arguments.history {
+    if let Some(dir) = &arguments.dir {
         let text: Vec<String> = verdict::lines(&outcome.events).map(|line| line + "\n").collect();
-        std::fs::write(path, text.concat()).context("--history")?;
+        let written = std::fs::create_dir_all(dir)
+            .and_then(|()| std::fs::write(dir.join(HISTORY_JSONL), text.concat()));
+        written.context("--dir")?;
     }
     let (faults, simulated) = (outcome.faults.clone(), outcome.simulated);
     let Judged { answered, open, wrong } = verdict::judge(outcome);

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use futures::future::join_all;
-use tonic::transport::Endpoint;
+use parking_lot::Mutex;
+use tonic::transport::{Channel, Endpoint};
 use tracing::trace;
-use twinset_jepsen::books::last_reads;
+use twinset_jepsen::books::{Scopes, last_reads, replicas};
 use twinset_jepsen::history::{self, Answer, Ask, Level, Recorder, Retry};
 use twinset_proto::cluster::v1 as cluster_api;
 use twinset_proto::cluster::v1::admin_client::AdminClient;
@@ -20,6 +21,7 @@ use crate::cluster::{self, CLUSTER_ID, Processes};
 use crate::plan::{NODES, OPERATOR, ROUTERS};
 use crate::platform::{Simulated, dial};
 use crate::run::{Phase, Shared};
+use crate::watch;
 
 const POLL: Duration = Duration::from_millis(50);
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -64,10 +66,13 @@ impl Operator {
         Ok(())
     }
 
-    async fn admin(&self, node: &str) -> anyhow::Result<AdminClient<tonic::transport::Channel>> {
+    async fn channel(&self, node: &str) -> anyhow::Result<Channel> {
         let endpoint = Endpoint::from_shared(format!("http://{}", cluster::api(node)))?;
-        let endpoint = endpoint.connect_timeout(Duration::from_millis(500));
-        Ok(AdminClient::new(dial(&self.platform, &endpoint).await?))
+        Ok(dial(&self.platform, &endpoint.connect_timeout(Duration::from_millis(500))).await?)
+    }
+
+    async fn admin(&self, node: &str) -> anyhow::Result<AdminClient<Channel>> {
+        Ok(AdminClient::new(self.channel(node).await?))
     }
 
     /// A node that does not answer yet is asked again: the run's own deadline ends it.
@@ -165,10 +170,17 @@ impl Operator {
     /// All transactions of all sets through both routers, every account, and what became of some requests.
     async fn read_everything(&self) {
         let Shared { recorder, ground, left, .. } = &*self.shared;
+        let scopes = Mutex::new(Scopes::of(&left.lock()));
         let lists = (0..ROUTERS.len()).flat_map(|router| ground.sets().iter().map(move |set| (router, *set)));
-        join_all(lists.map(|(router, set)| list(recorder, router, set))).await;
-        let asks = last_reads(recorder, &left.lock());
-        self.ask_all(asks, None).await;
+        join_all(lists.map(|(router, set)| list(recorder, router, set, &scopes))).await;
+        let asks = last_reads(recorder, &left.lock(), &scopes.into_inner());
+        self.ask_all(asks.clone(), None).await;
+        while !watch::have_met(&self.processes.nodes(), self.shared.plan.sets) {
+            tokio::time::sleep(POLL).await;
+        }
+        let catalogue = cluster::catalogue(self.shared.plan.sets);
+        let channel = async |node: &str| self.channel(node).await;
+        replicas::read(recorder, &catalogue, &asks, channel).await;
     }
 
     /// Some at a time, each until there is a definite answer.
@@ -184,15 +196,19 @@ impl Operator {
 }
 
 /// All transactions of a set through one router, page by page.
-async fn list(recorder: &Arc<Recorder>, router: usize, set: u32) {
+async fn list(recorder: &Arc<Recorder>, router: usize, set: u32, scopes: &Mutex<Scopes>) {
     let mut asker = Asker::new(recorder, OPERATOR);
     let mut after = None;
     loop {
         let ask = Ask::List { set, after, page_size: PAGE_SIZE, level: Level::Linearizable };
-        match asker.ask(&ask, router, None, DEADLINE.into()).await {
-            Answer::Page { next: Some(next), .. } => after = Some(next),
-            Answer::Page { next: None, .. } => return,
-            _ => tokio::time::sleep(POLL).await,
+        let Answer::Page { found, next, .. } = asker.ask(&ask, router, None, DEADLINE.into()).await else {
+            tokio::time::sleep(POLL).await;
+            continue;
+        };
+        scopes.lock().see(&found);
+        match next {
+            Some(next) => after = Some(next),
+            None => return,
         }
     }
 }

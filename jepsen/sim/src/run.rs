@@ -81,8 +81,9 @@ impl Shared {
     fn new(plan: Arc<Plan>) -> Shared {
         let named = |name: &&str| workload::ALL.iter().find(|kind| kind.name == *name);
         let kinds: Vec<&'static Kind> = plan.workloads.iter().filter_map(named).collect();
-        let slots = cluster::catalogue(plan.sets).slot_table();
-        let recorder = Recorder::in_memory(verdict::meta(&plan, slots.clone()));
+        let catalogue = cluster::catalogue(plan.sets);
+        let slots = catalogue.slot_table();
+        let recorder = Recorder::in_memory(verdict::meta(&plan, &catalogue));
         recorder.phase(history::Phase::Setup);
         Shared {
             ground: Ground::new(recorder.clone(), &slots, &kinds),
@@ -141,9 +142,9 @@ pub struct Outcome {
     pub plan: Arc<Plan>,
     /// What was found wrong while it ran; empty, if all is well so far.
     pub violations: Vec<String>,
-    /// Everything that was asked and answered.
+    /// Everything that was asked and answered, and the faults.
     pub events: Vec<Event>,
-    /// The faults.
+    /// How many faults there were.
     pub faults: Tally,
     /// How long it was in simulated time.
     pub simulated: Duration,
@@ -293,12 +294,11 @@ impl Run {
     fn outcome(self) -> Outcome {
         self.cluster.disks.trace();
         let Run { plan, shared, world, violations, sim, .. } = self;
-        Outcome {
-            plan,
-            events: shared.recorder.events(),
-            faults: world.tally,
-            simulated: sim.elapsed(),
-            violations,
-        }
+        let events = shared
+            .recorder
+            .events()
+            .into_iter()
+            .chain(verdict::faults(&world.spans, shared.recorder.now_ns()));
+        Outcome { plan, events: events.collect(), faults: world.tally, simulated: sim.elapsed(), violations }
     }
 }

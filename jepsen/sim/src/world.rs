@@ -41,10 +41,25 @@ const LATE: Duration = Duration::from_secs(3);
 struct Active {
     until: Duration,
     fault: Fault,
+    /// Its number in [`World::spans`].
+    span: usize,
     /// What there was of its effect when it began.
     before: u64,
     /// Whether it was seen to act already.
     acted: bool,
+}
+
+/// When a fault was in force, in nanoseconds on the history's clock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The fault.
+    pub fault: Fault,
+    /// From when on; the clock stands still while it is done.
+    pub begin_ns: u64,
+    /// Until when; none: the run has ended before.
+    pub end_ns: Option<u64>,
+    /// Whether it was seen to act; as long as it is in force, nobody knows.
+    pub acted: Option<bool>,
 }
 
 /// What a world does its faults to.
@@ -73,6 +88,8 @@ pub struct World {
     between: BTreeMap<Pair, Between>,
     /// How many faults of each kind have begun, and how many were seen to act.
     pub tally: Tally,
+    /// All faults so far, in the order of their begins.
+    pub spans: Vec<Span>,
 }
 
 impl World {
@@ -88,6 +105,7 @@ impl World {
             excused: BTreeMap::new(),
             between: BTreeMap::new(),
             tally: Tally::default(),
+            spans: Vec::new(),
         }
     }
 
@@ -129,7 +147,9 @@ impl World {
         let acted =
             !victims.is_empty() && victims.iter().any(|victim| stage.cluster.processes.run_on(victim));
         let before = effect(stage, &fault);
-        self.active.push(Active { until, fault, before, acted });
+        let (span, begin_ns) = (self.spans.len(), stage.shared.recorder.now_ns());
+        self.spans.push(Span { fault: fault.clone(), begin_ns, end_ns: None, acted: None });
+        self.active.push(Active { until, fault, span, before, acted });
     }
 
     fn end(&mut self, stage: &Stage<'_, '_>, active: Active) {
@@ -137,6 +157,8 @@ impl World {
             stage.cluster.disks.fail_no_more(victim);
         }
         let acted = active.acted || effect(stage, &active.fault) > active.before;
+        let span = &mut self.spans[active.span];
+        (span.end_ns, span.acted) = (Some(stage.shared.recorder.now_ns()), Some(acted));
         info!(fault = ?active.fault, acted, "over");
         if acted {
             self.tally.acted(active.fault.kind());
@@ -265,7 +287,7 @@ fn effect(stage: &Stage<'_, '_>, fault: &Fault) -> u64 {
 }
 
 /// Whether a fault keeps the second from hearing the first.
-fn cuts(fault: &Fault, from: &str, to: &str) -> bool {
+pub fn cuts(fault: &Fault, from: &str, to: &str) -> bool {
     let is_third = |machine: &str| machine == "c1" || machine == OPERATOR;
     match fault {
         Fault::Isolate(victims) => victims.contains(&from) != victims.contains(&to),

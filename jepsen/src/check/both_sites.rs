@@ -18,7 +18,7 @@ pub fn check(case: &Case<'_>) -> Found {
             None => found.missing(|| format!("when {:?} was in force is not in the history", span.fault)),
         }
     }
-    apart.sort_unstable();
+    let apart = joined(apart);
     // The window in which an operation began, and whether it ended there too.
     let within = |op: &Op| {
         let window = apart.partition_point(|(from, _)| *from < op.begin_ns).checked_sub(1)?;
@@ -57,6 +57,19 @@ pub fn check(case: &Case<'_>) -> Found {
     found
 }
 
+/// Windows that touch each other are one.
+fn joined(mut windows: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+    windows.sort_unstable();
+    let mut joined: Vec<(u64, u64)> = Vec::new();
+    for (from, to) in windows {
+        match joined.last_mut() {
+            Some(last) if from <= last.1 => last.1 = last.1.max(to),
+            _ => joined.push((from, to)),
+        }
+    }
+    joined
+}
+
 /// By window and set: the first index of what was asked within the window.
 fn kept_back(case: &Case<'_>, apart: &[(u64, u64)]) -> HashMap<(usize, u32), u64> {
     let mut first: HashMap<(usize, u32), u64> = HashMap::new();
@@ -79,4 +92,14 @@ fn kept_back(case: &Case<'_>, apart: &[(u64, u64)]) -> HashMap<(usize, u32), u64
 fn in_force(span: &FaultSpan) -> Option<(u64, u64)> {
     let lasts = u64::try_from(span.fault.lasts().as_nanos()).ok()?;
     span.acts_ns.map(|from| (from, from + lasts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::joined;
+
+    #[test]
+    fn windows_that_overlap_are_one() {
+        assert_eq!(joined(vec![(5, 6), (0, 4), (1, 2), (6, 9)]), [(0, 4), (5, 9)]);
+    }
 }

@@ -1,13 +1,13 @@
-//! Liveness: while no fault is in force every set serves without a gap, and after the last fault every set serves soon, and
+//! Liveness: while no fault is in force that takes a quorum or a site every set serves without a gap, and after the last fault every set serves soon, and
 //! quickly. What serves is a definite answer to a new write or a linearizable read. Pure.
 
 use super::{Case, Found};
 use crate::history::{Level, Phase};
 
 const SECOND: u64 = 1_000_000_000;
-/// No set is silent for longer while no fault is in force: an election and what follows it, on a busy machine. Times in which
-/// faults were in force are taken out of a silence, not what comes after them: a set that recovers from none of them is
-/// silent for their sum.
+/// No set is silent for longer while no fault is in force that may silence it: an election and what follows it, on a busy machine.
+/// Times in which such faults were in force are taken out of a silence, not what comes after them: a set that recovers
+/// from none of them is silent for their sum.
 pub const GAP_NS: u64 = 10 * SECOND;
 /// Every set serves so soon after the last fault.
 pub const HEALED_NS: u64 = 20 * SECOND;
@@ -110,12 +110,13 @@ fn serves(op: &crate::history::Op, set: u32) -> bool {
     place.set == set
 }
 
-/// How much of an interval lies within faults. Of one that was never undone: all that follows.
+/// How much of an interval lies within faults that may silence a set. Of one that was never undone: all that follows.
 fn excused_ns(case: &Case<'_>, from: u64, to: u64) -> u64 {
     let mut spans: Vec<(u64, u64)> = case
         .history
         .faults
         .iter()
+        .filter(|span| span.fault.may_silence())
         .map(|span| (span.begin_ns, span.undone_ns.or(span.end_ns).unwrap_or(u64::MAX)))
         .collect();
     spans.sort_unstable();

@@ -1,20 +1,106 @@
 //! Whether a run means anything: its faults acted, its replicas agree, its history is whole, its processes said nothing that
 //! nobody expects. Pure.
 
+use std::collections::BTreeSet;
+
 use super::witness::calls;
 use super::{Case, Found};
-use crate::history::{Answer, Phase};
+use crate::history::holdings::{ABSENT, ACCOUNT, Holdings, REJECTED, Taken};
+use crate::history::{Answer, Ask, Found as Listed, History, Phase};
 
-/// What `verify` said of the replicas in the end.
+/// What `verify` said of the replicas in the end, and whether each of them holds what clients read.
 pub fn replicas(case: &Case<'_>) -> Found {
-    let mut found = Found { checked: case.history.verify.len() as u64, ..Found::default() };
-    if case.history.verify.is_empty() {
+    let Case { history, witness, .. } = case;
+    let mut found = Found { checked: history.verify.len() as u64, ..Found::default() };
+    if history.verify.is_empty() {
         found.missing(|| "the replicas were not compared".into());
     }
-    for line in case.history.verify.iter().filter(|line| !line.clean) {
+    for line in history.verify.iter().filter(|line| !line.clean) {
         found.wrong(|| format!("{}: {}", line.subject, line.detail));
     }
+    for set in &history.meta.sets {
+        let nodes = history.meta.replicas.get(set).map(Vec::as_slice).unwrap_or_default();
+        if nodes.is_empty() {
+            found.missing(|| format!("nobody noted who holds set {set}"));
+        }
+        let Some(listed) = witness.listed.get(set) else {
+            found.missing(|| format!("there is no final list of set {set} to compare its replicas with"));
+            continue;
+        };
+        let read = read_by_clients(history, *set, listed);
+        let unread = unread_accounts(history, *set, &read);
+        for words in &unread {
+            found.missing(|| words.clone());
+        }
+        let held: Vec<_> = history.holdings.iter().filter(|held| held.set == *set).collect();
+        for node in nodes {
+            found.checked += 1;
+            let own = held.iter().find(|held| held.node == *node);
+            match own.map(|own| own.difference(&read)) {
+                None => found.missing(|| format!("{node} was not read for what it holds of set {set}")),
+                Some(Some(place)) if unread.is_empty() => {
+                    found.wrong(|| format!("{node} and what clients read of set {set} differ: {place}"));
+                }
+                // What was not read may be the difference.
+                Some(_) => {}
+            }
+        }
+        for pair in held.windows(2).filter(|pair| pair[0].rest != pair[1].rest) {
+            let (a, b) = (&pair[0].node, &pair[1].node);
+            found
+                .wrong(|| format!("{a} and {b} differ in kinds, dates, currencies or the like of set {set}"));
+        }
+    }
     found
+}
+
+/// What the final lists and reads say that a set holds.
+fn read_by_clients(history: &History, set: u32, listed: &[&Listed]) -> Holdings {
+    let mut taken = Taken::of(set, "clients");
+    listed.iter().for_each(|one| taken.transaction(one));
+    let from = history.phase(Phase::Final).unwrap_or(u64::MAX);
+    for op in history.ops.iter().filter(|op| op.begin_ns >= from) {
+        match (&op.ask, &op.answer) {
+            (Ask::ReadAccount { account, .. }, Answer::Account { figures, .. })
+                if history.set_of(*account) == Some(set) =>
+            {
+                taken.account(*account, figures);
+            }
+            (Ask::ReadRequest { scope, id, .. }, answer) if history.set_of(*scope) == Some(set) => {
+                match answer {
+                    Answer::Transaction { found, .. } => {
+                        taken.request(*scope, id, &found.transaction.0.to_string());
+                    }
+                    Answer::Account { .. } => taken.request(*scope, id, ACCOUNT),
+                    Answer::Rejected { .. } => taken.request(*scope, id, REJECTED),
+                    Answer::Absent { .. } => taken.request(*scope, id, ABSENT),
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+    }
+    taken.whole()
+}
+
+/// Accounts of a set that were asked for in the end without a definite answer, in words.
+fn unread_accounts(history: &History, set: u32, read: &Holdings) -> Vec<String> {
+    let from = history.phase(Phase::Final).unwrap_or(u64::MAX);
+    let last = history.ops.iter().filter(|op| op.begin_ns >= from);
+    let mut absent = BTreeSet::new();
+    let mut asked = BTreeSet::new();
+    for op in last {
+        if let Ask::ReadAccount { account, .. } = &op.ask
+            && history.set_of(*account) == Some(set)
+        {
+            asked.insert(*account);
+            if matches!(op.answer, Answer::Absent { .. }) {
+                absent.insert(*account);
+            }
+        }
+    }
+    let unread = asked.iter().filter(|one| !absent.contains(one) && !read.accounts.contains_key(one));
+    unread.map(|one| format!("{} was not read in the end", history.accounts[*one as usize])).collect()
 }
 
 /// Each fault was seen to act, and was undone.

@@ -4,11 +4,19 @@
 use std::collections::HashMap;
 
 use super::{Case, Found};
-use crate::history::{History, Level, Op};
+use crate::history::{FaultSpan, History, Level, Op};
 use crate::nemesis::Fault;
 
 /// Milliseconds are cut off, not rounded.
 const CUT_NS: u64 = 1_000_000;
+
+/// In so long a time without faults a new process hears its leader, which it then follows or asks readers to wait for.
+const CALM_NS: u64 = 1_000_000_000;
+
+/// Of so many stale reads that no wrong clock excuses, at least one in [`SHARE`] is younger than what was done first.
+const MANY: u64 = 100;
+/// See [`MANY`].
+const SHARE: u64 = 4;
 
 /// When something was answered, and the furthest spot (index, time) of the set that anyone had been told of by then.
 type Told = (u64, (u64, u64));
@@ -32,20 +40,23 @@ pub fn check(case: &Case<'_>) -> Found {
         told.insert(*set, ends);
     }
     let clocks = Clocks::of(case.history);
+    let (mut answered, mut judged) = (0, 0);
     for (number, op) in case.history.ops.iter().enumerate() {
         if op.ask.read_level() != Some(Level::Stale) {
             continue;
         }
         let Some(as_of) = op.answer.as_of() else { continue };
-        let allowance_ns = CUT_NS + clocks.allowance_ns(op);
+        let clock_ns = clocks.allowance_ns(op);
+        answered += u64::from(clock_ns == 0);
+        let allowance_ns = CUT_NS + clock_ns;
         let age_ns = as_of.age_ms.saturating_mul(1_000_000).saturating_add(allowance_ns);
         let Some(since) = op.begin_ns.checked_sub(age_ns) else { continue };
-        found.checked += 1;
         let Some(ends) = told.get(&as_of.place.set) else { continue };
         let before = ends.partition_point(|(end, _)| *end < since);
-        let due = before.checked_sub(1).map(|last| ends[last].1);
-        let spot = (as_of.place.index, as_of.place.time_ns);
-        if due.is_some_and(|due| spot < due) {
+        let Some(due) = before.checked_sub(1).map(|last| ends[last].1) else { continue };
+        found.checked += 1;
+        judged += u64::from(clock_ns == 0);
+        if (as_of.place.index, as_of.place.time_ns) < due {
             found.wrong(|| {
                 format!(
                     "operation {number} says that it is {} ms old, but lacks {due:?}: {op:?}",
@@ -54,11 +65,18 @@ pub fn check(case: &Case<'_>) -> Found {
             });
         }
     }
+    if answered >= MANY && judged * SHARE < answered {
+        found.missing(|| {
+            format!(
+                "of {answered} stale reads only {judged} say that they are younger than what was done first"
+            )
+        });
+    }
     found
 }
 
-/// Where an age may rest on the stamp of the last command, which is the clock of whoever led then: in a replica that has not
-/// heard a leader since its process began.
+/// Where an age may rest on the stamp of the last command, which is the clock of whoever led then: in a replica that no leader
+/// has spoken to since its process began.
 struct Clocks {
     /// When a clock was first put wrong by so much or more: begins and sizes, both rising. Stamps never go back, so that it matters
     /// from then on.
@@ -76,8 +94,9 @@ impl Clocks {
                 steps.push((span.begin_ns, size));
             }
         }
+        let end = |span: &FaultSpan| span.end_ns.unwrap_or(u64::MAX);
         let ending = history.faults.iter().filter(|span| span.fault.ends_processes());
-        let young = ending.map(|span| (span.begin_ns, span.end_ns.unwrap_or(u64::MAX))).collect();
+        let young = ending.map(|span| (span.begin_ns, until_calm(history, end(span)))).collect();
         Clocks { steps, young }
     }
 
@@ -87,6 +106,16 @@ impl Clocks {
         let wrong_by = self.steps.iter().rev().find(|(begin, _)| *begin <= end_ns);
         wrong_by.filter(|_| may_be_young).map_or(0, |(_, size)| *size)
     }
+}
+
+/// The end of a fault, or of the one after it that came before a new process could catch up with its leader, and so on.
+fn until_calm(history: &History, mut end_ns: u64) -> u64 {
+    for span in &history.faults {
+        if span.begin_ns <= end_ns.saturating_add(CALM_NS) {
+            end_ns = end_ns.max(span.end_ns.unwrap_or(u64::MAX));
+        }
+    }
+    end_ns
 }
 
 fn clock_step_ns(fault: &Fault) -> u64 {

@@ -14,10 +14,12 @@ const KEPT: usize = 400;
 pub struct Recent(VecDeque<(Ask, usize, bool)>);
 
 impl Recent {
+    /// Whether nothing was asked yet.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
+    /// A write was asked and answered.
     pub fn push(&mut self, ask: Ask, router: usize, answer: &Answer) {
         let definite = match answer {
             Answer::Batch(items) => items.iter().all(|item| item.decided().is_some()),

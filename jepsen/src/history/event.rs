@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use twinset_ledger::TransactionId;
 
+use super::FaultSpan;
+use super::holdings::Holdings;
 use crate::nemesis::{Evidence, Fault};
 
 /// The format that this build writes and reads.
@@ -38,6 +40,9 @@ pub struct Meta {
     /// The site of each node that holds accounts, by its name.
     #[serde(default)]
     pub nodes: BTreeMap<String, String>,
+    /// The nodes that hold a replica of each set.
+    #[serde(default)]
+    pub replicas: BTreeMap<u32, Vec<String>>,
 }
 
 /// One line.
@@ -79,6 +84,8 @@ pub enum Event {
         /// What was seen of it.
         evidence: Evidence,
     },
+    /// A fault that was over when it was written: where faults overlap, their begins and ends cannot be told apart.
+    Fault(FaultSpan),
     /// Another node leads a set.
     Leader {
         /// When it was seen.
@@ -100,6 +107,8 @@ pub enum Event {
         /// One per check.
         lines: Vec<VerifyLine>,
     },
+    /// What one replica itself holds in the end.
+    Holdings(Holdings),
     /// Something that should not have happened around the traffic.
     Note {
         /// In words.

@@ -6,10 +6,13 @@
 //! stand between them, all on one monotonic clock.
 
 pub mod event;
+pub mod holdings;
 mod read;
 mod recorder;
 
 use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 pub use event::{
     Answer, AsOf, Ask, End, Event, Figures, Found, Invoke, Level, Meta, Mode, Name, Phase, Place, Retry,
@@ -19,6 +22,7 @@ pub use read::{Error, read};
 pub use recorder::{Recorder, Sink};
 
 use crate::nemesis::{Evidence, Fault};
+use holdings::Holdings;
 
 /// One operation of one process.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,7 +46,7 @@ pub struct Op {
 }
 
 /// A fault with its times in nanoseconds.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FaultSpan {
     /// What was done.
     pub fault: Fault,
@@ -86,6 +90,8 @@ pub struct History {
     pub phases: Vec<(Phase, u64)>,
     /// What the replicas of the sets said of themselves in the end.
     pub verify: Vec<VerifyLine>,
+    /// What each replica itself held in the end.
+    pub holdings: Vec<Holdings>,
     /// What went wrong around the traffic: unlisted lines in logs, processes that died by themselves.
     pub notes: Vec<String>,
     /// The file ends in the middle of a line.

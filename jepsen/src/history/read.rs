@@ -112,9 +112,11 @@ impl History {
                 let fault = self.fault_under_way()?;
                 (fault.end_ns, fault.evidence) = (Some(at_ns), Some(evidence));
             }
+            Event::Fault(span) => self.faults.push(span),
             Event::Leader { at_ns, set, node } => self.leaders.push(LeaderChange { at_ns, set, node }),
             Event::Phase { at_ns, phase } => self.phases.push((phase, at_ns)),
             Event::Verify { lines } => self.verify = lines,
+            Event::Holdings(holdings) => self.holdings.push(holdings),
             Event::Note { text } => self.notes.push(text),
         }
         Ok(())

@@ -6,11 +6,7 @@ use twinset_tools::cluster::layout::{Kind, Layout};
 use twinset_tools::load::random::Random;
 
 use super::{Evidence, Fault};
-use crate::logs::Allowed;
 use crate::preload::{Machines, ending};
-
-/// What a node may say of this fault: nothing.
-pub const ALLOWED: &[Allowed] = &[];
 
 /// A clock that is wrong.
 #[derive(Debug)]

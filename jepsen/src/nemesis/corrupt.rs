@@ -1,22 +1,34 @@
 //! Damage to a file of a stopped node, below what was synced. Started, the node must refuse to run and say why, or serve
-//! rightly because nobody needs those bytes, or stop itself when it reads them. Then it comes back with the whole file. The
+//! rightly because nobody needs those bytes, or stop itself when it reads them: transactions that it serves are read and
+//! compared with another replica's. Then it comes back with the whole file. The
 //! copy that is put back is what it last had, and it has taken part in nothing since: an older one would have forgotten
 //! votes. Never done while another replica is down: then the damage could be the last copy.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use futures::future::LocalBoxFuture;
+use tokio::time::Instant;
 use twinset_tools::cluster::LocalCluster;
+use twinset_tools::cluster::admin::{self, Survey};
 use twinset_tools::cluster::layout::{Kind, Layout};
 use twinset_tools::load::random::Random;
 
 use super::{Damage, Evidence, Fault, FileKind};
+use crate::api::replica::Replica;
+use crate::books::replicas;
 use crate::logs::Allowed;
 use crate::preload::image;
 use crate::preload::{Machine, Machines, ending};
 use crate::{death, wait};
+
+/// What is read of a node that serves from a damaged file: that many transactions of each set.
+const READ_MAX: u64 = 50_000;
+/// Another replica has what this one shows within this.
+const CATCH_UP: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(100);
 
 /// What a node may say of this fault.
 pub const ALLOWED: &[Allowed] = &[
@@ -41,7 +53,7 @@ pub enum Judged {
     Refused(String),
     /// It began, stopped itself when it met the damage, and said why.
     Stopped(String),
-    /// It serves: nobody needed those bytes yet.
+    /// It serves, and the transactions that were read of it are right: nobody needed those bytes yet.
     Serves,
 }
 
@@ -90,7 +102,7 @@ pub fn play<'a>(
         let log_from = ending::log_end(cluster, victim);
         cluster.start_process(victim)?;
         let hurt = Hurt { victim, machine, path: &path, whole: &whole, log_from };
-        let judged = hurt.judge(cluster).await?;
+        let judged = hurt.judge(cluster, &mut random).await?;
         hurt.bring_back(cluster, &judged).await?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let detail = format!("{victim}: {name} ({file:?}) {what}: {judged:?}");
@@ -108,12 +120,19 @@ struct Hurt<'a> {
 }
 
 impl Hurt<'_> {
-    /// Waits until the node has ended, or the cluster is whole with it.
-    async fn judge(&self, cluster: &LocalCluster) -> anyhow::Result<Judged> {
+    /// Waits until the node has ended, or the cluster is whole with it and it was read.
+    async fn judge(&self, cluster: &LocalCluster, random: &mut Random) -> anyhow::Result<Judged> {
         let pid = ending::pid(cluster, self.victim)?;
-        let code = tokio::select! {
-            code = ending::exit_code(pid) => code,
-            whole = wait::whole(cluster.layout()) => return whole.map(|_| Judged::Serves),
+        let began = tokio::select! {
+            code = ending::exit_code(pid) => Err(code),
+            whole = wait::whole(cluster.layout()) => Ok(whole?),
+        };
+        let code = match began {
+            Err(code) => code,
+            Ok(survey) => tokio::select! {
+                code = ending::exit_code(pid) => code,
+                read = self.read_through(cluster, &survey, random) => return read.map(|()| Judged::Serves),
+            },
         };
         anyhow::ensure!(!pid.alive(), "{} neither serves nor ends with a damaged file", self.victim);
         let said = self.said(cluster)?;
@@ -122,6 +141,45 @@ impl Hurt<'_> {
             Some(ending::FAULT) => Ok(Judged::Stopped(said)),
             code => anyhow::bail!("{} ended with {code:?} on a damaged file: {said}", self.victim),
         }
+    }
+
+    /// Reads transactions of the node from anywhere on, which makes it meet the damage if it is there. An error: it shows something else than another
+    /// replica.
+    async fn read_through(
+        &self,
+        cluster: &LocalCluster,
+        survey: &Survey,
+        random: &mut Random,
+    ) -> anyhow::Result<()> {
+        let catalogue = survey.catalogue()?;
+        let own = survey.replies().find(|reply| reply.node == self.victim);
+        let own = own.with_context(|| format!("{} says nothing of its sets", self.victim))?;
+        for (set, nodes) in replicas::placed(catalogue) {
+            let other = nodes.iter().find(|node| *node != self.victim);
+            let (Some(other), true) = (other, nodes.iter().any(|node| node == self.victim)) else { continue };
+            let applied =
+                own.replicas.iter().find(|status| status.set == set).map_or(0, |one| one.applied_index);
+            let room = usize::try_from(applied.saturating_sub(READ_MAX)).unwrap_or(usize::MAX);
+            let behind = random.below(room + 1) as u64;
+            let shown = async |node: &str, most: u64| {
+                let channel = admin::channel(&cluster.layout().process(node)?.api)?;
+                Replica::new(channel, catalogue, set, node).booked(behind, most).await
+            };
+            let served = shown(self.victim, READ_MAX).await?;
+            let until = Instant::now() + CATCH_UP;
+            let mut right = shown(other, served.0).await?;
+            while right.0 < served.0 && Instant::now() < until {
+                tokio::time::sleep(POLL).await;
+                right = shown(other, served.0).await?;
+            }
+            anyhow::ensure!(
+                served == right,
+                "{} with a damaged file and {other} show different transactions of set {set} behind {behind}: \
+                 (number, digest) {served:?} and {right:?}",
+                self.victim
+            );
+        }
+        Ok(())
     }
 
     /// Why the node has ended. An error: it did not say, or others had to notice that it was wrong.

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::logs::Allowed;
+
 /// One direction between two ends: processes by their names, and `client-A` and `client-B` for the clients of a site.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Link {
@@ -122,6 +124,37 @@ impl Fault {
         }
     }
 
+    /// Whether a set may be silent for as long as it lasts: it has no quorum, no away site, or no clear way to either. One process
+    /// that dies, stands still or is slow is no such thing, nor is a wrong clock or a planned step: others take over at once.
+    pub fn may_silence(&self) -> bool {
+        match self {
+            Fault::Partition { .. } | Fault::Delay { .. } | Fault::Loss { .. } => true,
+            Fault::Kill { victims, .. } | Fault::Pause { victims, .. } | Fault::PowerLoss { victims, .. } => {
+                victims.len() > 1
+            }
+            Fault::Amid { around, within } => around.may_silence() || within.may_silence(),
+            Fault::ClockStep { .. }
+            | Fault::DiskFull { .. }
+            | Fault::FsyncError { .. }
+            | Fault::SlowDisk { .. }
+            | Fault::Corrupt { .. }
+            | Fault::Switches { .. }
+            | Fault::RollingRestart => false,
+        }
+    }
+
+    /// What a process may say of it in its log.
+    pub fn excuses(&self, process: &str) -> Vec<Allowed> {
+        match self {
+            Fault::DiskFull { victim, .. } | Fault::FsyncError { victim, .. } if victim == process => {
+                disk::ALLOWED.to_vec()
+            }
+            Fault::Corrupt { victim, .. } if victim == process => corrupt::ALLOWED.to_vec(),
+            Fault::Amid { around, within } => [around.excuses(process), within.excuses(process)].concat(),
+            _ => Vec::new(),
+        }
+    }
+
     /// Whether it keeps one site from telling another that it has something on disk: a site is dark, or does not reach the
     /// other. `nodes` gives the site of each node that holds accounts.
     pub fn parts_sites(&self, nodes: &BTreeMap<String, String>) -> bool {
@@ -154,4 +187,37 @@ pub struct Evidence {
     pub acted: bool,
     /// What shows it: a counter, a state of the process, a refusal in the log.
     pub detail: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full(victim: &str) -> Fault {
+        Fault::DiskFull { victim: victim.into(), for_ms: 1 }
+    }
+
+    fn pause(victims: &[&str]) -> Fault {
+        Fault::Pause { victims: victims.iter().map(|name| (*name).to_owned()).collect(), for_ms: 1 }
+    }
+
+    fn amid(around: Fault, within: Fault) -> Fault {
+        Fault::Amid { around: Box::new(around), within: Box::new(within) }
+    }
+
+    #[test]
+    fn a_fault_excuses_its_victim_alone() {
+        for fault in [full("a1"), amid(pause(&["b1"]), full("a1"))] {
+            assert!(!fault.excuses("a1").is_empty() && fault.excuses("b1").is_empty(), "{fault:?}");
+        }
+        assert!(pause(&["a1"]).excuses("a1").is_empty(), "who stood still has nothing to complain of");
+    }
+
+    #[test]
+    fn one_process_that_is_gone_silences_no_set() {
+        assert!(!pause(&["a1"]).may_silence() && pause(&["a1", "a2"]).may_silence());
+        assert!(!full("a1").may_silence() && !Fault::RollingRestart.may_silence());
+        assert!(amid(pause(&["a1", "b1"]), full("a2")).may_silence());
+        assert!(!amid(pause(&["a1"]), full("a2")).may_silence());
+    }
 }

@@ -7,7 +7,6 @@ use twinset_tools::load::random::Random;
 
 use super::Stage;
 use crate::death::{self, Victim};
-use crate::logs::Allowed;
 use crate::nemesis::links::Shape;
 use crate::nemesis::{self, Fault};
 
@@ -19,8 +18,6 @@ pub struct Nemesis {
     pub about: &'static str,
     /// Whether it wants networks of our own, as root or in a user namespace.
     pub on_links: bool,
-    /// What a process may say of it in its log.
-    pub allowed: &'static [&'static [Allowed]],
     /// Draws the next fault. Who leads a set is known only by then: the survey says.
     pub draw: fn(&mut Random, &Stage, &Survey) -> Fault,
 }
@@ -31,7 +28,6 @@ pub const ALL: &[Nemesis] = &[
         name: "kill",
         about: "SIGKILL of a leader, a node, the arbiter or a router; sometimes once more while it recovers",
         on_links: false,
-        allowed: &[],
         draw: |random, stage, survey| {
             let death = death::next(random, stage.cluster.layout(), &stage.sets);
             Fault::Kill {
@@ -45,7 +41,6 @@ pub const ALL: &[Nemesis] = &[
         name: "pause",
         about: "SIGSTOP of a process for longer than its lease, then SIGCONT",
         on_links: false,
-        allowed: &[],
         draw: |random, stage, survey| {
             let death = death::next(random, stage.cluster.layout(), &stage.sets);
             let for_ms = 600 + random.below(4_000) as u64;
@@ -56,21 +51,18 @@ pub const ALL: &[Nemesis] = &[
         name: "switches",
         about: "planned switches of all sets, one right after the other; each changes the voters",
         on_links: false,
-        allowed: &[],
         draw: |random, _, _| Fault::Switches { count: 1 + random.below(4) as u32 },
     },
     Nemesis {
         name: "restart",
         about: "every process is asked to stop and started again, one after the other",
         on_links: false,
-        allowed: &[],
         draw: |_, _, _| Fault::RollingRestart,
     },
     Nemesis {
         name: "partition",
         about: "links are cut: one node, one way, a bridge, a ring, clients from a site; silent or with resets",
         on_links: true,
-        allowed: &[],
         draw: |random, stage, survey| {
             let shape = SHAPES[random.below(SHAPES.len())];
             cut(random, stage, survey, shape)
@@ -80,63 +72,54 @@ pub const ALL: &[Nemesis] = &[
         name: "split",
         about: "the sites do not hear each other: nothing may be answered until they do",
         on_links: true,
-        allowed: &[],
         draw: |random, stage, survey| cut(random, stage, survey, Shape::SiteSplit),
     },
     Nemesis {
         name: "isolate",
         about: "a leader does not hear the other nodes, while routers and clients reach it",
         on_links: true,
-        allowed: &[],
         draw: |random, stage, survey| cut(random, stage, survey, Shape::Leader),
     },
     Nemesis {
         name: "delay",
         about: "links between sites or around a process are slow, and connections overtake each other",
         on_links: true,
-        allowed: &[],
         draw: |random, stage, _| nemesis::links::delay(random, stage.cluster.layout()),
     },
     Nemesis {
         name: "loss",
         about: "links lose packets",
         on_links: true,
-        allowed: &[],
         draw: |random, stage, _| nemesis::links::loss(random, stage.cluster.layout()),
     },
     Nemesis {
         name: "disk",
         about: "a node's sync fails, its disk is full, or slow",
         on_links: false,
-        allowed: &[nemesis::disk::ALLOWED],
         draw: |random, stage, _| nemesis::disk::draw(random, stage.cluster.layout()),
     },
     Nemesis {
         name: "power",
         about: "one node, a site or everything loses power, and with it what was not synced",
         on_links: false,
-        allowed: &[nemesis::power::ALLOWED],
         draw: |random, stage, _| nemesis::power::draw(random, stage.cluster.layout()),
     },
     Nemesis {
         name: "clock",
         about: "a node's wall clock jumps, and jumps back",
         on_links: false,
-        allowed: &[nemesis::clock::ALLOWED],
         draw: |random, stage, _| nemesis::clock::draw(random, stage.cluster.layout()),
     },
     Nemesis {
         name: "corrupt",
         about: "a stopped node's log, table, manifest or marker is damaged; the node is judged, then made whole",
         on_links: false,
-        allowed: &[nemesis::corrupt::ALLOWED],
         draw: |random, stage, _| nemesis::corrupt::draw(random, stage.cluster.layout()),
     },
     Nemesis {
         name: "amid",
         about: "a kill, a pause or a power loss while links are cut, slow or lossy, or a clock is wrong",
         on_links: true,
-        allowed: &[nemesis::power::ALLOWED, nemesis::clock::ALLOWED],
         draw: amid,
     },
 ];

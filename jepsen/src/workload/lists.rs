@@ -1,37 +1,32 @@
 //! Lists with the filters that the API has: pages of a set's transactions from anywhere and of any size, transactions by
 //! name, request ids by scope. What is listed is all there is, in order.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use twinset_ledger::{Position, TransactionId};
 
+use super::lately::Lately;
 use super::{Generate, Ground, Hand, Kind, Plot};
 use crate::history::{Answer, Ask, Name, Transfer};
 
 const NAME: &str = "lists";
-const RECENT: usize = 200;
 
 pub const KIND: Kind = Kind {
     name: NAME,
     about: "pages of transactions from anywhere, transactions and request ids by name, beside writes",
     plots: &[Plot::free("pay", 10)],
-    make: |ground| Box::new(Lists { ground: ground.clone(), booked: VecDeque::new() }),
+    make: |ground| Box::new(Lists { ground: ground.clone(), lately: Lately::default() }),
 };
 
 struct Lists {
     ground: Arc<Ground>,
-    booked: VecDeque<(Name, u32, String)>,
+    lately: Lately,
 }
 
 impl Generate for Lists {
     fn next(&mut self, hand: &mut Hand) -> Ask {
         let set = hand.pick(self.ground.sets());
-        let known = match self.booked.len() {
-            0 => None,
-            some => Some(self.booked[hand.random.below(some)].clone()),
-        };
-        match (known, hand.random.below(100)) {
+        match (self.lately.any(&mut hand.random), hand.random.below(100)) {
             (Some((after, ..)), 0..18) => self.page(after.0.set, Some(after), hand),
             (Some((name, ..)), 18..22) => {
                 // A place between transactions, and one that is not there yet.
@@ -57,12 +52,7 @@ impl Generate for Lists {
     }
 
     fn heard(&mut self, ask: &Ask, answer: &Answer) {
-        if let (Ask::Transfer(transfer), Answer::Booked { transaction, .. }) = (ask, answer) {
-            self.booked.push_back((*transaction, transfer.legs[0].0, transfer.id.clone()));
-            if self.booked.len() > RECENT {
-                self.booked.pop_front();
-            }
-        }
+        self.lately.heard(ask, answer);
     }
 }
 

@@ -6,6 +6,7 @@
 mod batches;
 mod ground;
 mod idempotence;
+mod lately;
 mod life;
 mod limits;
 mod lists;

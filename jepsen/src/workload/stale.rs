@@ -1,25 +1,24 @@
 //! Stale reads of everything that can be read, at both sites, beside writes: each is a whole state of the past, and not older
 //! than it says.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::lately::Lately;
 use super::{Generate, Ground, Hand, Kind, Plot};
-use crate::history::{Answer, Ask, Level, Name, Transfer};
+use crate::history::{Answer, Ask, Level, Transfer};
 
 const NAME: &str = "stale";
-const RECENT: usize = 50;
 
 pub const KIND: Kind = Kind {
     name: NAME,
     about: "stale reads of accounts, transactions, request ids and pages, beside writes",
     plots: &[Plot::free("pay", 6)],
-    make: |ground| Box::new(Stale { ground: ground.clone(), booked: VecDeque::new() }),
+    make: |ground| Box::new(Stale { ground: ground.clone(), lately: Lately::default() }),
 };
 
 struct Stale {
     ground: Arc<Ground>,
-    booked: VecDeque<(Name, u32, String)>,
+    lately: Lately,
 }
 
 impl Generate for Stale {
@@ -27,9 +26,7 @@ impl Generate for Stale {
         let set = hand.pick(self.ground.sets());
         let pay = self.ground.plot(NAME, "pay", set);
         let level = if hand.chance(90) { Level::Stale } else { Level::Linearizable };
-        // The newest is the hardest to have.
-        let newest = self.booked.back().cloned();
-        match (newest, hand.random.below(100)) {
+        match (self.lately.newest(), hand.random.below(100)) {
             (_, 0..30) => Ask::ReadAccount { account: hand.pick(pay), level },
             (Some((transaction, ..)), 30..38) => Ask::ReadTransaction { transaction, level },
             (Some((_, scope, id)), 38..44) => Ask::ReadRequest { scope, id, level },
@@ -45,11 +42,6 @@ impl Generate for Stale {
     }
 
     fn heard(&mut self, ask: &Ask, answer: &Answer) {
-        if let (Ask::Transfer(transfer), Answer::Booked { transaction, .. }) = (ask, answer) {
-            self.booked.push_back((*transaction, transfer.legs[0].0, transfer.id.clone()));
-            if self.booked.len() > RECENT {
-                self.booked.pop_front();
-            }
-        }
+        self.lately.heard(ask, answer);
     }
 }

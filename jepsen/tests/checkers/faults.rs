@@ -8,7 +8,7 @@ use crate::{booked, caught, find};
 
 fn span(begin_ns: u64, end_ns: u64, acted: bool) -> FaultSpan {
     let evidence = Evidence { acted, detail: "seen".into() };
-    let fault = Fault::Pause { victims: vec!["a1".into()], for_ms: 1 };
+    let fault = Fault::Pause { victims: vec!["a1".into(), "a2".into()], for_ms: 1 };
     FaultSpan {
         fault,
         begin_ns,
@@ -117,6 +117,13 @@ fn a_gap_is_caught_unless_a_fault_excuses_it() {
     caught("liveness", Verdict::Valid, |history| {
         let from = late(history);
         history.faults.push(span(from, from + MINUTE - 5_000_000_000, true));
+    });
+    // One process that stands still is no excuse: others take over.
+    caught("liveness", Verdict::Invalid, |history| {
+        let from = late(history);
+        for fault in [Fault::RollingRestart, Fault::Pause { victims: vec!["a1".into()], for_ms: 1 }] {
+            history.faults.push(FaultSpan { fault, ..span(from, from + MINUTE - 5_000_000_000, true) });
+        }
     });
     // Silent through many faults: each is an excuse for itself, not for the calm after it.
     caught("liveness", Verdict::Invalid, |history| {

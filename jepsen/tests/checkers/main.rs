@@ -458,6 +458,59 @@ fn replicas_that_differ_or_were_not_compared_are_red() {
     let line = VerifyLine { subject: "set 1".into(), clean: false, detail: "they differ".into() };
     caught("replicas", Verdict::Invalid, |history| history.verify.push(line));
     caught("replicas", Verdict::Unknown, |history| history.verify.clear());
+    caught("replicas", Verdict::Unknown, |history| history.meta.replicas.clear());
+}
+
+#[test]
+fn a_replica_that_holds_something_else_or_was_not_read_is_red() {
+    caught("replicas", Verdict::Invalid, |history| history.holdings[1].chunks[0] ^= 1);
+    caught("replicas", Verdict::Invalid, |history| {
+        *history.holdings[0].accounts.values_mut().last().unwrap() += 1;
+    });
+    caught("replicas", Verdict::Invalid, |history| {
+        let account = *history.holdings[0].accounts.keys().next().unwrap();
+        history.holdings[0].accounts.remove(&account);
+    });
+    caught("replicas", Verdict::Unknown, |history| drop(history.holdings.pop()));
+}
+
+#[test]
+fn a_history_that_breaks_off_is_unknown_where_open_ends_may_explain_it() {
+    let mut history = good();
+    let at = history.ops.len() / 2;
+    history.ops.truncate(at);
+    history.phases.retain(|(phase, _)| !matches!(phase, Phase::Final | Phase::Done));
+    history.verify.clear();
+    history.holdings.clear();
+    // A transfer that was done, with an end that nobody has seen.
+    let lost = find(&history, |op| booked(op) && op.retry.is_none());
+    all_answers(&mut history, lost, |answer| *answer = Answer::Unknown { why: "cut off".into() });
+    for (name, found) in verdicts(&history) {
+        let apart = ["faults_act", "both_sites", "harness"].contains(&name);
+        assert!(apart || found.verdict != Verdict::Invalid, "{name}: {found:#?}");
+    }
+    assert_eq!(verdicts(&history)["answers"].verdict, Verdict::Unknown);
+    // What no open end explains stays wrong.
+    let at = find(&history, |op| matches!(op.answer, Answer::Done { .. }));
+    if let Answer::Done { place, .. } = &mut history.ops[at].answer {
+        place.set = 3 - place.set;
+    }
+    assert_eq!(verdicts(&history)["fits"].verdict, Verdict::Invalid);
+}
+
+#[test]
+fn stale_reads_that_are_always_too_old_to_be_judged_are_unknown() {
+    caught("stale_reads", Verdict::Unknown, |history| {
+        for op in history.ops.iter_mut().filter(|op| op.ask.read_level() == Some(Level::Stale)) {
+            match &mut op.answer {
+                Answer::Account { as_of, .. }
+                | Answer::Transaction { as_of, .. }
+                | Answer::Page { as_of, .. }
+                | Answer::Absent { as_of } => as_of.age_ms = 1 << 40,
+                _ => {}
+            }
+        }
+    });
 }
 
 #[test]
@@ -488,6 +541,17 @@ fn every_claim_stands_in_the_guarantees_with_its_checkers() {
             checker.claim,
             checker.name
         );
+    }
+    // And the other way round: no row names a checker that does not exist, or is of another claim.
+    for row in page.lines().filter(|line| line.starts_with("| G")) {
+        let cells: Vec<&str> = row.split(" | ").collect();
+        let (claim, named) = (cells[0].trim_start_matches("| "), cells[cells.len() - 1]);
+        let named: Vec<&str> = named.split('`').skip(1).step_by(2).collect();
+        assert!(!named.is_empty(), "{claim} is checked by nobody");
+        for name in named {
+            let known = ALL.iter().find(|checker| checker.name == name);
+            assert_eq!(known.map(|checker| checker.claim), Some(claim), "{name}");
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::disk::Disk;
 use twinset_jepsen::api::Router;
 use twinset_jepsen::history::{Answer, Ask, Recorder};
 use twinset_jepsen::logs::{self, Allowed};
+use twinset_jepsen::of_cluster;
 use twinset_jepsen::traffic::{self, Stopped, Traffic};
 use twinset_jepsen::wait;
 use twinset_proto::cluster::v1::SetDurabilityRequest;
@@ -103,7 +104,7 @@ impl Stage {
         println!("traffic of seed {seed}");
         let options = traffic::Options {
             sites: traffic::here(&self.cluster),
-            slots: self.whole().await.catalogue().unwrap().slot_table(),
+            meta: of_cluster::meta(self.cluster.layout(), self.whole().await.catalogue().unwrap()),
             seed,
             clients: 8 + rate as usize / 50,
             rate,

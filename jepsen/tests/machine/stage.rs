@@ -4,6 +4,7 @@
 use tempfile::TempDir;
 use twinset_jepsen::logs::{self, Allowed};
 use twinset_jepsen::nemesis::Evidence;
+use twinset_jepsen::of_cluster;
 use twinset_jepsen::preload::Machines;
 use twinset_jepsen::traffic::{self, Traffic};
 use twinset_jepsen::wait;
@@ -69,7 +70,7 @@ impl Stage {
         let survey = wait::whole(self.cluster.layout()).await.unwrap();
         let options = traffic::Options {
             sites: traffic::here(&self.cluster),
-            slots: survey.catalogue().unwrap().slot_table(),
+            meta: of_cluster::meta(self.cluster.layout(), survey.catalogue().unwrap()),
             seed: self.seed,
             clients: 12,
             rate: 300,

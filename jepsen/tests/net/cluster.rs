@@ -9,6 +9,7 @@ use twinset_jepsen::logs;
 use twinset_jepsen::nemesis::links::{self, Shape};
 use twinset_jepsen::nemesis::{Fault, Link};
 use twinset_jepsen::net::Net;
+use twinset_jepsen::of_cluster;
 use twinset_jepsen::traffic::{self, Traffic};
 use twinset_jepsen::wait;
 use twinset_tools::cluster::{Layout, LocalCluster, LocalOptions, Ports, admin};
@@ -82,7 +83,7 @@ async fn a_cluster_that_loses_its_links_in_every_shape_loses_nothing_else() {
     let catalogue = survey.catalogue().unwrap();
     let traffic = Traffic::start(&traffic::Options {
         sites: ["A", "B"].map(|site| clients_of(&net, site)).to_vec(),
-        slots: catalogue.slot_table(),
+        meta: of_cluster::meta(cluster.layout(), catalogue),
         seed: SEED,
         clients: 24,
         rate: 300,

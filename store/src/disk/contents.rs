@@ -145,6 +145,17 @@ impl Contents {
         lost
     }
 
+    /// What a crash leaves at worst, as new contents.
+    pub(super) fn at_worst(&self) -> Contents {
+        let mut durable = self.durable.clone();
+        for written in &self.unsynced {
+            if let Written::File { table, records } = written {
+                durable.take_over(*table, records);
+            }
+        }
+        Contents { live: durable.clone(), durable, unsynced: VecDeque::new(), rotten: self.rotten.clone() }
+    }
+
     /// Everything that is there is durable from now on: a database writes what it reads of its log to tables.
     pub(super) fn settle(&mut self) {
         self.sync(u64::MAX);

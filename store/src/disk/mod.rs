@@ -115,6 +115,13 @@ impl SimDisk {
         lost
     }
 
+    /// Another disk, as a power cut of this moment leaves this one at worst: with what was synced, and nothing else.
+    pub fn at_worst(&self) -> SimDisk {
+        let copy = SimDisk::new(&self.cell.name.to_string_lossy());
+        copy.cell.state.lock().contents = self.cell.state.lock().contents.at_worst();
+        copy
+    }
+
     /// Whether a store has it open. A crash at an operation ends that, too.
     pub fn is_open(&self) -> bool {
         self.cell.state.lock().open

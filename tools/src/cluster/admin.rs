@@ -18,12 +18,17 @@ const CONNECT: Duration = Duration::from_millis(500);
 /// How long a node may take to answer a question that needs no work.
 pub const ASK: Duration = Duration::from_secs(2);
 
-/// Speaks to one node. Connects at the first call, and again when the connection broke.
-pub fn client(addr: &str) -> anyhow::Result<AdminClient<Channel>> {
+/// A way to one node. Connects at the first call, and again when the connection broke.
+pub fn channel(addr: &str) -> anyhow::Result<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{addr}")).map_err(|_| {
         error::usage(format!("{addr} is no address"), "give nodes as ADDRESS:PORT, separated by commas")
     })?;
-    Ok(AdminClient::new(endpoint.connect_timeout(CONNECT).connect_lazy()).max_decoding_message_size(64 << 20))
+    Ok(endpoint.connect_timeout(CONNECT).connect_lazy())
+}
+
+/// Speaks to one node as its operator.
+pub fn client(addr: &str) -> anyhow::Result<AdminClient<Channel>> {
+    Ok(AdminClient::new(channel(addr)?).max_decoding_message_size(64 << 20))
 }
 
 /// What a node said, or why it said nothing.

@@ -1,0 +1,49 @@
+//! What clients leave behind when they stop: what is to be asked again, and what is to be looked up. Pure.
+
+use twinset_tools::load::random::Random;
+
+use crate::history::{Answer, Ask};
+
+/// What each client keeps to be looked up, of each sort.
+const SAMPLE: usize = 40;
+/// Of so many more, one takes the place of another.
+const SELDOM: usize = 50;
+
+/// What clients leave behind when they stop.
+#[derive(Debug, Default)]
+pub struct Left {
+    /// Writes with an open end.
+    pub open: Vec<Ask>,
+    /// Some of the writes that were told `not_applied`.
+    pub refused: Vec<Ask>,
+    /// Some of all writes, to be looked up.
+    pub sample: Vec<Ask>,
+}
+
+impl Left {
+    /// All of it.
+    pub fn all(&self) -> impl Iterator<Item = &Ask> {
+        self.open.iter().chain(&self.refused).chain(&self.sample)
+    }
+
+    /// A write was answered.
+    pub fn keep(&mut self, ask: &Ask, answer: &Answer, random: &mut Random) {
+        if answer.is_open() {
+            self.open.push(ask.clone());
+        }
+        let refused = matches!(answer, Answer::NotApplied { .. });
+        let pile = if refused { &mut self.refused } else { &mut self.sample };
+        if pile.len() < SAMPLE {
+            pile.push(ask.clone());
+        } else if random.below(SELDOM) == 0 {
+            pile[random.below(SAMPLE)] = ask.clone();
+        }
+    }
+
+    /// Takes in what another client left.
+    pub fn append(&mut self, mut other: Left) {
+        self.open.append(&mut other.open);
+        self.refused.append(&mut other.refused);
+        self.sample.append(&mut other.sample);
+    }
+}

@@ -1,0 +1,139 @@
+//! The begin and the end of a run: an empty directory, a cluster on its machines and links, a history with its first line;
+//! and, when everything was done, the end of all of them. What is done in between is not its business.
+
+use std::sync::Arc;
+
+use twinset_control::Catalogue;
+use twinset_tools::cluster::{Layout, LocalCluster, LocalOptions, Ports};
+
+use super::{HISTORY_JSONL, RUN_JSON, Run, Until};
+use crate::history::{Meta, Recorder};
+use crate::nemesis::Fault;
+use crate::net::Net;
+use crate::play::Stage;
+use crate::preload::Machines;
+use crate::results::RESULTS_JSON;
+use crate::{canaries, death, export, logs, of_cluster, report, wait};
+
+const SETS: u32 = 2;
+/// Snapshots so often that a node needs one after it was away for a few seconds.
+const SNAPSHOTS: &str = "[raft]\nsnapshot_entries = 500\nkeep_entries = 0\n";
+
+/// What a run has while it lasts.
+pub struct Opened {
+    /// What faults are played on.
+    pub stage: Stage,
+    /// Takes everything down.
+    pub recorder: Arc<Recorder>,
+    /// The owning set of every slot.
+    pub slots: Vec<u32>,
+    /// What the processes say.
+    logs: logs::Reader,
+}
+
+/// Throws away what an earlier run left, and notes what this one is asked.
+pub fn clear(arguments: &Run, seed: u64) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&arguments.dir)?;
+    for name in [RESULTS_JSON, HISTORY_JSONL, report::FILE, export::HISTORY_EDN, export::APPEND_EDN] {
+        let left = arguments.dir.join(name);
+        if left.exists() {
+            std::fs::remove_file(left)?;
+        }
+    }
+    let asked = Run { seed: Some(seed), ..arguments.clone() };
+    std::fs::write(arguments.dir.join(RUN_JSON), serde_json::to_vec_pretty(&asked)?)?;
+    Ok(())
+}
+
+/// Starts the cluster and the history.
+pub async fn open(
+    arguments: &Run,
+    seed: u64,
+    until: &Until,
+    narrate: &mut dyn FnMut(&str),
+) -> anyhow::Result<Opened> {
+    let ports = arguments.base_port.map_or(Ports::Free, Ports::Base);
+    let net = if arguments.plain { Net::plain(ports)? } else { Net::open(ports).await? };
+    let mut options = LocalOptions {
+        sets: SETS,
+        ports: net.ports(),
+        launch: net.launch(),
+        bin_dir: arguments.bin_dir.clone(),
+        node_config: SNAPSHOTS.to_owned(),
+        ..LocalOptions::fresh(&arguments.dir.join("cluster"))
+    };
+    let machines = Machines::around(&mut options)?;
+    if let Some(name) = &arguments.canary {
+        canaries::let_out(name, &mut options)?;
+    }
+    let cluster = LocalCluster::start(&options, narrate).await?;
+    let survey = wait::whole(cluster.layout()).await?;
+    let catalogue = survey.catalogue()?;
+    let mut meta = meta(arguments, seed, cluster.layout(), catalogue);
+    if matches!(until, Until::Script(script, _) if script.is_empty()) {
+        meta.nemeses.clear();
+    }
+    let (sets, slots) = (meta.sets.clone(), meta.slots.clone());
+    let recorder = Recorder::to_file(&arguments.dir.join(HISTORY_JSONL), meta)?;
+    let logs = logs::Reader::new(&cluster.layout().dir.join("log"));
+    Ok(Opened { stage: Stage { cluster, net, machines, sets }, recorder, slots, logs })
+}
+
+impl Opened {
+    /// Notes what the processes have said since it was last asked, but for what the last fault excuses.
+    pub fn listen(&mut self, last: Option<&Fault>) -> anyhow::Result<()> {
+        let excused = |process: &str| last.map(|fault| fault.excuses(process)).unwrap_or_default();
+        for line in self.logs.since(excused)? {
+            self.recorder.note(line);
+        }
+        Ok(())
+    }
+
+    /// Stops everything and closes the history.
+    pub async fn close(self) -> anyhow::Result<()> {
+        let Opened { stage, recorder, mut logs, .. } = self;
+        for name in death::missing(&stage.cluster)? {
+            recorder.note(format!("{name} died by itself after the faults"));
+        }
+        for name in stage.cluster.stop().await? {
+            recorder.note(format!("{name} did not stop when it was asked to"));
+        }
+        for line in logs.since(|_| Vec::new())? {
+            recorder.note(line);
+        }
+        stage.net.close().await;
+        let recorder = Arc::into_inner(recorder);
+        recorder.ok_or_else(|| anyhow::anyhow!("somebody still records"))?.close()?;
+        Ok(())
+    }
+}
+
+fn meta(arguments: &Run, seed: u64, layout: &Layout, catalogue: &Catalogue) -> Meta {
+    Meta {
+        seed,
+        workloads: arguments.workload.clone(),
+        nemeses: match &arguments.faults {
+            Some(file) => vec![file.display().to_string()],
+            None if arguments.nemesis == ["none"] => Vec::new(),
+            None => arguments.nemesis.clone(),
+        },
+        commit: commit(),
+        machine: machine(),
+        ..of_cluster::meta(layout, catalogue)
+    }
+}
+
+/// The commit of the checkout that this runs in; empty outside of one.
+fn commit() -> String {
+    let output = std::process::Command::new("git").args(["describe", "--always", "--dirty"]).output();
+    let text = output.ok().filter(|output| output.status.success()).map(|output| output.stdout);
+    text.map(|text| String::from_utf8_lossy(&text).trim().to_owned()).unwrap_or_default()
+}
+
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kilobytes = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next());
+    let gigabytes = kilobytes.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0) >> 20;
+    format!("{cores} cores, {gigabytes} GiB")
+}
