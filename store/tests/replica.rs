@@ -6,7 +6,7 @@ mod common;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{Dice, GROUNDS, Ground, Load, append, catch_up, compare, model};
+use common::{Dice, GROUNDS, Ground, Load, append, catch_up, compare, model, open};
 use twinset_ledger::codec::EntryBuilder;
 use twinset_store::{Fault, LedgerReplica, Log, LogId, SnapshotReader};
 
@@ -66,6 +66,26 @@ fn a_replay_after_a_restart_gives_the_same_hashes() {
         }
         assert_eq!(replica.applied().membership, Some((Some(load.id(1)), b"three voters".to_vec())));
     }
+}
+
+/// A table whose keys only rise gets files that overlap no others: the database never puts such files together by itself.
+#[test]
+fn the_files_of_many_checkpoints_do_not_gather() {
+    const CHECKPOINTS: u64 = 300;
+    let load = Load { seed: 9, set: 1 };
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (log, replica) = (store.log(1).unwrap(), store.ledger(1).unwrap());
+    for index in 0..CHECKPOINTS {
+        append(&log, vec![load.record(index)]);
+        catch_up(&log, &replica);
+        replica.checkpoint().unwrap();
+    }
+    drop((log, replica));
+    store.close();
+    let names = std::fs::read_dir(dir.path().join("db")).unwrap().map(|entry| entry.unwrap().path());
+    let files = names.filter(|path| path.extension().is_some_and(|end| end == "sst")).count() as u64;
+    assert!(files < CHECKPOINTS, "{files} files of {CHECKPOINTS} checkpoints");
 }
 
 #[test]

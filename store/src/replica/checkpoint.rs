@@ -1,6 +1,8 @@
 //! Checkpoints: what has gathered in memory becomes sorted files. Freezing is quick and under the lock; building,
 //! ingesting and the last write are not, and apply goes on meanwhile. The state record is written last, in one batch
-//! with the touched accounts: until it is on disk, the files before it do not count and replay makes them again.
+//! with the touched accounts: until it is on disk, the files before it do not count and replay makes them again. In that
+//! batch are outcomes and reversals, too: their keys rise with the log, so that files of them would overlap no others, and
+//! the database would never put one together with the next.
 
 use std::sync::Arc;
 
@@ -60,7 +62,7 @@ impl LedgerReplica {
         Ok((meta, guard))
     }
 
-    /// Gives what is on disk of the last files that were made: of these, or, if nothing needed one, of earlier ones.
+    /// Gives a record of each table that the disk must have from now on: the last that was written.
     fn store(&self, frozen: &Frozen) -> Result<Vec<Witness>, Fault> {
         let engine = self.engine();
         let Frozen { generation, fresh, .. } = frozen;
@@ -71,27 +73,30 @@ impl LedgerReplica {
             postings.put(&keys::posting(*generation, slot, account, first), value)
         })?;
         ingest(postings, &mut witnesses)?;
-        let mut outcomes = Builder::new(engine, Table::Outcome);
-        for (index, record) in &fresh.outcomes {
-            outcomes.put(&keys::outcome(*generation, *index), record)?;
-        }
-        ingest(outcomes, &mut witnesses)?;
-        let mut builder = Builder::new(engine, Table::Link);
-        for (original, by) in &fresh.links {
-            for (by, amount) in by {
-                let key = keys::link(*generation, *original, by.position.0);
-                builder.put(&key, &links::encode(by.incarnation, *amount))?;
-            }
-        }
-        ingest(builder, &mut witnesses)?;
-        let mut about = frozen.about.clone();
-        if !witnesses.is_empty() {
-            about.witnesses = witnesses;
-        }
         let mut batch = engine.batch();
         for (key, value) in &frozen.accounts {
             batch.put(Table::Account, key, value);
         }
+        for (index, record) in &fresh.outcomes {
+            batch.put(Table::Outcome, &keys::outcome(*generation, *index), record);
+        }
+        witnesses.extend(fresh.outcomes.last().map(|(index, _)| {
+            let key = keys::outcome(*generation, *index);
+            (Table::Outcome, key.to_vec())
+        }));
+        for (original, by) in &fresh.links {
+            for (by, amount) in by {
+                let key = keys::link(*generation, *original, by.position.0);
+                batch.put(Table::Link, &key, &links::encode(by.incarnation, *amount));
+            }
+        }
+        witnesses.extend(fresh.links.iter().next_back().and_then(|(original, by)| {
+            let key = keys::link(*generation, *original, by.last()?.0.position.0);
+            Some((Table::Link, key.to_vec()))
+        }));
+        let mut about = frozen.about.clone();
+        about.witnesses.retain(|(table, _)| witnesses.iter().all(|(newer, _)| newer != table));
+        about.witnesses.append(&mut witnesses);
         let key = keys::named(keys::STATE, *generation);
         batch.put(Table::Meta, &key, &about.encode());
         engine.write(batch)?;
