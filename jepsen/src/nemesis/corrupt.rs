@@ -25,7 +25,7 @@ use crate::preload::{Machine, Machines, ending};
 use crate::{death, wait};
 
 /// What is read of a node that serves from a damaged file: that many transactions of each set.
-const READ_MAX: u64 = 50_000;
+const READ_MAX: u64 = 10_000;
 /// Another replica has what this one shows within this.
 const CATCH_UP: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
