@@ -28,7 +28,7 @@ pub struct Results {
     pub seed: u64,
     /// The command that repeats it.
     pub repeat: String,
-    /// The commit that the binaries were built from.
+    /// The commit of the checkout that the run was started in; empty outside of one.
     pub commit: String,
     /// Cores and memory.
     pub machine: String,

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Case, Found};
-use crate::history::{Answer, Ask, Figures, Phase};
+use crate::history::{Answer, Ask};
 
 /// No floor is crossed at any index: the model's word, and the balances that clients were told.
 pub fn limits(case: &Case<'_>) -> Found {
@@ -66,16 +66,18 @@ pub fn conservation(case: &Case<'_>) -> Found {
     for words in &case.witness.unlisted {
         found.missing(|| words.clone());
     }
-    let (last, mut read) = (final_figures(case), BTreeMap::<u32, (i128, i128)>::new());
+    let (last, mut read) = (case.last_accounts(), BTreeMap::<u32, (i128, i128)>::new());
     let mut unread = BTreeSet::new();
     for account in 0..case.history.accounts.len() as u32 {
         let Some(set) = case.history.set_of(account) else { continue };
-        match last.get(&account) {
-            Some(figures) => {
+        match last.get(&account).copied().flatten() {
+            Some(Answer::Account { figures, .. }) => {
                 let (debits, credits) = read.entry(set).or_default();
                 *debits += i128::from(figures.debits);
                 *credits += i128::from(figures.credits);
             }
+            // There is none of that name.
+            Some(_) => {}
             None => {
                 unread.insert(set);
                 found.missing(|| format!("{} was not read last", case.history.accounts[account as usize]));
@@ -91,24 +93,6 @@ pub fn conservation(case: &Case<'_>) -> Found {
         }
     }
     found
-}
-
-/// Every account as it was read last; nothing in one that is not there.
-fn final_figures(case: &Case<'_>) -> BTreeMap<u32, Figures> {
-    let mut last = BTreeMap::new();
-    let Some(from) = case.history.phase(Phase::Final) else { return last };
-    for op in case.history.ops.iter().filter(|op| op.begin_ns >= from) {
-        match (&op.ask, &op.answer) {
-            (Ask::ReadAccount { account, .. }, Answer::Account { figures, .. }) => {
-                last.insert(*account, *figures);
-            }
-            (Ask::ReadAccount { account, .. }, Answer::Absent { .. }) => {
-                last.insert(*account, Figures::default());
-            }
-            _ => {}
-        }
-    }
-    last
 }
 
 #[cfg(test)]

@@ -18,13 +18,14 @@ mod run;
 mod stale;
 pub mod witness;
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::Serialize;
 
 use crate::export;
-use crate::history::History;
+use crate::history::{Answer, Ask, History, Phase};
 use replay::Replay;
 use witness::Witness;
 
@@ -74,21 +75,17 @@ pub struct Checker {
     pub claim: &'static str,
     /// One line for `list`.
     pub about: &'static str,
+    /// Whether an open end that nobody has resolved could explain what it finds: what it compares with is then not all that was
+    /// done.
+    needs_the_end: bool,
     run: fn(&Case<'_>) -> Found,
 }
 
-/// Checkers whose findings an open end could explain that nobody has resolved: what they compare with is then not all that was
-/// done.
-const NEED_THE_END: &[&str] = &[
-    "answers",
-    "exactly_once",
-    "linearizable_reads",
-    "stale_reads",
-    "limits",
-    "conservation",
-    "lists",
-    "opaque_balances",
-];
+impl Checker {
+    const fn that_needs_the_end(self) -> Checker {
+        Checker { needs_the_end: true, ..self }
+    }
+}
 
 /// What every checker looks at.
 pub struct Case<'h> {
@@ -159,21 +156,23 @@ const fn checker(
     about: &'static str,
     run: fn(&Case<'_>) -> Found,
 ) -> Checker {
-    Checker { name, claim, about, run }
+    Checker { name, claim, about, needs_the_end: false, run }
 }
 
 /// Every checker with the claim that it checks.
 pub const ALL: &[Checker] = &[
     checker("answers", "G1", "each answer is what the model says at its position", |case| {
         case.replay.answers.clone()
-    }),
+    })
+    .that_needs_the_end(),
     checker(
         "fits",
         "G1",
         "each answer is of the kind asked for, from the set that owns the accounts",
         fits::check,
     ),
-    checker("exactly_once", "G2", "no lost acknowledgement, no duplicate, no phantom", once::exactly_once),
+    checker("exactly_once", "G2", "no lost acknowledgement, no duplicate, no phantom", once::exactly_once)
+        .that_needs_the_end(),
     checker(
         "refused_is_never",
         "G3",
@@ -183,29 +182,35 @@ pub const ALL: &[Checker] = &[
     checker("real_time_order", "G4", "strict serializability per set", order::real_time),
     checker("linearizable_reads", "G5", "each read is the model's state at its position", |case| {
         case.replay.reads.clone()
-    }),
+    })
+    .that_needs_the_end(),
     checker("sessions", "G6", "monotonic reads and read your writes, also across routers", order::sessions),
     checker(
         "stale_reads",
         "G7",
         "a stale read is a whole state of the past, not older than it says",
         stale::check,
-    ),
+    )
+    .that_needs_the_end(),
     checker(
         "limits",
         "G8",
         "no floor is crossed at any index, and no rejection lacks its reason",
         limits::limits,
-    ),
-    checker("conservation", "G9", "debits equal credits in each set at every index", limits::conservation),
+    )
+    .that_needs_the_end(),
+    checker("conservation", "G9", "debits equal credits in each set at every index", limits::conservation)
+        .that_needs_the_end(),
     checker("ledger_time", "G10", "positions are given once, and time rises with them", order::ledger_time),
-    checker("lists", "G11", "lists are complete and in order, and show what was booked", lists::check),
+    checker("lists", "G11", "lists are complete and in order, and show what was booked", lists::check)
+        .that_needs_the_end(),
     checker(
         "opaque_balances",
         "G4",
         "a balance holds what was acknowledged, trusting no position",
         opaque::check,
-    ),
+    )
+    .that_needs_the_end(),
     checker("replicas", "G12", "all replicas of a set hold the same", run::replicas),
     checker(
         "liveness",
@@ -242,6 +247,20 @@ impl<'h> Case<'h> {
         Case { history, witness, replay }
     }
 
+    /// The accounts that were asked for in the end, each with its last definite answer, if there was one.
+    fn last_accounts(&self) -> BTreeMap<u32, Option<&'h Answer>> {
+        let mut last = BTreeMap::new();
+        let from = self.history.phase(Phase::Final).unwrap_or(u64::MAX);
+        for op in self.history.ops.iter().filter(|op| op.begin_ns >= from) {
+            let Ask::ReadAccount { account, .. } = &op.ask else { continue };
+            let known = last.entry(*account).or_default();
+            if matches!(op.answer, Answer::Account { .. } | Answer::Absent { .. }) {
+                *known = Some(&op.answer);
+            }
+        }
+        last
+    }
+
     /// Whether the history breaks off before everything was read: calls with an open end may have done anything.
     fn is_broken_off(&self) -> bool {
         let is_listed = |set: &u32| self.witness.listed.contains_key(set);
@@ -267,7 +286,7 @@ pub fn all(case: &Case<'_>) -> Vec<Finding> {
     let findings = ALL.iter().zip(found).map(|(checker, found)| {
         let found = found.into_inner().expect("each was run");
         let (mut verdict, mut examples) = (found.verdict(), found.examples);
-        if is_broken_off && verdict == Verdict::Invalid && NEED_THE_END.contains(&checker.name) {
+        if is_broken_off && verdict == Verdict::Invalid && checker.needs_the_end {
             verdict = Verdict::Unknown;
             let open = case.witness.open.len();
             examples.insert(0, format!("{open} open ends that nobody resolved may explain what follows"));

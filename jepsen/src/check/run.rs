@@ -1,12 +1,10 @@
 //! Whether a run means anything: its faults acted, its replicas agree, its history is whole, its processes said nothing that
 //! nobody expects. Pure.
 
-use std::collections::BTreeSet;
-
 use super::witness::calls;
 use super::{Case, Found};
-use crate::history::holdings::{ABSENT, ACCOUNT, Holdings, REJECTED, Taken};
-use crate::history::{Answer, Ask, Found as Listed, History, Phase};
+use crate::history::holdings::{ABSENT, ACCOUNT, REJECTED, Taken};
+use crate::history::{Answer, Ask, History, Phase};
 
 /// What `verify` said of the replicas in the end, and whether each of them holds what clients read.
 pub fn replicas(case: &Case<'_>) -> Found {
@@ -18,6 +16,7 @@ pub fn replicas(case: &Case<'_>) -> Found {
     for line in history.verify.iter().filter(|line| !line.clean) {
         found.wrong(|| format!("{}: {}", line.subject, line.detail));
     }
+    let last = case.last_accounts();
     for set in &history.meta.sets {
         let nodes = history.meta.replicas.get(set).map(Vec::as_slice).unwrap_or_default();
         if nodes.is_empty() {
@@ -27,11 +26,21 @@ pub fn replicas(case: &Case<'_>) -> Found {
             found.missing(|| format!("there is no final list of set {set} to compare its replicas with"));
             continue;
         };
-        let read = read_by_clients(history, *set, listed);
-        let unread = unread_accounts(history, *set, &read);
-        for words in &unread {
-            found.missing(|| words.clone());
+        let accounts = last.iter().filter(|(account, _)| history.set_of(**account) == Some(*set));
+        let unread: Vec<u32> =
+            accounts.clone().filter(|(_, answer)| answer.is_none()).map(|(account, _)| *account).collect();
+        for account in &unread {
+            found.missing(|| format!("{} was not read in the end", history.accounts[*account as usize]));
         }
+        let mut read = Taken::of(*set, "clients");
+        listed.iter().for_each(|one| read.transaction(one));
+        for (account, answer) in accounts {
+            if let Some(Answer::Account { figures, .. }) = answer {
+                read.account(*account, figures);
+            }
+        }
+        read_requests(history, *set, &mut read);
+        let read = read.whole();
         let held: Vec<_> = history.holdings.iter().filter(|held| held.set == *set).collect();
         for node in nodes {
             found.checked += 1;
@@ -54,53 +63,24 @@ pub fn replicas(case: &Case<'_>) -> Found {
     found
 }
 
-/// What the final lists and reads say that a set holds.
-fn read_by_clients(history: &History, set: u32, listed: &[&Listed]) -> Holdings {
-    let mut taken = Taken::of(set, "clients");
-    listed.iter().for_each(|one| taken.transaction(one));
+/// What the final look-ups say became of request ids of a set.
+fn read_requests(history: &History, set: u32, read: &mut Taken) {
     let from = history.phase(Phase::Final).unwrap_or(u64::MAX);
     for op in history.ops.iter().filter(|op| op.begin_ns >= from) {
-        match (&op.ask, &op.answer) {
-            (Ask::ReadAccount { account, .. }, Answer::Account { figures, .. })
-                if history.set_of(*account) == Some(set) =>
-            {
-                taken.account(*account, figures);
+        let Ask::ReadRequest { scope, id, .. } = &op.ask else { continue };
+        if history.set_of(*scope) != Some(set) {
+            continue;
+        }
+        match &op.answer {
+            Answer::Transaction { found, .. } => {
+                read.request(*scope, id, &found.transaction.0.to_string());
             }
-            (Ask::ReadRequest { scope, id, .. }, answer) if history.set_of(*scope) == Some(set) => {
-                match answer {
-                    Answer::Transaction { found, .. } => {
-                        taken.request(*scope, id, &found.transaction.0.to_string());
-                    }
-                    Answer::Account { .. } => taken.request(*scope, id, ACCOUNT),
-                    Answer::Rejected { .. } => taken.request(*scope, id, REJECTED),
-                    Answer::Absent { .. } => taken.request(*scope, id, ABSENT),
-                    _ => {}
-                }
-            }
+            Answer::Account { .. } => read.request(*scope, id, ACCOUNT),
+            Answer::Rejected { .. } => read.request(*scope, id, REJECTED),
+            Answer::Absent { .. } => read.request(*scope, id, ABSENT),
             _ => {}
         }
     }
-    taken.whole()
-}
-
-/// Accounts of a set that were asked for in the end without a definite answer, in words.
-fn unread_accounts(history: &History, set: u32, read: &Holdings) -> Vec<String> {
-    let from = history.phase(Phase::Final).unwrap_or(u64::MAX);
-    let last = history.ops.iter().filter(|op| op.begin_ns >= from);
-    let mut absent = BTreeSet::new();
-    let mut asked = BTreeSet::new();
-    for op in last {
-        if let Ask::ReadAccount { account, .. } = &op.ask
-            && history.set_of(*account) == Some(set)
-        {
-            asked.insert(*account);
-            if matches!(op.answer, Answer::Absent { .. }) {
-                absent.insert(*account);
-            }
-        }
-    }
-    let unread = asked.iter().filter(|one| !absent.contains(one) && !read.accounts.contains_key(one));
-    unread.map(|one| format!("{} was not read in the end", history.accounts[*one as usize])).collect()
 }
 
 /// Each fault was seen to act, and was undone.

@@ -25,7 +25,7 @@ pub struct Meta {
     pub workloads: Vec<String>,
     /// The nemeses by name.
     pub nemeses: Vec<String>,
-    /// The commit that the binaries were built from; empty if nobody knows.
+    /// The commit of the checkout that the run was started in; empty outside of one.
     pub commit: String,
     /// Cores and memory.
     pub machine: String,

@@ -105,13 +105,13 @@ impl Peer for PeerService {
     ) -> Result<Response<wire::SnapshotReply>, Status> {
         let reply = match receive_snapshot(&self.sets, request.into_inner()).await {
             Ok(vote) => wire::SnapshotReply { vote: Some(vote), refused: String::new() },
-            Err(Failed::Refused(reason)) => {
-                warn!(reason, "snapshot refused");
-                wire::SnapshotReply { vote: None, refused: reason }
-            }
-            Err(Failed::CutOff(reason)) => {
-                info!(reason, "snapshot cut off");
-                wire::SnapshotReply { vote: None, refused: reason }
+            Err(failed) => {
+                match &failed {
+                    Failed::Refused(reason) => warn!(reason, "snapshot refused"),
+                    Failed::CutOff(reason) => info!(reason, "snapshot cut off"),
+                }
+                let (Failed::Refused(refused) | Failed::CutOff(refused)) = failed;
+                wire::SnapshotReply { vote: None, refused }
             }
         };
         Ok(Response::new(reply))

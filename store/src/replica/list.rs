@@ -10,7 +10,7 @@ use twinset_ledger::outcome::Effect;
 
 use super::LedgerReplica;
 use super::outcomes::Kept;
-use super::reads::{Listed, Read};
+use super::reads::{Booked, Listed, Read};
 use super::rebuild::{Became, Decided, no_transaction};
 use super::state::ReplicaState;
 use crate::fault::Fault;
@@ -139,25 +139,22 @@ impl ReplicaState {
         for offset in offsets {
             let position = at(*offset);
             let Some(Decided { command, incarnation, became }) = self.decided(position)? else { continue };
-            let (time_unix_ns, incarnation, reversal) = match (became, &command) {
-                (Became::Booked { time_unix_ns }, Command::Transaction(_)) => {
-                    (time_unix_ns, incarnation, Vec::new())
+            let named = |incarnation| TransactionId { set: self.set, incarnation, position };
+            let reversed = taken_back.remove(&position).unwrap_or_default();
+            match became {
+                Became::Booked { time_unix_ns } if matches!(command, Command::Transaction(_)) => {
+                    let (id, scope_account) = (named(incarnation), self.scope_of(&command, None)?);
+                    let reversal = Vec::new();
+                    listed.push(Listed { id, time_unix_ns, command, reversal, scope_account, reversed });
                 }
-                (Became::Booked { .. }, _) => return Err(no_transaction()),
-                (Became::Other(outcome), _) => {
-                    let Ok(Effect::Posted(legs)) = outcome.result else { continue };
-                    let legs = if matches!(command, Command::Reversal(_)) { legs } else { Vec::new() };
-                    (outcome.time_unix_ns, outcome.incarnation, legs)
+                Became::Booked { .. } => return Err(no_transaction()),
+                Became::Other(outcome) => {
+                    let (id, time_unix_ns) = (named(outcome.incarnation), outcome.time_unix_ns);
+                    let scope_account = self.scope_of(&command, outcome.result.as_ref().err())?;
+                    let booked = Booked { id, time_unix_ns, command, outcome, scope_account, reversed };
+                    listed.extend(booked.listed());
                 }
-            };
-            listed.push(Listed {
-                id: TransactionId { set: self.set, incarnation, position },
-                time_unix_ns,
-                scope_account: self.scope_of(&command, None)?,
-                reversed: taken_back.remove(&position).unwrap_or_default(),
-                command,
-                reversal,
-            });
+            }
         }
         Ok(listed)
     }

@@ -34,7 +34,7 @@ pub(super) fn missing(position: Position) -> Fault {
 /// A remembered command, and what became of it.
 pub(crate) struct Decided {
     pub(crate) command: Command,
-    /// Of the leader that took it in.
+    /// Of the set when it was taken in.
     pub(crate) incarnation: u32,
     pub(crate) became: Became,
 }
