@@ -28,7 +28,7 @@ impl Word {
 pub enum Basis {
     /// A majority, and in SYNC the away site, confirmed the leader after the read began.
     Confirmed,
-    /// This replica leads, and a majority answered a heartbeat that was sent then.
+    /// This replica leads, and a majority answered what was sent then.
     Led(Instant),
     /// This replica follows, and all that a leader had let out when it spoke is applied here.
     Followed(Word),

@@ -63,9 +63,10 @@ struct State {
     memberships: BTreeSet<u64>,
     /// The first entry of `term` that is applied here.
     began_at: Option<u64>,
-    /// As the leader of `term`: when the newest heartbeat was sent that a majority has answered.
-    confirmed: Option<Instant>,
-    /// When the newest message that a replica answered was sent.
+    own: Option<u64>,
+    /// Whose majorities decide: the voters, and while they change both the old and the new ones.
+    electorates: Vec<BTreeSet<u64>>,
+    /// When the newest message was sent that a replica has answered as a follower of this one.
     contacts: BTreeMap<u64, Instant>,
     /// When a leader was last heard.
     heard: Option<Instant>,
@@ -125,17 +126,19 @@ impl Gate {
         }
     }
 
-    /// As the leader of `term`: when the newest heartbeat was sent that a majority has answered.
-    pub fn confirmed(&self, term: u64, sent_at: Option<Instant>) {
+    /// This replica is `own`, and these are whose majorities decide: the voters, and while they change both the old and the new
+    /// ones.
+    pub fn electorates(&self, own: u64, electorates: &[BTreeSet<u64>]) {
         let mut state = self.state.lock();
-        state.enter(term, *self.open.borrow());
-        if state.term == term {
-            state.confirmed = state.confirmed.max(sent_at);
+        state.own = Some(own);
+        if state.electorates != electorates {
+            state.electorates = electorates.to_vec();
+            self.contacted.send_modify(|count| *count += 1);
         }
     }
 
     /// Since when it may be, and not longer, that others have let something out that this replica, which leads as far as it
-    /// knows, has not: since the newest heartbeat that a majority has answered. None: it may lack something anyway, because
+    /// knows, has not: since the newest message that a majority has answered. None: it may lack something anyway, because
     /// the gate is not open yet for an entry of the current term.
     pub fn vouched(&self) -> Option<Instant> {
         self.state.lock().vouched(*self.open.borrow())
@@ -197,7 +200,7 @@ impl Gate {
         self.open.send_if_modified(|open| raise(open, leader.open));
     }
 
-    /// A replica answered a message that was sent at `sent_at`, as a follower of this leader.
+    /// A replica answered the message that was sent at `sent_at`, as a follower of this leader.
     pub fn contact(&self, replica: u64, sent_at: Instant) {
         let mut state = self.state.lock();
         let newest = state.contacts.entry(replica).or_insert(sent_at);
@@ -238,24 +241,26 @@ impl Gate {
         let _ = open.wait_for(|&open| open >= index).await;
     }
 
+    /// Waits until a majority has answered what this leader sent after `began`: nobody else led then.
+    pub async fn wait_for_majority(&self, began: Instant) {
+        self.contact_until(|state| state.confirmed().is_some_and(|at| at >= began)).await;
+    }
+
     /// In SYNC, waits for word from a replica in a site other than that of `replica`, to a message sent after `began`:
     /// a leader that is cut off from the other site must not answer from a past that a recovered set has left behind.
     pub async fn wait_for_away_site(&self, replica: u64, began: Instant) {
+        self.contact_until(|state| {
+            let own = state.sites.get(&replica);
+            let heard = |(other, &sent): (&u64, &Instant)| sent >= began && state.sites.get(other) != own;
+            state.durability == Durability::Degraded || state.contacts.iter().any(heard)
+        })
+        .await;
+    }
+
+    /// Looks at every contact. Without end: callers bring their own deadline.
+    async fn contact_until(&self, suffices: impl Fn(&State) -> bool) {
         let mut contacted = self.contacted.subscribe();
-        loop {
-            contacted.mark_unchanged();
-            {
-                let state = self.state.lock();
-                let own = state.sites.get(&replica);
-                let heard = |(other, &sent): (&u64, &Instant)| sent >= began && state.sites.get(other) != own;
-                if state.durability == Durability::Degraded || state.contacts.iter().any(heard) {
-                    return;
-                }
-            }
-            if contacted.changed().await.is_err() {
-                return;
-            }
-        }
+        while !suffices(&self.state.lock()) && contacted.changed().await.is_ok() {}
     }
 
     fn publish(&self, state: &mut State) {
@@ -275,7 +280,22 @@ impl Gate {
 impl State {
     fn vouched(&self, open: u64) -> Option<Instant> {
         let opened = self.began_at.is_some_and(|began_at| open >= began_at);
-        self.confirmed.filter(|_| opened)
+        self.confirmed().filter(|_| opened)
+    }
+
+    /// When the newest message was sent that a majority, this replica included, has answered. openraft's own time of it does
+    /// not do: it takes the reply to an append for one to the empty append after it as well, which tells of a commit.
+    fn confirmed(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let by_majority = |voters: &BTreeSet<u64>| {
+            let sent_at =
+                |id: &u64| if Some(*id) == self.own { Some(now) } else { self.contacts.get(id).copied() };
+            let mut oldest_first: Vec<_> = voters.iter().map(sent_at).collect();
+            oldest_first.sort_unstable();
+            let majority = voters.len() / 2 + 1;
+            *oldest_first.get(voters.len().checked_sub(majority)?)?
+        };
+        self.electorates.iter().map(by_majority).min().flatten()
     }
 
     /// Goes on to another term. What it vouched for as a leader it still knows as a follower.
@@ -287,7 +307,6 @@ impl State {
             self.term = term;
             self.everywhere = 0;
             self.began_at = None;
-            self.confirmed = None;
         }
     }
 }
@@ -460,9 +479,10 @@ mod tests {
     #[test]
     fn a_leader_vouches_for_nothing_before_its_own_term_has_come_out_and_a_majority_has_answered() {
         let gate = Gate::new(sites(), Durability::Sync);
-        let start = Instant::now();
+        let start = Instant::now() - Duration::from_secs(20);
+        gate.electorates(1, &[BTreeSet::from([1, 2, 3])]);
         gate.term(4);
-        gate.confirmed(4, Some(start));
+        gate.contact(3, start);
         gate.reached(3, 5);
         gate.applied(5, Durability::Sync);
         gate.matched(4, &matched([6, 6, 6, 6]));
@@ -472,20 +492,48 @@ mod tests {
         gate.applied(6, Durability::Sync);
         assert_eq!(gate.vouched(), Some(start), "and not later, however long it goes on leading");
         let later = start + Duration::from_secs(1);
-        gate.confirmed(4, Some(later));
-        gate.confirmed(4, Some(start));
-        gate.confirmed(3, Some(later + Duration::from_secs(1)));
-        gate.confirmed(4, None);
+        gate.contact(2, later);
+        gate.contact(2, start);
+        gate.contact(4, later + Duration::from_secs(1));
         assert_eq!(gate.vouched(), Some(later));
         gate.term(5);
-        gate.reached(5, 6);
-        assert_eq!(gate.vouched(), None, "nobody has answered the new leader yet");
+        assert_eq!(gate.vouched(), None, "another leader may have let out more");
         let own = gate.word().expect("it has led");
         assert_eq!(own.arrived, later);
         gate.follow(Horizon { open: 6, safe: 6 }, 0);
         assert_eq!(gate.word(), Some(own), "a leader that does not vouch makes nobody fresh");
         gate.follow(Horizon { open: 6, safe: 6 }, 1);
         assert_ne!(gate.word(), Some(own));
+    }
+
+    #[test]
+    fn a_majority_has_answered_what_its_slowest_member_has() {
+        let start = Instant::now() - Duration::from_secs(20);
+        let at = |second| start + Duration::from_secs(second);
+        // (electorates; replicas with the second that they answered; expected). Replica 1 asks.
+        for (electorates, contacts, expected) in [
+            (vec![], vec![(2, 9)], None),
+            (vec![vec![]], vec![(2, 9)], None),
+            (vec![vec![1, 2, 3]], vec![], None),
+            (vec![vec![1, 2, 3]], vec![(4, 9)], None),
+            (vec![vec![1, 2, 3]], vec![(2, 7)], Some(7)),
+            (vec![vec![1, 2, 3]], vec![(2, 7), (3, 5)], Some(7)),
+            (vec![vec![1, 2, 3, 4]], vec![(2, 7), (3, 5)], Some(5)),
+            (vec![vec![2, 3, 4]], vec![(2, 7), (3, 5)], Some(5)),
+            (vec![vec![1, 2, 3, 4, 5]], vec![(2, 7)], None),
+            (vec![vec![1, 2, 3], vec![1, 4, 5]], vec![(2, 7), (4, 3)], Some(3)),
+            (vec![vec![1, 2, 3], vec![1, 4, 5]], vec![(2, 7)], None),
+        ] {
+            let gate = Gate::new(sites(), Durability::Sync);
+            let electorates: Vec<_> = electorates.into_iter().map(BTreeSet::from_iter).collect();
+            gate.electorates(1, &electorates);
+            contacts.iter().for_each(|&(replica, second)| gate.contact(replica, at(second)));
+            let confirmed = gate.state.lock().confirmed();
+            assert_eq!(confirmed, expected.map(at), "{electorates:?}, {contacts:?}");
+        }
+        let gate = Gate::new(sites(), Durability::Sync);
+        gate.electorates(1, &[BTreeSet::from([1])]);
+        assert!(gate.state.lock().confirmed() >= Some(start), "alone it needs nobody");
     }
 
     #[tokio::test]
@@ -502,6 +550,21 @@ mod tests {
             "word from the own site, or older word, does not count"
         );
         gate.contact(4, began);
+        assert!(futures::poll!(&mut wait).is_ready());
+    }
+
+    #[tokio::test]
+    async fn a_read_waits_for_a_majority_to_answer_something_newer() {
+        let gate = Gate::new(sites(), Durability::Degraded);
+        let began = Instant::now();
+        let before = began - Duration::from_millis(1);
+        gate.contact(2, before);
+        let wait = gate.wait_for_majority(began);
+        tokio::pin!(wait);
+        assert!(futures::poll!(&mut wait).is_pending(), "nobody knows who votes");
+        gate.electorates(1, &[BTreeSet::from([1, 2, 3])]);
+        assert!(futures::poll!(&mut wait).is_pending(), "older word does not count");
+        gate.contact(3, began);
         assert!(futures::poll!(&mut wait).is_ready());
     }
 }

@@ -75,36 +75,44 @@ pub fn check(case: &Case<'_>) -> Found {
     found
 }
 
-/// Where an age may rest on the stamp of the last command, which is the clock of whoever led then: in a replica that no leader
-/// has spoken to since its process began.
+/// Where an age may be wrong because a clock is. It may rest on the stamp of the last command, which is the clock of whoever
+/// led then: in a replica that no leader has spoken to since its process began. And how long the leader's word was on its way
+/// is the difference of two clocks.
 struct Clocks {
     /// When a clock was first put wrong by so much or more: begins and sizes, both rising. Stamps never go back, so that it matters
     /// from then on.
     steps: Vec<(u64, u64)>,
     /// From when until when a process may be as young as that.
     young: Vec<(u64, u64)>,
+    /// From when until when a clock is wrong, or a word may be the newest that was sent while it was; and by how much.
+    wrong: Vec<(u64, u64, u64)>,
 }
 
 impl Clocks {
     fn of(history: &History) -> Self {
-        let mut steps: Vec<(u64, u64)> = Vec::new();
+        let end = |span: &FaultSpan| span.end_ns.unwrap_or(u64::MAX);
+        let (mut steps, mut wrong): (Vec<(u64, u64)>, Vec<_>) = (Vec::new(), Vec::new());
         for span in &history.faults {
             let size = clock_step_ns(&span.fault);
+            if size > 0 {
+                wrong.push((span.begin_ns, until_calm(history, end(span)), size));
+            }
             if size > steps.last().map_or(0, |(_, known)| *known) {
                 steps.push((span.begin_ns, size));
             }
         }
-        let end = |span: &FaultSpan| span.end_ns.unwrap_or(u64::MAX);
         let ending = history.faults.iter().filter(|span| span.fault.ends_processes());
         let young = ending.map(|span| (span.begin_ns, until_calm(history, end(span)))).collect();
-        Clocks { steps, young }
+        Clocks { steps, young, wrong }
     }
 
     fn allowance_ns(&self, read: &Op) -> u64 {
         let end_ns = read.end_ns.unwrap_or(u64::MAX);
-        let may_be_young = self.young.iter().any(|(from, to)| *from <= end_ns && read.begin_ns <= *to);
-        let wrong_by = self.steps.iter().rev().find(|(begin, _)| *begin <= end_ns);
-        wrong_by.filter(|_| may_be_young).map_or(0, |(_, size)| *size)
+        let meets = |from: u64, to: u64| from <= end_ns && read.begin_ns <= to;
+        let may_be_young = self.young.iter().any(|(from, to)| meets(*from, *to));
+        let stamped = self.steps.iter().rev().find(|(begin, _)| *begin <= end_ns).filter(|_| may_be_young);
+        let heard = self.wrong.iter().filter(|(from, to, _)| meets(*from, *to));
+        stamped.map(|(_, size)| *size).into_iter().chain(heard.map(|(.., size)| *size)).max().unwrap_or(0)
     }
 }
 

@@ -148,11 +148,11 @@ fn a_gap_is_caught_unless_a_fault_excuses_it() {
 }
 
 #[test]
-fn a_wrong_clock_excuses_an_old_stale_read_only_of_a_young_process() {
+fn a_wrong_clock_excuses_an_old_stale_read_only_while_it_is_wrong_or_of_a_young_process() {
     let step = || Fault::ClockStep { victim: "a1".into(), by_ms: 3_600_000, for_ms: 1 };
     let old = |history: &mut History, fault: Fault| {
         history.faults.push(FaultSpan { fault: step(), ..span(1, 2, true) });
-        history.faults.push(FaultSpan { fault, ..span(3, u64::MAX, true) });
+        history.faults.push(FaultSpan { fault, ..span(1_050_000_000, u64::MAX, true) });
         let at = find(history, |op| {
             op.ask.read_level() == Some(Level::Stale) && matches!(op.answer, Answer::Account { .. })
         });
@@ -162,7 +162,9 @@ fn a_wrong_clock_excuses_an_old_stale_read_only_of_a_young_process() {
         let Answer::Account { as_of, .. } = &mut history.ops[at].answer else { unreachable!() };
         as_of.age_ms = 0;
     };
-    caught("stale_reads", Verdict::Invalid, |history| old(history, step()));
+    let pause = || Fault::Pause { victims: vec!["a1".into()], for_ms: 1 };
+    caught("stale_reads", Verdict::Invalid, |history| old(history, pause()));
+    caught("stale_reads", Verdict::Valid, |history| old(history, step()));
     let kill = || Fault::Kill { victims: vec!["a1".into()], down_ms: 1, again_ms: None };
     caught("stale_reads", Verdict::Valid, |history| old(history, kill()));
 }

@@ -20,7 +20,7 @@ use futures::future::BoxFuture;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::impls::{BasicNode, ProgressResponder};
 use openraft::raft::{ClientWriteResult, ReadPolicy};
-use openraft::type_config::async_runtime::{Instant as _, WatchReceiver};
+use openraft::type_config::async_runtime::WatchReceiver;
 use openraft::{Config, RaftMetrics, ServerState, SnapshotPolicy};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
@@ -259,14 +259,20 @@ impl Group {
         })
     }
 
-    /// Confirms with a majority that this replica leads, and waits until it has applied everything committed before.
+    /// Confirms with a majority that this replica leads, and waits until it has applied everything committed before. Callers
+    /// bring their own deadline.
     pub async fn read_barrier(&self) -> Result<(), ProposeError> {
+        let began = Instant::now();
         if canary::on(Canary::ReadBeforeApply) {
             let confirmed = self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
             return confirmed.map(|_| ()).map_err(|_| ProposeError::NotLeader { leader: None });
         }
         match self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                // openraft's word alone does not do: see the gate.
+                self.fence.gate.wait_for_majority(began).await;
+                Ok(())
+            }
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
                 Err(ProposeError::NotLeader { leader: forward.leader_id })
             }
@@ -367,15 +373,12 @@ async fn observe(raft: Raft, fence: Arc<Fence>, publish: watch::Sender<View>) {
             let membership = &metrics.membership_config;
             let since = membership.log_id().as_ref().map_or(0, |id| id.index);
             let joint = membership.membership().get_joint_config().len() != 1;
-            let leading = metrics.replication.as_ref().map(|replication| {
-                let acked = metrics.last_quorum_acked.map(|at| at.into_inner().elapsed());
-                (matched(Some(replication)), acked.and_then(|age| Instant::now().checked_sub(age)))
-            });
+            fence.gate.electorates(fence.replica, membership.membership().get_joint_config());
+            let leading = metrics.replication.as_ref().map(|replication| matched(Some(replication)));
             (leading, view_of(&metrics), since, joint)
         };
-        if let Some((matched, confirmed)) = leading {
+        if let Some(matched) = leading {
             fence.gate.matched(view.term, &matched);
-            fence.gate.confirmed(view.term, confirmed);
         }
         let settled = !joint && !view.changing;
         fence.gate.voters(fence.replica, since, settled.then_some(&view.voters));

@@ -218,6 +218,7 @@ impl RaftNetworkV2<TypeConfig> for Client {
 struct Pending {
     no: u64,
     prev: Option<LogId>,
+    sent_at: Instant,
 }
 
 impl Client {
@@ -243,7 +244,8 @@ impl Client {
                 };
                 let Some(request) = request else { break };
                 no += 1;
-                if pending.send(Pending { no, prev: request.prev_log_id }).await.is_err() {
+                let waiting = Pending { no, prev: request.prev_log_id, sent_at: Instant::now() };
+                if pending.send(waiting).await.is_err() {
                     break;
                 }
                 let horizon = convert::horizon_out(&fence);
@@ -259,7 +261,8 @@ impl Client {
                 }
             }
         });
-        let output = stream::unfold(Some((sent, replies)), |state| async move {
+        let gate = &self.fence.gate;
+        let output = stream::unfold(Some((sent, replies)), move |state| async move {
             let (mut sent, mut replies) = state?;
             let pending = sent.recv().await?;
             let result = match tokio::time::timeout(APPEND_TIMEOUT, replies.recv()).await {
@@ -269,6 +272,9 @@ impl Client {
                 Ok(Some(reply)) => convert::append_result_in(reply.result, pending.prev).map_err(broken),
             };
             let next = matches!(result, Ok(Ok(_))).then_some((sent, replies));
+            if next.is_some() {
+                gate.contact(target, pending.sent_at);
+            }
             Some((result, next))
         });
         Ok(output.boxed())

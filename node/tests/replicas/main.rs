@@ -7,4 +7,5 @@ mod common;
 mod fence;
 mod isolation;
 mod lanes;
+mod late_replies;
 mod proposer;
