@@ -6,9 +6,12 @@
 //! have. What is applied here is committed, so the applied index stands for it; the state in force is the one that the
 //! applied entries have marked. Followers learn both indices from the leader. Neither ever falls.
 //!
-//! Invariant: what replicas hold on disk counts only within the term in which it was learned. A replica that has led, lost
-//! its leadership and had the end of its log replaced would otherwise take the new entries for what both sites had of the
-//! old ones.
+//! The gate also keeps who has answered this replica as a leader, message by message: a linearizable read waits until a
+//! majority, and in SYNC the away site, has answered what was sent after it began; the age of a stale one counts from it.
+//!
+//! Invariant: what replicas hold on disk, and what they answer, counts only within the term in which it was learned. A
+//! replica that has led, lost its leadership and had the end of its log replaced would otherwise take the new entries for
+//! what both sites had of the old ones, or its new followers for old ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -44,8 +47,16 @@ pub struct Gate {
     contacted: watch::Sender<u64>,
 }
 
+/// The newest message that a replica has answered as a follower of this one.
+#[derive(Clone, Copy)]
+struct Contact {
+    term: u64,
+    sent_at: Instant,
+}
+
 #[derive(Default)]
 struct State {
+    own: u64,
     sites: BTreeMap<u64, String>,
     durability: Durability,
     applied: u64,
@@ -63,20 +74,18 @@ struct State {
     memberships: BTreeSet<u64>,
     /// The first entry of `term` that is applied here.
     began_at: Option<u64>,
-    own: Option<u64>,
     /// Whose majorities decide: the voters, and while they change both the old and the new ones.
     electorates: Vec<BTreeSet<u64>>,
-    /// When the newest message was sent that a replica has answered as a follower of this one.
-    contacts: BTreeMap<u64, Instant>,
+    contacts: BTreeMap<u64, Contact>,
     /// When a leader was last heard.
     heard: Option<Instant>,
     freshness: Freshness,
 }
 
 impl Gate {
-    /// A closed gate; `sites` maps every replica of the set to its site.
-    pub fn new(sites: BTreeMap<u64, String>, durability: Durability) -> Self {
-        let state = State { sites, durability, ..State::default() };
+    /// The closed gate of replica `own`; `sites` maps every replica of the set to its site.
+    pub fn new(own: u64, sites: BTreeMap<u64, String>, durability: Durability) -> Self {
+        let state = State { own, sites, durability, ..State::default() };
         Gate { state: Mutex::new(state), open: watch::Sender::new(0), contacted: watch::Sender::new(0) }
     }
 
@@ -109,31 +118,25 @@ impl Gate {
 
     /// This replica is about to store a vote of `term`: its log may be replaced from here on.
     pub fn term(&self, term: u64) {
-        self.state.lock().enter(term, *self.open.borrow());
+        self.enter(&mut self.state.lock(), term);
+    }
+
+    /// The newest term that this replica has voted or followed in.
+    pub fn current_term(&self) -> u64 {
+        self.state.lock().term
     }
 
     /// The view of the leader of `term`: up to which index each replica, itself included, holds the log on disk. Ignored if
     /// the replica has gone on to another term.
     pub fn matched(&self, term: u64, matched: &BTreeMap<u64, u64>) {
         let mut state = self.state.lock();
-        state.enter(term, *self.open.borrow());
+        self.enter(&mut state, term);
         if state.term != term {
             return;
         }
         if let Some(everywhere) = on_disk_everywhere(&state.sites, matched) {
             state.everywhere = state.everywhere.max(everywhere);
             self.publish(&mut state);
-        }
-    }
-
-    /// This replica is `own`, and these are whose majorities decide: the voters, and while they change both the old and the new
-    /// ones.
-    pub fn electorates(&self, own: u64, electorates: &[BTreeSet<u64>]) {
-        let mut state = self.state.lock();
-        state.own = Some(own);
-        if state.electorates != electorates {
-            state.electorates = electorates.to_vec();
-            self.contacted.send_modify(|count| *count += 1);
         }
     }
 
@@ -174,16 +177,24 @@ impl Gate {
         state.witness_from = None;
     }
 
-    /// The voters, as replica `own` knows them since the committed entry `since`; None while they change.
+    /// Whose majorities decide since the entry `since`: the voters, and while they change both the old and the new ones.
+    /// `settled`: that entry is committed.
     ///
     /// A surviving away site has no leader to tell it what is safe. Where every majority of the voters has one in each other
     /// site, what is committed is on disk there, and what is applied here and on disk here is safe.
-    pub fn voters(&self, own: u64, since: u64, voters: Option<&BTreeSet<u64>>) {
+    pub fn voters(&self, since: u64, electorates: &[BTreeSet<u64>], settled: bool) {
         let mut state = self.state.lock();
         state.memberships.retain(|&membership| membership >= since);
-        let witnessed = state.memberships.last().is_none_or(|&newest| since >= newest)
-            && voters.is_some_and(|voters| others_are_in_every_majority(&state.sites, own, voters));
+        let newest = state.memberships.last().is_none_or(|&newest| since >= newest);
+        let witnessed = match electorates {
+            [voters] if settled && newest => others_are_in_every_majority(&state.sites, state.own, voters),
+            _ => false,
+        };
         state.witness_from = witnessed.then_some(since);
+        if state.electorates != electorates {
+            state.electorates = electorates.to_vec();
+            self.contacted.send_modify(|count| *count += 1);
+        }
         self.publish(&mut state);
     }
 
@@ -200,11 +211,13 @@ impl Gate {
         self.open.send_if_modified(|open| raise(open, leader.open));
     }
 
-    /// A replica answered the message that was sent at `sent_at`, as a follower of this leader.
-    pub fn contact(&self, replica: u64, sent_at: Instant) {
+    /// A replica answered the message that was sent at `sent_at`, as a follower of this leader of `term`.
+    pub fn contact(&self, term: u64, replica: u64, sent_at: Instant) {
         let mut state = self.state.lock();
-        let newest = state.contacts.entry(replica).or_insert(sent_at);
-        *newest = (*newest).max(sent_at);
+        let newest = state.contacts.entry(replica).or_insert(Contact { term, sent_at });
+        if (newest.term, newest.sent_at) < (term, sent_at) {
+            *newest = Contact { term, sent_at };
+        }
         self.contacted.send_modify(|count| *count += 1);
     }
 
@@ -216,7 +229,7 @@ impl Gate {
 
     /// How long ago the newest message was sent that `replica` has answered; None if it never has.
     pub fn silence(&self, replica: u64) -> Option<Duration> {
-        self.state.lock().contacts.get(&replica).map(Instant::elapsed)
+        self.state.lock().contacts.get(&replica).map(|contact| contact.sent_at.elapsed())
     }
 
     /// The leader's word that what is applied here is at least as new as; None if there was none since the start.
@@ -241,26 +254,48 @@ impl Gate {
         let _ = open.wait_for(|&open| open >= index).await;
     }
 
-    /// Waits until a majority has answered what this leader sent after `began`: nobody else led then.
-    pub async fn wait_for_majority(&self, began: Instant) {
-        self.contact_until(|state| state.confirmed().is_some_and(|at| at >= began)).await;
+    /// Waits until a majority has answered what this leader of `term` sent after `began`: nobody else led then. False: the
+    /// replica has gone on to another term. Without end: callers bring their own deadline.
+    pub async fn wait_for_majority(&self, term: u64, began: Instant) -> bool {
+        let mut leads = true;
+        self.contact_until(|state| {
+            leads = state.term == term;
+            !leads || state.confirmed().is_some_and(|at| at >= began)
+        })
+        .await;
+        leads
     }
 
-    /// In SYNC, waits for word from a replica in a site other than that of `replica`, to a message sent after `began`:
-    /// a leader that is cut off from the other site must not answer from a past that a recovered set has left behind.
-    pub async fn wait_for_away_site(&self, replica: u64, began: Instant) {
+    /// In SYNC, waits for word from a replica in another site, to a message sent after `began`: a leader that is cut off
+    /// from the other site must not answer from a past that a recovered set has left behind.
+    pub async fn wait_for_away_site(&self, began: Instant) {
         self.contact_until(|state| {
-            let own = state.sites.get(&replica);
-            let heard = |(other, &sent): (&u64, &Instant)| sent >= began && state.sites.get(other) != own;
-            state.durability == Durability::Degraded || state.contacts.iter().any(heard)
+            let own = state.sites.get(&state.own);
+            let away = |other: &u64| state.sites.get(other).is_some_and(|site| Some(site) != own);
+            let heard = |other: &u64| state.answered(*other).is_some_and(|sent_at| sent_at >= began);
+            state.durability == Durability::Degraded
+                || state.contacts.keys().any(|other| away(other) && heard(other))
         })
         .await;
     }
 
-    /// Looks at every contact. Without end: callers bring their own deadline.
-    async fn contact_until(&self, suffices: impl Fn(&State) -> bool) {
+    /// Looks at every contact and at every change of who counts.
+    async fn contact_until(&self, mut suffices: impl FnMut(&State) -> bool) {
         let mut contacted = self.contacted.subscribe();
         while !suffices(&self.state.lock()) && contacted.changed().await.is_ok() {}
+    }
+
+    /// Goes on to another term. What it vouched for as a leader it still knows as a follower.
+    fn enter(&self, state: &mut State, term: u64) {
+        if term > state.term {
+            if let Some(confirmed) = state.vouched(*self.open.borrow()) {
+                state.freshness.led(confirmed);
+            }
+            state.term = term;
+            state.everywhere = 0;
+            state.began_at = None;
+            self.contacted.send_modify(|count| *count += 1);
+        }
     }
 
     fn publish(&self, state: &mut State) {
@@ -280,7 +315,12 @@ impl Gate {
 impl State {
     fn vouched(&self, open: u64) -> Option<Instant> {
         let opened = self.began_at.is_some_and(|began_at| open >= began_at);
-        self.confirmed().filter(|_| opened)
+        if opened { self.confirmed() } else { None }
+    }
+
+    /// When the newest message of this term was sent that a replica has answered.
+    fn answered(&self, replica: u64) -> Option<Instant> {
+        self.contacts.get(&replica).filter(|contact| contact.term == self.term).map(|contact| contact.sent_at)
     }
 
     /// When the newest message was sent that a majority, this replica included, has answered. openraft's own time of it does
@@ -288,26 +328,13 @@ impl State {
     fn confirmed(&self) -> Option<Instant> {
         let now = Instant::now();
         let by_majority = |voters: &BTreeSet<u64>| {
-            let sent_at =
-                |id: &u64| if Some(*id) == self.own { Some(now) } else { self.contacts.get(id).copied() };
+            let sent_at = |id: &u64| if *id == self.own { Some(now) } else { self.answered(*id) };
             let mut oldest_first: Vec<_> = voters.iter().map(sent_at).collect();
             oldest_first.sort_unstable();
             let majority = voters.len() / 2 + 1;
             *oldest_first.get(voters.len().checked_sub(majority)?)?
         };
         self.electorates.iter().map(by_majority).min().flatten()
-    }
-
-    /// Goes on to another term. What it vouched for as a leader it still knows as a follower.
-    fn enter(&mut self, term: u64, open: u64) {
-        if term > self.term {
-            if let Some(confirmed) = self.vouched(open) {
-                self.freshness.led(confirmed);
-            }
-            self.term = term;
-            self.everywhere = 0;
-            self.began_at = None;
-        }
     }
 }
 
@@ -340,6 +367,8 @@ fn others_are_in_every_majority(sites: &BTreeMap<u64, String>, own: u64, voters:
 
 #[cfg(test)]
 mod tests {
+    use std::task::Poll;
+
     use super::*;
 
     fn sites() -> BTreeMap<u64, String> {
@@ -360,7 +389,7 @@ mod tests {
             ([0, 9, 9, 0], 4, 4),
             ([3, 2, 9, 9], 9, 3),
         ] {
-            let gate = Gate::new(sites(), Durability::Sync);
+            let gate = Gate::new(1, sites(), Durability::Sync);
             gate.applied(applied, Durability::Sync);
             gate.matched(1, &matched(of));
             let expected = Horizon { open: expected, safe: expected };
@@ -376,7 +405,7 @@ mod tests {
 
     #[test]
     fn degraded_opens_up_to_applied_and_sync_closes_at_its_mark() {
-        let gate = Gate::new(sites(), Durability::Sync);
+        let gate = Gate::new(1, sites(), Durability::Sync);
         gate.matched(1, &matched([9, 9, 2, 0]));
         gate.applied(5, Durability::Sync);
         assert_eq!(gate.horizon(), Horizon { open: 2, safe: 2 });
@@ -391,7 +420,7 @@ mod tests {
 
     #[test]
     fn neither_index_ever_falls() {
-        let gate = Gate::new(sites(), Durability::Sync);
+        let gate = Gate::new(1, sites(), Durability::Sync);
         gate.follow(Horizon { open: 7, safe: 5 }, 0);
         gate.follow(Horizon { open: 3, safe: 2 }, 0);
         gate.applied(1, Durability::Sync);
@@ -400,7 +429,7 @@ mod tests {
 
     #[test]
     fn what_an_earlier_term_knew_of_a_replaced_log_opens_nothing() {
-        let gate = Gate::new(sites(), Durability::Sync);
+        let gate = Gate::new(1, sites(), Durability::Sync);
         gate.applied(4, Durability::Sync);
         // As leader of term 1: entries 5 to 9 are on its disk and on the learner's in the other site, not committed.
         gate.matched(1, &matched([9, 4, 4, 9]));
@@ -432,27 +461,27 @@ mod tests {
             (1, voters(&[1, 2]), false),
             (9, voters(&[1, 2, 3]), false),
         ] {
-            let gate = Gate::new(sites(), Durability::Sync);
+            let gate = Gate::new(own, sites(), Durability::Sync);
             gate.applied(8, Durability::Sync);
             gate.durable(0, 7);
-            gate.voters(own, 5, Some(&of));
+            gate.voters(5, std::slice::from_ref(&of), true);
             let expected = if witnessed { 7 } else { 0 };
             assert_eq!(gate.horizon(), Horizon { open: expected, safe: expected }, "{own} of {of:?}");
         }
-        let gate = Gate::new(sites(), Durability::Sync);
+        let gate = Gate::new(3, sites(), Durability::Sync);
         gate.applied(8, Durability::Sync);
         gate.durable(0, 7);
-        gate.voters(3, 8, Some(&voters(&[1, 2, 3])));
+        gate.voters(8, &[voters(&[1, 2, 3])], true);
         assert_eq!(
             gate.horizon().safe,
             0,
             "what is on its disk was committed by voters that it does not know"
         );
-        gate.voters(3, 0, None);
+        gate.voters(0, &[voters(&[1, 2, 3])], false);
         gate.durable(0, 9);
         assert_eq!(gate.horizon().safe, 0, "while the voters change nothing follows from them");
         gate.cut(5);
-        gate.voters(3, 5, Some(&voters(&[1, 2, 3])));
+        gate.voters(5, &[voters(&[1, 2, 3])], true);
         gate.durable(0, 9);
         assert_eq!(gate.horizon().safe, 5, "late news of what was cut off");
         gate.durable(1, 6);
@@ -460,29 +489,29 @@ mod tests {
         gate.membership(7);
         gate.durable(1, 8);
         assert_eq!(gate.horizon().safe, 6, "a membership is in the log that it was not told of yet");
-        gate.voters(3, 5, Some(&voters(&[1, 2, 3])));
+        gate.voters(5, &[voters(&[1, 2, 3])], true);
         assert_eq!(gate.horizon().safe, 6, "late news of the earlier one");
-        gate.voters(3, 7, Some(&voters(&[1, 2, 3])));
+        gate.voters(7, &[voters(&[1, 2, 3])], true);
         assert_eq!(gate.horizon().safe, 8);
         // One more is appended, and cut off again: the one before it is in force as it was.
         gate.membership(12);
         gate.durable(1, 13);
         gate.cut(11);
-        gate.voters(3, 5, Some(&voters(&[1, 2, 3])));
+        gate.voters(5, &[voters(&[1, 2, 3])], true);
         gate.durable(2, 11);
         gate.applied(11, Durability::Sync);
         assert_eq!(gate.horizon().safe, 8, "late news again");
-        gate.voters(3, 7, Some(&voters(&[1, 2, 3])));
+        gate.voters(7, &[voters(&[1, 2, 3])], true);
         assert_eq!(gate.horizon().safe, 11);
     }
 
     #[test]
     fn a_leader_vouches_for_nothing_before_its_own_term_has_come_out_and_a_majority_has_answered() {
-        let gate = Gate::new(sites(), Durability::Sync);
+        let gate = Gate::new(1, sites(), Durability::Sync);
         let start = Instant::now() - Duration::from_secs(20);
-        gate.electorates(1, &[BTreeSet::from([1, 2, 3])]);
+        gate.voters(0, &[BTreeSet::from([1, 2, 3])], true);
         gate.term(4);
-        gate.contact(3, start);
+        gate.contact(4, 3, start);
         gate.reached(3, 5);
         gate.applied(5, Durability::Sync);
         gate.matched(4, &matched([6, 6, 6, 6]));
@@ -492,9 +521,9 @@ mod tests {
         gate.applied(6, Durability::Sync);
         assert_eq!(gate.vouched(), Some(start), "and not later, however long it goes on leading");
         let later = start + Duration::from_secs(1);
-        gate.contact(2, later);
-        gate.contact(2, start);
-        gate.contact(4, later + Duration::from_secs(1));
+        gate.contact(4, 2, later);
+        gate.contact(4, 2, start);
+        gate.contact(4, 4, later + Duration::from_secs(1));
         assert_eq!(gate.vouched(), Some(later));
         gate.term(5);
         assert_eq!(gate.vouched(), None, "another leader may have let out more");
@@ -524,47 +553,74 @@ mod tests {
             (vec![vec![1, 2, 3], vec![1, 4, 5]], vec![(2, 7), (4, 3)], Some(3)),
             (vec![vec![1, 2, 3], vec![1, 4, 5]], vec![(2, 7)], None),
         ] {
-            let gate = Gate::new(sites(), Durability::Sync);
+            let gate = Gate::new(1, sites(), Durability::Sync);
             let electorates: Vec<_> = electorates.into_iter().map(BTreeSet::from_iter).collect();
-            gate.electorates(1, &electorates);
-            contacts.iter().for_each(|&(replica, second)| gate.contact(replica, at(second)));
+            gate.term(4);
+            gate.voters(0, &electorates, true);
+            contacts.iter().for_each(|&(replica, second)| gate.contact(4, replica, at(second)));
             let confirmed = gate.state.lock().confirmed();
             assert_eq!(confirmed, expected.map(at), "{electorates:?}, {contacts:?}");
         }
-        let gate = Gate::new(sites(), Durability::Sync);
-        gate.electorates(1, &[BTreeSet::from([1])]);
+        let gate = Gate::new(1, sites(), Durability::Sync);
+        gate.voters(0, &[BTreeSet::from([1])], true);
         assert!(gate.state.lock().confirmed() >= Some(start), "alone it needs nobody");
     }
 
     #[tokio::test]
     async fn a_read_waits_for_the_away_site_to_answer_something_newer() {
-        let gate = Gate::new(sites(), Durability::Sync);
+        let gate = Gate::new(1, sites(), Durability::Sync);
+        gate.term(4);
         let before = Instant::now();
-        gate.contact(3, before);
+        gate.contact(4, 3, before);
         let began = before + std::time::Duration::from_millis(1);
-        gate.contact(2, began);
-        let wait = gate.wait_for_away_site(1, began);
+        gate.contact(4, 2, began);
+        let wait = gate.wait_for_away_site(began);
         tokio::pin!(wait);
         assert!(
             futures::poll!(&mut wait).is_pending(),
             "word from the own site, or older word, does not count"
         );
-        gate.contact(4, began);
+        gate.contact(4, 9, began);
+        assert!(futures::poll!(&mut wait).is_pending(), "nobody knows where it is");
+        gate.contact(4, 4, began);
         assert!(futures::poll!(&mut wait).is_ready());
     }
 
     #[tokio::test]
     async fn a_read_waits_for_a_majority_to_answer_something_newer() {
-        let gate = Gate::new(sites(), Durability::Degraded);
+        let gate = Gate::new(1, sites(), Durability::Degraded);
+        gate.term(4);
         let began = Instant::now();
         let before = began - Duration::from_millis(1);
-        gate.contact(2, before);
-        let wait = gate.wait_for_majority(began);
+        gate.contact(4, 2, before);
+        let wait = gate.wait_for_majority(4, began);
         tokio::pin!(wait);
         assert!(futures::poll!(&mut wait).is_pending(), "nobody knows who votes");
-        gate.electorates(1, &[BTreeSet::from([1, 2, 3])]);
+        gate.voters(0, &[BTreeSet::from([1, 2, 3])], true);
         assert!(futures::poll!(&mut wait).is_pending(), "older word does not count");
-        gate.contact(3, began);
-        assert!(futures::poll!(&mut wait).is_ready());
+        gate.contact(3, 3, began);
+        assert!(futures::poll!(&mut wait).is_pending(), "an answer to a leader of an earlier term");
+        gate.contact(4, 3, began);
+        assert_eq!(futures::poll!(&mut wait), Poll::Ready(true));
+    }
+
+    #[tokio::test]
+    async fn a_read_does_not_wait_for_the_followers_of_another_term() {
+        let gate = Gate::new(1, sites(), Durability::Degraded);
+        gate.term(4);
+        gate.voters(0, &[BTreeSet::from([1, 2, 3])], true);
+        let began = Instant::now();
+        let wait = gate.wait_for_majority(4, began);
+        tokio::pin!(wait);
+        assert!(futures::poll!(&mut wait).is_pending());
+        gate.term(6);
+        gate.contact(6, 2, began);
+        assert_eq!(
+            futures::poll!(&mut wait),
+            Poll::Ready(false),
+            "it leads again, and somebody else may have in between"
+        );
+        gate.contact(4, 3, began + Duration::from_secs(1));
+        assert!(gate.wait_for_majority(6, began).await);
     }
 }

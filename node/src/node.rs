@@ -331,7 +331,7 @@ impl Node {
         let log = self.store.log(set)?;
         let state = if set == CONTROL_SET { None } else { Some(self.store.ledger(set)?) };
         let durability = state.as_ref().map(|state| state.durability()).unwrap_or_default();
-        let gate = Arc::new(Gate::new(replica_sites(catalogue, set), durability));
+        let gate = Arc::new(Gate::new(id, replica_sites(catalogue, set), durability));
         // What was applied before is not applied again.
         if let Some(applied) = state.as_ref().and_then(|state| state.applied().log_id) {
             gate.applied(applied.index, durability);

@@ -142,7 +142,7 @@ async fn confirm_all(
                 ProposeError::NotLeader { leader } => ReadError::NotLeader { leader },
                 ProposeError::Unknown | ProposeError::Refused(_) => ReadError::NotConfirmed,
             })?;
-            gate.wait_for_away_site(group.replica(), began).await;
+            gate.wait_for_away_site(began).await;
             Ok(())
         };
         let result = tokio::time::timeout(CONFIRM_TIMEOUT, confirmation).await;

@@ -105,7 +105,16 @@ fn known(span: &Span, over_ns: u64) -> Option<FaultSpan> {
             let cut = silent.map(|(from, to)| Link { from: from.to_owned(), to: to.to_owned() }).collect();
             (nemesis::Fault::Partition { shape: span.fault.kind().to_owned(), cut, for_ms }, undone_ns)
         }
-        Fault::Hold(..) | Fault::SlowDisk(..) | Fault::Switch(_) => return None,
+        Fault::Hold(one, other) => {
+            let way = |from: &str, to: &str| Link { from: from.to_owned(), to: to.to_owned() };
+            let links = vec![way(one, other), way(other, one)];
+            (nemesis::Fault::Delay { links, delay_ms: for_ms, jitter_ms: 0, for_ms }, undone_ns)
+        }
+        Fault::SlowDisk(victim, by_ms) => {
+            let (victim, by_ms) = ((*victim).to_owned(), *by_ms);
+            (nemesis::Fault::SlowDisk { victim, by_ms, for_ms }, undone_ns)
+        }
+        Fault::Switch(_) => return None,
     };
     let evidence = Some(Evidence { acted: true, detail: String::new() });
     Some(FaultSpan {

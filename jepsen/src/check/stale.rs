@@ -13,7 +13,10 @@ const CUT_NS: u64 = 1_000_000;
 /// In so long a time without faults a new process hears its leader, which it then follows or asks readers to wait for.
 const CALM_NS: u64 = 1_000_000_000;
 
-/// Of so many stale reads that no wrong clock excuses, at least one in [`SHARE`] is younger than what was done first.
+/// A leader's word is not longer on its way than this: its lane breaks before.
+const WAY_NS: u64 = 10_000_000_000;
+
+/// Of so many stale reads that no wrong stamp excuses, at least one in [`SHARE`] is younger than what was done first.
 const MANY: u64 = 100;
 /// See [`MANY`].
 const SHARE: u64 = 4;
@@ -46,16 +49,16 @@ pub fn check(case: &Case<'_>) -> Found {
             continue;
         }
         let Some(as_of) = op.answer.as_of() else { continue };
-        let clock_ns = clocks.allowance_ns(op);
-        answered += u64::from(clock_ns == 0);
-        let allowance_ns = CUT_NS + clock_ns;
+        let stamped_ns = clocks.stamped_ns(op);
+        answered += u64::from(stamped_ns == 0);
+        let allowance_ns = CUT_NS + stamped_ns.max(clocks.heard_ns(op));
         let age_ns = as_of.age_ms.saturating_mul(1_000_000).saturating_add(allowance_ns);
         let Some(since) = op.begin_ns.checked_sub(age_ns) else { continue };
         let Some(ends) = told.get(&as_of.place.set) else { continue };
         let before = ends.partition_point(|(end, _)| *end < since);
         let Some(due) = before.checked_sub(1).map(|last| ends[last].1) else { continue };
         found.checked += 1;
-        judged += u64::from(clock_ns == 0);
+        judged += u64::from(stamped_ns == 0);
         if (as_of.place.index, as_of.place.time_ns) < due {
             found.wrong(|| {
                 format!(
@@ -106,14 +109,24 @@ impl Clocks {
         Clocks { steps, young, wrong }
     }
 
-    fn allowance_ns(&self, read: &Op) -> u64 {
+    /// By how much the stamps may be wrong that the age of this read may rest on.
+    fn stamped_ns(&self, read: &Op) -> u64 {
+        if !self.young.iter().any(|(from, to)| meets(read, *from, *to)) {
+            return 0;
+        }
         let end_ns = read.end_ns.unwrap_or(u64::MAX);
-        let meets = |from: u64, to: u64| from <= end_ns && read.begin_ns <= to;
-        let may_be_young = self.young.iter().any(|(from, to)| meets(*from, *to));
-        let stamped = self.steps.iter().rev().find(|(begin, _)| *begin <= end_ns).filter(|_| may_be_young);
-        let heard = self.wrong.iter().filter(|(from, to, _)| meets(*from, *to));
-        stamped.map(|(_, size)| *size).into_iter().chain(heard.map(|(.., size)| *size)).max().unwrap_or(0)
+        self.steps.iter().rev().find(|(begin, _)| *begin <= end_ns).map_or(0, |(_, size)| *size)
     }
+
+    /// How much of the way of a leader's word may be hidden from this read.
+    fn heard_ns(&self, read: &Op) -> u64 {
+        let wrong = self.wrong.iter().filter(|(from, to, _)| meets(read, *from, *to));
+        wrong.map(|(.., size)| (*size).min(WAY_NS)).max().unwrap_or(0)
+    }
+}
+
+fn meets(read: &Op, from: u64, to: u64) -> bool {
+    from <= read.end_ns.unwrap_or(u64::MAX) && read.begin_ns <= to
 }
 
 /// The end of a fault, or of the one after it that came before a new process could catch up with its leader, and so on.

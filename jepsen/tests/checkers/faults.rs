@@ -147,24 +147,54 @@ fn a_gap_is_caught_unless_a_fault_excuses_it() {
     caught("liveness", Verdict::Unknown, |history| history.meta.nemeses.push("pause".into()));
 }
 
+/// Asked so long after the traffic began, by a clock that says so, and as of its beginning.
+fn old_stale_read(history: &mut History, after_ns: u64) {
+    let at = find(history, |op| {
+        op.ask.read_level() == Some(Level::Stale) && matches!(op.answer, Answer::Account { .. })
+    });
+    let begin_ns = history.phase(Phase::Traffic).unwrap() + after_ns;
+    (history.ops[at].begin_ns, history.ops[at].end_ns) = (begin_ns, Some(begin_ns + 1));
+    let Answer::Account { as_of, .. } = &mut history.ops[at].answer else { unreachable!() };
+    as_of.age_ms = 0;
+}
+
 #[test]
-fn a_wrong_clock_excuses_an_old_stale_read_only_while_it_is_wrong_or_of_a_young_process() {
-    let step = || Fault::ClockStep { victim: "a1".into(), by_ms: 3_600_000, for_ms: 1 };
-    let old = |history: &mut History, fault: Fault| {
-        history.faults.push(FaultSpan { fault: step(), ..span(1, 2, true) });
-        history.faults.push(FaultSpan { fault, ..span(1_050_000_000, u64::MAX, true) });
-        let at = find(history, |op| {
-            op.ask.read_level() == Some(Level::Stale) && matches!(op.answer, Answer::Account { .. })
-        });
-        // Asked in the end, as of the beginning.
-        let late = history.phase(Phase::Resolve).unwrap();
-        (history.ops[at].begin_ns, history.ops[at].end_ns) = (late, Some(late + 1));
-        let Answer::Account { as_of, .. } = &mut history.ops[at].answer else { unreachable!() };
-        as_of.age_ms = 0;
+fn a_wrong_clock_excuses_an_old_stale_read_of_a_young_process() {
+    const SECOND: u64 = 1_000_000_000;
+    let after = |fault: Fault| {
+        move |history: &mut History| {
+            let step = Fault::ClockStep { victim: "a1".into(), by_ms: 3_600_000, for_ms: 1 };
+            history.faults.push(FaultSpan { fault: step, ..span(1, 2, true) });
+            history.faults.push(FaultSpan { fault, ..span(100 * SECOND, 101 * SECOND, true) });
+            old_stale_read(history, 100 * SECOND);
+        }
     };
-    let pause = || Fault::Pause { victims: vec!["a1".into()], for_ms: 1 };
-    caught("stale_reads", Verdict::Invalid, |history| old(history, pause()));
-    caught("stale_reads", Verdict::Valid, |history| old(history, step()));
-    let kill = || Fault::Kill { victims: vec!["a1".into()], down_ms: 1, again_ms: None };
-    caught("stale_reads", Verdict::Valid, |history| old(history, kill()));
+    let victims = || vec!["a1".to_owned()];
+    caught("stale_reads", Verdict::Invalid, after(Fault::Pause { victims: victims(), for_ms: 1 }));
+    caught(
+        "stale_reads",
+        Verdict::Valid,
+        after(Fault::Kill { victims: victims(), down_ms: 1, again_ms: None }),
+    );
+}
+
+#[test]
+fn a_wrong_clock_hides_the_way_of_a_word_while_it_is_wrong_and_no_more_than_that() {
+    const SECOND: u64 = 1_000_000_000;
+    // (the clock is wrong by so much; from and until; the read is so old; is it excused)
+    for (by_ms, from, to, old, verdict) in [
+        (0, 0, 0, 3 * SECOND, Verdict::Invalid),
+        (4_000, 3 * SECOND, 4 * SECOND, 3 * SECOND, Verdict::Valid),
+        (-4_000, 3 * SECOND, 4 * SECOND, 3 * SECOND, Verdict::Valid),
+        (1_000, 3 * SECOND, 4 * SECOND, 3 * SECOND, Verdict::Invalid),
+        (3_600_000, 30 * SECOND, 31 * SECOND, 30 * SECOND, Verdict::Invalid),
+        (4_000, 1, SECOND, 3 * SECOND, Verdict::Invalid),
+    ] {
+        caught("stale_reads", verdict, |history| {
+            old_stale_read(history, old);
+            let start = history.phase(Phase::Traffic).unwrap();
+            let fault = Fault::ClockStep { victim: "a1".into(), by_ms, for_ms: 1 };
+            history.faults.push(FaultSpan { fault, ..span(start + from, start + to, true) });
+        });
+    }
 }

@@ -262,17 +262,16 @@ impl Group {
     /// Confirms with a majority that this replica leads, and waits until it has applied everything committed before. Callers
     /// bring their own deadline.
     pub async fn read_barrier(&self) -> Result<(), ProposeError> {
-        let began = Instant::now();
+        let gate = &self.fence.gate;
+        let (term, began) = (gate.current_term(), Instant::now());
         if canary::on(Canary::ReadBeforeApply) {
             let confirmed = self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
             return confirmed.map(|_| ()).map_err(|_| ProposeError::NotLeader { leader: None });
         }
         match self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
-            Ok(_) => {
-                // openraft's word alone does not do: see the gate.
-                self.fence.gate.wait_for_majority(began).await;
-                Ok(())
-            }
+            // openraft's word alone does not do: see the gate.
+            Ok(_) if gate.wait_for_majority(term, began).await => Ok(()),
+            Ok(_) => Err(ProposeError::NotLeader { leader: None }),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
                 Err(ProposeError::NotLeader { leader: forward.leader_id })
             }
@@ -368,20 +367,18 @@ async fn hold_back(
 async fn observe(raft: Raft, fence: Arc<Fence>, publish: watch::Sender<View>) {
     let mut metrics = raft.metrics();
     loop {
-        let (leading, view, since, joint) = {
+        let (leading, view, since, electorates) = {
             let metrics = metrics.borrow_watched();
             let membership = &metrics.membership_config;
             let since = membership.log_id().as_ref().map_or(0, |id| id.index);
-            let joint = membership.membership().get_joint_config().len() != 1;
-            fence.gate.electorates(fence.replica, membership.membership().get_joint_config());
+            let electorates = membership.membership().get_joint_config().clone();
             let leading = metrics.replication.as_ref().map(|replication| matched(Some(replication)));
-            (leading, view_of(&metrics), since, joint)
+            (leading, view_of(&metrics), since, electorates)
         };
         if let Some(matched) = leading {
             fence.gate.matched(view.term, &matched);
         }
-        let settled = !joint && !view.changing;
-        fence.gate.voters(fence.replica, since, settled.then_some(&view.voters));
+        fence.gate.voters(since, &electorates, !view.changing);
         let changed = publish.send_if_modified(|old| {
             let changed = *old != view;
             if changed {

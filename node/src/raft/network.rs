@@ -107,13 +107,13 @@ impl Client {
         request: AppendEntriesRequest<TypeConfig>,
         ttl: Duration,
     ) -> Rpc<StreamAppendResult<TypeConfig>> {
-        let sent_at = Instant::now();
+        let (term, sent_at) = (request.vote.leader_id().term, Instant::now());
         let prev = request.prev_log_id;
         let body = self.beat(Body::Heartbeat(convert::append_out(&request)), ttl).await?;
         let ReplyBody::Heartbeat(frame) = body else { return Err(broken("another kind of reply")) };
         let result = convert::append_result_in(frame.result, prev).map_err(broken)?;
         if result.is_ok() {
-            self.fence.gate.contact(self.target, sent_at);
+            self.fence.gate.contact(term, self.target, sent_at);
         }
         Ok(result)
     }
@@ -218,6 +218,7 @@ impl RaftNetworkV2<TypeConfig> for Client {
 struct Pending {
     no: u64,
     prev: Option<LogId>,
+    term: u64,
     sent_at: Instant,
 }
 
@@ -244,7 +245,8 @@ impl Client {
                 };
                 let Some(request) = request else { break };
                 no += 1;
-                let waiting = Pending { no, prev: request.prev_log_id, sent_at: Instant::now() };
+                let (term, prev) = (request.vote.leader_id().term, request.prev_log_id);
+                let waiting = Pending { no, prev, term, sent_at: Instant::now() };
                 if pending.send(waiting).await.is_err() {
                     break;
                 }
@@ -273,7 +275,7 @@ impl Client {
             };
             let next = matches!(result, Ok(Ok(_))).then_some((sent, replies));
             if next.is_some() {
-                gate.contact(target, pending.sent_at);
+                gate.contact(pending.term, target, pending.sent_at);
             }
             Some((result, next))
         });

@@ -1,8 +1,8 @@
 //! Checkpoints: what has gathered in memory becomes sorted files. Freezing is quick and under the lock; building,
 //! ingesting and the last write are not, and apply goes on meanwhile. The state record is written last, in one batch
 //! with the touched accounts: until it is on disk, the files before it do not count and replay makes them again. In that
-//! batch are outcomes and reversals, too: their keys rise with the log, so that files of them would overlap no others, and
-//! the database would never put one together with the next.
+//! batch are outcomes and reversals, too: the keys of outcomes rise with the log, so that files of them would overlap no
+//! others, and the database would never put one together with the next; reversals are few.
 
 use std::sync::Arc;
 

@@ -97,11 +97,11 @@ pub(crate) fn load_about(engine: &Engine, generation: Generation) -> Result<SetS
     })
 }
 
-/// Refuses a database that has forgotten files of the checkpoint that `about` is of.
+/// Refuses a database that has forgotten records of the checkpoint that `about` is of.
 fn check_files(engine: &Engine, about: &SetState) -> Result<(), Fault> {
     for (table, key) in &about.witnesses {
         if engine.get(*table, key)?.is_none() {
-            let detail = format!("the newest file of {}s is not in it", table.name());
+            let detail = format!("the newest {}s are not in it", table.name());
             return Err(Fault::damaged("the database's list of its files", detail));
         }
     }

@@ -14,9 +14,9 @@ use crate::wire::{BadRecord, Fields, put_block};
 
 const VERSION: u8 = 2;
 
-/// A record that a checkpoint, or the install of a snapshot, has given to the database in a file: its table and key. The
-/// database keeps the list of its files in a log of its own; where the end of that is lost, files are forgotten in
-/// silence, the newest first. One record of each file of the newest checkpoint tells.
+/// A record that the newest checkpoint, or the install of a snapshot, has given to the database: its table and key, one of
+/// each table. The database keeps the list of its files in a log of its own; where the end of that is lost, files are
+/// forgotten in silence, the newest first, and records with them. These tell.
 pub(crate) type Witness = (Table, Vec<u8>);
 
 /// A membership in the bytes of whoever wrote it, with the log record that carried it.
@@ -53,7 +53,7 @@ pub(crate) struct SetState {
     /// Request ids remembered, so that the filter is made large enough.
     pub(crate) requests: u64,
     pub(crate) chart: Chart,
-    /// Of the last files that were made.
+    /// Of the last checkpoint.
     pub(crate) witnesses: Vec<Witness>,
 }
 

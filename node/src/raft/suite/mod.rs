@@ -54,7 +54,7 @@ fn open(dir: &Path) -> Store {
 fn ledger(store: &Store, set: u32) -> (LogStore, Machine, Arc<Gate>) {
     let sites = [(1, "A".to_owned()), (2, "B".to_owned())].into();
     let replica = store.ledger(set).unwrap();
-    let gate = Arc::new(Gate::new(sites, replica.durability()));
+    let gate = Arc::new(Gate::new(1, sites, replica.durability()));
     (
         LogStore::new(store.log(set).unwrap()),
         Machine::Ledger(replica, gate.clone(), crate::platform::system()),

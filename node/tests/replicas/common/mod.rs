@@ -166,7 +166,7 @@ async fn replica(
     raft: &RaftConfig,
 ) -> Arc<Replica> {
     let state = store.ledger(SET).unwrap();
-    let gate = Arc::new(Gate::new(replica_sites(catalogue, SET), state.durability()));
+    let gate = Arc::new(Gate::new(id, replica_sites(catalogue, SET), state.durability()));
     let incarnation = catalogue.incarnation(SET).unwrap();
     let fence = Arc::new(Fence {
         cluster_id: catalogue.cluster_id.clone(),
