@@ -120,6 +120,10 @@ impl Reader {
         if !canary::on(Canary::UngatedRead) {
             self.gate.wait(index).await;
         }
+        if self.state.has_stopped() {
+            // It may have read the middle of an entry, and the process is about to end.
+            std::future::pending().await
+        }
     }
 }
 

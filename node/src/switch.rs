@@ -225,10 +225,15 @@ fn checks(
     if view.changing || view.voters != catalogue.placement(set).voters {
         return Err(check("membership", "a change of membership is under way; ask again"));
     }
-    let progress = group.progress();
+    let (progress, own) = (group.progress(), context.replica.fence.replica);
     let mut targets: Vec<(u64, u64)> = Vec::new();
     for replica in set.replicas.iter().filter(|r| catalogue.site_of_node(&r.node) == Some(to)) {
         let id = replica.id;
+        if id == own {
+            // An election has been there before.
+            targets.push((0, id));
+            continue;
+        }
         if !view.voters.contains(&id) && !view.learners.contains(&id) {
             return Err(check("replicas", format!("replica {id} on {} is not a member yet", replica.node)));
         }
@@ -274,6 +279,15 @@ async fn move_set(
     reporter.say("membership", format!("the majority is in the new home; voter {keep} stays"), None, false);
     faults::reached(Point::SwitchMembership);
 
+    if targets.contains(&context.replica.fence.replica) {
+        reporter.say(
+            "transfer",
+            format!("the leader of set {} is in the new home already", set.id),
+            None,
+            false,
+        );
+        return Ok(Duration::ZERO);
+    }
     let say = |step: Step, detail: String| {
         let (phase, point) = match step {
             Step::Paused => ("pause", Point::SwitchPaused),

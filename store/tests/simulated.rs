@@ -242,6 +242,29 @@ fn a_failed_sync_or_write_stops_the_store_for_good() {
 }
 
 #[test]
+fn a_replica_that_stopped_in_the_middle_of_an_entry_says_so_to_whoever_reads() {
+    let halves = (1..20).filter(|&nth| {
+        let disk = SimDisk::new("a1");
+        let store = open(&disk);
+        let (log, replica, told) = (store.log(1).unwrap(), store.ledger(1).unwrap(), Told::default());
+        (0..40).for_each(|index| told.append(&log, index).unwrap());
+        catch_up(&log, &replica);
+        replica.checkpoint().unwrap();
+        disk.fail(Some(Operation::Read), nth, Failure::Error);
+        (40..400).any(|index| {
+            let before = replica.totals();
+            assert!(!replica.has_stopped());
+            let Err(fault) = replica.apply(&LOAD.record(index)) else { return false };
+            assert!(matches!(fault, Fault::Disk { .. }), "{fault}");
+            assert!(replica.has_stopped());
+            let after = replica.totals();
+            after.index == before.index && after.value.state_hash != before.value.state_hash
+        })
+    });
+    assert!(halves.count() > 0, "no fault came in the middle of an entry");
+}
+
+#[test]
 fn a_full_disk_takes_no_sync_no_file_and_no_open() {
     let disk = SimDisk::new("a1");
     let store = open(&disk);

@@ -181,6 +181,9 @@ impl Admin for AdminService {
             .map_err(|error| Status::internal(error.to_string()))?;
         // Like any other read: nothing of it leaves before the gate is open for all of it.
         gated(read.index).await?;
+        if ledger.state.has_stopped() {
+            return Err(Status::unavailable("a fault has stopped this replica"));
+        }
         let totals = read.value;
         let mut findings = Vec::new();
         let currencies = totals.currencies.iter().map(|(currency, total)| {

@@ -7,6 +7,7 @@ mod birth;
 mod config_example;
 mod control_majority;
 mod durability;
+mod elected_ahead;
 mod http;
 mod leaving;
 mod own_data;

@@ -30,18 +30,19 @@ impl LedgerReplica {
         }
         let mut state = self.cell.state.write();
         let result = state.apply(record);
-        if result.is_ok() {
-            self.cell.points.lock().advance(&state.about);
-        }
-        drop(state);
         match &result {
-            Ok(_) => self.offer_checkpoint(),
+            Ok(_) => self.cell.points.lock().advance(&state.about),
             Err(Fault::OutOfTurn { .. }) => {}
             Err(fault) => {
+                // Known before anyone can read what may be half an entry.
                 if self.cell.failed.set(fault.clone()).is_ok() {
                     tracing::error!(set = self.cell.set, %fault, "the replica stops");
                 }
             }
+        }
+        drop(state);
+        if result.is_ok() {
+            self.offer_checkpoint();
         }
         result
     }

@@ -128,6 +128,12 @@ impl LedgerReplica {
         Ok(LedgerReplica { cell: Arc::new(cell) })
     }
 
+    /// Whether a fault has stopped this replica or the store. What is in memory may be as of the middle of an entry then:
+    /// who has read something asks this afterwards, and keeps it to himself.
+    pub fn has_stopped(&self) -> bool {
+        self.check().is_err()
+    }
+
     /// Fails when an earlier fault stopped the replica or the store.
     fn check(&self) -> Result<(), Fault> {
         if let Some(fault) = self.cell.failed.get() {
