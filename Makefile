@@ -21,7 +21,7 @@ jepsen: build ## Faults on live traffic for a minute, then check every promise
 	$(BIN)/twinset-jepsen run --nemesis all --time 60 --dir $(DEMO_DIR)/jepsen $(if $(SEED),--seed $(SEED))
 
 jepsen-long: build ## The same for an hour
-	$(BIN)/twinset-jepsen run --nemesis all --time 3600 --dir $(DEMO_DIR)/jepsen-long $(if $(SEED),--seed $(SEED))
+	$(BIN)/twinset-jepsen run --nemesis all --time 3600 --rate 1200 --dir $(DEMO_DIR)/jepsen-long $(if $(SEED),--seed $(SEED))
 
 canaries: setup ## Build in each bug on purpose, and show that the tests catch it (SAMPLE=3: three of them)
 	deploy/checks/canaries.sh --dir $(DEMO_DIR)/canaries $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED))

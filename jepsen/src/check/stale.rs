@@ -16,7 +16,7 @@ const CALM_NS: u64 = 1_000_000_000;
 /// A leader's word is not longer on its way than this: its lane breaks before.
 const WAY_NS: u64 = 10_000_000_000;
 
-/// Of so many stale reads that no wrong stamp excuses, at least one in [`SHARE`] is younger than what was done first.
+/// Of so many stale reads that no wrong clock excuses, at least one in [`SHARE`] is younger than what was done first.
 const MANY: u64 = 100;
 /// See [`MANY`].
 const SHARE: u64 = 4;
@@ -49,16 +49,16 @@ pub fn check(case: &Case<'_>) -> Found {
             continue;
         }
         let Some(as_of) = op.answer.as_of() else { continue };
-        let stamped_ns = clocks.stamped_ns(op);
-        answered += u64::from(stamped_ns == 0);
-        let allowance_ns = CUT_NS + stamped_ns.max(clocks.heard_ns(op));
+        let clock_ns = clocks.stamped_ns(op).max(clocks.heard_ns(op));
+        answered += u64::from(clock_ns == 0);
+        let allowance_ns = CUT_NS + clock_ns;
         let age_ns = as_of.age_ms.saturating_mul(1_000_000).saturating_add(allowance_ns);
         let Some(since) = op.begin_ns.checked_sub(age_ns) else { continue };
         let Some(ends) = told.get(&as_of.place.set) else { continue };
         let before = ends.partition_point(|(end, _)| *end < since);
         let Some(due) = before.checked_sub(1).map(|last| ends[last].1) else { continue };
         found.checked += 1;
-        judged += u64::from(stamped_ns == 0);
+        judged += u64::from(clock_ns == 0);
         if (as_of.place.index, as_of.place.time_ns) < due {
             found.wrong(|| {
                 format!(
