@@ -23,6 +23,7 @@ use twinset_ledger::Durability;
 use twinset_ledger::canary::{self, Canary};
 use twinset_proto::cluster::v1 as wire;
 
+use crate::contacts::Contacts;
 use crate::freshness::{Freshness, Word};
 
 /// How far a replica, or its leader, is.
@@ -44,19 +45,12 @@ impl From<wire::Horizon> for Horizon {
 pub struct Gate {
     state: Mutex<State>,
     open: watch::Sender<u64>,
-    contacted: watch::Sender<u64>,
-}
-
-/// The newest message that a replica has answered as a follower of this one.
-#[derive(Clone, Copy)]
-struct Contact {
-    term: u64,
-    sent_at: Instant,
+    /// Somebody has answered, or who counts has changed.
+    contacted: watch::Sender<()>,
 }
 
 #[derive(Default)]
 struct State {
-    own: u64,
     sites: BTreeMap<u64, String>,
     durability: Durability,
     applied: u64,
@@ -74,9 +68,7 @@ struct State {
     memberships: BTreeSet<u64>,
     /// The first entry of `term` that is applied here.
     began_at: Option<u64>,
-    /// Whose majorities decide: the voters, and while they change both the old and the new ones.
-    electorates: Vec<BTreeSet<u64>>,
-    contacts: BTreeMap<u64, Contact>,
+    contacts: Contacts,
     /// When a leader was last heard.
     heard: Option<Instant>,
     freshness: Freshness,
@@ -85,8 +77,8 @@ struct State {
 impl Gate {
     /// The closed gate of replica `own`; `sites` maps every replica of the set to its site.
     pub fn new(own: u64, sites: BTreeMap<u64, String>, durability: Durability) -> Self {
-        let state = State { own, sites, durability, ..State::default() };
-        Gate { state: Mutex::new(state), open: watch::Sender::new(0), contacted: watch::Sender::new(0) }
+        let state = State { sites, durability, contacts: Contacts::of(own), ..State::default() };
+        Gate { state: Mutex::new(state), open: watch::Sender::new(0), contacted: watch::Sender::new(()) }
     }
 
     /// The sites of the replicas, when the catalogue has changed.
@@ -187,13 +179,14 @@ impl Gate {
         state.memberships.retain(|&membership| membership >= since);
         let newest = state.memberships.last().is_none_or(|&newest| since >= newest);
         let witnessed = match electorates {
-            [voters] if settled && newest => others_are_in_every_majority(&state.sites, state.own, voters),
+            [voters] if settled && newest => {
+                others_are_in_every_majority(&state.sites, state.contacts.own(), voters)
+            }
             _ => false,
         };
         state.witness_from = witnessed.then_some(since);
-        if state.electorates != electorates {
-            state.electorates = electorates.to_vec();
-            self.contacted.send_modify(|count| *count += 1);
+        if state.contacts.decide_by(electorates) {
+            self.contacted.send_replace(());
         }
         self.publish(&mut state);
     }
@@ -213,12 +206,8 @@ impl Gate {
 
     /// A replica answered the message that was sent at `sent_at`, as a follower of this leader of `term`.
     pub fn contact(&self, term: u64, replica: u64, sent_at: Instant) {
-        let mut state = self.state.lock();
-        let newest = state.contacts.entry(replica).or_insert(Contact { term, sent_at });
-        if (newest.term, newest.sent_at) < (term, sent_at) {
-            *newest = Contact { term, sent_at };
-        }
-        self.contacted.send_modify(|count| *count += 1);
+        self.state.lock().contacts.answered(term, replica, sent_at);
+        self.contacted.send_replace(());
     }
 
     /// How far the gate is open, and what is safe.
@@ -229,7 +218,7 @@ impl Gate {
 
     /// How long ago the newest message was sent that `replica` has answered; None if it never has.
     pub fn silence(&self, replica: u64) -> Option<Duration> {
-        self.state.lock().contacts.get(&replica).map(|contact| contact.sent_at.elapsed())
+        self.state.lock().contacts.silence(replica)
     }
 
     /// The leader's word that what is applied here is at least as new as; None if there was none since the start.
@@ -260,7 +249,7 @@ impl Gate {
         let mut leads = true;
         self.contact_until(|state| {
             leads = state.term == term;
-            !leads || state.confirmed().is_some_and(|at| at >= began)
+            !leads || state.contacts.majority(term).is_some_and(|at| at >= began)
         })
         .await;
         leads
@@ -270,11 +259,9 @@ impl Gate {
     /// from the other site must not answer from a past that a recovered set has left behind.
     pub async fn wait_for_away_site(&self, began: Instant) {
         self.contact_until(|state| {
-            let own = state.sites.get(&state.own);
-            let away = |other: &u64| state.sites.get(other).is_some_and(|site| Some(site) != own);
-            let heard = |other: &u64| state.answered(*other).is_some_and(|sent_at| sent_at >= began);
-            state.durability == Durability::Degraded
-                || state.contacts.keys().any(|other| away(other) && heard(other))
+            let own = state.sites.get(&state.contacts.own());
+            let away = |other: u64| state.sites.get(&other).is_some_and(|site| Some(site) != own);
+            state.durability == Durability::Degraded || state.contacts.since(state.term, began).any(away)
         })
         .await;
     }
@@ -294,7 +281,7 @@ impl Gate {
             state.term = term;
             state.everywhere = 0;
             state.began_at = None;
-            self.contacted.send_modify(|count| *count += 1);
+            self.contacted.send_replace(());
         }
     }
 
@@ -315,26 +302,7 @@ impl Gate {
 impl State {
     fn vouched(&self, open: u64) -> Option<Instant> {
         let opened = self.began_at.is_some_and(|began_at| open >= began_at);
-        if opened { self.confirmed() } else { None }
-    }
-
-    /// When the newest message of this term was sent that a replica has answered.
-    fn answered(&self, replica: u64) -> Option<Instant> {
-        self.contacts.get(&replica).filter(|contact| contact.term == self.term).map(|contact| contact.sent_at)
-    }
-
-    /// When the newest message was sent that a majority, this replica included, has answered. openraft's own time of it does
-    /// not do: it takes the reply to an append for one to the empty append after it as well, which tells of a commit.
-    fn confirmed(&self) -> Option<Instant> {
-        let now = Instant::now();
-        let by_majority = |voters: &BTreeSet<u64>| {
-            let sent_at = |id: &u64| if *id == self.own { Some(now) } else { self.answered(*id) };
-            let mut oldest_first: Vec<_> = voters.iter().map(sent_at).collect();
-            oldest_first.sort_unstable();
-            let majority = voters.len() / 2 + 1;
-            *oldest_first.get(voters.len().checked_sub(majority)?)?
-        };
-        self.electorates.iter().map(by_majority).min().flatten()
+        if opened { self.contacts.majority(self.term) } else { None }
     }
 }
 
@@ -533,37 +501,6 @@ mod tests {
         assert_eq!(gate.word(), Some(own), "a leader that does not vouch makes nobody fresh");
         gate.follow(Horizon { open: 6, safe: 6 }, 1);
         assert_ne!(gate.word(), Some(own));
-    }
-
-    #[test]
-    fn a_majority_has_answered_what_its_slowest_member_has() {
-        let start = Instant::now() - Duration::from_secs(20);
-        let at = |second| start + Duration::from_secs(second);
-        // (electorates; replicas with the second that they answered; expected). Replica 1 asks.
-        for (electorates, contacts, expected) in [
-            (vec![], vec![(2, 9)], None),
-            (vec![vec![]], vec![(2, 9)], None),
-            (vec![vec![1, 2, 3]], vec![], None),
-            (vec![vec![1, 2, 3]], vec![(4, 9)], None),
-            (vec![vec![1, 2, 3]], vec![(2, 7)], Some(7)),
-            (vec![vec![1, 2, 3]], vec![(2, 7), (3, 5)], Some(7)),
-            (vec![vec![1, 2, 3, 4]], vec![(2, 7), (3, 5)], Some(5)),
-            (vec![vec![2, 3, 4]], vec![(2, 7), (3, 5)], Some(5)),
-            (vec![vec![1, 2, 3, 4, 5]], vec![(2, 7)], None),
-            (vec![vec![1, 2, 3], vec![1, 4, 5]], vec![(2, 7), (4, 3)], Some(3)),
-            (vec![vec![1, 2, 3], vec![1, 4, 5]], vec![(2, 7)], None),
-        ] {
-            let gate = Gate::new(1, sites(), Durability::Sync);
-            let electorates: Vec<_> = electorates.into_iter().map(BTreeSet::from_iter).collect();
-            gate.term(4);
-            gate.voters(0, &electorates, true);
-            contacts.iter().for_each(|&(replica, second)| gate.contact(4, replica, at(second)));
-            let confirmed = gate.state.lock().confirmed();
-            assert_eq!(confirmed, expected.map(at), "{electorates:?}, {contacts:?}");
-        }
-        let gate = Gate::new(1, sites(), Durability::Sync);
-        gate.voters(0, &[BTreeSet::from([1])], true);
-        assert!(gate.state.lock().confirmed() >= Some(start), "alone it needs nobody");
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ pub mod catalogue;
 mod clock;
 pub mod cluster_check;
 pub mod config;
+mod contacts;
 pub mod control_client;
 pub mod control_set;
 pub mod dial;
