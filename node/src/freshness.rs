@@ -6,6 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use twinset_ledger::canary::{self, Canary};
 
+/// A leader that has not spoken for so long speaks no more.
+const SILENT: Duration = Duration::from_secs(2);
+
 /// When a leader said how far it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Word {
@@ -32,8 +35,8 @@ pub enum Basis {
     Led(Instant),
     /// This replica follows, and all that a leader had let out when it spoke is applied here.
     Followed(Word),
-    /// No leader speaks to this replica, and none has since it began. There is only the stamp of the state's last command:
-    /// whatever is not in it was stamped later, as far as the clocks of leaders agree.
+    /// No leader has spoken to this replica for a while, and none was understood since it began. There is only the stamp of the
+    /// state's last command: whatever is not in it was stamped later, as far as the clocks of leaders agree.
     Stamped,
 }
 
@@ -56,14 +59,37 @@ impl Basis {
 }
 
 /// The newest word whose horizon is applied here.
-#[derive(Default)]
 pub struct Freshness {
+    /// When a leader spoke last, whatever came of it; before it did, when the replica began.
+    spoken: Instant,
     reached: Option<Word>,
     /// The oldest word that is ahead of what is applied; newer ones are not kept.
     ahead: Option<(u64, Word)>,
 }
 
+impl Default for Freshness {
+    fn default() -> Self {
+        Freshness { spoken: Instant::now(), reached: None, ahead: None }
+    }
+}
+
 impl Freshness {
+    /// A leader speaks. What it says is not understood yet: the replica may be busy with its own log for long.
+    pub fn spoken(&mut self, now: Instant) {
+        self.spoken = now;
+    }
+
+    /// What an unconfirmed answer of `now` could be based on; `led` is since when this replica, as the leader, was confirmed. None:
+    /// a leader may be there that this replica has not caught up with since it began; how old its state is nobody can say yet.
+    pub fn basis(&self, led: Option<Instant>, now: Instant) -> Option<Basis> {
+        match (led, self.reached) {
+            (Some(confirmed), _) => Some(Basis::Led(confirmed)),
+            (None, Some(word)) => Some(Basis::Followed(word)),
+            (None, None) if now.saturating_duration_since(self.spoken) < SILENT => None,
+            (None, None) => Some(Basis::Stamped),
+        }
+    }
+
     /// The leader's gate was open up to `open`; `applied` is applied here.
     pub fn heard(&mut self, open: u64, word: Word, applied: u64) {
         if open <= applied {
@@ -89,11 +115,6 @@ impl Freshness {
             self.reached = Some(word);
         }
     }
-
-    /// What the applied state is at least as new as.
-    pub fn word(&self) -> Option<Word> {
-        self.reached
-    }
 }
 
 #[cfg(test)]
@@ -109,29 +130,49 @@ mod tests {
         let start = Instant::now();
         let words: Vec<_> = (0..5).map(|n| word(start + Duration::from_secs(n), n)).collect();
         let mut freshness = Freshness::default();
-        assert_eq!(freshness.word(), None);
+        assert_eq!(freshness.reached, None);
         freshness.heard(5, words[0], 5);
-        assert_eq!(freshness.word(), Some(words[0]));
+        assert_eq!(freshness.reached, Some(words[0]));
         freshness.heard(9, words[1], 7);
         freshness.heard(12, words[2], 8);
         assert_eq!(
-            freshness.word(),
+            freshness.reached,
             Some(words[0]),
             "a replica that lags behind is not made fresh by hearing so"
         );
         freshness.applied(8);
-        assert_eq!(freshness.word(), Some(words[0]));
+        assert_eq!(freshness.reached, Some(words[0]));
         freshness.applied(9);
-        assert_eq!(freshness.word(), Some(words[1]));
+        assert_eq!(freshness.reached, Some(words[1]));
         freshness.heard(12, words[3], 12);
-        assert_eq!(freshness.word(), Some(words[3]));
+        assert_eq!(freshness.reached, Some(words[3]));
         freshness.applied(20);
-        assert_eq!(freshness.word(), Some(words[3]));
+        assert_eq!(freshness.reached, Some(words[3]));
         freshness.led(words[2].arrived);
-        assert_eq!(freshness.word(), Some(words[3]), "it has heard something newer");
+        assert_eq!(freshness.reached, Some(words[3]), "it has heard something newer");
         freshness.led(words[4].arrived);
         let now = words[4].arrived + Duration::from_secs(2);
-        assert_eq!(freshness.word().unwrap().age(now, 1 << 60), Duration::from_secs(2));
+        assert_eq!(freshness.reached.unwrap().age(now, 1 << 60), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn the_last_stamp_counts_only_where_no_leader_speaks() {
+        let mut freshness = Freshness::default();
+        let start = freshness.spoken;
+        let [began, busy, later, silent] =
+            [1, 1_900, 3_800, 3_900].map(|ms| start + Duration::from_millis(ms));
+        let word = word(later, 1);
+        assert_eq!(freshness.basis(None, began), None, "a leader may be about to speak");
+        freshness.spoken(busy);
+        assert_eq!(freshness.basis(None, later), None, "one spoke, and was not understood yet");
+        assert_eq!(freshness.basis(None, silent), Some(Basis::Stamped));
+        freshness.spoken(later);
+        assert_eq!(freshness.basis(None, silent), None);
+        freshness.heard(5, word, 4);
+        assert_eq!(freshness.basis(None, silent), None, "what it has said is not applied yet");
+        freshness.applied(5);
+        assert_eq!(freshness.basis(None, silent), Some(Basis::Followed(word)));
+        assert_eq!(freshness.basis(Some(busy), silent), Some(Basis::Led(busy)));
     }
 
     #[test]

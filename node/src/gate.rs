@@ -24,7 +24,7 @@ use twinset_ledger::canary::{self, Canary};
 use twinset_proto::cluster::v1 as wire;
 
 use crate::contacts::Contacts;
-use crate::freshness::{Freshness, Word};
+use crate::freshness::{Basis, Freshness, Word};
 
 /// How far a replica, or its leader, is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -204,6 +204,11 @@ impl Gate {
         self.open.send_if_modified(|open| raise(open, leader.open));
     }
 
+    /// Whoever takes himself for a leader speaks to this replica.
+    pub fn spoken(&self) {
+        self.state.lock().freshness.spoken(Instant::now());
+    }
+
     /// A replica answered the message that was sent at `sent_at`, as a follower of this leader of `term`.
     pub fn contact(&self, term: u64, replica: u64, sent_at: Instant) {
         self.state.lock().contacts.answered(term, replica, sent_at);
@@ -221,9 +226,10 @@ impl Gate {
         self.state.lock().contacts.silence(replica)
     }
 
-    /// The leader's word that what is applied here is at least as new as; None if there was none since the start.
-    pub fn word(&self) -> Option<Word> {
-        self.state.lock().freshness.word()
+    /// What an unconfirmed answer of this replica could be based on.
+    pub fn basis(&self, leads: bool) -> Option<Basis> {
+        let led = self.vouched().filter(|_| leads);
+        self.state.lock().freshness.basis(led, Instant::now())
     }
 
     /// When a leader was last heard.
@@ -264,6 +270,12 @@ impl Gate {
             state.durability == Durability::Degraded || state.contacts.since(state.term, began).any(away)
         })
         .await;
+    }
+
+    /// Ends with the first answer of any replica from now on.
+    pub fn contacted(&self) -> impl Future<Output = ()> + use<> {
+        let mut contacted = self.contacted.subscribe();
+        async move { drop(contacted.changed().await) }
     }
 
     /// Looks at every contact and at every change of who counts.
@@ -495,12 +507,12 @@ mod tests {
         assert_eq!(gate.vouched(), Some(later));
         gate.term(5);
         assert_eq!(gate.vouched(), None, "another leader may have let out more");
-        let own = gate.word().expect("it has led");
-        assert_eq!(own.arrived, later);
+        let own = gate.basis(false);
+        assert!(matches!(own, Some(Basis::Followed(word)) if word.arrived == later), "it has led: {own:?}");
         gate.follow(Horizon { open: 6, safe: 6 }, 0);
-        assert_eq!(gate.word(), Some(own), "a leader that does not vouch makes nobody fresh");
+        assert_eq!(gate.basis(false), own, "a leader that does not vouch makes nobody fresh");
         gate.follow(Horizon { open: 6, safe: 6 }, 1);
-        assert_ne!(gate.word(), Some(own));
+        assert_ne!(gate.basis(false), own);
     }
 
     #[tokio::test]

@@ -18,8 +18,6 @@ use crate::raft::{Group, ProposeError};
 
 /// Reads that wait for the same confirmation.
 const QUEUE: usize = 4096;
-/// A leader that has not spoken for so long speaks no more.
-const SILENT: Duration = Duration::from_secs(2);
 /// Reads of one set that may be at the disk at the same time; the others wait for their turn or their deadline.
 const AT_DISK: usize = 16;
 /// A confirmation that takes longer than this is given up; the router asks again.
@@ -69,15 +67,9 @@ impl Reader {
         confirmed.await.map_err(|_| ReadError::NotConfirmed)?
     }
 
-    /// What an unconfirmed answer could be based on. Taken before the state is read. None: a leader speaks to this replica, which
-    /// has not caught up with it since it began; how old its state is nobody can say yet.
+    /// What an unconfirmed answer could be based on. Taken before the state is read. None: nobody can say yet how old it is.
     pub fn basis(&self) -> Option<Basis> {
-        match (self.gate.vouched(), self.gate.word()) {
-            (Some(confirmed), _) if self.group.is_leader() => Some(Basis::Led(confirmed)),
-            (_, Some(word)) => Some(Basis::Followed(word)),
-            _ if self.gate.heard().is_some_and(|heard| heard.elapsed() < SILENT) => None,
-            _ => Some(Basis::Stamped),
-        }
+        self.gate.basis(self.group.is_leader())
     }
 
     /// How old an answer of now is, on that basis.

@@ -160,6 +160,7 @@ impl AppendLane {
     ) -> Result<(), String> {
         let to = frame.to.as_ref().ok_or("no address")?;
         let replica = self.sets.addressed(to)?;
+        replica.fence.gate.spoken();
         if !self.sessions.contains_key(&key) {
             self.sessions.retain(|_, session| !session.numbers.is_closed());
             self.sessions.insert(key, self.open(replica, key));
@@ -200,6 +201,7 @@ async fn answer(sets: &Sets, message: wire::BeatMessage) -> Result<ReplyBody, St
     match message.body.ok_or("no body")? {
         Body::Heartbeat(append) => {
             let set = to.set;
+            replica.fence.gate.spoken();
             let result = replica.group.heartbeat(append).await.map_err(fault)?;
             if matches!(result, AppendResult::Ok(_)) {
                 let leader = message.horizon.unwrap_or_default();

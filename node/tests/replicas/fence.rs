@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use twinset_node::config::RaftConfig;
 use twinset_node::fatal::EXIT_FAULT;
+use twinset_node::freshness::Basis;
 use twinset_node::gate::Horizon;
 use twinset_proto::cluster::v1 as wire;
 use wire::append_reply_frame::Result as Answer;
@@ -39,9 +40,9 @@ async fn within<T>(answer: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), answer).await.expect("an answer in time")
 }
 
-async fn on_append_lane(client: &mut Client, to: Option<wire::Address>) -> Answer {
-    let frame =
-        wire::AppendFrame { to, session: 1, no: 1, append: Some(append()), horizon: Some(ITS_HORIZON) };
+async fn on_append_lane(client: &mut Client, to: Option<wire::Address>, append: wire::Append) -> Answer {
+    let append = Some(append);
+    let frame = wire::AppendFrame { to, session: 1, no: 1, append, horizon: Some(ITS_HORIZON) };
     // The stream stays open until the answer is there.
     let frames = tokio_stream::StreamExt::chain(tokio_stream::iter([frame]), tokio_stream::pending());
     let mut replies = within(client.append(frames)).await.unwrap().into_inner();
@@ -120,7 +121,7 @@ fn what_is_for_somebody_else_is_refused_on_every_lane() {
         let mut client = PeerClient::connect(format!("http://{}", node.peer)).await.unwrap();
         for (to, expected) in wrong(&right) {
             let what = format!("{to:?}");
-            let Answer::Closed(reason) = on_append_lane(&mut client, to.clone()).await else {
+            let Answer::Closed(reason) = on_append_lane(&mut client, to.clone(), append()).await else {
                 panic!("{what}")
             };
             assert!(reason.contains(expected), "{what}: {reason}");
@@ -136,7 +137,7 @@ fn what_is_for_somebody_else_is_refused_on_every_lane() {
         // The same messages, rightly addressed.
         let reply = on_beat_lane(&mut client, Some(right.clone()), bodies[2].clone()).await;
         assert!(matches!(reply, ReplyBody::Vote(_)), "{reply:?}");
-        let answer = on_append_lane(&mut client, Some(right.clone())).await;
+        let answer = on_append_lane(&mut client, Some(right.clone()), append()).await;
         let ok = Answer::Ok(wire::AppendOk { matched: Some(wire::LogId { term: TERM, index: 1 }) });
         assert_eq!(answer, ok);
         let reply = on_beat_lane(&mut client, Some(right.clone()), bodies[0].clone()).await;
@@ -152,6 +153,39 @@ fn what_is_for_somebody_else_is_refused_on_every_lane() {
     node.die();
 }
 
+#[test]
+fn a_leader_that_is_not_understood_yet_was_heard() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let (catalogue, listeners) = cluster();
+    let node = Node::start("a1", dir.path(), &catalogue, listener(&listeners, "a1"), &RaftConfig::default());
+    let right = address(&node);
+    let basis = |node: &Node| node.replica.ledger().unwrap().reader.basis();
+    // What this replica lacks comes before it.
+    let prev = Some(wire::LogId { term: TERM, index: 50 });
+    let ahead = || wire::Append { prev, entries: Vec::new(), ..append() };
+    let mut client = node.runtime.block_on(PeerClient::connect(format!("http://{}", node.peer))).unwrap();
+    for lane in ["append", "beat"] {
+        node.until("nobody has spoken for a while", |node| basis(node) == Some(Basis::Stamped));
+        let answer = node.runtime.block_on(async {
+            if lane == "append" {
+                return on_append_lane(&mut client, Some(right.clone()), ahead()).await;
+            }
+            match on_beat_lane(&mut client, Some(right.clone()), Body::Heartbeat(ahead())).await {
+                ReplyBody::Heartbeat(frame) => frame.result.unwrap(),
+                other => panic!("{other:?}"),
+            }
+        });
+        assert!(!matches!(answer, Answer::Ok(_)), "{lane}: {answer:?}");
+        assert_eq!(
+            basis(&node),
+            None,
+            "{lane}: somebody leads, and its state is older than nobody knows what"
+        );
+    }
+    node.die();
+}
+
 /// Set in the process that is to end.
 const DIFFERS_AT: &str = "TWINSET_TEST_HASH_DIFFERS_AT";
 const SURVIVED: i32 = 3;
@@ -164,7 +198,7 @@ fn follow_a_leader_that_differs(at: u64) -> ! {
     let right = address(&node);
     node.runtime.block_on(async {
         let mut client = PeerClient::connect(format!("http://{}", node.peer)).await.unwrap();
-        on_append_lane(&mut client, Some(right.clone())).await;
+        on_append_lane(&mut client, Some(right.clone()), append()).await;
     });
     node.until("both entries are applied", |node| node.group().progress().applied == 1);
     let state = node.replica.ledger().unwrap().state.clone();
