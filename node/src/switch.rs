@@ -23,6 +23,8 @@ use crate::set::{Ledger, Replica};
 const LAG_MAX: u64 = 2000;
 /// A target that has not answered a heartbeat for longer than this is not there.
 const SILENCE_MAX: Duration = Duration::from_millis(500);
+/// How long the targets may take to be there: one that has just been busy answers soon, and nothing waits for it meanwhile.
+const TARGETS_MAX: Duration = Duration::from_secs(2);
 /// For the membership change under load.
 const MEMBERSHIP_MAX: Duration = Duration::from_secs(10);
 
@@ -146,7 +148,7 @@ async fn steps(context: &Context, request: &Request, reporter: &Reporter) -> Res
     let ledger = context.replica.ledger().ok_or_else(|| check("set", "the control set has no home"))?;
     let catalogue = context.cell.get().ok_or_else(|| check("catalogue", "no catalogue yet"))?;
     let set = catalogue.sets.get(&set_no).ok_or_else(|| check("set", "not in the catalogue"))?;
-    let targets = checks(context, ledger, &catalogue, set, &request.to)?;
+    let targets = targets(context, ledger, &catalogue, set, &request.to).await?;
     reporter.say("check", format!("targets {targets:?}"), None, false);
     if request.dry_run {
         return Ok(None);
@@ -197,7 +199,26 @@ fn failed(step: &'static str, reason: impl Into<String>) -> Failed {
     Failed { step, reason: reason.into() }
 }
 
-/// The replicas of the new home, best first; or the first thing that is wrong.
+/// The replicas of the new home, best first, as soon as all of them answer; or the first thing that is wrong.
+async fn targets(
+    context: &Context,
+    ledger: &Ledger,
+    catalogue: &Catalogue,
+    set: &Set,
+    to: &str,
+) -> Result<Vec<u64>, Error> {
+    let until = Instant::now() + TARGETS_MAX;
+    loop {
+        let contacted = context.replica.fence.gate.contacted();
+        let found = checks(context, ledger, catalogue, set, to);
+        let waits = matches!(&found, Err(Error::Check { check: "targets", .. }));
+        if !waits || tokio::time::timeout_at(until, contacted).await.is_err() {
+            return found;
+        }
+    }
+}
+
+/// The same as of now.
 fn checks(
     context: &Context,
     ledger: &Ledger,

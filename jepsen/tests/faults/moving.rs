@@ -117,6 +117,38 @@ async fn a_switch_outlives_the_control_sets_leader_and_its_own_target() {
     end(stage, traffic, probe).await;
 }
 
+/// How long a busy target stands still while its switch is asked for.
+const BUSY: Duration = Duration::from_millis(300);
+
+#[tokio::test]
+async fn a_target_that_is_busy_for_a_moment_is_waited_for_and_one_that_stays_silent_is_refused() {
+    const SET: u32 = 1;
+    let mut stage = Stage::start().await;
+    let before = arm(&mut stage, SET, "").await;
+    stage.cluster.signal(&before.target, Signal::Stop).await.unwrap();
+    let look = || {
+        let (who, why) = ("test".to_owned(), "to see".to_owned());
+        SwitchRequest { set: SET, to_site: before.to.clone(), who, why, dry_run: true }
+    };
+    let until = Instant::now() + SETTLED;
+    let refused = loop {
+        // Its last answer is not old enough at once.
+        match switch::switch(&before.survey, look(), &mut |_| {}).await {
+            Err(refused) => break refused.to_string(),
+            Ok(passed) => assert!(Instant::now() < until, "{passed:?}"),
+        }
+    };
+    assert!(refused.contains("does not answer"), "{refused}");
+    let wake = async {
+        tokio::time::sleep(BUSY).await;
+        stage.cluster.signal(&before.target, Signal::Cont).await.unwrap();
+    };
+    let (said, ()) = tokio::join!(ask(&before, SET), wake);
+    said.expect("the target answers again");
+    assert_eq!(settled(&stage, SET, &before).await, SwitchEnd::Completed);
+    stage.end(&[logs::AFTER_KILLS, GIVEN_UP].concat()).await;
+}
+
 /// Nobody waited in vain, every request is accounted for, and everything is whole.
 async fn end(stage: Stage, traffic: Traffic, probe: Probe) {
     let mut stopped = traffic.stop().await.unwrap();
