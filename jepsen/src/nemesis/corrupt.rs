@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -85,22 +86,22 @@ pub fn play<'a>(
             0 => drop(cluster.stop_process(victim).await?),
             _ => death::end(cluster, victim).await?,
         }
-        image::set_aside(machine)?;
-        let Some(path) = find(machine, *file, &mut random)? else {
-            cluster.start_process(victim)?;
-            let detail = format!("{victim} has no file of the kind {file:?}");
-            return Ok((Judged::Serves, Evidence { acted: false, detail }));
-        };
-        let whole = fs::read(&path)?;
-        let Some((hurt, what)) = hurt(&whole, *damage, &mut random) else {
-            cluster.start_process(victim)?;
-            let detail = format!("{}: {damage:?} changes nothing", path.display());
-            return Ok((Judged::Serves, Evidence { acted: false, detail }));
-        };
-        fs::write(&path, hurt)?;
-        machine.control.forget()?;
+        let (file, damage) = (*file, *damage);
+        let damaged = machine.work(move |machine| {
+            image::set_aside(machine)?;
+            let done = strike(machine, file, damage, &mut random)?;
+            Ok((done, random))
+        });
+        let (done, mut random) = damaged.await?;
         let log_from = ending::log_end(cluster, victim);
         cluster.start_process(victim)?;
+        let (path, whole, what) = match done {
+            Ok(done) => done,
+            Err(detail) => {
+                let detail = format!("{victim}: {detail}");
+                return Ok((Judged::Serves, Evidence { acted: false, detail }));
+            }
+        };
         let hurt = Hurt { victim, machine, path: &path, whole: &whole, log_from };
         let judged = hurt.judge(cluster, &mut random).await?;
         hurt.bring_back(cluster, &judged).await?;
@@ -110,10 +111,28 @@ pub fn play<'a>(
     })
 }
 
+/// A file that is damaged now, what it was, and what was done to it; or why nothing was.
+type Struck = Result<(PathBuf, Vec<u8>, String), String>;
+
+fn strike(machine: &Machine, file: FileKind, damage: Damage, random: &mut Random) -> anyhow::Result<Struck> {
+    let Some(path) = find(machine, file, random)? else {
+        return Ok(Err(format!("no file of the kind {file:?}")));
+    };
+    let whole = fs::read(&path)?;
+    let Some((hurt, what)) = hurt(&whole, damage, random) else {
+        return Ok(Err(format!("{}: {damage:?} changes nothing", path.display())));
+    };
+    // Another file under its name: the one that was set aside stays as it is.
+    fs::remove_file(&path)?;
+    fs::write(&path, hurt)?;
+    machine.control.forget()?;
+    Ok(Ok((path, whole, what)))
+}
+
 /// A node that was started with a damaged file.
 struct Hurt<'a> {
     victim: &'a str,
-    machine: &'a Machine,
+    machine: &'a Arc<Machine>,
     path: &'a Path,
     whole: &'a [u8],
     log_from: u64,
@@ -196,7 +215,7 @@ impl Hurt<'_> {
     /// has the file. What it has written since it was started stays.
     async fn bring_back(&self, cluster: &mut LocalCluster, judged: &Judged) -> anyhow::Result<()> {
         match judged {
-            Judged::Refused(_) => image::put_back(self.machine)?,
+            Judged::Refused(_) => self.machine.work(image::put_back).await?,
             Judged::Stopped(_) | Judged::Serves => {
                 if ending::pid(cluster, self.victim)?.alive() {
                     cluster.stop_process(self.victim).await?;

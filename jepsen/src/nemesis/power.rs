@@ -70,7 +70,9 @@ pub fn inject<'a>(
         let mut lost = Vec::new();
         for (victim, pid) in victims.iter().zip(&pids) {
             anyhow::ensure!(pid.ended(wait::HEAL).await, "{victim} does not end");
-            lost.push((victim.clone(), image::cut_power(machines.of(victim)?, random.bits())?));
+            let seed = random.bits();
+            let cut = machines.of(victim)?.work(move |machine| image::cut_power(machine, seed));
+            lost.push((victim.clone(), cut.await?));
         }
         slow(machines, victims, Duration::ZERO)?;
         Ok(Acting { lost })

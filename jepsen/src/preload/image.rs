@@ -2,7 +2,7 @@
 //! of the others, and of each file what a sync has covered and a seeded part of the rest. What the kernel has promised
 //! stays, always. The node must not run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,9 @@ const CHATTER: &str = "db/LOG";
 /// The database's list of its files: with zeros in its end it is refused, so the file system has to write a file's length after
 /// its bytes, as ext4 (ordered) and XFS do.
 const LIST: &str = "db/MANIFEST-";
+
+/// The database's tables, which are never written again once they are whole.
+const TABLE: &str = "sst";
 
 /// What a power cut took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,13 +69,19 @@ pub fn cut_power(machine: &Machine, seed: u64) -> anyhow::Result<Lost> {
     }
     let files = control.files()?;
     let mut lost = Lost { names: undone, ..Lost::default() };
+    let mut given = BTreeSet::new();
     for (name, bytes) in &left.files {
         let from = match bytes {
             Bytes::Named(name) => machine.data.join(name),
             Bytes::Grave(number) => control.beside(GRAVE_DIR).join(number.to_string()),
         };
         let (kept, taken) = survivor(control, &files, &from, !name.starts_with(LIST), &mut random)?;
-        fs::write(image.join(name), kept)?;
+        match kept {
+            Some(kept) => fs::write(image.join(name), kept)?,
+            // As it is, without writing gigabytes that no power cut writes.
+            None if given.insert(from.clone()) => fs::hard_link(&from, image.join(name))?,
+            None => drop(fs::copy(&from, image.join(name))?),
+        }
         if let Some(bytes) = taken.filter(|_| !name.starts_with(CHATTER)) {
             lost.files += 1;
             lost.bytes += bytes;
@@ -84,22 +93,26 @@ pub fn cut_power(machine: &Machine, seed: u64) -> anyhow::Result<Lost> {
     Ok(lost)
 }
 
-/// What is left of one file; and if some of it was not synced, how many of those bytes are gone or changed.
+/// What is left of one file, None if all of it; and if some of it was not synced, how many of those bytes are gone or changed.
 fn survivor(
     control: &Control,
     files: &BTreeMap<u64, Booked>,
     from: &Path,
     zeros: bool,
     random: &mut Random,
-) -> anyhow::Result<(Vec<u8>, Option<u64>)> {
+) -> anyhow::Result<(Option<Vec<u8>>, Option<u64>)> {
     let status = fs::metadata(from)?;
-    let now = fs::read(from)?;
     let key = key(status.dev(), status.ino());
     // Nobody has opened it for writing since the books began.
-    let Some(booked) = files.get(&key) else { return Ok((now, None)) };
-    let covered = usize::try_from(booked.covered)?.min(now.len());
+    let Some(booked) = files.get(&key) else { return Ok((None, None)) };
     let shadow = control.beside(SHADOW_DIR).join(key.to_string());
-    let (kept, open) = if booked.in_place && covered > 0 && shadow.exists() {
+    let has_shadow = booked.in_place && booked.covered > 0 && shadow.exists();
+    if !has_shadow && booked.covered >= status.len() {
+        return Ok((None, None));
+    }
+    let now = fs::read(from)?;
+    let covered = usize::try_from(booked.covered)?.min(now.len());
+    let (kept, open) = if has_shadow {
         let synced = fs::read(&shadow)?;
         (tear::in_place(&now, &synced, random), synced != now)
     } else {
@@ -107,7 +120,7 @@ fn survivor(
     };
     let changed = kept.iter().zip(&now).filter(|(kept, byte)| kept != byte).count();
     let taken = (changed + now.len().saturating_sub(kept.len())) as u64;
-    Ok((kept, open.then_some(taken)))
+    Ok((Some(kept), open.then_some(taken)))
 }
 
 /// All names below a directory.
@@ -125,7 +138,8 @@ fn list(dir: &Path, prefix: &str, names: &mut Names) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The files of a stopped node, each in a directory of its own beside the shared file: to be put back later.
+/// The files of a stopped node, in a directory beside the shared file: to be put back later. Tables are shared: whoever
+/// hurts one puts another file in its place.
 pub fn set_aside(machine: &Machine) -> anyhow::Result<PathBuf> {
     let aside = machine.control.beside(".aside");
     if aside.exists() {
@@ -149,6 +163,8 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
         let target = to.join(entry.file_name());
         if entry.file_type()?.is_dir() {
             copy(&entry.path(), &target)?;
+        } else if entry.path().extension().is_some_and(|end| end == TABLE) {
+            fs::hard_link(entry.path(), target)?;
         } else {
             fs::copy(entry.path(), target)?;
         }

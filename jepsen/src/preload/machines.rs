@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use twinset_tools::cluster::local::beside_this_program;
@@ -24,7 +25,7 @@ pub struct Machine {
 /// All of them, by the names of the nodes.
 #[derive(Debug)]
 pub struct Machines {
-    by_name: BTreeMap<String, Machine>,
+    by_name: BTreeMap<String, Arc<Machine>>,
 }
 
 /// The library, beside the running program.
@@ -50,6 +51,18 @@ pub fn environment(control: &Control, data: &Path) -> anyhow::Result<Vec<(String
     ])
 }
 
+impl Machine {
+    /// Works on the files of a stopped node, on a thread of its own: the clients share the one that calls, and a fault that
+    /// held them up would be one more.
+    pub async fn work<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Machine) -> anyhow::Result<T> + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let machine = self.clone();
+        tokio::task::spawn_blocking(move || work(&machine)).await?
+    }
+}
+
 impl Machines {
     /// Makes a machine for every node of the cluster that `options` will start, and has the options put it around the
     /// node's process. The shared files stand in a directory beside the cluster's.
@@ -73,18 +86,18 @@ impl Machines {
             let control = Control::create(&beside.join(&node.name))?;
             let launch = options.launch.entry(node.name.clone()).or_default();
             launch.env.extend(environment(&control, &data)?);
-            by_name.insert(node.name.clone(), Machine { control, data });
+            by_name.insert(node.name.clone(), Arc::new(Machine { control, data }));
         }
         Ok(Machines { by_name })
     }
 
     /// The machine of a node.
-    pub fn of(&self, name: &str) -> anyhow::Result<&Machine> {
+    pub fn of(&self, name: &str) -> anyhow::Result<&Arc<Machine>> {
         self.by_name.get(name).with_context(|| format!("{name} has no machine: it is no node"))
     }
 
     /// All machines, by the names of their nodes.
-    pub fn iter(&self) -> impl Iterator<Item = (&String, &Machine)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &Arc<Machine>)> {
         self.by_name.iter()
     }
 
