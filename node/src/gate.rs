@@ -228,8 +228,9 @@ impl Gate {
 
     /// What an unconfirmed answer of this replica could be based on.
     pub fn basis(&self, leads: bool) -> Option<Basis> {
-        let led = self.vouched().filter(|_| leads);
-        self.state.lock().freshness.basis(led, Instant::now())
+        let state = self.state.lock();
+        let led = if leads { state.vouched(*self.open.borrow()) } else { None };
+        state.freshness.basis(led, Instant::now())
     }
 
     /// When a leader was last heard.
@@ -272,15 +273,13 @@ impl Gate {
         .await;
     }
 
-    /// Ends with the first answer of any replica from now on.
-    pub fn contacted(&self) -> impl Future<Output = ()> + use<> {
-        let mut contacted = self.contacted.subscribe();
-        async move { drop(contacted.changed().await) }
+    /// Every answer of a replica from now on, and every change of who counts.
+    pub fn contacted(&self) -> watch::Receiver<()> {
+        self.contacted.subscribe()
     }
 
-    /// Looks at every contact and at every change of who counts.
     async fn contact_until(&self, mut suffices: impl FnMut(&State) -> bool) {
-        let mut contacted = self.contacted.subscribe();
+        let mut contacted = self.contacted();
         while !suffices(&self.state.lock()) && contacted.changed().await.is_ok() {}
     }
 

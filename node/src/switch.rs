@@ -15,6 +15,7 @@ use twinset_proto::cluster::v1 as wire;
 use crate::catalogue::CatalogueCell;
 use crate::control_client::ControlClient;
 use crate::faults::{self, Point};
+use crate::gate::Gate;
 use crate::handover::{self, Step};
 use crate::raft::{Group, Role};
 use crate::set::{Ledger, Replica};
@@ -148,7 +149,8 @@ async fn steps(context: &Context, request: &Request, reporter: &Reporter) -> Res
     let ledger = context.replica.ledger().ok_or_else(|| check("set", "the control set has no home"))?;
     let catalogue = context.cell.get().ok_or_else(|| check("catalogue", "no catalogue yet"))?;
     let set = catalogue.sets.get(&set_no).ok_or_else(|| check("set", "not in the catalogue"))?;
-    let targets = targets(context, ledger, &catalogue, set, &request.to).await?;
+    let check_all = || checks(context, ledger, &catalogue, set, &request.to);
+    let targets = unless_silent(&context.replica.fence.gate, check_all).await?;
     reporter.say("check", format!("targets {targets:?}"), None, false);
     if request.dry_run {
         return Ok(None);
@@ -199,26 +201,20 @@ fn failed(step: &'static str, reason: impl Into<String>) -> Failed {
     Failed { step, reason: reason.into() }
 }
 
-/// The replicas of the new home, best first, as soon as all of them answer; or the first thing that is wrong.
-async fn targets(
-    context: &Context,
-    ledger: &Ledger,
-    catalogue: &Catalogue,
-    set: &Set,
-    to: &str,
-) -> Result<Vec<u64>, Error> {
+/// What `check_all` finds; while it is only that a target is silent, it is asked again for a while.
+async fn unless_silent<T>(gate: &Gate, check_all: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
     let until = Instant::now() + TARGETS_MAX;
+    let mut contacted = gate.contacted();
     loop {
-        let contacted = context.replica.fence.gate.contacted();
-        let found = checks(context, ledger, catalogue, set, to);
+        let found = check_all();
         let waits = matches!(&found, Err(Error::Check { check: "targets", .. }));
-        if !waits || tokio::time::timeout_at(until, contacted).await.is_err() {
+        if !waits || tokio::time::timeout_at(until, contacted.changed()).await.is_err() {
             return found;
         }
     }
 }
 
-/// The same as of now.
+/// The replicas of the new home, best first; or the first thing that is wrong.
 fn checks(
     context: &Context,
     ledger: &Ledger,

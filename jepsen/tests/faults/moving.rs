@@ -126,14 +126,10 @@ async fn a_target_that_is_busy_for_a_moment_is_waited_for_and_one_that_stays_sil
     let mut stage = Stage::start().await;
     let before = arm(&mut stage, SET, "").await;
     stage.cluster.signal(&before.target, Signal::Stop).await.unwrap();
-    let look = || {
-        let (who, why) = ("test".to_owned(), "to see".to_owned());
-        SwitchRequest { set: SET, to_site: before.to.clone(), who, why, dry_run: true }
-    };
     let until = Instant::now() + SETTLED;
     let refused = loop {
         // Its last answer is not old enough at once.
-        match switch::switch(&before.survey, look(), &mut |_| {}).await {
+        match request(&before, SET, true).await {
             Err(refused) => break refused.to_string(),
             Ok(passed) => assert!(Instant::now() < until, "{passed:?}"),
         }
@@ -205,8 +201,12 @@ async fn arm(stage: &mut Stage, set: u32, faults: &str) -> Before {
 
 /// Asks for the switch; gives what the operator is told.
 async fn ask(before: &Before, set: u32) -> anyhow::Result<switch::Outcome> {
+    request(before, set, false).await
+}
+
+async fn request(before: &Before, set: u32, dry_run: bool) -> anyhow::Result<switch::Outcome> {
     let (who, why) = ("test".to_owned(), "a switch that is cut down".to_owned());
-    let request = SwitchRequest { set, to_site: before.to.clone(), who, why, dry_run: false };
+    let request = SwitchRequest { set, to_site: before.to.clone(), who, why, dry_run };
     switch::switch(&before.survey, request, &mut |_| {}).await
 }
 
