@@ -6,7 +6,9 @@ set -euo pipefail
 
 missing=()
 command -v c++ >/dev/null || missing+=(g++)
-ldconfig -p 2>/dev/null | grep -q 'libclang[.-]' || ls /usr/lib/llvm-*/lib/libclang*.so* >/dev/null 2>&1 || missing+=(libclang-dev)
+# libclang-cpp.so, which other packages bring along, is another library: bindings need libclang.so or libclang-14.so.1.
+libraries=$(ldconfig -p 2>/dev/null; ls -d /usr/lib/llvm-*/lib/* 2>/dev/null) || true
+grep -qE 'libclang(-[0-9.]+)?\.so' <<<"$libraries" || missing+=(libclang-dev)
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 # Administrators' programs are not on everybody's path.
 PATH=$PATH:/usr/sbin:/sbin
