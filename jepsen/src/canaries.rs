@@ -107,6 +107,8 @@ const CAGES: &[Cage] = &[
     cage(Canary::UngatedRead, ("mixed", "split"), 10, &["both_sites"]),
     cage(Canary::SlotsBackwards, QUICK, 4, &["fits"]),
     cage(Canary::LostReplies, QUICK, 10, &["liveness"]),
+    cage(Canary::EndlessPause, ("mixed", "switches"), 25, &["liveness"]),
+    cage(Canary::ReadWithoutAwaySite, ("mixed", "split"), 20, &["both_sites"]),
 ];
 
 /// Runs that a bug gets before it counts as missed.

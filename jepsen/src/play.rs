@@ -7,6 +7,7 @@ mod machine;
 pub mod nemeses;
 mod processes;
 mod restarts;
+mod switches;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -57,7 +58,7 @@ pub fn players() -> Vec<Box<dyn Player>> {
     vec![
         Box::new(processes::Kills::default()),
         Box::new(processes::Pauses),
-        Box::new(processes::Switches::default()),
+        Box::new(switches::Switches::default()),
         Box::new(restarts::Restarts::default()),
         Box::new(links::Links),
         Box::new(machine::Disks::default()),
@@ -116,6 +117,8 @@ fn act<'a>(
         note(|at_ns| Event::FaultUndone { at_ns });
         begun?;
         if let Some(inner) = amid? {
+            // Switches whose nodes die are given up: that is what the other fault is there for.
+            evidence.acted |= matches!(outer, Fault::Switches { .. });
             evidence.acted &= inner.acted;
             evidence.detail += &format!("; in the middle of it {}", inner.detail);
         }

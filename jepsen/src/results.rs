@@ -40,6 +40,8 @@ pub struct Results {
     pub seconds: f64,
     /// What clients did and saw.
     pub counts: Counts,
+    /// Faults by the nemesis that draws such.
+    pub faults_by_nemesis: BTreeMap<&'static str, usize>,
     /// What was done to the cluster.
     pub faults: Vec<Done>,
     /// Changes of leaders that were seen.
@@ -120,6 +122,7 @@ impl Results {
             nemeses: history.meta.nemeses.clone(),
             seconds,
             counts,
+            faults_by_nemesis: by_nemesis(history),
             faults: faults.collect(),
             leader_changes: history.leaders.len(),
             latency_us,
@@ -156,7 +159,12 @@ impl Results {
             counts.operations
         ))?;
         out::line(&format!("ends       {}", pairs(&counts.ends)))?;
-        out::line(&format!("faults     {} ({} changes of leaders)", self.faults.len(), self.leader_changes))?;
+        out::line(&format!(
+            "faults     {} ({} changes of leaders): {}",
+            self.faults.len(),
+            self.leader_changes,
+            pairs(&self.faults_by_nemesis)
+        ))?;
         if let Some(all) = self.latency_us.get("all") {
             out::line(&format!(
                 "latency    p50 {:.1} ms, p99 {:.1} ms, longest {:.0} ms",
@@ -200,6 +208,14 @@ impl Results {
 
 fn pairs(counts: &BTreeMap<&'static str, usize>) -> String {
     counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
+}
+
+fn by_nemesis(history: &History) -> BTreeMap<&'static str, usize> {
+    let mut counts = BTreeMap::new();
+    for span in &history.faults {
+        *counts.entry(span.fault.nemesis()).or_default() += 1;
+    }
+    counts
 }
 
 fn count(history: &History) -> (Counts, BTreeMap<&'static str, Latency>, f64) {

@@ -52,11 +52,15 @@ pub enum Canary {
     SlotsBackwards,
     /// The router loses every other reply of a lane, the first thousand excepted.
     LostReplies,
+    /// A leader that paused its writes for a switch never takes them up again.
+    EndlessPause,
+    /// A linearizable read does not wait for word from the away site.
+    ReadWithoutAwaySite,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 22] = [
+    pub const ALL: [Canary; 24] = [
         Canary::ReplyBeforeSafe,
         Canary::ForgottenRequests,
         Canary::StaleLeaderRead,
@@ -79,6 +83,8 @@ impl Canary {
         Canary::UngatedRead,
         Canary::SlotsBackwards,
         Canary::LostReplies,
+        Canary::EndlessPause,
+        Canary::ReadWithoutAwaySite,
     ];
 
     /// Its name.
@@ -106,6 +112,8 @@ impl Canary {
             Canary::UngatedRead => "ungated-read",
             Canary::SlotsBackwards => "slots-backwards",
             Canary::LostReplies => "lost-replies",
+            Canary::EndlessPause => "endless-pause",
+            Canary::ReadWithoutAwaySite => "read-without-away-site",
         }
     }
 

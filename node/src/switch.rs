@@ -201,13 +201,16 @@ fn failed(step: &'static str, reason: impl Into<String>) -> Failed {
     Failed { step, reason: reason.into() }
 }
 
+/// The check that is met by whoever has answered lately.
+const TARGETS: &str = "targets";
+
 /// What `check_all` finds; while it is only that a target is silent, it is asked again for a while.
 async fn unless_silent<T>(gate: &Gate, check_all: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
     let until = Instant::now() + TARGETS_MAX;
     let mut contacted = gate.contacted();
     loop {
         let found = check_all();
-        let waits = matches!(&found, Err(Error::Check { check: "targets", .. }));
+        let waits = matches!(&found, Err(Error::Check { check: TARGETS, .. }));
         if !waits || tokio::time::timeout_at(until, contacted.changed()).await.is_err() {
             return found;
         }
@@ -263,10 +266,7 @@ fn checks(
         if silence.is_none_or(|silence| silence > SILENCE_MAX) {
             let last =
                 silence.map_or("never".into(), |silence| format!("last {} ms ago", silence.as_millis()));
-            return Err(check(
-                "targets",
-                format!("replica {id} on {} does not answer ({last})", replica.node),
-            ));
+            return Err(check(TARGETS, format!("replica {id} on {} does not answer ({last})", replica.node)));
         }
         targets.push((lag, id));
     }

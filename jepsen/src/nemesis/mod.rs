@@ -6,13 +6,16 @@ pub mod corrupt;
 pub mod disk;
 pub mod links;
 pub mod power;
+pub mod silence;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use self::links::Shape;
 use crate::logs::Allowed;
+use crate::net::rules::RESET;
 
 /// One direction between two ends: processes by their names, and `client-A` and `client-B` for the clients of a site.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -48,6 +51,20 @@ pub enum Damage {
     /// Its end is missing.
     Truncated,
 }
+
+/// Switches of all sets take at least so long, so that what is to fall into the middle of them does.
+const SWITCHES_LAST: Duration = Duration::from_millis(60);
+
+/// What nodes say of a switch whose target, leader or control set has died. Any node may be the one that carried it out, or
+/// the next one that settles it.
+pub const GIVEN_UP: &[Allowed] = &[
+    Allowed { part: "switch given up", why: "a switch whose target or control set has died is undone" },
+    Allowed { part: "the end of the switch is not recorded yet", why: "the control set was electing" },
+    Allowed {
+        part: "open switch not settled yet",
+        why: "the control set was electing; the keeper tries again",
+    },
+];
 
 /// What is done to a cluster. Times in milliseconds; who is meant is a process's name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,7 +116,8 @@ impl Fault {
             | Fault::ClockStep { for_ms, .. }
             | Fault::DiskFull { for_ms, .. }
             | Fault::SlowDisk { for_ms, .. } => for_ms,
-            Fault::Corrupt { .. } | Fault::Switches { .. } | Fault::RollingRestart => &0,
+            Fault::Switches { count } => return SWITCHES_LAST * *count,
+            Fault::Corrupt { .. } | Fault::RollingRestart => &0,
         };
         Duration::from_millis(*ms)
     }
@@ -124,22 +142,25 @@ impl Fault {
         }
     }
 
-    /// Whether a set may be silent for as long as it lasts: it has no quorum, no away site, or no clear way to either. One process
-    /// that dies, stands still or is slow is no such thing, nor is a wrong clock or a planned step: others take over at once.
-    pub fn may_silence(&self) -> bool {
+    /// The nemesis that draws such faults.
+    pub fn nemesis(&self) -> &'static str {
         match self {
-            Fault::Partition { .. } | Fault::Delay { .. } | Fault::Loss { .. } => true,
-            Fault::Kill { victims, .. } | Fault::Pause { victims, .. } | Fault::PowerLoss { victims, .. } => {
-                victims.len() > 1
-            }
-            Fault::Amid { around, within } => around.may_silence() || within.may_silence(),
-            Fault::ClockStep { .. }
-            | Fault::DiskFull { .. }
-            | Fault::FsyncError { .. }
-            | Fault::SlowDisk { .. }
-            | Fault::Corrupt { .. }
-            | Fault::Switches { .. }
-            | Fault::RollingRestart => false,
+            Fault::Kill { .. } => "kill",
+            Fault::Pause { .. } => "pause",
+            Fault::PowerLoss { .. } => "power",
+            Fault::Partition { shape, .. } => match shape.trim_end_matches(RESET) {
+                shape if shape == Shape::SiteSplit.word() => "split",
+                shape if shape == Shape::Leader.word() => "isolate",
+                _ => "partition",
+            },
+            Fault::Delay { .. } => "delay",
+            Fault::Loss { .. } => "loss",
+            Fault::ClockStep { .. } => "clock",
+            Fault::DiskFull { .. } | Fault::FsyncError { .. } | Fault::SlowDisk { .. } => "disk",
+            Fault::Corrupt { .. } => "corrupt",
+            Fault::Switches { .. } => "switches",
+            Fault::RollingRestart => "restart",
+            Fault::Amid { .. } => "amid",
         }
     }
 
@@ -150,7 +171,10 @@ impl Fault {
                 disk::ALLOWED.to_vec()
             }
             Fault::Corrupt { victim, .. } if victim == process => corrupt::ALLOWED.to_vec(),
-            Fault::Amid { around, within } => [around.excuses(process), within.excuses(process)].concat(),
+            Fault::Amid { around, within } => {
+                let given_up = if matches!(**around, Fault::Switches { .. }) { GIVEN_UP } else { &[] };
+                [given_up.to_vec(), around.excuses(process), within.excuses(process)].concat()
+            }
             _ => Vec::new(),
         }
     }
@@ -211,13 +235,5 @@ mod tests {
             assert!(!fault.excuses("a1").is_empty() && fault.excuses("b1").is_empty(), "{fault:?}");
         }
         assert!(pause(&["a1"]).excuses("a1").is_empty(), "who stood still has nothing to complain of");
-    }
-
-    #[test]
-    fn one_process_that_is_gone_silences_no_set() {
-        assert!(!pause(&["a1"]).may_silence() && pause(&["a1", "a2"]).may_silence());
-        assert!(!full("a1").may_silence() && !Fault::RollingRestart.may_silence());
-        assert!(amid(pause(&["a1", "b1"]), full("a2")).may_silence());
-        assert!(!amid(pause(&["a1"]), full("a2")).may_silence());
     }
 }

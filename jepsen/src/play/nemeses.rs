@@ -3,12 +3,23 @@
 use std::time::Duration;
 
 use twinset_tools::cluster::admin::Survey;
+use twinset_tools::cluster::layout::{Kind, Layout};
 use twinset_tools::load::random::Random;
 
-use super::Stage;
 use crate::death::{self, Victim};
 use crate::nemesis::links::Shape;
 use crate::nemesis::{self, Fault};
+
+/// What is drawn from.
+#[derive(Clone, Copy)]
+pub struct Scene<'a> {
+    /// The processes.
+    pub layout: &'a Layout,
+    /// The sets that clients use.
+    pub sets: &'a [u32],
+    /// Who leads what.
+    pub survey: &'a Survey,
+}
 
 /// What `--nemesis` names.
 pub struct Nemesis {
@@ -19,19 +30,21 @@ pub struct Nemesis {
     /// Whether it wants networks of our own, as root or in a user namespace.
     pub on_links: bool,
     /// Draws the next fault. Who leads a set is known only by then: the survey says.
-    pub draw: fn(&mut Random, &Stage, &Survey) -> Fault,
+    pub draw: fn(&mut Random, &Scene<'_>) -> Fault,
 }
 
 /// Every nemesis.
 pub const ALL: &[Nemesis] = &[
     Nemesis {
         name: "kill",
-        about: "SIGKILL of a leader, a node, the arbiter or a router; sometimes once more while it recovers",
+        about: "SIGKILL of a leader, a node, the arbiter, a router or a site; sometimes once more in the recovery",
         on_links: false,
-        draw: |random, stage, survey| {
-            let death = death::next(random, stage.cluster.layout(), &stage.sets);
+        draw: |random, scene| {
+            let death = death::next(random, scene.layout, scene.sets);
+            let one = vec![name(&death.victim, scene.survey)];
+            let a_site = random.below(100) < SITE_PERCENT;
             Fault::Kill {
-                victims: vec![name(&death.victim, survey)],
+                victims: if a_site { site(random, scene.layout) } else { one },
                 down_ms: millis(death.down),
                 again_ms: death.again.map(millis),
             }
@@ -39,111 +52,124 @@ pub const ALL: &[Nemesis] = &[
     },
     Nemesis {
         name: "pause",
-        about: "SIGSTOP of a process for longer than its lease, then SIGCONT",
+        about: "SIGSTOP of a process, or of a site's nodes, for longer than the lease, then SIGCONT",
         on_links: false,
-        draw: |random, stage, survey| {
-            let death = death::next(random, stage.cluster.layout(), &stage.sets);
+        draw: |random, scene| {
+            let death = death::next(random, scene.layout, scene.sets);
+            let one = vec![name(&death.victim, scene.survey)];
+            let a_site = random.below(100) < SITE_PERCENT;
             let for_ms = 600 + random.below(4_000) as u64;
-            Fault::Pause { victims: vec![name(&death.victim, survey)], for_ms }
+            Fault::Pause { victims: if a_site { site(random, scene.layout) } else { one }, for_ms }
         },
     },
     Nemesis {
         name: "switches",
         about: "planned switches of all sets, one right after the other; each changes the voters",
         on_links: false,
-        draw: |random, _, _| Fault::Switches { count: 1 + random.below(4) as u32 },
+        draw: |random, _| Fault::Switches { count: 1 + random.below(4) as u32 },
     },
     Nemesis {
         name: "restart",
         about: "every process is asked to stop and started again, one after the other",
         on_links: false,
-        draw: |_, _, _| Fault::RollingRestart,
+        draw: |_, _| Fault::RollingRestart,
     },
     Nemesis {
         name: "partition",
         about: "links are cut: one node, one way, a bridge, a ring, clients from a site; silent or with resets",
         on_links: true,
-        draw: |random, stage, survey| {
+        draw: |random, scene| {
             let shape = SHAPES[random.below(SHAPES.len())];
-            cut(random, stage, survey, shape)
+            cut(random, scene, shape)
         },
     },
     Nemesis {
         name: "split",
         about: "the sites do not hear each other: nothing may be answered until they do",
         on_links: true,
-        draw: |random, stage, survey| cut(random, stage, survey, Shape::SiteSplit),
+        draw: |random, scene| cut(random, scene, Shape::SiteSplit),
     },
     Nemesis {
         name: "isolate",
         about: "a leader does not hear the other nodes, while routers and clients reach it",
         on_links: true,
-        draw: |random, stage, survey| cut(random, stage, survey, Shape::Leader),
+        draw: |random, scene| cut(random, scene, Shape::Leader),
     },
     Nemesis {
         name: "delay",
         about: "links between sites or around a process are slow, and connections overtake each other",
         on_links: true,
-        draw: |random, stage, _| nemesis::links::delay(random, stage.cluster.layout()),
+        draw: |random, scene| nemesis::links::delay(random, scene.layout),
     },
     Nemesis {
         name: "loss",
         about: "links lose packets",
         on_links: true,
-        draw: |random, stage, _| nemesis::links::loss(random, stage.cluster.layout()),
+        draw: |random, scene| nemesis::links::loss(random, scene.layout),
     },
     Nemesis {
         name: "disk",
         about: "a node's sync fails, its disk is full, or slow",
         on_links: false,
-        draw: |random, stage, _| nemesis::disk::draw(random, stage.cluster.layout()),
+        draw: |random, scene| nemesis::disk::draw(random, scene.layout),
     },
     Nemesis {
         name: "power",
         about: "one node, a site or everything loses power, and with it what was not synced",
         on_links: false,
-        draw: |random, stage, _| nemesis::power::draw(random, stage.cluster.layout()),
+        draw: |random, scene| nemesis::power::draw(random, scene.layout),
     },
     Nemesis {
         name: "clock",
         about: "a node's wall clock jumps, and jumps back",
         on_links: false,
-        draw: |random, stage, _| nemesis::clock::draw(random, stage.cluster.layout()),
+        draw: |random, scene| nemesis::clock::draw(random, scene.layout),
     },
     Nemesis {
         name: "corrupt",
         about: "a stopped node's log, table, manifest or marker is damaged; the node is judged, then made whole",
         on_links: false,
-        draw: |random, stage, _| nemesis::corrupt::draw(random, stage.cluster.layout()),
+        draw: |random, scene| nemesis::corrupt::draw(random, scene.layout),
     },
     Nemesis {
         name: "amid",
-        about: "a kill, a pause or a power loss while links are cut, slow or lossy, or a clock is wrong",
+        about: "a kill, a pause or a power loss while links are cut, slow or lossy, a clock is wrong, or sets are switched",
         on_links: true,
         draw: amid,
     },
 ];
 
+/// Of a hundred kills and pauses, so many take all nodes of a site.
+const SITE_PERCENT: usize = 8;
+
+/// The nodes of one site that hold accounts.
+fn site(random: &mut Random, layout: &Layout) -> Vec<String> {
+    let sites: Vec<&String> = layout.routers().map(|router| &router.site).collect();
+    let site = sites[random.below(sites.len())];
+    let of_site = layout.nodes().filter(|node| node.kind == Kind::Node && node.site == *site);
+    of_site.map(|node| node.name.clone()).collect()
+}
+
 /// What `partition` draws; the sites apart and a leader alone have nemeses of their own.
 const SHAPES: [Shape; 5] = [Shape::Node, Shape::OneWay, Shape::Bridge, Shape::Ring, Shape::Client];
 
 /// What happens around another fault, and what within.
-const AROUND: &[&str] = &["partition", "split", "isolate", "delay", "loss", "clock"];
+const AROUND: &[&str] = &["partition", "split", "isolate", "delay", "loss", "clock", "switches"];
 const WITHIN: &[&str] = &["kill", "pause", "power"];
 
-fn amid(random: &mut Random, stage: &Stage, survey: &Survey) -> Fault {
+fn amid(random: &mut Random, scene: &Scene<'_>) -> Fault {
     let mut one_of = |names: &[&str]| {
         let name = names[random.below(names.len())];
         let nemesis = ALL.iter().find(|nemesis| nemesis.name == name).expect("they are in the table");
-        Box::new((nemesis.draw)(random, stage, survey))
+        Box::new((nemesis.draw)(random, scene))
     };
     Fault::Amid { around: one_of(AROUND), within: one_of(WITHIN) }
 }
 
-fn cut(random: &mut Random, stage: &Stage, survey: &Survey, shape: Shape) -> Fault {
-    let set = stage.sets[random.below(stage.sets.len())];
-    let leader = name(&Victim::LeaderOf(set), survey);
-    nemesis::links::partition(random, stage.cluster.layout(), &leader, shape)
+fn cut(random: &mut Random, scene: &Scene<'_>, shape: Shape) -> Fault {
+    let set = scene.sets[random.below(scene.sets.len())];
+    let leader = name(&Victim::LeaderOf(set), scene.survey);
+    nemesis::links::partition(random, scene.layout, &leader, shape)
 }
 
 /// Stands for every nemesis that can be done here.
@@ -169,41 +195,39 @@ fn name(victim: &Victim, survey: &Survey) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
-    fn every_nemesis_has_a_player_and_a_name_of_its_own() {
-        let names: std::collections::BTreeSet<&str> = ALL.iter().map(|nemesis| nemesis.name).collect();
+    fn every_nemesis_has_a_name_and_whatever_it_draws_has_a_player() {
+        let names: BTreeSet<&str> = ALL.iter().map(|nemesis| nemesis.name).collect();
         assert_eq!(names.len(), ALL.len());
-        let layout = twinset_tools::cluster::Layout::new("d".as_ref(), "b".as_ref(), 2, 7100);
+        let layout = Layout::new("d".as_ref(), "b".as_ref(), 2, 7100);
+        let survey = Survey::default();
+        let scene = Scene { layout: &layout, sets: &[1, 2], survey: &survey };
         let mut random = Random::seeded(1);
-        let mut drawn = vec![
-            Fault::Kill { victims: vec!["a1".into()], down_ms: 1, again_ms: None },
-            Fault::Pause { victims: vec!["a1".into()], for_ms: 1 },
-            Fault::Switches { count: 1 },
-            Fault::RollingRestart,
-        ];
-        for draw in [
-            |random: &mut Random, layout: &_| nemesis::links::partition(random, layout, "a1", Shape::Bridge),
-            nemesis::links::delay,
-            nemesis::links::loss,
-            nemesis::disk::draw,
-            nemesis::power::draw,
-            nemesis::clock::draw,
-            nemesis::corrupt::draw,
-        ] {
-            drawn.extend((0..20).map(|_| draw(&mut random, &layout)));
+        let (mut dark, mut around) = (0, BTreeSet::new());
+        for nemesis in ALL {
+            for _ in 0..200 {
+                let fault = (nemesis.draw)(&mut random, &scene);
+                assert_eq!(fault.nemesis(), nemesis.name, "{fault:?}");
+                let alone = match &fault {
+                    Fault::Amid { around: outer, within } => {
+                        around.insert(outer.nemesis());
+                        vec![&**outer, &**within]
+                    }
+                    alone => vec![alone],
+                };
+                for fault in alone {
+                    let play = super::super::players().iter().filter(|player| player.plays(fault)).count();
+                    assert_eq!(play, 1, "{fault:?}");
+                }
+                dark += usize::from(matches!(&fault, Fault::Kill { victims, .. } if victims.len() == 2));
+            }
         }
-        for fault in &drawn {
-            assert_eq!(
-                super::super::players().iter().filter(|player| player.plays(fault)).count(),
-                1,
-                "{fault:?}"
-            );
-        }
-        for name in AROUND.iter().chain(WITHIN) {
-            assert!(names.contains(name), "{name}");
-        }
+        assert!((1..50).contains(&dark), "now and then a site is killed: {dark}");
+        assert_eq!(around, AROUND.iter().copied().collect());
         assert!(named(&["kill".into()]).is_ok());
         assert!(named(&["earthquake".into()]).is_err());
     }

@@ -1,10 +1,8 @@
-//! Faults of processes as a whole: killed, frozen, and sets that are switched from one to another.
+//! Faults of processes as a whole: killed and frozen.
 
 use std::time::Duration;
 
-use twinset_tools::cluster::admin::{self, Survey};
 use twinset_tools::cluster::process::Signal;
-use twinset_tools::cmd::switch;
 
 use super::{Act, Player, Stage, nothing};
 use crate::death;
@@ -92,58 +90,4 @@ impl Player for Pauses {
             Ok(Evidence { acted: seen.len() == victims.len(), detail: seen.join(", ") })
         })
     }
-}
-
-/// Planned switches.
-#[derive(Default)]
-pub(super) struct Switches {
-    done: Vec<String>,
-    failed: Vec<String>,
-}
-
-impl Player for Switches {
-    fn plays(&self, fault: &Fault) -> bool {
-        matches!(fault, Fault::Switches { .. })
-    }
-
-    fn begin<'a>(&'a mut self, stage: &'a mut Stage, fault: &'a Fault) -> Act<'a, ()> {
-        Box::pin(async move {
-            self.done.clear();
-            self.failed.clear();
-            let Fault::Switches { count } = fault else { return Ok(()) };
-            let seeds = stage.cluster.layout().node_addrs();
-            for _ in 0..*count {
-                for set in stage.sets.clone() {
-                    let survey = admin::survey(&seeds).await;
-                    match switch_once(&survey, set).await {
-                        Ok(said) => self.done.push(said),
-                        // A switch may be given up; what it must not do is for the checkers to see.
-                        Err(error) => self.failed.push(error.to_string()),
-                    }
-                }
-            }
-            Ok(())
-        })
-    }
-
-    fn end<'a>(&'a mut self, stage: &'a mut Stage, fault: &'a Fault) -> Act<'a, Evidence> {
-        Box::pin(async move {
-            let Fault::Switches { count } = fault else { return Ok(nothing()) };
-            let asked = *count as usize * stage.sets.len();
-            let (done, failed) = (self.done.join(", "), self.failed.join(", "));
-            let detail = format!("{} of {asked}: {done}; given up: [{failed}]", self.done.len());
-            Ok(Evidence { acted: self.done.len() * 2 >= asked, detail })
-        })
-    }
-}
-
-async fn switch_once(survey: &Survey, set: u32) -> anyhow::Result<String> {
-    let catalogue = survey.catalogue()?;
-    let home = catalogue.sets.get(&set).map(|set| set.home.clone()).unwrap_or_default();
-    let to = catalogue.other_site(&home).ok_or_else(|| anyhow::anyhow!("set {set} has no other site"))?;
-    let (who, why) = ("twinset-jepsen".to_owned(), "a storm of switches".to_owned());
-    let request =
-        twinset_proto::cluster::v1::SwitchRequest { set, to_site: to.to_owned(), who, why, dry_run: false };
-    let outcome = switch::switch(survey, request, &mut |_| {}).await?;
-    Ok(format!("set {set} to {to}, paused {} us", outcome.pause_us()))
 }

@@ -10,7 +10,7 @@ use twinset_tools::out;
 use super::Until;
 use super::opening::Opened;
 use crate::history::Phase;
-use crate::play::nemeses::Nemesis;
+use crate::play::nemeses::{Nemesis, Scene};
 use crate::{death, play, wait};
 
 /// The cluster works undisturbed between faults for up to so long.
@@ -20,7 +20,7 @@ const HEALED: Duration = Duration::from_secs(4);
 /// How often it is looked whether a run without faults is over.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Draws each nemesis once, then any.
+/// Draws each nemesis once, in any order, and then each once more, and so on.
 struct Drawn<'a> {
     random: Random,
     nemeses: &'a [&'static Nemesis],
@@ -29,10 +29,10 @@ struct Drawn<'a> {
 
 impl Drawn<'_> {
     fn next(&mut self) -> &'static Nemesis {
-        match self.left.len() {
-            0 => self.nemeses[self.random.below(self.nemeses.len())],
-            left => self.left.swap_remove(self.random.below(left)),
+        if self.left.is_empty() {
+            self.left = self.nemeses.to_vec();
         }
+        self.left.swap_remove(self.random.below(self.left.len()))
     }
 }
 
@@ -44,7 +44,7 @@ pub async fn disturb(
     until: &Until,
     narrate: &mut dyn FnMut(&str),
 ) -> anyhow::Result<()> {
-    let mut drawn = Drawn { random: Random::seeded(seed), nemeses, left: nemeses.to_vec() };
+    let mut drawn = Drawn { random: Random::seeded(seed), nemeses, left: Vec::new() };
     let (mut players, mut last, mut number, began) = (play::players(), None, 0, Instant::now());
     let (_, length, unit) = until.progress(Duration::ZERO, 0);
     let bar = out::bar(length, unit);
@@ -61,7 +61,10 @@ pub async fn disturb(
         opened.listen(last.as_ref())?;
         let fault = match scripted {
             Some(fault) => fault.clone(),
-            None => (drawn.next().draw)(&mut drawn.random, &opened.stage, &survey),
+            None => {
+                let (layout, sets) = (opened.stage.cluster.layout(), opened.stage.sets.as_slice());
+                (drawn.next().draw)(&mut drawn.random, &Scene { layout, sets, survey: &survey })
+            }
         };
         number += 1;
         let fault_began = Instant::now();

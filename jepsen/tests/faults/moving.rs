@@ -10,6 +10,7 @@ use crate::support::{ARMED, Stage};
 use twinset_control::{CONTROL_SET, Role, SwitchEnd};
 use twinset_jepsen::history::{Answer, History, Op};
 use twinset_jepsen::logs::{self, Allowed};
+use twinset_jepsen::nemesis::GIVEN_UP;
 use twinset_jepsen::traffic::Traffic;
 use twinset_jepsen::{death, wait};
 use twinset_proto::cluster::v1::SwitchRequest;
@@ -23,15 +24,10 @@ const SETTLED: Duration = Duration::from_secs(20);
 /// A patient client of the traffic has waited in vain when a call took longer.
 const IN_VAIN_NS: u64 = 4_900_000_000;
 
-const GIVEN_UP: &[Allowed] = &[
-    ARMED,
-    Allowed { part: "switch given up", why: "a switch whose target or control set has died is undone" },
-    Allowed { part: "the end of the switch is not recorded yet", why: "the control set was electing" },
-    Allowed {
-        part: "open switch not settled yet",
-        why: "the control set was electing; the keeper tries again",
-    },
-];
+/// What a node may say of a switch that is cut down.
+fn given_up() -> Vec<Allowed> {
+    [logs::AFTER_KILLS, GIVEN_UP, &[ARMED]].concat()
+}
 
 /// A step of a switch, and how it must end when its leader dies there; none: it may go either way.
 const STEPS: [(&str, Option<SwitchEnd>); 8] = [
@@ -142,7 +138,7 @@ async fn a_target_that_is_busy_for_a_moment_is_waited_for_and_one_that_stays_sil
     let (said, ()) = tokio::join!(ask(&before, SET), wake);
     said.expect("the target answers again");
     assert_eq!(settled(&stage, SET, &before).await, SwitchEnd::Completed);
-    stage.end(&[logs::AFTER_KILLS, GIVEN_UP].concat()).await;
+    stage.end(&given_up()).await;
 }
 
 /// Nobody waited in vain, every request is accounted for, and everything is whole.
@@ -151,7 +147,7 @@ async fn end(stage: Stage, traffic: Traffic, probe: Probe) {
     nobody_waited_in_vain(&History::from_events(stopped.recorder.events()).unwrap());
     probe.leave(&mut stopped);
     stage.account_for(stopped).await;
-    stage.end(&[logs::AFTER_KILLS, GIVEN_UP].concat()).await;
+    stage.end(&given_up()).await;
 }
 
 /// How things stand before a switch.

@@ -119,7 +119,7 @@ fn home(survey: &Survey, set: u32) -> anyhow::Result<String> {
 pub async fn switch(
     survey: &Survey,
     request: SwitchRequest,
-    hear: &mut dyn FnMut(&SwitchProgress),
+    hear: &mut (dyn FnMut(&SwitchProgress) + Send),
 ) -> anyhow::Result<Outcome> {
     let set = request.set;
     let Some((addr, _)) = survey.leader(set) else {
