@@ -114,5 +114,10 @@ impl Router {
 
 /// One account pays another: the first is debited.
 pub fn payment((from, to): (u32, u32), id: &str, cents: i64) -> Ask {
-    Ask::Transfer(Transfer { id: id.to_owned(), scope: None, legs: vec![(from, cents), (to, -cents)] })
+    Ask::Transfer(Transfer {
+        id: id.to_owned(),
+        scope: None,
+        label: None,
+        legs: vec![(from, cents), (to, -cents)],
+    })
 }

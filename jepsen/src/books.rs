@@ -253,6 +253,7 @@ mod tests {
             place: Place::from((1, 7, 0)),
             id: "x".into(),
             scope,
+            label: None,
             legs: transfer.legs.clone(),
             reverses: None,
             reversed_by: Vec::new(),

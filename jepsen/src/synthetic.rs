@@ -7,20 +7,22 @@ use twinset_ledger::{Position, TransactionId};
 use twinset_tools::load::random::Random;
 
 use crate::check::model::{self, Model};
-use crate::check::replay::figures;
+use crate::check::replay::{figures, in_cents};
 use crate::check::witness::Body;
 use crate::history::event::FORMAT;
 use crate::history::holdings::{Holdings, Taken};
 use crate::history::{
-    Answer, AsOf, Ask, Found, History, Level, Meta, Name, Op, Phase, Place, Recorder, Retry, VerifyLine,
+    Answer, AsOf, Ask, Found, History, Level, Meta, Name, Op, Phase, Place, Recorder, Retry, Transfer,
+    VerifyLine,
 };
 use crate::workload::{self, Generate, Ground, Hand, Kind};
 
 /// Processes that ask at the same time.
 const PROCESSES: usize = 32;
 const TICK_NS: u64 = 100_000;
-/// Holds a replica of each set.
-const NODE: &str = "a1";
+/// All of them hold a replica of each set.
+const NODES: [(&str, &str); 4] = [("a1", "A"), ("a2", "A"), ("b1", "B"), ("b2", "B")];
+const ROUTERS: [&str; 2] = ["ra", "rb"];
 
 /// One set's log in the making.
 struct Log {
@@ -33,8 +35,19 @@ struct Log {
 
 /// A history of so many operations of the workloads that make most of the traffic.
 pub fn history(operations: u64, seed: u64) -> anyhow::Result<History> {
-    let names = ["transfers", "limits", "reversals", "idempotence", "life", "opaque", "lists", "stale"]
-        .map(str::to_owned);
+    let names = [
+        "transfers",
+        "limits",
+        "reversals",
+        "idempotence",
+        "batches",
+        "currencies",
+        "life",
+        "opaque",
+        "lists",
+        "stale",
+    ]
+    .map(str::to_owned);
     Ok(of(&workload::named(&names)?, operations, seed))
 }
 
@@ -58,9 +71,10 @@ pub fn of(kinds: &[&'static Kind], operations: u64, seed: u64) -> History {
                 workloads: vec!["synthetic".into()],
                 sets: vec![1, 2],
                 slots,
-                sites: vec!["A".into()],
-                routers: vec!["ra".into()],
-                replicas: [1, 2].map(|set| (set, vec![NODE.into()])).into(),
+                sites: vec!["A".into(), "B".into()],
+                routers: ROUTERS.map(str::to_owned).to_vec(),
+                nodes: NODES.map(|(name, site)| (name.to_owned(), site.to_owned())).into(),
+                replicas: [1, 2].map(|set| (set, NODES.map(|(name, _)| name.to_owned()).to_vec())).into(),
                 ..Meta::default()
             },
             ..History::default()
@@ -72,7 +86,7 @@ pub fn of(kinds: &[&'static Kind], operations: u64, seed: u64) -> History {
     for ask in ground.opens() {
         maker.take_names();
         maker.now_ns += TICK_NS * PROCESSES as u64;
-        maker.ask(0, ask.clone(), None);
+        maker.ask((0, 0), ask.clone(), None);
     }
     maker.now_ns += TICK_NS * PROCESSES as u64;
     maker.phase(Phase::Traffic);
@@ -116,7 +130,9 @@ impl Maker {
             let retry = again.is_some().then_some(Retry::Again);
             let ask = again.unwrap_or_else(|| generator.next(hand));
             self.take_names();
-            let answer = self.ask(at as u32, ask.clone(), retry);
+            // Who asks again asks the other router.
+            let router = (at + usize::from(retry.is_some())) % ROUTERS.len();
+            let answer = self.ask((at as u32, router as u8), ask.clone(), retry);
             if retry.is_none() {
                 generator.heard(&ask, &answer);
                 *last = ask.is_write().then_some(ask);
@@ -125,7 +141,7 @@ impl Maker {
     }
 
     /// One operation: it is decided at one instant inside an interval that overlaps its neighbours'.
-    fn ask(&mut self, process: u32, ask: Ask, retry: Option<Retry>) -> Answer {
+    fn ask(&mut self, (process, router): (u32, u8), ask: Ask, retry: Option<Retry>) -> Answer {
         self.now_ns += TICK_NS;
         let answer = self.answer(&ask);
         // A process comes round every `PROCESSES` ticks.
@@ -133,7 +149,7 @@ impl Maker {
         self.history.ops.push(Op {
             process,
             site: 0,
-            router: 0,
+            router,
             begin_ns: self.now_ns,
             end_ns: Some(self.now_ns + half),
             retry,
@@ -156,7 +172,15 @@ impl Maker {
             | Ask::Close { account, .. }
             | Ask::ReadAccount { account, .. }
             | Ask::ReadRequest { scope: account, .. } => self.history.set_of(*account),
-            Ask::Batch { .. } => None,
+            Ask::Batch { items, with_postings } => {
+                let mut one = |item: &Transfer| match self.answer(&Ask::Transfer(item.clone())) {
+                    Answer::Booked { transaction, place, replayed, .. } if !with_postings => {
+                        Answer::Booked { transaction, place, replayed, balances: Vec::new() }
+                    }
+                    answer => answer,
+                };
+                return Answer::Batch(items.iter().map(&mut one).collect());
+            }
         };
         let log = &mut self.logs[set.map_or(0, |set| set as usize - 1)];
         if ask.is_write() { log.write(ask, &self.history) } else { log.read(ask, &self.history) }
@@ -166,11 +190,11 @@ impl Maker {
     fn last_look(&mut self) {
         self.now_ns += TICK_NS * PROCESSES as u64;
         self.phase(Phase::Final);
-        for set in [1, 2] {
+        for (set, router) in [(1, 0), (1, 1), (2, 0), (2, 1)] {
             let (mut after, size) = (None, 1_000);
             loop {
                 let ask = Ask::List { set, after, page_size: size, level: Level::Linearizable };
-                match self.ask(99, ask, None) {
+                match self.ask((99, router), ask, None) {
                     Answer::Page { next: Some(next), .. } => after = Some(next),
                     _ => break,
                 }
@@ -180,12 +204,14 @@ impl Maker {
         }
         for account in 0..self.history.accounts.len() as u32 {
             self.now_ns += TICK_NS * PROCESSES as u64;
-            self.ask(99, Ask::ReadAccount { account, level: Level::Linearizable }, None);
+            self.ask((99, 0), Ask::ReadAccount { account, level: Level::Linearizable }, None);
         }
         let subject = "set 1".to_owned();
         self.history.verify.push(VerifyLine { subject, clean: true, detail: "made up".into() });
         for log in &self.logs {
-            self.history.holdings.push(log.holdings(&self.history));
+            let held = log.holdings(&self.history);
+            let on = |(node, _): (&str, &str)| Holdings { node: node.to_owned(), ..held.clone() };
+            self.history.holdings.extend(NODES.map(on));
         }
         self.phase(Phase::Done);
     }
@@ -196,6 +222,12 @@ impl Log {
         Place { set: self.set, index: self.index, time_ns: self.time_ns }
     }
 
+    /// Where an earlier command stands: times rise by seven from one entry to the next.
+    fn place_of(&self, position: Position) -> Place {
+        let back = (self.index - position.index()) * 7;
+        Place { set: self.set, index: position.index(), time_ns: self.time_ns - back }
+    }
+
     fn write(&mut self, ask: &Ask, history: &History) -> Answer {
         self.index += 1;
         self.time_ns += 7;
@@ -204,10 +236,8 @@ impl Log {
             other => Body::Other(other),
         };
         let (position, command) = (Position::new(self.index, 0), body.command(history));
-        let verdict = self.model.apply(position, &command);
-        // Times rise by seven from one entry to the next.
-        let back = (self.index - verdict.position.index()) * 7;
-        let place = Place { set: self.set, index: verdict.position.index(), time_ns: self.time_ns - back };
+        let verdict = in_cents(&self.model.apply(position, &command), &self.model);
+        let place = self.place_of(verdict.position);
         let replayed = verdict.replayed;
         match verdict.answer {
             model::Answer::No(code) => Answer::Rejected { code: code.into(), place, replayed },
@@ -260,12 +290,25 @@ impl Log {
         let (scope, legs) = (known(&scope_id), legs.iter().map(signed).collect());
         let transaction = self.name(position);
         let id = command.request_id().unwrap_or_default().to_owned();
+        let label = match ask {
+            Ask::Transfer(transfer) => transfer.label,
+            _ => None,
+        };
         if let Some(original) = reverses
             && let Ok(at) = self.booked.binary_search_by_key(&original, |found| found.transaction)
         {
             self.booked[at].reversed_by.push(transaction);
         }
-        self.booked.push(Found { transaction, place, id, scope, legs, reverses, reversed_by: Vec::new() });
+        self.booked.push(Found {
+            transaction,
+            place,
+            id,
+            scope,
+            label,
+            legs,
+            reverses,
+            reversed_by: Vec::new(),
+        });
     }
 
     fn read(&mut self, ask: &Ask, history: &History) -> Answer {
@@ -285,10 +328,19 @@ impl Log {
                 let Some(position) = self.model.first(&history.accounts[*scope as usize], id) else {
                     return Answer::Absent { as_of };
                 };
-                match self.find(self.name(position)) {
-                    Some(found) => Answer::Transaction { as_of, found: Box::new(found.clone()) },
-                    // A rejection: not kept here.
-                    None => Answer::NotApplied { code: "no_leader".into() },
+                match self.model.answer(position).expect("it was decided there") {
+                    model::Answer::No(code) => {
+                        let place = self.place_of(position);
+                        Answer::Rejected { code: (*code).to_owned(), place, replayed: false }
+                    }
+                    model::Answer::Booked(_) => {
+                        let found = self.find(self.name(position)).expect("it was booked").clone();
+                        Answer::Transaction { as_of, found: Box::new(found) }
+                    }
+                    _ => {
+                        let known = &self.model.accounts()[&history.accounts[*scope as usize]];
+                        Answer::Account { as_of, figures: figures(known) }
+                    }
                 }
             }
             Ask::List { after, page_size, .. } => {
@@ -305,7 +357,7 @@ impl Log {
     }
 
     fn holdings(&self, history: &History) -> Holdings {
-        let mut taken = Taken::of(self.set, NODE);
+        let mut taken = Taken::of(self.set, "");
         self.booked.iter().for_each(|found| taken.transaction(found));
         for (number, id) in (0..).zip(&history.accounts) {
             if let Some(known) = self.model.accounts().get(id) {

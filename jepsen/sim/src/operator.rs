@@ -153,7 +153,13 @@ impl Operator {
         let Shared { recorder, ground, kinds, .. } = &*self.shared;
         let probes = ground.sets().iter().map(async |set| {
             let account = ground.account(kinds[0].name, *set, "probe");
-            let ask = Ask::Open { id: "probe".into(), account, subject: "liability".into(), limit: None };
+            let ask = Ask::Open {
+                id: "probe".into(),
+                account,
+                subject: "liability".into(),
+                currency: "EUR".into(),
+                limit: None,
+            };
             let answer = Asker::new(recorder, OPERATOR).insist(&ask, None, DEADLINE).await;
             ensure!(matches!(answer, Answer::Done { .. }), "{ask:?}: {answer:?}");
             Ok(())

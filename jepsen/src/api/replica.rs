@@ -19,7 +19,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::cents;
 use crate::history::holdings::{ABSENT, ACCOUNT, Holdings, REJECTED, Taken};
-use crate::history::{Figures, Found, Name, Place, Recorder};
+use crate::history::{Figures, Found, Name, Place, Recorder, label};
 
 const DEADLINE_MS: u32 = 10_000;
 /// A node that has just begun refuses for a moment.
@@ -57,10 +57,8 @@ impl<'a> Replica<'a> {
             self.pages(String::new(), u64::MAX, |one| {
                 let read = transaction(recorder, one);
                 taken.transaction(&read.with_context(|| format!("{one:?} cannot be read"))?);
-                let wire::Transaction { kind, reason, accounting_date, metadata, legs, .. } = one;
-                let metadata: BTreeMap<_, _> = metadata.iter().collect();
-                let currencies = legs.iter().map(|leg| &leg.currency).collect::<Vec<_>>();
-                taken.rest(&format!("{kind} {reason} {accounting_date} {metadata:?} {currencies:?}"));
+                let currencies = one.legs.iter().map(|leg| &leg.currency).collect::<Vec<_>>();
+                taken.rest(&format!("{currencies:?}"));
                 Ok(())
             })
             .await?;
@@ -200,11 +198,13 @@ fn transaction(recorder: &Recorder, one: &wire::Transaction) -> Option<Found> {
     };
     let name = |text: &String| text.parse().ok().map(Name);
     let position = one.position.as_ref()?;
+    let metadata = one.metadata.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     Some(Found {
         transaction: name(&one.transaction)?,
         place: Place { set: position.set, index: position.index, time_ns: position.time_unix_ns },
         id: one.request_id.clone(),
         scope: recorder.account(&one.scope_account),
+        label: label::read((one.kind, one.reason), &one.accounting_date, &metadata, position.time_unix_ns)?,
         legs: one.legs.iter().map(leg).collect::<Option<_>>()?,
         reverses: if one.reverses.is_empty() { None } else { Some(name(&one.reverses)?) },
         reversed_by: one.reversed_by.iter().map(name).collect::<Option<_>>()?,
@@ -232,6 +232,7 @@ mod tests {
             scope_account: "a".into(),
             legs: vec![leg("a", wire::Side::Debit), leg("b", wire::Side::Credit)],
             reverses: "1-1-8-0".into(),
+            accounting_date: "1970-01-01".into(),
             ..Default::default()
         };
         let found = transaction(&recorder, &one).unwrap();

@@ -1,10 +1,12 @@
 //! What a reply says. What cannot be read promises nothing: it is an unknown end. Pure.
 
+use std::collections::BTreeMap;
+
 use http::StatusCode;
 use serde::Deserialize;
 use twinset_ledger::date;
 
-use crate::history::{Answer, AsOf, Ask, Figures, Found, Name, Place, Recorder};
+use crate::history::{Answer, AsOf, Ask, Figures, Found, Name, Place, Recorder, Transfer, label};
 
 #[derive(Deserialize)]
 struct Position<'a> {
@@ -15,6 +17,9 @@ struct Position<'a> {
 
 #[derive(Deserialize)]
 struct Posting<'a> {
+    account: &'a str,
+    side: &'a str,
+    amount: &'a str,
     posted: &'a str,
     available: &'a str,
 }
@@ -89,6 +94,10 @@ struct Transaction<'a> {
     scope_account: &'a str,
     #[serde(borrow)]
     legs: Vec<Leg<'a>>,
+    kind: u32,
+    reason: u32,
+    accounting_date: &'a str,
+    metadata: BTreeMap<String, String>,
     #[serde(default)]
     reverses: &'a str,
     #[serde(borrow)]
@@ -118,10 +127,13 @@ pub const UNREADABLE: &str = "unreadable: ";
 pub fn answer(accounts: &Recorder, ask: &Ask, status: StatusCode, body: &[u8]) -> Answer {
     let read = if status.is_success() {
         match ask {
-            Ask::Transfer(_) | Ask::Reverse { .. } => {
-                parse(body).and_then(|reply: Booked<'_>| booked(&reply))
+            Ask::Transfer(transfer) => {
+                parse(body).and_then(|reply: Booked<'_>| booked(accounts, &reply, Some(transfer)))
             }
-            Ask::Batch { items, .. } => parse(body).and_then(|reply: Batch<'_>| batch(&reply, items.len())),
+            Ask::Reverse { .. } => parse(body).and_then(|reply: Booked<'_>| booked(accounts, &reply, None)),
+            Ask::Batch { items, .. } => {
+                parse(body).and_then(|reply: Batch<'_>| batch(accounts, &reply, items))
+            }
             write if write.is_write() => parse(body).and_then(|reply: Changed<'_>| changed(&reply)),
             _ => parse(body).and_then(|reply: Read<'_>| found(accounts, &reply)),
         }
@@ -137,7 +149,14 @@ fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
     serde_json::from_slice(body).ok()
 }
 
-fn booked(reply: &Booked<'_>) -> Option<Answer> {
+/// Of a transaction that says what was booked, it must be what was asked for.
+fn booked(accounts: &Recorder, reply: &Booked<'_>, asked: Option<&Transfer>) -> Option<Answer> {
+    let legs =
+        reply.postings.iter().map(|posting| signed(accounts, posting.account, posting.side, posting.amount));
+    let legs = legs.collect::<Option<Vec<_>>>()?;
+    if asked.is_some_and(|asked| !legs.is_empty() && legs != asked.legs) {
+        return None;
+    }
     let balances =
         reply.postings.iter().map(|posting| Some((cents(posting.posted)?, cents(posting.available)?)));
     Some(Answer::Booked {
@@ -152,13 +171,13 @@ fn changed(reply: &Changed<'_>) -> Option<Answer> {
     Some(Answer::Done { place: place(&reply.position)?, replayed: reply.replayed })
 }
 
-fn batch(reply: &Batch<'_>, items: usize) -> Option<Answer> {
-    let one = |item: &Item<'_>| match item {
-        Item::Ok(reply) => booked(reply),
+fn batch(accounts: &Recorder, reply: &Batch<'_>, items: &[Transfer]) -> Option<Answer> {
+    let one = |(item, asked): (&Item<'_>, &Transfer)| match item {
+        Item::Ok(reply) => booked(accounts, reply, Some(asked)),
         Item::Problem(reply) => problem(reply),
     };
-    let answers = reply.results.iter().map(one).collect::<Option<Vec<_>>>()?;
-    (answers.len() == items).then_some(Answer::Batch(answers))
+    let answers = reply.results.iter().zip(items).map(one).collect::<Option<Vec<_>>>()?;
+    (reply.results.len() == items.len()).then_some(Answer::Batch(answers))
 }
 
 fn problem(reply: &Problem<'_>) -> Option<Answer> {
@@ -205,24 +224,28 @@ fn figures(account: &Account<'_>) -> Option<Figures> {
 }
 
 fn transaction(accounts: &Recorder, one: &Transaction<'_>) -> Option<Found> {
-    let leg = |leg: &Leg<'_>| {
-        let amount = cents(leg.amount)?;
-        let signed = match leg.side {
-            "debit" => amount,
-            "credit" => -amount,
-            _ => return None,
-        };
-        Some((accounts.account(leg.account), signed))
-    };
+    let leg = |leg: &Leg<'_>| signed(accounts, leg.account, leg.side, leg.amount);
+    let place = place(&one.position)?;
     Some(Found {
         transaction: name(one.transaction)?,
-        place: place(&one.position)?,
+        place,
         id: one.request_id.to_owned(),
         scope: accounts.account(one.scope_account),
+        label: label::read((one.kind, one.reason), one.accounting_date, &one.metadata, place.time_ns)?,
         legs: one.legs.iter().map(leg).collect::<Option<_>>()?,
         reverses: if one.reverses.is_empty() { None } else { Some(name(one.reverses)?) },
         reversed_by: one.reversed_by.iter().map(|text| name(text)).collect::<Option<_>>()?,
     })
+}
+
+fn signed(accounts: &Recorder, account: &str, side: &str, amount: &str) -> Option<(u32, i64)> {
+    let amount = cents(amount)?;
+    let signed = match side {
+        "debit" => amount,
+        "credit" => -amount,
+        _ => return None,
+    };
+    Some((accounts.account(account), signed))
 }
 
 fn name(text: &str) -> Option<Name> {
@@ -289,15 +312,34 @@ mod tests {
     #[test]
     fn each_kind_of_reply_is_told_apart() {
         let ask = payment((0, 1), "x", 5);
-        let of = |status, body: &str| answer(&accounts(), &ask, status, body.as_bytes());
-        let booked = format!(
-            r#"{{"transaction":"1-1-9-0","position":{AT},"replayed":true,"postings":[{{"account":"a","side":"debit","amount":"1","posted":"-2.00","available":"-2.00"}}]}}"#
-        );
-        let place = Place { set: 1, index: 9, time_ns: 7 };
-        let Answer::Booked { place: at, replayed: true, balances, .. } = of(StatusCode::OK, &booked) else {
-            panic!("{:?}", of(StatusCode::OK, &booked));
+        let posting = |account: &str, side: &str, amount: &str| {
+            format!(
+                r#"{{"account":"{account}","side":"{side}","amount":"{amount}","posted":"-2.00","available":"-2.00"}}"#
+            )
         };
-        assert_eq!((at, balances), (place, vec![(-200, -200)]));
+        let booked = |postings: &[String]| {
+            let postings = postings.join(",");
+            format!(r#"{{"transaction":"1-1-9-0","position":{AT},"replayed":true,"postings":[{postings}]}}"#)
+        };
+        let accounts = accounts();
+        let (from, to) = (accounts.account("a"), accounts.account("b"));
+        assert_eq!((from, to), (0, 1));
+        let of = |status, body: &str| answer(&accounts, &ask, status, body.as_bytes());
+        let place = Place { set: 1, index: 9, time_ns: 7 };
+        let right = booked(&[posting("a", "debit", "0.05"), posting("b", "credit", "0.05")]);
+        let Answer::Booked { place: at, replayed: true, balances, .. } = of(StatusCode::OK, &right) else {
+            panic!("{:?}", of(StatusCode::OK, &right));
+        };
+        assert_eq!((at, balances), (place, vec![(-200, -200); 2]));
+        // What was booked is not what was asked for.
+        for wrong in [
+            vec![posting("a", "debit", "0.05")],
+            vec![posting("b", "debit", "0.05"), posting("a", "credit", "0.05")],
+            vec![posting("a", "credit", "0.05"), posting("b", "debit", "0.05")],
+            vec![posting("a", "debit", "0.05"), posting("b", "credit", "0.06")],
+        ] {
+            assert!(of(StatusCode::OK, &booked(&wrong)).is_open(), "{wrong:?}");
+        }
         let problem = |outcome: &str| format!(r#"{{"outcome":"{outcome}","code":"c","position":{AT}}}"#);
         let of = |body: &str| of(StatusCode::BAD_GATEWAY, body);
         assert_eq!(of(&problem("rejected")), Answer::Rejected { code: "c".into(), place, replayed: false });
@@ -305,7 +347,7 @@ mod tests {
         for open in [problem("unknown").as_str(), "<html>", "{}"] {
             assert!(of(open).is_open(), "{open}");
         }
-        assert!(answer(&accounts(), &ask, StatusCode::OK, b"{}").is_open());
+        assert!(answer(&accounts, &ask, StatusCode::OK, b"{}").is_open());
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! How a call is spelled over HTTP: method, path and JSON body. Pure text, written by hand, since ids and amounts need no
-//! escapes and thousands are written each second.
+//! escapes and thousands are written each second; but for metadata, which are anything.
 
 use std::fmt::Write as _;
 
 use http::Method;
+use twinset_ledger::date;
 
+use crate::history::label::{Written, written};
 use crate::history::{Ask, Level, Mode, Recorder, Transfer};
 
 /// Method, path and body of what is asked.
@@ -24,9 +26,9 @@ pub fn call(accounts: &Recorder, ask: &Ask) -> (Method, String, String) {
             let body = format!("{{\"request_id\":\"{id}\"{amount}}}");
             (Method::POST, format!("/v1/transactions/{transaction}/reversals"), body)
         }
-        Ask::Open { id, account, subject, limit } => {
+        Ask::Open { id, account, subject, currency, limit } => {
             let body = format!(
-                "{{\"request_id\":\"{id}\",\"account\":\"{}\",\"subject\":\"{subject}\",\"currency\":\"EUR\",\"limit\":\"{}\"}}",
+                "{{\"request_id\":\"{id}\",\"account\":\"{}\",\"subject\":\"{subject}\",\"currency\":\"{currency}\",\"limit\":\"{}\"}}",
                 id_of(account),
                 floor(*limit)
             );
@@ -84,8 +86,22 @@ fn transaction(accounts: &Recorder, transfer: &Transfer) -> String {
         let _ =
             write!(text, "{comma}{{\"account\":\"{account}\",\"side\":\"{side}\",\"amount\":\"{amount}\"}}");
     }
-    text.push_str("]}");
+    text.push(']');
+    put_written(&mut text, written(transfer.label));
+    text.push('}');
     text
+}
+
+/// What else is written on a transaction, where there is something.
+fn put_written(text: &mut String, written: Written) {
+    let Written { kind, reason, accounting_date, metadata } = written;
+    if let Some(day) = accounting_date {
+        let day = date::format(day);
+        let _ = write!(text, ",\"kind\":{kind},\"reason\":{reason},\"accounting_date\":\"{day}\"");
+    }
+    if !metadata.is_empty() {
+        let _ = write!(text, ",\"metadata\":{}", serde_json::json!(metadata));
+    }
 }
 
 fn floor(limit: Option<i64>) -> String {
@@ -111,11 +127,18 @@ mod tests {
     fn a_transaction_and_a_read_are_spelled() {
         let accounts = Recorder::in_memory(Meta::default());
         let (one, two) = (accounts.account("{t}:1"), accounts.account("{t}:2"));
-        let transfer = Transfer { id: "x".into(), scope: Some(two), legs: vec![(one, 1205), (two, -1205)] };
+        let transfer = Transfer {
+            id: "x".into(),
+            scope: Some(two),
+            label: Some(3),
+            legs: vec![(one, 1205), (two, -1205)],
+        };
         let (method, path, body) = call(&accounts, &Ask::Transfer(transfer));
         assert_eq!((method, path.as_str()), (Method::POST, "/v1/transactions"));
         let body: serde_json::Value = serde_json::from_str(&body).unwrap();
         assert_eq!(body["scope_account"], "{t}:2");
+        assert_eq!((&body["kind"], &body["accounting_date"]), (&4.into(), &"2026-01-04".into()));
+        assert_eq!(body["metadata"]["label"], "no 3; ü \"quoted\"");
         assert_eq!(body["legs"][0]["side"], "debit");
         assert_eq!(
             body["legs"][1],

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::witness::calls;
 use super::{Case, Found};
-use crate::history::{FaultSpan, Level, Op};
+use crate::history::{FaultSpan, Level, Op, Place};
 
 /// Answers from within the times in which the sites were apart. Every set of a history is in SYNC from begin to end.
 pub fn check(case: &Case<'_>) -> Found {
@@ -28,7 +28,7 @@ pub fn check(case: &Case<'_>) -> Found {
     let writes = calls(history).map(|call| (call.at.op, call.op, call.answer.decided().is_some()));
     let reads =
         history.ops.iter().zip(0..).filter(|(op, _)| op.ask.read_level() == Some(Level::Linearizable));
-    let reads = reads.map(|(op, number)| (number, op, op.answer.as_of().is_some()));
+    let reads = reads.map(|(op, number)| (number, op, shown(op).is_some()));
     for (number, op, answered) in writes.chain(reads) {
         let Some((_, ended)) = within(op) else { continue };
         found.checked += 1;
@@ -45,16 +45,21 @@ pub fn check(case: &Case<'_>) -> Found {
     }
     let kept = kept_back(case, &apart);
     for (number, op) in history.ops.iter().enumerate() {
-        let (Some(Level::Stale), Some(as_of)) = (op.ask.read_level(), op.answer.as_of()) else { continue };
+        let (Some(Level::Stale), Some(shown)) = (op.ask.read_level(), shown(op)) else { continue };
         let Some((window, true)) = within(op) else { continue };
         found.checked += 1;
-        if kept.get(&(window, as_of.place.set)).is_some_and(|first| as_of.place.index >= *first) {
+        if kept.get(&(window, shown.set)).is_some_and(|first| shown.index >= *first) {
             found.wrong(|| {
                 format!("operation {number} shows what was written while the sites were apart: {op:?}")
             });
         }
     }
     found
+}
+
+/// As of where a read is; of a rejection that was looked up, where it was decided: no other place is told with it.
+fn shown(op: &Op) -> Option<Place> {
+    op.answer.as_of().map(|as_of| as_of.place).or(op.answer.decided().map(|(place, _)| place))
 }
 
 /// Windows that touch each other are one.

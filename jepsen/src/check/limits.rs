@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Case, Found};
+use crate::history::event::EURO;
 use crate::history::{Answer, Ask};
 
 /// No floor is crossed at any index: the model's word, and the balances that clients were told.
@@ -45,34 +46,43 @@ pub fn limits(case: &Case<'_>) -> Found {
     found
 }
 
-/// Debits equal credits in each set at every index, and in the accounts as they are read in the end.
+/// Debits and credits in cents, by set and currency.
+type Sums<'h> = BTreeMap<(u32, &'h str), (i128, i128)>;
+
+/// Debits equal credits in each set and currency at every index, and in the accounts as they are read in the end.
 pub fn conservation(case: &Case<'_>) -> Found {
     let mut found = Found::default();
-    let mut sums: BTreeMap<u32, (i128, i128)> = BTreeMap::new();
+    let currencies = currencies(case);
+    let currency = |account: u32| currencies.get(&account).copied().unwrap_or(EURO);
+    let mut sums = Sums::new();
     for (set, listed) in &case.witness.listed {
-        let (debits, credits) = sums.entry(*set).or_default();
         for one in listed {
             found.checked += 1;
-            for (_, cents) in &one.legs {
-                *(if *cents > 0 { &mut *debits } else { &mut *credits }) += i128::from(cents.abs());
+            for (account, cents) in &one.legs {
+                let (debits, credits) = sums.entry((*set, currency(*account))).or_default();
+                *(if *cents > 0 { debits } else { credits }) += i128::from(cents.abs());
             }
-            if debits != credits {
-                found.wrong(|| {
-                    format!("set {set} has debits {debits} and credits {credits} cents at {one:?}")
-                });
+            for (account, _) in &one.legs {
+                let (debits, credits) = sums[&(*set, currency(*account))];
+                if debits != credits {
+                    let currency = currency(*account);
+                    found.wrong(|| {
+                        format!("set {set} has debits {debits} and credits {credits} cents of {currency} at {one:?}")
+                    });
+                }
             }
         }
     }
     for words in &case.witness.unlisted {
         found.missing(|| words.clone());
     }
-    let (last, mut read) = (case.last_accounts(), BTreeMap::<u32, (i128, i128)>::new());
+    let (last, mut read) = (case.last_accounts(), Sums::new());
     let mut unread = BTreeSet::new();
     for account in 0..case.history.accounts.len() as u32 {
         let Some(set) = case.history.set_of(account) else { continue };
         match last.get(&account).copied().flatten() {
             Some(Answer::Account { figures, .. }) => {
-                let (debits, credits) = read.entry(set).or_default();
+                let (debits, credits) = read.entry((set, currency(account))).or_default();
                 *debits += i128::from(figures.debits);
                 *credits += i128::from(figures.credits);
             }
@@ -85,14 +95,25 @@ pub fn conservation(case: &Case<'_>) -> Found {
         }
     }
     // What was not read may be what is missing in the sum.
-    for (set, listed) in sums.into_iter().filter(|(set, _)| !unread.contains(set)) {
+    for ((set, currency), listed) in sums.into_iter().filter(|((set, _), _)| !unread.contains(set)) {
         found.checked += 1;
-        let read = read.get(&set).copied().unwrap_or_default();
+        let read = read.get(&(set, currency)).copied().unwrap_or_default();
         if read != listed {
-            found.wrong(|| format!("the accounts of set {set} add up to {read:?}, its list to {listed:?}"));
+            found.wrong(|| {
+                format!("the accounts of set {set} in {currency} add up to {read:?}, its list to {listed:?}")
+            });
         }
     }
     found
+}
+
+/// In which currency each account was opened.
+fn currencies<'h>(case: &Case<'h>) -> HashMap<u32, &'h str> {
+    let opened = case.history.ops.iter().filter_map(|op| match (&op.ask, &op.answer) {
+        (Ask::Open { account, currency, .. }, Answer::Done { .. }) => Some((*account, currency.as_str())),
+        _ => None,
+    });
+    opened.collect()
 }
 
 #[cfg(test)]

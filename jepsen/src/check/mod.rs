@@ -178,7 +178,8 @@ pub const ALL: &[Checker] = &[
         "G3",
         "what was rejected or not applied is never there",
         once::refused_is_never,
-    ),
+    )
+    .that_needs_the_end(),
     checker("real_time_order", "G4", "strict serializability per set", order::real_time),
     checker("linearizable_reads", "G5", "each read is the model's state at its position", |case| {
         case.replay.reads.clone()
@@ -215,7 +216,7 @@ pub const ALL: &[Checker] = &[
     checker(
         "liveness",
         "G13",
-        "every set serves after the faults, and outside them without a gap",
+        "every set writes and reads soon after the faults, and outside them without a gap",
         live::check,
     ),
     checker(
@@ -223,7 +224,8 @@ pub const ALL: &[Checker] = &[
         "G4",
         "Elle's list-append on what clients saw, by the adya crate",
         export::adya::check,
-    ),
+    )
+    .that_needs_the_end(),
     checker(
         "both_sites",
         "G14",

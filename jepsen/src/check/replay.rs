@@ -41,6 +41,8 @@ pub struct Replay {
     pub reads: Findings,
     /// Stale ones.
     pub stale: Findings,
+    /// Rejections that were found under a request id.
+    pub looked_up: Findings,
     /// By set, in the order of positions.
     pub booked: BTreeMap<u32, Vec<Booked>>,
     /// Reversals by set and what they reverse, in their order.
@@ -128,12 +130,13 @@ impl Run<'_, '_> {
         for read in reads {
             self.read(read);
         }
+        self.look_up(log);
     }
 
     fn decide(&mut self, number: u32, decided: &Decided) {
         let call = self.witness.call(decided.call);
         let command = call.body.command(self.witness.history);
-        let verdict = self.model.apply(decided.position, &command);
+        let verdict = in_cents(&self.model.apply(decided.position, &command), &self.model);
         if verdict.replayed {
             self.replay.twice.wrong(|| {
                 format!(
@@ -230,6 +233,42 @@ impl Run<'_, '_> {
         }
     }
 
+    /// What the model has found under a request id so far.
+    fn found(&self, scope: u32, id: &str) -> Option<(Position, &model::Answer)> {
+        let position = self.model.first(&self.witness.history.accounts[scope as usize], id)?;
+        Some((position, self.model.answer(position)?))
+    }
+
+    /// A rejection that is looked up is the one that the model gave under that id in that scope. It says no more of when it was
+    /// read than where it was decided, and what is decided first stays: the end of the log says whether it is right.
+    fn look_up(&mut self, log: &[Decided]) {
+        for (number, op) in self.witness.history.ops.iter().enumerate() {
+            let (Ask::ReadRequest { scope, id, .. }, Answer::Rejected { code, place, .. }) =
+                (&op.ask, &op.answer)
+            else {
+                continue;
+            };
+            if place.set != self.set {
+                continue;
+            }
+            // Of what nobody was told the checker of refusals says what there is to say.
+            let Ok(at) = log.binary_search_by_key(place, |decided| decided.place) else { continue };
+            let right = self.found(*scope, id).is_some_and(|(position, answer)| {
+                position == log[at].position && matches!(answer, model::Answer::No(said) if said == code)
+            });
+            self.replay.looked_up.checked += 1;
+            if !right {
+                let found = self.found(*scope, id).map(|(position, answer)| (position, answer.clone()));
+                self.replay.looked_up.wrong(|| {
+                    format!(
+                        "operation {number} ({:?}) found {code} at {place:?}; the model has {found:?}",
+                        op.ask
+                    )
+                });
+            }
+        }
+    }
+
     fn read(&mut self, read: &Read<'_>) {
         let right = match (read.ask, read.answer) {
             (
@@ -237,11 +276,13 @@ impl Run<'_, '_> {
                 Answer::Account { figures: told, .. },
             ) => {
                 let id = &self.witness.history.accounts[*account as usize];
-                let used = match read.ask {
-                    Ask::ReadRequest { id: request, .. } => self.model.first(id, request).is_some(),
+                let did = match read.ask {
+                    Ask::ReadRequest { id: request, .. } => self
+                        .found(*account, request)
+                        .is_some_and(|(_, answer)| *answer == model::Answer::Done),
                     _ => true,
                 };
-                used && self.model.accounts().get(id).map(figures).as_ref() == Some(told)
+                did && self.model.accounts().get(id).map(figures).as_ref() == Some(told)
             }
             (Ask::ReadAccount { account, .. }, Answer::Absent { .. }) => {
                 !self.model.accounts().contains_key(&self.witness.history.accounts[*account as usize])
@@ -290,9 +331,24 @@ fn agrees(told: &Answer, verdict: &model::Verdict) -> bool {
     }
 }
 
+/// What the model says, in the history's cents: hundredths in every currency.
+pub(crate) fn in_cents(verdict: &model::Verdict, model: &Model) -> model::Verdict {
+    let mut verdict = verdict.clone();
+    if let model::Answer::Booked(legs) = &mut verdict.answer {
+        for (id, _, amount, posted, available) in legs {
+            let cents = model.accounts()[id.as_str()].cents_of_a_minor_unit();
+            [amount, posted, available].into_iter().for_each(|minor| *minor *= cents);
+        }
+    }
+    verdict
+}
+
 /// An account of the model as the API shows it.
 pub(crate) fn figures(account: &model::Account) -> Figures {
-    let cents = |minor: i128| i64::try_from(minor).expect("what clients asked for adds up to 64 bits");
+    let cents = |minor: i128| {
+        let cents = minor * account.cents_of_a_minor_unit();
+        i64::try_from(cents).expect("what clients asked for adds up to 64 bits")
+    };
     Figures {
         posted: cents(account.balance()),
         available: cents(account.balance()),
@@ -324,12 +380,13 @@ pub fn shown_rightly(case: &super::Case<'_>, found: &Found, as_of_index: u64) ->
         .filter(|by| by.index() <= as_of_index)
         .map(name)
         .collect();
-    let request_id = case.witness.call(booked.call).body.id();
+    let body = case.witness.call(booked.call).body;
     let expected = Found {
         transaction: found.transaction,
         place: decided.place,
-        id: request_id.to_owned(),
+        id: body.id().to_owned(),
         scope: booked.scope,
+        label: body.label(),
         legs: booked.legs.clone(),
         reverses: booked.reverses.as_ref().map(name),
         reversed_by,

@@ -1,6 +1,8 @@
 //! Whether a run means anything: its faults acted, its replicas agree, its history is whole, its processes said nothing that
 //! nobody expects. Pure.
 
+use std::collections::BTreeSet;
+
 use super::witness::calls;
 use super::{Case, Found};
 use crate::history::holdings::{ABSENT, ACCOUNT, REJECTED, Taken};
@@ -56,8 +58,7 @@ pub fn replicas(case: &Case<'_>) -> Found {
         }
         for pair in held.windows(2).filter(|pair| pair[0].rest != pair[1].rest) {
             let (a, b) = (&pair[0].node, &pair[1].node);
-            found
-                .wrong(|| format!("{a} and {b} differ in kinds, dates, currencies or the like of set {set}"));
+            found.wrong(|| format!("{a} and {b} differ in subjects, currencies or the like of set {set}"));
         }
     }
     found
@@ -83,11 +84,21 @@ fn read_requests(history: &History, set: u32, read: &mut Taken) {
     }
 }
 
-/// Each fault was seen to act, and was undone.
+/// A run that is longer than this has time for each of its nemeses.
+const TIME_FOR_ALL_NS: u64 = 300_000_000_000;
+
+/// Each fault was seen to act, and was undone; a long run has met each of its nemeses.
 pub fn faults(case: &Case<'_>) -> Found {
     let mut found = Found { checked: case.history.faults.len() as u64, ..Found::default() };
     if case.history.faults.is_empty() && !case.history.meta.nemeses.is_empty() {
         found.missing(|| "no fault was done".into());
+    }
+    let traffic = case.history.phase(Phase::Traffic).zip(case.history.phase(Phase::Resolve));
+    if traffic.is_some_and(|(from, to)| to.saturating_sub(from) >= TIME_FOR_ALL_NS) {
+        let met: BTreeSet<&str> = case.history.faults.iter().map(|span| span.fault.nemesis()).collect();
+        for name in case.history.meta.nemeses.iter().filter(|name| !met.contains(name.as_str())) {
+            found.missing(|| format!("{name} was asked for, and no such fault was done"));
+        }
     }
     for span in &case.history.faults {
         match &span.evidence {
@@ -100,6 +111,9 @@ pub fn faults(case: &Case<'_>) -> Found {
     }
     found
 }
+
+/// Three of ten writes are sent again; of fewer than this it may be others.
+const WRITES_LEAST: usize = 1_000;
 
 /// The history is whole, processes keep to their rules, nothing unexpected was logged, and something was booked.
 pub fn harness(case: &Case<'_>) -> Found {
@@ -117,6 +131,13 @@ pub fn harness(case: &Case<'_>) -> Found {
     }
     if history.phase(Phase::Done).is_none() {
         found.missing(|| "the run did not come to its end".into());
+    }
+    let writes = history.ops.iter().filter(|op| op.ask.is_write()).count();
+    let again = history.ops.iter().filter(|op| op.ask.is_write() && op.retry.is_some()).count();
+    if writes >= WRITES_LEAST && again * 10 < writes * 3 {
+        found.missing(|| {
+            format!("only {again} of {writes} writes were sent again: \"exactly once\" was hardly tried")
+        });
     }
     if !calls(history).any(|call| matches!(call.answer, Answer::Booked { .. })) {
         found.missing(|| "nothing was booked: the traffic proves nothing".into());

@@ -10,6 +10,7 @@ use rust_decimal::Decimal;
 use twinset_ledger::{Command, FreezeMode, Leg, Position, Reversal, Side, Transaction, TransactionId};
 
 use super::Found as Findings;
+use crate::history::label::{Written, written};
 use crate::history::{Answer, Ask, Found, History, Mode, Op, Phase, Place, Transfer};
 
 /// One command of one call: an operation, or one item of a batch.
@@ -116,6 +117,14 @@ impl<'h> Body<'h> {
         hasher.finish()
     }
 
+    /// What else is written on it.
+    pub fn label(&self) -> Option<u16> {
+        match self {
+            Body::Transfer(transfer) => transfer.label,
+            Body::Other(_) => None,
+        }
+    }
+
     /// The request id.
     pub fn id(&self) -> &'h str {
         match *self {
@@ -143,19 +152,23 @@ impl<'h> Body<'h> {
                     amount: money(cents.abs()),
                     currency: None,
                 };
+                let Written { kind, reason, accounting_date, metadata } = written(transfer.label);
                 Command::Transaction(Transaction {
                     request_id: transfer.id.clone(),
                     scope_account: transfer.scope.map(name),
                     legs: transfer.legs.iter().map(leg).collect(),
-                    ..Transaction::default()
+                    kind,
+                    reason,
+                    accounting_date,
+                    metadata,
                 })
             }
             Body::Other(ask) => match (*ask).clone() {
-                Ask::Open { id, account, subject, limit } => Command::OpenAccount {
+                Ask::Open { id, account, subject, currency, limit } => Command::OpenAccount {
                     request_id: id,
                     account: name(account),
                     subject,
-                    currency: "EUR".into(),
+                    currency,
                     normal_side: None,
                     limit: limit.map(money),
                     metadata: BTreeMap::new(),
@@ -247,7 +260,12 @@ impl<'h> Witness<'h> {
             let begin_ns = begins.min().expect("a group has a first");
             let replies = from..from + group.len();
             from = replies.end;
-            let name = group.iter().find_map(|reply| name_in(self.call(reply.2).answer));
+            let names = || group.iter().filter_map(|reply| name_in(self.call(reply.2).answer));
+            let name = names().next();
+            if let Some(other) = names().find(|other| Some(*other) != name) {
+                let first = name.expect("there is another");
+                self.shared.wrong(|| format!("what stands at {place:?} is told as {first} and as {other}"));
+            }
             let log = self.sets.entry(place.set).or_default();
             log.push(Decided { place, position: Position::default(), name, call, begin_ns, end_ns, replies });
         }
@@ -341,7 +359,9 @@ struct Chain<'h> {
 /// Whether a listed transaction is what a request asked for.
 fn asks_for(body: Body<'_>, found: &Found) -> bool {
     match body {
-        Body::Transfer(transfer) => transfer.legs == found.legs && found.reverses.is_none(),
+        Body::Transfer(transfer) => {
+            (&transfer.legs, transfer.label) == (&found.legs, found.label) && found.reverses.is_none()
+        }
         Body::Other(Ask::Reverse { transaction, cents, .. }) => {
             found.reverses == Some(*transaction)
                 && cents.is_none_or(|cents| found.legs.first().is_some_and(|(_, leg)| leg.abs() == cents))
@@ -349,6 +369,9 @@ fn asks_for(body: Body<'_>, found: &Found) -> bool {
         Body::Other(_) => false,
     }
 }
+
+/// The greatest index that a position can have.
+const INDEX_MAX: u64 = (1 << 48) - 1;
 
 /// Positions in the log: a transaction's name says its own; those of the same entry follow from the times, which count up by
 /// one from command to command. In an entry without a transaction they count from the first that is known.
@@ -361,12 +384,13 @@ fn number_positions(set: u32, log: &mut [Decided], misplaced: &mut Findings) {
         };
         for decided in entry {
             let offset = u16::try_from(decided.place.time_ns.wrapping_sub(base));
-            if offset.is_err() {
+            let index = decided.place.index.min(INDEX_MAX);
+            if offset.is_err() || index != decided.place.index {
                 misplaced.wrong(|| {
                     format!("set {set}: {:?} is not of one entry with its neighbours", decided.place)
                 });
             }
-            decided.position = Position::new(decided.place.index, offset.unwrap_or(u16::MAX));
+            decided.position = Position::new(index, offset.unwrap_or(u16::MAX));
             if let Some(name) = decided.name
                 && (name.set != set || name.incarnation != 1 || name.position != decided.position)
             {

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use twinset_tools::load::random::Random;
 
-use crate::history::{Answer, Ask, Mode};
+use crate::history::label::LABELS;
+use crate::history::{Answer, Ask, Mode, Transfer};
 
 /// How far back something may be asked again.
 const KEPT: usize = 400;
@@ -45,6 +46,9 @@ impl Recent {
 pub fn other_body(ask: &Ask) -> Option<Ask> {
     let mut other = ask.clone();
     match &mut other {
+        Ask::Transfer(Transfer { label: Some(label), legs, .. }) if legs[0].1 % 2 == 0 => {
+            *label = (*label + 1) % LABELS;
+        }
         Ask::Transfer(transfer) => more(&mut transfer.legs),
         Ask::Batch { items, .. } => more(&mut items.first_mut()?.legs),
         Ask::Reverse { cents, .. } => *cents = Some(cents.map_or(1, |cents| cents + 1)),
@@ -79,6 +83,10 @@ mod tests {
         let ask = payment((1, 2), "x", 5);
         let Some(Ask::Transfer(other)) = other_body(&ask) else { panic!("a transfer has another body") };
         assert_eq!((other.id.as_str(), other.legs), ("x", vec![(1, 6), (2, -6)]));
+        let Ask::Transfer(even) = payment((1, 2), "x", 6) else { unreachable!() };
+        let labelled = Ask::Transfer(Transfer { label: Some(LABELS - 1), ..even.clone() });
+        let other = Ask::Transfer(Transfer { label: Some(0), ..even });
+        assert_eq!(other_body(&labelled), Some(other));
         let close = Ask::Close { id: "y".into(), account: 3 };
         assert_eq!(other_body(&close), Some(Ask::SetLimit { id: "y".into(), account: 3, limit: Some(-1) }));
     }

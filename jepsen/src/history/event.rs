@@ -1,4 +1,5 @@
-//! The lines of a history: one JSON object each, what happened by its name. Amounts are whole cents, times nanoseconds on the
+//! The lines of a history: one JSON object each, what happened by its name. Amounts are whole cents, in every currency hundredths of what
+//! it is called by, times nanoseconds on the
 //! history's clock, accounts numbers that an `account` line has named before. What is there is never renamed: a change is a
 //! new [`FORMAT`].
 
@@ -223,8 +224,22 @@ pub struct Transfer {
     /// The scope account, if it is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<u32>,
+    /// What else is written on it: see [`super::label`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<u16>,
     /// In the client's order.
     pub legs: Vec<Leg>,
+}
+
+/// The currency of accounts that name none.
+pub const EURO: &str = "EUR";
+
+fn euro() -> String {
+    EURO.to_owned()
+}
+
+fn is_euro(currency: &str) -> bool {
+    currency == EURO
 }
 
 /// What is asked.
@@ -232,8 +247,15 @@ pub struct Transfer {
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names of the fields are those of the API")]
 pub enum Ask {
-    /// Open an account in EUR.
-    Open { id: String, account: u32, subject: String, limit: Option<i64> },
+    /// Open an account.
+    Open {
+        id: String,
+        account: u32,
+        subject: String,
+        #[serde(default = "euro", skip_serializing_if = "is_euro")]
+        currency: String,
+        limit: Option<i64>,
+    },
     /// Change its floor.
     SetLimit { id: String, account: u32, limit: Option<i64> },
     /// Freeze or, not `on`, unfreeze it.
@@ -349,6 +371,9 @@ pub struct Found {
     pub id: String,
     /// The account that the id belongs to.
     pub scope: u32,
+    /// What else is written on it: see [`super::label`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<u16>,
     /// As booked.
     pub legs: Vec<Leg>,
     /// What it reverses.

@@ -33,7 +33,7 @@ pub struct Holdings {
     pub accounts: BTreeMap<u32, u64>,
     /// What became of some request ids, by account and id.
     pub requests: BTreeMap<String, String>,
-    /// A digest of all that a history has no words for: subjects, currencies, kinds, dates and the like.
+    /// A digest of all that a history has no words for: subjects, currencies and the like.
     pub rest: u64,
 }
 
@@ -139,6 +139,7 @@ mod tests {
                 place: Place::from((1, number + 1, number)),
                 id: "x".into(),
                 scope: 0,
+                label: None,
                 legs: vec![(0, if other == Some(number) { 2 } else { 1 })],
                 reverses: None,
                 reversed_by: Vec::new(),

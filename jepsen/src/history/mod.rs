@@ -7,6 +7,7 @@
 
 pub mod event;
 pub mod holdings;
+pub mod label;
 mod read;
 mod recorder;
 

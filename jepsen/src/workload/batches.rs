@@ -59,6 +59,6 @@ impl Batches {
         } else {
             vec![(saver, cents), (payer, -cents)]
         };
-        Transfer { id: hand.id(), scope: None, legs }
+        Transfer { id: hand.id(), scope: None, label: hand.label(), legs }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex};
 
 use super::Kind;
+use crate::history::event::EURO;
 use crate::history::{Ask, Name, Recorder};
 
 /// Transactions with what they moved, which all clients know.
@@ -20,6 +21,8 @@ pub struct Plot {
     pub count: u32,
     /// Decides the normal side.
     pub subject: &'static str,
+    /// Their currency.
+    pub currency: &'static str,
     /// The floor in cents; none: no floor.
     pub limit: Option<i64>,
 }
@@ -27,12 +30,12 @@ pub struct Plot {
 impl Plot {
     /// Liabilities without a floor.
     pub const fn free(name: &'static str, count: u32) -> Plot {
-        Plot { name, count, subject: "liability", limit: None }
+        Plot { name, count, subject: "liability", currency: EURO, limit: None }
     }
 
     /// Liabilities with a floor in cents.
     pub const fn floored(name: &'static str, count: u32, limit: i64) -> Plot {
-        Plot { name, count, subject: "liability", limit: Some(limit) }
+        Plot { limit: Some(limit), ..Plot::free(name, count) }
     }
 }
 
@@ -90,6 +93,7 @@ impl Ground {
                     id: "open".into(),
                     account: *account,
                     subject: plot.subject.into(),
+                    currency: plot.currency.into(),
                     limit: plot.limit,
                 }));
                 self.plots.insert((kind.name, plot.name, set), numbers);

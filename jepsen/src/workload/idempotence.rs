@@ -13,7 +13,7 @@ const IDS: usize = 6;
 pub const KIND: Kind = Kind {
     name: NAME,
     about: "few request ids, each used for the same and for other things, in several scopes",
-    plots: &[Plot::free("one", 6), Plot { name: "asset", count: 3, subject: "asset", limit: None }],
+    plots: &[Plot::free("one", 6), Plot { subject: "asset", ..Plot::free("asset", 3) }],
     make: |ground| Box::new(Idempotence { ground: ground.clone(), ids: Vec::new(), last: None }),
 };
 
@@ -51,7 +51,8 @@ impl Generate for Idempotence {
         };
         let legs = vec![(from, cents), (to, -cents)];
         let scope = hand.chance(20).then(|| legs[hand.random.below(2)].0);
-        let transfer = Transfer { id, scope, legs };
+        let label = hand.chance(20).then(|| hand.random.below(3) as u16);
+        let transfer = Transfer { id, scope, label, legs };
         self.last = Some(transfer.clone());
         Ask::Transfer(transfer)
     }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{Generate, Ground, Hand, Kind, Plot};
+use crate::history::event::EURO;
 use crate::history::{Ask, Mode, Transfer};
 
 const NAME: &str = "life";
@@ -58,7 +59,13 @@ impl Generate for Life {
                 own.cents += cents;
                 transfer(&ground, account, -cents, hand)
             }
-            70..72 => Ask::Open { id: hand.id(), account, subject: "liability".into(), limit: Some(0) },
+            70..72 => Ask::Open {
+                id: hand.id(),
+                account,
+                subject: "liability".into(),
+                currency: EURO.into(),
+                limit: Some(0),
+            },
             _ => {
                 let cents = hand.cents(200);
                 own.cents -= cents;
@@ -71,7 +78,12 @@ impl Generate for Life {
 /// Out of the account, or into it if `cents` is below zero.
 fn transfer(ground: &Ground, account: u32, cents: i64, hand: &mut Hand) -> Ask {
     let bank = hand.pick(ground.plot(NAME, "bank", ground.set_of(account)));
-    Ask::Transfer(Transfer { id: hand.id(), scope: None, legs: vec![(account, cents), (bank, -cents)] })
+    Ask::Transfer(Transfer {
+        id: hand.id(),
+        scope: None,
+        label: None,
+        legs: vec![(account, cents), (bank, -cents)],
+    })
 }
 
 impl Life {
@@ -84,6 +96,12 @@ impl Life {
             self.own.pop_front();
         }
         let subject = if hand.chance(25) { "expense" } else { "liability" };
-        Ask::Open { id, account, subject: subject.into(), limit: hand.chance(70).then_some(0) }
+        Ask::Open {
+            id,
+            account,
+            subject: subject.into(),
+            currency: EURO.into(),
+            limit: hand.chance(70).then_some(0),
+        }
     }
 }

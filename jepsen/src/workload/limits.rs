@@ -37,6 +37,7 @@ impl Generate for Limits {
                 Ask::Transfer(Transfer {
                     id: hand.id(),
                     scope: None,
+                    label: None,
                     legs: vec![(bank, cents), (purse, -cents)],
                 })
             }
@@ -45,13 +46,14 @@ impl Generate for Limits {
                 let (a, b) = hand.pair(self.ground.plot(NAME, "purse", set));
                 let (one, two) = (hand.cents(200), hand.cents(200));
                 let legs = vec![(a, one), (b, two), (bank, -one - two)];
-                Ask::Transfer(Transfer { id: hand.id(), scope: None, legs })
+                Ask::Transfer(Transfer { id: hand.id(), scope: None, label: None, legs })
             }
             _ => {
                 let cents = hand.cents(400);
                 Ask::Transfer(Transfer {
                     id: hand.id(),
                     scope: None,
+                    label: None,
                     legs: vec![(purse, cents), (bank, -cents)],
                 })
             }

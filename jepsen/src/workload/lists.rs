@@ -46,7 +46,12 @@ impl Generate for Lists {
             _ => {
                 let (a, b) = hand.pair(self.ground.plot(NAME, "pay", set));
                 let cents = hand.cents(5_000);
-                Ask::Transfer(Transfer { id: hand.id(), scope: None, legs: vec![(a, cents), (b, -cents)] })
+                Ask::Transfer(Transfer {
+                    id: hand.id(),
+                    scope: None,
+                    label: None,
+                    legs: vec![(a, cents), (b, -cents)],
+                })
             }
         }
     }

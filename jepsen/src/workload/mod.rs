@@ -4,6 +4,7 @@
 //! its rule in the model. Retries are not made here: [`crate::clients`] sends anything again, whatever the workload.
 
 mod batches;
+mod currencies;
 mod ground;
 mod idempotence;
 mod lately;
@@ -23,6 +24,7 @@ use twinset_tools::load::random::Random;
 pub use ground::{Ground, Plot};
 pub use opaque::JAR;
 
+use crate::history::label::LABELS;
 use crate::history::{Answer, Ask, Level};
 
 /// One workload.
@@ -44,6 +46,7 @@ pub const ALL: &[Kind] = &[
     idempotence::KIND,
     reversals::KIND,
     batches::KIND,
+    currencies::KIND,
     lists::KIND,
     stale::KIND,
     life::KIND,
@@ -88,6 +91,11 @@ impl Hand {
     /// True so many times in a hundred.
     pub fn chance(&mut self, percent: usize) -> bool {
         self.random.below(100) < percent
+    }
+
+    /// None, or now and then a label.
+    pub fn label(&mut self) -> Option<u16> {
+        self.chance(20).then(|| self.random.below(LABELS.into()) as u16)
     }
 
     /// One of them.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Generate, Ground, Hand, Kind, Plot};
+use crate::history::event::EURO;
 use crate::history::{Ask, Transfer};
 
 const NAME: &str = "opaque";
@@ -42,10 +43,21 @@ impl Generate for Opaque {
         let account = self.ground.account(NAME, set, &jar_name(jar));
         let source = self.ground.plot(NAME, "source", set)[0];
         if power == 0 {
-            return Ask::Open { id: hand.id(), account, subject: "liability".into(), limit: Some(0) };
+            return Ask::Open {
+                id: hand.id(),
+                account,
+                subject: "liability".into(),
+                currency: EURO.into(),
+                limit: Some(0),
+            };
         }
         let cents = 1_i64 << (power - 1);
-        Ask::Transfer(Transfer { id: hand.id(), scope: None, legs: vec![(source, cents), (account, -cents)] })
+        Ask::Transfer(Transfer {
+            id: hand.id(),
+            scope: None,
+            label: None,
+            legs: vec![(source, cents), (account, -cents)],
+        })
     }
 }
 

@@ -52,6 +52,7 @@ impl Generate for Reversals {
                 Ask::Transfer(Transfer {
                     id: hand.id(),
                     scope: None,
+                    label: None,
                     legs: vec![(payee, cents), (payer, -cents)],
                 })
             }
@@ -60,7 +61,7 @@ impl Generate for Reversals {
                 let (one, two) = (hand.cents(300), hand.cents(300));
                 let other = self.pick(set, hand).0;
                 let legs = vec![(payer, one + two), (payee, -one), (other, -two)];
-                Ask::Transfer(Transfer { id: hand.id(), scope: None, legs })
+                Ask::Transfer(Transfer { id: hand.id(), scope: None, label: None, legs })
             }
             _ => {
                 let (payee, payer) = self.pick(set, hand);
@@ -68,6 +69,7 @@ impl Generate for Reversals {
                 Ask::Transfer(Transfer {
                     id: hand.id(),
                     scope: None,
+                    label: None,
                     legs: vec![(payer, cents), (payee, -cents)],
                 })
             }

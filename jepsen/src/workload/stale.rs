@@ -36,7 +36,12 @@ impl Generate for Stale {
             _ => {
                 let (a, b) = hand.pair(pay);
                 let cents = hand.cents(5_000);
-                Ask::Transfer(Transfer { id: hand.id(), scope: None, legs: vec![(a, cents), (b, -cents)] })
+                Ask::Transfer(Transfer {
+                    id: hand.id(),
+                    scope: None,
+                    label: None,
+                    legs: vec![(a, cents), (b, -cents)],
+                })
             }
         }
     }

@@ -13,7 +13,7 @@ pub const KIND: Kind = Kind {
     about: "accounts of a set pay each other; some without cover, some over many legs",
     plots: &[
         Plot::free("pay", 24),
-        Plot { name: "till", count: 8, subject: "asset", limit: None },
+        Plot { subject: "asset", ..Plot::free("till", 8) },
         Plot::floored("empty", 1, 0),
     ],
     make: |ground| Box::new(Transfers { ground: ground.clone() }),
@@ -45,6 +45,6 @@ impl Generate for Transfers {
             }
         };
         let scope = hand.chance(15).then(|| legs[1].0);
-        Ask::Transfer(Transfer { id: hand.id(), scope, legs })
+        Ask::Transfer(Transfer { id: hand.id(), scope, label: hand.label(), legs })
     }
 }

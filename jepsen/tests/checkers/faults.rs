@@ -1,7 +1,7 @@
 //! The checkers that know of faults: what a fault excuses, and what it forbids.
 
 use twinset_jepsen::check::Verdict;
-use twinset_jepsen::history::{Answer, FaultSpan, History, Level, Phase};
+use twinset_jepsen::history::{Answer, Ask, FaultSpan, History, Level, Op, Phase};
 use twinset_jepsen::nemesis::{Evidence, Fault, Link};
 
 use crate::{booked, caught, find};
@@ -23,13 +23,32 @@ fn span(begin_ns: u64, end_ns: u64, acted: bool) -> FaultSpan {
 fn a_fault_that_was_not_seen_to_act_makes_a_run_invalid() {
     caught("faults_act", Verdict::Invalid, |history| history.faults.push(span(1, 2, false)));
     caught("faults_act", Verdict::Valid, |history| history.faults.push(span(1, 2, true)));
+    caught("faults_act", Verdict::Invalid, |history| {
+        history.faults.push(FaultSpan { end_ns: None, evidence: None, ..span(1, 2, true) });
+    });
     caught("faults_act", Verdict::Unknown, |history| history.meta.nemeses.push("pause".into()));
+}
+
+#[test]
+fn a_long_run_that_did_not_meet_one_of_its_nemeses_is_unknown() {
+    let run = |seconds: u64| {
+        move |history: &mut History| {
+            history.meta.nemeses = vec!["pause".into(), "kill".into()];
+            history.faults.push(span(1, 2, true));
+            let end = history.phase(Phase::Traffic).unwrap() + seconds * 1_000_000_000;
+            history
+                .phases
+                .iter_mut()
+                .filter(|(phase, _)| *phase == Phase::Resolve)
+                .for_each(|(_, at)| *at = end);
+        }
+    };
+    caught("faults_act", Verdict::Valid, run(60));
+    caught("faults_act", Verdict::Unknown, run(300));
 }
 
 /// The made-up history has no faults of its own: one that comes after its traffic parts the sites from the first answer on.
 fn sites_apart(history: &mut History, fault: Fault) {
-    let nodes = [("a1", "A"), ("a2", "A"), ("b1", "B"), ("b2", "B")];
-    history.meta.nodes = nodes.map(|(name, site)| (name.to_owned(), site.to_owned())).into();
     let from = history.ops[find(history, booked)].begin_ns - 1;
     let acts = FaultSpan { acts_ns: Some(from), ..span(from - 1, from + 10_000_000_000, true) };
     history.faults.push(FaultSpan { fault, ..acts });
@@ -98,19 +117,100 @@ fn an_answer_while_the_sites_are_apart_is_caught() {
 }
 
 #[test]
-fn a_gap_is_caught_unless_a_fault_excuses_it() {
-    const MINUTE: u64 = 60_000_000_000;
-    let late = |history: &mut History| {
-        let at = history.ops.len() / 2;
-        let from = history.ops[at].begin_ns;
-        let later = |time: &mut u64| *time += if *time >= from { MINUTE } else { 0 };
-        for op in &mut history.ops[at..] {
-            op.begin_ns += MINUTE;
-            op.end_ns = op.end_ns.map(|end| end + MINUTE);
+fn a_rejection_that_is_found_while_the_sites_are_apart_is_caught() {
+    for level in [Level::Linearizable, Level::Stale] {
+        let silent_but_for_it = |shown: bool| {
+            move |history: &mut History| {
+                let rejected =
+                    |op: &Op| matches!((&op.ask, &op.answer), (Ask::Transfer(_), Answer::Rejected { .. }));
+                sites_apart(history, cut(["b1", "b2"], ["a1", "a2"], 1_000));
+                let from = history.faults[0].acts_ns.unwrap();
+                let to = from + 1_000_000_000;
+                let mut look = history.ops[find(history, rejected)].clone();
+                let Ask::Transfer(transfer) = &look.ask else { unreachable!() };
+                look.ask = Ask::ReadRequest { scope: transfer.legs[0].0, id: transfer.id.clone(), level };
+                let inside = history.ops.iter_mut().filter(|op| op.begin_ns > from && op.begin_ns < to);
+                inside.for_each(|op| op.end_ns = Some(to));
+                (look.begin_ns, look.end_ns) = (to - 2, Some(to - u64::from(shown)));
+                history.ops.push(look);
+            }
+        };
+        caught("both_sites", Verdict::Invalid, silent_but_for_it(true));
+        caught("both_sites", Verdict::Valid, silent_but_for_it(false));
+    }
+}
+
+const MINUTE: u64 = 60_000_000_000;
+
+/// Half of the history happens a minute later; from when on.
+fn late(history: &mut History) -> u64 {
+    let at = history.ops.len() / 2;
+    let from = history.ops[at].begin_ns;
+    let later = |time: &mut u64| *time += if *time >= from { MINUTE } else { 0 };
+    for op in &mut history.ops[at..] {
+        op.begin_ns += MINUTE;
+        op.end_ns = op.end_ns.map(|end| end + MINUTE);
+    }
+    history.phases.iter_mut().for_each(|(_, time)| later(time));
+    from
+}
+
+#[test]
+fn a_set_that_only_reads_or_only_writes_does_not_serve() {
+    let linearizable =
+        |op: &Op| op.ask.read_level() == Some(Level::Linearizable) && op.answer.as_of().is_some();
+    let go_on = |goes_on: Vec<fn(&Op) -> bool>| {
+        move |history: &mut History| {
+            let from = late(history);
+            for set in [1, 2] {
+                for goes_on in &goes_on {
+                    let of_set = |op: &&Op| {
+                        let place = op.answer.as_of().map(|as_of| as_of.place);
+                        let place = place.or(op.answer.decided().map(|(place, _)| place));
+                        goes_on(op) && place.is_some_and(|place| place.set == set)
+                    };
+                    let like = history.ops.iter().find(of_set).unwrap().clone();
+                    for second in 1..60 {
+                        let begin_ns = from + second * 1_000_000_000;
+                        history.ops.push(Op { begin_ns, end_ns: Some(begin_ns + 1), ..like.clone() });
+                    }
+                }
+            }
         }
-        history.phases.iter_mut().for_each(|(_, time)| later(time));
-        from
     };
+    caught("liveness", Verdict::Invalid, go_on(vec![linearizable]));
+    caught("liveness", Verdict::Invalid, go_on(vec![booked]));
+    caught("liveness", Verdict::Valid, go_on(vec![linearizable, booked]));
+}
+
+#[test]
+fn slow_answers_and_open_ends_after_the_last_fault_are_caught() {
+    const SECOND: u64 = 1_000_000_000;
+    // Of every `one_of` calls one is spoiled.
+    let healed = |one_of: usize, spoil: fn(&mut Op)| {
+        move |history: &mut History| {
+            // The clock of the made-up history begins too shortly before its traffic.
+            for op in &mut history.ops {
+                op.begin_ns += SECOND;
+                op.end_ns = op.end_ns.map(|end| end + SECOND);
+            }
+            history.phases.iter_mut().for_each(|(_, at)| *at += SECOND);
+            let from = history.phase(Phase::Traffic).unwrap();
+            history.phases.push((Phase::Healed, from - SECOND));
+            let calls = history.ops.iter_mut().filter(|op| op.begin_ns >= from);
+            calls.step_by(one_of).for_each(spoil);
+        }
+    };
+    let slow = |op: &mut Op| op.end_ns = Some(op.begin_ns + 3 * SECOND);
+    caught("liveness", Verdict::Invalid, healed(50, slow));
+    caught("liveness", Verdict::Valid, healed(200, slow));
+    let open = |op: &mut Op| op.answer = Answer::Unknown { why: "silent".into() };
+    caught("liveness", Verdict::Invalid, healed(7, open));
+    caught("liveness", Verdict::Valid, healed(9, open));
+}
+
+#[test]
+fn a_gap_is_caught_unless_a_fault_excuses_it() {
     caught("liveness", Verdict::Invalid, |history| {
         late(history);
     });

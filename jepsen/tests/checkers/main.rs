@@ -90,6 +90,40 @@ fn a_wrong_balance_or_code_in_an_answer_is_caught() {
 }
 
 #[test]
+fn a_wrong_answer_within_a_batch_is_caught() {
+    let one = |history: &mut History, wanted: fn(&Answer) -> bool, spoil: &dyn Fn(&mut Answer)| {
+        let items = history.ops.iter_mut().find_map(|op| match &mut op.answer {
+            Answer::Batch(items) if items.iter().any(wanted) => Some(items),
+            _ => None,
+        });
+        spoil(items.unwrap().iter_mut().find(|item| wanted(item)).unwrap());
+    };
+    let told = |answer: &Answer| matches!(answer, Answer::Booked { balances, replayed: false, .. } if !balances.is_empty());
+    caught("answers", Verdict::Invalid, |history| {
+        one(history, told, &|answer| {
+            if let Answer::Booked { balances, .. } = answer {
+                balances[1].0 += 1;
+            }
+        });
+    });
+    let refused = |answer: &Answer| matches!(answer, Answer::Rejected { replayed: false, .. });
+    caught("limits", Verdict::Invalid, |history| {
+        one(history, refused, &|answer| {
+            if let Answer::Rejected { code, .. } = answer {
+                *code = "account_frozen".into();
+            }
+        });
+    });
+    let booked = |answer: &Answer| matches!(answer, Answer::Booked { replayed: false, .. });
+    caught("exactly_once", Verdict::Unknown, |history| {
+        one(history, booked, &|answer| *answer = Answer::Unknown { why: "silent".into() });
+        // Neither is it listed.
+        let from = history.phase(Phase::Final).unwrap();
+        history.ops.retain(|op| op.begin_ns < from);
+    });
+}
+
+#[test]
 fn an_answer_of_another_set_or_of_another_kind_is_caught() {
     let other = |place: &mut Place| place.set = 3 - place.set;
     let bad = |spoil: &dyn Fn(&mut History)| caught("fits", Verdict::Invalid, |history| spoil(history));
@@ -260,6 +294,12 @@ fn time_that_stands_still_and_a_misplaced_name_are_caught() {
             }
         });
     });
+    // An index that no log can have.
+    caught("ledger_time", Verdict::Invalid, |history| {
+        let at = find(history, |op| matches!(op.answer, Answer::Rejected { .. }));
+        let Answer::Rejected { place, .. } = &mut history.ops[at].answer else { unreachable!() };
+        place.index = u64::MAX;
+    });
     caught("ledger_time", Verdict::Invalid, |history| {
         let at = find(history, booked);
         all_answers(history, at, |answer| {
@@ -369,6 +409,21 @@ fn a_replica_that_holds_something_else_or_was_not_read_is_red() {
 }
 
 #[test]
+fn replicas_that_differ_in_what_a_history_has_no_words_for_are_red() {
+    caught("replicas", Verdict::Invalid, |history| history.holdings[1].rest ^= 1);
+}
+
+#[test]
+fn an_account_that_was_not_read_in_the_end_is_red() {
+    for name in ["replicas", "conservation"] {
+        caught(name, Verdict::Unknown, |history| {
+            let last = history.ops.iter().rposition(|op| matches!(op.answer, Answer::Account { .. }));
+            history.ops[last.unwrap()].answer = Answer::NotApplied { code: "no_leader".into() };
+        });
+    }
+}
+
+#[test]
 fn a_history_that_breaks_off_is_unknown_where_open_ends_may_explain_it() {
     let mut history = good();
     let at = history.ops.len() / 2;
@@ -415,6 +470,10 @@ fn a_harness_that_breaks_its_own_rules_is_red() {
         history.ops[at].answer = Answer::NotApplied { code: "same_account".into() };
     });
     caught("harness", Verdict::Unknown, |history| history.cut = true);
+    caught("harness", Verdict::Unknown, |history| history.ops.iter_mut().for_each(|op| op.retry = None));
+    caught("harness", Verdict::Unknown, |history| {
+        history.ops.retain(|op| matches!(op.ask, Ask::Open { .. }));
+    });
     caught("harness", Verdict::Unknown, |history| history.phases.retain(|(phase, _)| *phase != Phase::Done));
     caught("harness", Verdict::Invalid, |history| {
         let at = find(history, booked);

@@ -86,6 +86,36 @@ fn a_request_that_is_decided_twice_is_caught() {
 }
 
 #[test]
+fn a_replay_that_names_another_transaction_is_caught() {
+    caught("exactly_once", Verdict::Invalid, |history| {
+        let at = find(history, |op| matches!(op.answer, Answer::Booked { replayed: true, .. }));
+        let Answer::Booked { transaction, .. } = &mut history.ops[at].answer else { unreachable!() };
+        transaction.0.position.0 += 1 << 16;
+    });
+}
+
+#[test]
+fn routers_that_list_differently_are_caught() {
+    caught("exactly_once", Verdict::Invalid, |history| {
+        let from = history.phase(Phase::Final).unwrap();
+        let other = history.ops.iter_mut().filter(|op| op.begin_ns >= from && op.router == 1);
+        let page = other.filter_map(|op| match &mut op.answer {
+            Answer::Page { found, .. } if found.len() > 10 => Some(found),
+            _ => None,
+        });
+        page.into_iter().next().unwrap()[5].legs[0].1 += 1;
+    });
+}
+
+#[test]
+fn a_label_that_was_lost_is_caught() {
+    caught("exactly_once", Verdict::Invalid, |history| {
+        let labelled = final_page(history).iter_mut().find(|found| found.label.is_some());
+        labelled.unwrap().label = None;
+    });
+}
+
+#[test]
 fn an_open_end_is_resolved_by_the_lists_and_stays_unknown_without_them() {
     let mut history = good();
     let at = find(&history, |op| booked(op) && op.retry.is_none());
@@ -126,6 +156,23 @@ fn a_refused_request_that_is_there_is_caught() {
 }
 
 #[test]
+fn a_request_id_that_changed_no_account_shows_none() {
+    caught("linearizable_reads", Verdict::Invalid, |history| {
+        let paid = find(history, booked);
+        let Ask::Transfer(transfer) = history.ops[paid].ask.clone() else { unreachable!() };
+        let scope = transfer.scope.unwrap_or_else(|| transfer.legs.iter().find(|leg| leg.1 > 0).unwrap().0);
+        // An account that is read after that, as if what it shows stood under the id of the payment.
+        let reads = |op: &Op| {
+            matches!(op.ask, Ask::ReadAccount { account, level: Level::Linearizable } if account == scope)
+                && matches!(op.answer, Answer::Account { .. })
+        };
+        let at = history.ops.iter().rposition(reads).unwrap();
+        let level = Level::Linearizable;
+        history.ops[at].ask = Ask::ReadRequest { scope, id: transfer.id, level };
+    });
+}
+
+#[test]
 fn a_rejection_that_is_looked_up_and_was_never_given_is_caught() {
     let looked_up = |history: &mut History, spoil: fn(&mut String, &mut String, &mut Place)| {
         let rejected = |op: &Op| matches!((&op.ask, &op.answer), (Ask::Transfer(_), Answer::Rejected { .. }));
@@ -143,6 +190,13 @@ fn a_rejection_that_is_looked_up_and_was_never_given_is_caught() {
         history.ops.push(op);
     };
     caught("refused_is_never", Verdict::Valid, |history| looked_up(history, |_, _, _| {}));
+    // The same rejection under another account.
+    caught("refused_is_never", Verdict::Invalid, |history| {
+        looked_up(history, |_, _, _| {});
+        let look = history.ops.last_mut().unwrap();
+        let Ask::ReadRequest { scope, .. } = &mut look.ask else { unreachable!() };
+        *scope += 1;
+    });
     for spoil in [
         |_: &mut String, code: &mut String, _: &mut Place| *code = "nobody_said_so".into(),
         |_: &mut String, _: &mut String, place: &mut Place| place.index += 1_000_000,

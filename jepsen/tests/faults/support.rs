@@ -79,7 +79,13 @@ impl Stage {
         let mut router = self.router("ra");
         let mut open = async |name: &str| {
             let account = recorder.account(&format!("{tag}:{name}"));
-            let ask = Ask::Open { id: "open".into(), account, subject: "liability".into(), limit: None };
+            let ask = Ask::Open {
+                id: "open".into(),
+                account,
+                subject: "liability".into(),
+                currency: "EUR".into(),
+                limit: None,
+            };
             let answer = traffic::recorded(recorder, (&mut router, 0), &ask, END).await;
             assert!(matches!(answer, Answer::Done { .. }), "{answer:?}");
             account

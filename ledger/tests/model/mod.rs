@@ -64,6 +64,11 @@ pub struct Account {
 }
 
 impl Account {
+    /// Hundredths that one minor unit has. Panics where it is less than a hundredth.
+    pub fn cents_of_a_minor_unit(&self) -> i128 {
+        10i128.pow(2u32.checked_sub(self.scale).expect("two decimal places at most"))
+    }
+
     /// Positive on the account's normal side.
     pub fn balance(&self) -> i128 {
         if self.normal == Side::Debit { self.debits - self.credits } else { self.credits - self.debits }
@@ -102,6 +107,11 @@ impl Model {
     /// Where a request id was first used in a scope.
     pub fn first(&self, scope: &str, id: &str) -> Option<Position> {
         self.answered.get(scope)?.get(id).copied()
+    }
+
+    /// What was answered at a position.
+    pub fn answer(&self, position: Position) -> Option<&Answer> {
+        self.log.get(&position).map(|(_, answer)| answer)
     }
 
     /// The scope under which a command is remembered, if it is decided at `position`: of several, the least.
