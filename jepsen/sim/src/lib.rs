@@ -6,7 +6,8 @@
 //! [`plan`] draws what a seed stands for; [`cluster`] puts nodes and routers on simulated machines ([`platform`], [`disk`]);
 //! [`clients`] and [`operator`] ask through [`asker`]; [`world`] does the faults; [`watch`] looks at the replicas all along;
 //! [`run`] is the order of things. In the end the checkers of the Jepsen harness judge what was asked and answered
-//! ([`verdict`]). [`chance`] and [`trace`] make a run repeatable and show that it is.
+//! ([`verdict`]). [`chance`] and [`trace`] make a run repeatable and show that it is; [`repeat`] says how. A
+//! process runs [`one`] seed, or starts [`many`].
 
 pub mod asker;
 pub mod chance;
@@ -15,10 +16,12 @@ pub mod cluster;
 pub mod disk;
 pub mod faults;
 pub mod many;
+pub mod one;
 pub mod operator;
 pub mod panics;
 pub mod plan;
 pub mod platform;
+pub mod repeat;
 pub mod run;
 pub mod trace;
 pub mod verdict;

@@ -2,16 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use twinset_jepsen::run::HISTORY_JSONL;
-use twinset_sim::plan::Plan;
-use twinset_sim::run::Outcome;
-use twinset_sim::trace::Trace;
-use twinset_sim::verdict::{self, Judged};
-use twinset_sim::{chance, many, panics, run};
+use twinset_sim::many::Many;
+use twinset_sim::one::One;
+use twinset_sim::repeat;
 
 const HELP: &str = "Runs the cluster in a simulated world, repeatable from a seed.\n\n\
     The real ledger, nodes, routers and Raft run on simulated machines with simulated network, clocks and disks. A seed draws \
@@ -34,6 +31,9 @@ struct Arguments {
     /// Runs at a time.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
+    /// Of many runs, one that takes longer hangs: it is ended, and has failed. In seconds.
+    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    within: u64,
     /// How long faults strike, in simulated seconds.
     #[arg(long, default_value_t = 20)]
     time: u64,
@@ -55,58 +55,34 @@ fn main() -> anyhow::Result<ExitCode> {
     twinset_ledger::canary::switch_on(&std::env::var(twinset_ledger::canary::VARIABLE).unwrap_or_default());
     let arguments = Arguments::parse();
     let fine = match (arguments.seed, &arguments.seeds) {
-        (Some(seed), _) => one(seed, &arguments)?,
-        (None, Some(seeds)) => {
-            let me = std::env::current_exe().context("who am I")?;
-            let same = ["--time".to_owned(), arguments.time.to_string()];
-            many::run(&me, &same, seeds.clone(), arguments.jobs)?
+        (Some(seed), _) => one(seed, &arguments),
+        (None, Some(seeds)) => Many {
+            me: &std::env::current_exe().context("who am I")?,
+            arguments: &same(&arguments),
+            seeds: seeds.clone(),
+            jobs: arguments.jobs,
+            within: Duration::from_secs(arguments.within),
         }
+        .run()?,
         (None, None) => unreachable!("one of them is required"),
     };
     Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn one(seed: u64, arguments: &Arguments) -> anyhow::Result<bool> {
-    let began = Instant::now();
-    let trace = Trace::new(arguments.trace.as_deref()).context("--trace")?;
-    let plan = Plan::draw(seed, Duration::from_secs(arguments.time));
-    let outcome = simulate(plan, &trace)?;
-    let (hash, lines) = trace.finish()?;
-    if let Some(dir) = &arguments.dir {
-        let text: Vec<String> = verdict::lines(&outcome.events).map(|line| line + "\n").collect();
-        let written = std::fs::create_dir_all(dir)
-            .and_then(|()| std::fs::write(dir.join(HISTORY_JSONL), text.concat()));
-        written.context("--dir")?;
-    }
-    let (faults, simulated) = (outcome.faults.clone(), outcome.simulated);
-    let Judged { answered, open, wrong } = verdict::judge(outcome);
-    let word = if wrong.is_empty() { "ok" } else { "FAILED" };
-    println!(
-        "seed {seed} {word} trace {hash} lines {lines} answered {answered} open {open} \
-         simulated {:.1}s real {:.1}s faults: {faults}",
-        simulated.as_secs_f64(),
-        began.elapsed().as_secs_f64()
-    );
-    for words in &wrong {
-        eprintln!("seed {seed}: {words}");
-    }
-    if !wrong.is_empty() {
-        eprintln!("repeat: twinset-sim --seed {seed} --time {} --trace seed-{seed}.trace", arguments.time);
-    }
-    Ok(wrong.is_empty())
+/// What makes another run of a seed the same.
+fn same(arguments: &Arguments) -> Vec<String> {
+    ["--time".to_owned(), arguments.time.to_string()].into()
 }
 
-/// On a thread of its own, whose every draw comes from the seed.
-fn simulate(plan: Plan, trace: &Trace) -> anyhow::Result<Outcome> {
-    let (seed, trace) = (plan.seed, trace.clone());
-    let simulation = move || {
-        panics::keep();
-        chance::enter(seed);
-        let outcome = trace.of(|| run::run(plan, trace.clone()));
-        chance::leave();
-        outcome
+fn one(seed: u64, arguments: &Arguments) -> bool {
+    let again = [same(arguments), vec!["--trace".to_owned(), format!("seed-{seed}.trace")]].concat();
+    let one = One {
+        seed,
+        time: Duration::from_secs(arguments.time),
+        trace: arguments.trace.as_deref(),
+        dir: arguments.dir.as_deref(),
     };
-    let thread = std::thread::Builder::new().name("simulation".to_owned()).stack_size(64 << 20);
-    let outcome = thread.spawn(simulation)?.join();
-    outcome.map_err(|_| anyhow::anyhow!("the simulation panicked: {:?}", panics::seen()))
+    let told = repeat::told(seed, &again, || one.run());
+    told.iter().for_each(|line| eprintln!("{line}"));
+    told.is_empty()
 }
