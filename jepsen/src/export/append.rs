@@ -2,8 +2,10 @@
 //! a linearizable read of an account reads the list up to the count of postings that the client was told. After so many
 //! postings an account goes on under another key, so that reads stay small.
 //!
-//! What clients saw decides: a transaction spans from its first call to its first definite answer, and a read's list ends
-//! where its own count says, not where its position does.
+//! The API tells no client the whole list of an account, so that which elements a list has, and in which order, is
+//! the witness's word, in what was appended as in what was read. What clients saw is when: a transaction spans from
+//! its first call to its first definite answer; and how much: a read's list ends where its own count says, not where
+//! its position does. A count that no list has after any transaction ends in an element that nobody appended.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -49,11 +51,27 @@ pub struct Txn {
     pub steps: Vec<Step>,
 }
 
+/// Ends a read that counts more postings than there are, or a part of those of a transaction.
+pub const UNKNOWN: i64 = -1;
+
 /// A list as it grew: elements, and the count of postings after each.
 #[derive(Default)]
 struct List {
     values: Vec<i64>,
     counts: Vec<u64>,
+}
+
+impl List {
+    /// Its key and elements for who was told that there are `count` postings.
+    fn read(&self, account: u32, count: u64) -> Step {
+        let whole = self.counts.partition_point(|known| *known <= count);
+        let from = whole - whole % ROTATE as usize;
+        let mut values = self.values[from..whole].to_vec();
+        if whole.checked_sub(1).map_or(0, |last| self.counts[last]) < count {
+            values.push(UNKNOWN);
+        }
+        Step::Read { key: key(account, whole as u64), values }
+    }
 }
 
 /// All transactions of a case, in the order of their begins.
@@ -93,17 +111,12 @@ pub fn transactions(case: &Case<'_>) -> Vec<Txn> {
         };
         let empty = List::default();
         let list = lists.get(account).unwrap_or(&empty);
-        // A count that no prefix has is read as the next longer one: the other checkers say what is wrong with it.
-        let length = list.counts.partition_point(|count| *count < figures.version);
-        let length = if figures.version == 0 { 0 } else { (length + 1).min(list.values.len()) } as u64;
-        let from = (length / ROTATE * ROTATE) as usize;
-        let values = list.values[from..length as usize].to_vec();
         all.push(Txn {
             process: 0,
             begin_ns: op.begin_ns,
             end_ns: op.end_ns,
             part: part(case, *account),
-            steps: vec![Step::Read { key: key(*account, length), values }],
+            steps: vec![list.read(*account, figures.version)],
         });
     }
     all.sort_by_key(|txn| txn.begin_ns);
@@ -176,4 +189,76 @@ pub fn write(all: &[Txn], mut out: impl Write) -> anyhow::Result<()> {
     }
     out.flush()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::is_one_map_per_line;
+    use super::*;
+    use crate::synthetic;
+
+    fn text(all: &[Txn]) -> String {
+        let mut text = Vec::new();
+        write(all, &mut text).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn a_tiny_history_reads_as_elle_reads_one() {
+        let txn =
+            |process, begin_ns, end_ns, steps| Txn { process, begin_ns, end_ns, part: "{t}".into(), steps };
+        let append = |key, value| Step::Append { key, value };
+        let all = [
+            txn(1, 10, Some(30), vec![append(5, 17), append(9, 17)]),
+            txn(2, 20, Some(30), vec![Step::Read { key: 5, values: vec![3, 17] }]),
+            txn(3, 40, None, vec![append(9, 18)]),
+            txn(1, 50, Some(60), vec![Step::Read { key: 7, values: Vec::new() }]),
+        ];
+        let expected = [
+            "{:index 0, :time 10, :type :invoke, :process 1, :f :txn, :value [[:append 5 17] [:append 9 17]]}",
+            "{:index 1, :time 20, :type :invoke, :process 2, :f :txn, :value [[:r 5 nil]]}",
+            "{:index 2, :time 30, :type :ok, :process 1, :f :txn, :value [[:append 5 17] [:append 9 17]]}",
+            "{:index 3, :time 30, :type :ok, :process 2, :f :txn, :value [[:r 5 [3 17]]]}",
+            "{:index 4, :time 40, :type :invoke, :process 3, :f :txn, :value [[:append 9 18]]}",
+            "{:index 5, :time 50, :type :invoke, :process 1, :f :txn, :value [[:r 7 nil]]}",
+            "{:index 6, :time 60, :type :ok, :process 1, :f :txn, :value [[:r 7 []]]}",
+        ];
+        assert_eq!(text(&all).lines().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn what_is_written_is_what_the_second_opinion_looks_at() {
+        let history = synthetic::history(2_000, 5).unwrap();
+        let all = transactions(&Case::of(&history));
+        let text = text(&all);
+        is_one_map_per_line(&text);
+        let read = ::adya::history::History::from_edn(&text).unwrap();
+        assert_eq!(read.ops.len(), timeline(&all).len());
+        let report = ::adya::check(&read, ::adya::Workload::ListAppend, &::adya::Opts::default());
+        assert!(matches!(report.valid, ::adya::Valid::True), "{:?}", report.anomaly_types);
+    }
+
+    #[test]
+    fn a_read_ends_where_its_count_does_and_in_an_unknown_element_where_nothing_does() {
+        // The third transaction has two postings on the account.
+        let list = List { values: vec![7, 8, 9], counts: vec![1, 2, 4] };
+        let read = |count| match list.read(0, count) {
+            Step::Read { key: 0, values } => values,
+            other => panic!("{other:?}"),
+        };
+        for (count, values) in [
+            (0, vec![]),
+            (1, vec![7]),
+            (2, vec![7, 8]),
+            (3, vec![7, 8, UNKNOWN]),
+            (4, vec![7, 8, 9]),
+            (5, vec![7, 8, 9, UNKNOWN]),
+        ] {
+            assert_eq!(read(count), values, "{count}");
+        }
+        assert_eq!(List::default().read(0, 1), Step::Read { key: 0, values: vec![UNKNOWN] });
+        let long = List { values: (1..=300).collect(), counts: (1..=300).collect() };
+        assert_eq!(long.read(1, 258), Step::Read { key: (1 << 20) + 1, values: vec![257, 258] });
+        assert_eq!(long.read(1, 256), Step::Read { key: (1 << 20) + 1, values: Vec::new() });
+    }
 }
