@@ -3,8 +3,9 @@
 //!
 //! [`workload`] draws what [`clients`] ask through [`api`]; [`history`] keeps it; [`play`] does the faults of [`nemesis`];
 //! [`books`] reads what the cluster holds in the end; [`check`] judges, purely, and [`export`] asks for a second opinion;
-//! [`run`] puts them together, [`recheck`] judges a stored history again, [`shrink`] makes a failing run smaller, [`canaries`] shows that bugs are caught. It knows the system from outside only: the public
-//! API, the operators' API, processes, files and logs.
+//! [`run`] puts them together, [`recheck`] judges a stored history again, [`shrink`] makes a failing run smaller,
+//! [`canaries`] shows that bugs are caught. It knows the system from outside only: the public API, the operators' API,
+//! processes, files and logs.
 
 pub mod api;
 pub mod books;

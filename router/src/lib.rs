@@ -3,8 +3,9 @@
 //! see a pause and no error. It holds no ledger truth: it uses the ledger's commands, codec and amounts, never its
 //! state, and knows neither the store nor the node's insides.
 //!
-//! The way of a write: [`http`] or [`grpc_server`] (ports) -> [`handlers`] or [`grpc`] (spelling) -> [`api`] (meaning) -> [`route`] (which set) -> [`dispatch`]
-//! and [`lane`] (queue, frames, hold and retry; decided by [`pending`], [`retry`], [`target`]) -> [`link`] (the node).
+//! The way of a write: [`http`] or [`grpc_server`] (ports) -> [`handlers`] or [`grpc`] (spelling) -> [`api`]
+//! (meaning) -> [`route`] (which set) -> [`dispatch`] and [`lane`] (queue, frames, hold and retry; decided by
+//! [`pending`], [`retry`], [`target`]) -> [`link`] (the node).
 //! The way of a read: [`api`] -> [`reads`] -> [`link`]. What is known of the cluster: [`topology`] -> [`view`].
 //!
 //! Where things go: a new call in [`api`], [`routes`], [`handlers`] and [`grpc`]; a new error code in [`error`] and

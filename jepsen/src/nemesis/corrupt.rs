@@ -162,8 +162,8 @@ impl Hurt<'_> {
         }
     }
 
-    /// Reads transactions of the node from anywhere on, which makes it meet the damage if it is there. An error: it shows something else than another
-    /// replica.
+    /// Reads transactions of the node from anywhere on, which makes it meet the damage if it is there. An error: it
+    /// shows something else than another replica.
     async fn read_through(
         &self,
         cluster: &LocalCluster,

@@ -103,7 +103,8 @@ impl Net {
         known.cloned().ok_or_else(|| anyhow::anyhow!("no clients of {site} know a router {router}"))
     }
 
-    /// Does a partition, a delay or a loss; how long is for the caller to see to. An error if it cannot be done, or acts already: then nothing was changed.
+    /// Does a partition, a delay or a loss; how long is for the caller to see to. An error if it cannot be done, or
+    /// acts already: then nothing was changed.
     pub fn inject<'a>(&'a self, fault: &'a Fault) -> BoxFuture<'a, anyhow::Result<()>> {
         let fault = fault.clone();
         Box::pin(async move {
