@@ -267,8 +267,10 @@ impl Run {
         self.bury();
         self.violations.extend(panics::seen());
         if self.steps.is_multiple_of(LOOK_EVERY) {
-            self.watch.look(&self.cluster.processes.nodes(), &self.cluster.disks);
+            let nodes = self.cluster.processes.nodes();
+            self.watch.look(&nodes, &self.cluster.disks);
             self.violations.extend(self.watch.violations());
+            self.world.look(&nodes, self.shared.recorder.now_ns());
         }
         ensure!(self.violations.is_empty(), "stopped at the first violation");
         Ok(())
@@ -294,11 +296,8 @@ impl Run {
     fn outcome(self) -> Outcome {
         self.cluster.disks.trace();
         let Run { plan, shared, world, violations, sim, .. } = self;
-        let events = shared
-            .recorder
-            .events()
-            .into_iter()
-            .chain(verdict::faults(&world.spans, shared.recorder.now_ns()));
+        let events =
+            shared.recorder.events().into_iter().chain(verdict::faults(&world, shared.recorder.now_ns()));
         Outcome { plan, events: events.collect(), faults: world.tally, simulated: sim.elapsed(), violations }
     }
 }

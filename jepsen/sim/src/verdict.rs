@@ -13,7 +13,7 @@ use crate::cluster;
 use crate::faults::Fault;
 use crate::plan::{NODES, Plan, ROUTERS};
 use crate::run::Outcome;
-use crate::world::{Span, cuts};
+use crate::world::{Ending, Span, World, cuts};
 
 const ELSEWHERE: [&str; 2] = ["liveness", "faults_act"];
 /// Examples of one finding that are told.
@@ -73,58 +73,67 @@ pub fn judge(outcome: Outcome) -> Judged {
     Judged { answered: history.ops.len() - open, open, wrong }
 }
 
-/// The faults that a checker must know of, as far as they acted: which machines did not hear which, how far clocks were wrong,
-/// and which processes ended. Nobody waits here until a new process has heard its leader, so that it may be young until the
-/// end of the run.
-pub fn faults(spans: &[Span], over_ns: u64) -> impl Iterator<Item = Event> {
-    let acted = spans.iter().filter(|span| span.acted != Some(false));
-    acted.filter_map(move |span| known(span, over_ns)).map(Event::Fault)
+/// The faults that a checker must know of, as far as they acted: which machines did not hear which, and how far
+/// clocks were wrong; and each end of a process, whatever ended it. In the order of their begins.
+pub fn faults(world: &World, over_ns: u64) -> impl Iterator<Item = Event> {
+    let acted = world.spans.iter().filter(|span| span.acted != Some(false));
+    let ended = world.endings.iter().map(|ending| ended(ending, over_ns));
+    let mut faults: Vec<FaultSpan> = acted.filter_map(|span| known(span, over_ns)).chain(ended).collect();
+    faults.sort_by_key(|span| span.begin_ns);
+    faults.into_iter().map(Event::Fault)
 }
 
 fn known(span: &Span, over_ns: u64) -> Option<FaultSpan> {
-    let (begin_ns, undone_ns) = (span.begin_ns, span.end_ns.unwrap_or(over_ns));
-    let for_ms = (undone_ns - begin_ns) / 1_000_000;
-    let killed = |victims: &[&str]| nemesis::Fault::Kill {
-        victims: victims.iter().map(|name| (*name).to_owned()).collect(),
-        down_ms: for_ms,
-        again_ms: None,
-    };
-    let (fault, end_ns) = match &span.fault {
+    let (begin_ns, end_ns) = (span.begin_ns, span.end_ns.unwrap_or(over_ns));
+    let for_ms = (end_ns - begin_ns) / 1_000_000;
+    let fault = match &span.fault {
         Fault::Clock(victim, by_ms) => {
-            let (victim, by_ms) = ((*victim).to_owned(), *by_ms);
-            (nemesis::Fault::ClockStep { victim, by_ms, for_ms }, undone_ns)
+            nemesis::Fault::ClockStep { victim: (*victim).to_owned(), by_ms: *by_ms, for_ms }
         }
-        Fault::Crash(victims) | Fault::PowerLoss(victims) => (killed(victims), over_ns),
-        Fault::SyncError(victim) | Fault::DiskFull(victim) | Fault::DeathAtWork(victim, _) => {
-            // It ends some time after the begin.
-            (nemesis::Fault::FsyncError { victim: (*victim).to_owned(), down_ms: 0 }, over_ns)
-        }
+        Fault::Crash(victims) | Fault::PowerLoss(victims) => killed(victims, for_ms),
         Fault::Isolate(_) | Fault::SiteSplit | Fault::OneWay(..) => {
             let pairs = NODES.iter().flat_map(|from| NODES.iter().map(move |to| (*from, *to)));
             let silent = pairs.filter(|(from, to)| from != to && cuts(&span.fault, from, to));
             let cut = silent.map(|(from, to)| Link { from: from.to_owned(), to: to.to_owned() }).collect();
-            (nemesis::Fault::Partition { shape: span.fault.kind().to_owned(), cut, for_ms }, undone_ns)
+            nemesis::Fault::Partition { shape: span.fault.kind().to_owned(), cut, for_ms }
         }
         Fault::Hold(one, other) => {
             let way = |from: &str, to: &str| Link { from: from.to_owned(), to: to.to_owned() };
             let links = vec![way(one, other), way(other, one)];
-            (nemesis::Fault::Delay { links, delay_ms: for_ms, jitter_ms: 0, for_ms }, undone_ns)
+            nemesis::Fault::Delay { links, delay_ms: for_ms, jitter_ms: 0, for_ms }
         }
         Fault::SlowDisk(victim, by_ms) => {
-            let (victim, by_ms) = ((*victim).to_owned(), *by_ms);
-            (nemesis::Fault::SlowDisk { victim, by_ms, for_ms }, undone_ns)
+            nemesis::Fault::SlowDisk { victim: (*victim).to_owned(), by_ms: *by_ms, for_ms }
         }
-        Fault::Switch(_) => return None,
+        // What came of these is the end of a process, some time after their begin, or even after their end.
+        Fault::SyncError(_) | Fault::DiskFull(_) | Fault::DeathAtWork(..) | Fault::Switch(_) => return None,
     };
-    let evidence = Some(Evidence { acted: true, detail: String::new() });
-    Some(FaultSpan {
+    Some(told(fault, begin_ns, end_ns, end_ns))
+}
+
+/// The end of one process. It is over when the next one has grown up, as a fault of the Jepsen harness is when the
+/// cluster is whole again: the checkers take any process for young until then, and no longer.
+fn ended(ending: &Ending, over_ns: u64) -> FaultSpan {
+    let undone_ns = ending.again_ns.unwrap_or(over_ns);
+    let down_ms = (undone_ns - ending.ended_ns) / 1_000_000;
+    let end_ns = ending.grown_ns.unwrap_or(over_ns);
+    told(killed(&[ending.node], down_ms), ending.ended_ns, undone_ns, end_ns)
+}
+
+fn killed(victims: &[&str], down_ms: u64) -> nemesis::Fault {
+    let victims = victims.iter().map(|name| (*name).to_owned()).collect();
+    nemesis::Fault::Kill { victims, down_ms, again_ms: None }
+}
+
+fn told(fault: nemesis::Fault, begin_ns: u64, undone_ns: u64, end_ns: u64) -> FaultSpan {
+    FaultSpan {
         fault,
         begin_ns,
         acts_ns: Some(begin_ns),
         undone_ns: Some(undone_ns),
         end_ns: Some(end_ns),
-        evidence,
-    })
+        evidence: Some(Evidence { acted: true, detail: String::new() }),
+    }
 }
 
 /// The lines of a history as its files have them.
@@ -137,7 +146,8 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use twinset_jepsen::history::{Answer, Ask, Phase, Recorder};
+    use twinset_jepsen::history::{Answer, Ask, Level, Phase, Recorder};
+    use twinset_jepsen::synthetic;
 
     use super::*;
     use crate::faults::Tally;
@@ -181,6 +191,68 @@ mod tests {
         let clock =
             |acted| Span { fault: Fault::Clock("a1", 7), begin_ns: 0, end_ns: Some(3_000_000), acted };
         assert_eq!(known(&clock(None), 4_000_000).unwrap().fault.lasts(), Duration::from_millis(3));
-        assert_eq!(faults(&[clock(Some(false)), clock(Some(true))], 4_000_000).count(), 1);
+        let mut world = World::new(Arc::new(plan));
+        world.spans = vec![clock(Some(false)), clock(Some(true))];
+        assert_eq!(faults(&world, 4_000_000).count(), 1);
+    }
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// What a read of 100 s after the begin is called that claims to be fresh and is as old as the begin, if a clock
+    /// was an hour ahead once, and a process ended at 3 s, whose follower began at 4 s and had grown up by `grown_s`.
+    fn stale_read(grown_s: Option<u64>) -> Verdict {
+        let mut history = synthetic::history(6_000, 5).unwrap();
+        let from = history.phase(Phase::Traffic).unwrap();
+        let read = history.ops.iter_mut().find(|op| {
+            let is_stale = op.ask.read_level() == Some(Level::Stale);
+            op.begin_ns >= from && is_stale && matches!(op.answer, Answer::Account { .. })
+        });
+        let read = read.expect("the made-up history has one");
+        (read.begin_ns, read.end_ns) = (from + 100 * SECOND, Some(from + 100 * SECOND + 1));
+        let Answer::Account { as_of, .. } = &mut read.answer else { unreachable!() };
+        as_of.age_ms = 0;
+        let mut world = World::new(Arc::new(Plan::draw(1, Duration::from_secs(1))));
+        let fault = Fault::Clock("b1", 3_600_000);
+        world.spans = vec![Span { fault, begin_ns: SECOND, end_ns: Some(2 * SECOND), acted: Some(true) }];
+        world.endings = vec![Ending {
+            node: "a1",
+            ended_ns: 3 * SECOND,
+            again_ns: Some(4 * SECOND),
+            grown_ns: grown_s.map(|grown_s| from + grown_s * SECOND),
+        }];
+        let known = faults(&world, 1_000 * SECOND).map(|event| match event {
+            Event::Fault(span) => span,
+            other => panic!("{other:?}"),
+        });
+        history.faults = known.collect();
+        let findings = check::all(&Case::of(&history));
+        findings
+            .into_iter()
+            .find(|finding| finding.checker == "stale_reads")
+            .expect("it is a checker")
+            .verdict
+    }
+
+    #[test]
+    fn a_process_is_young_until_it_has_grown_up_and_a_wrong_clock_excuses_nothing_after_that() {
+        assert_eq!(stale_read(Some(5)), Verdict::Invalid);
+        assert_eq!(stale_read(Some(101)), Verdict::Valid);
+        assert_eq!(stale_read(None), Verdict::Valid, "it was young to the end of the run");
+    }
+
+    #[test]
+    fn every_end_of_a_process_is_told_and_in_the_order_of_time() {
+        let mut world = World::new(Arc::new(Plan::draw(1, Duration::from_secs(1))));
+        let span = |fault, begin_ns| Span { fault, begin_ns, end_ns: Some(9), acted: Some(true) };
+        world.spans = vec![span(Fault::SyncError("b2"), 1), span(Fault::Crash(vec!["a1"]), 5)];
+        let ending = |node, ended_ns| Ending { node, ended_ns, again_ns: Some(9), grown_ns: Some(12) };
+        world.endings = vec![ending("b2", 3), ending("a1", 5)];
+        let told: Vec<_> = faults(&world, 20)
+            .map(|event| match event {
+                Event::Fault(span) => (span.begin_ns, span.end_ns, span.fault.ends_processes()),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(told, [(3, Some(12), true), (5, Some(9), true), (5, Some(12), true)]);
     }
 }

@@ -9,9 +9,11 @@ use tracing::trace;
 use twinset_control::CONTROL_SET;
 use twinset_jepsen::history::VerifyLine;
 use twinset_ledger::Durability;
+use twinset_node::freshness::Basis;
 use twinset_node::node::Node;
 use twinset_node::raft::Role;
 
+use crate::cluster;
 use crate::disk::Disks;
 
 /// The nodes that have sets, by site.
@@ -119,6 +121,18 @@ fn let_out(set: u32, nodes: &Nodes) -> Option<u64> {
     let gates = nodes.values().filter_map(|node| Some(node.sets.get(set)?.fence.gate.clone()));
     let in_sync = gates.filter(|gate| gate.durability() == Durability::Sync);
     in_sync.map(|gate| gate.horizon().open).max()
+}
+
+/// Whether each replica of accounts on a node has led or understood a leader since its process began. Before that,
+/// the age of a stale read may rest on the stamp of its last command, and so on another machine's clock.
+pub fn is_grown(node: &Node, sets: u32) -> bool {
+    let grown = |set: u32| {
+        node.sets.get(set).is_some_and(|replica| {
+            let basis = replica.fence.gate.basis(replica.group.is_leader());
+            matches!(basis, Some(Basis::Led(_) | Basis::Followed(_)))
+        })
+    };
+    cluster::is_arbiter(&node.config.node.name) || (1..=sets).all(grown)
 }
 
 /// Whether all replicas of each set have applied the same.

@@ -14,6 +14,7 @@ use crate::faults::{Fault, Tally};
 use crate::plan::{CLIENTS, NODES, OPERATOR, Plan, ROUTERS, in_site_a};
 use crate::run::Shared;
 use crate::trace::Trace;
+use crate::watch::{self, Nodes};
 
 /// Every machine, in the order in which they were made.
 pub fn machines() -> impl Iterator<Item = &'static str> + Clone {
@@ -62,6 +63,19 @@ pub struct Span {
     pub acted: Option<bool>,
 }
 
+/// The end of a node's process, whatever ended it, and what came after; in nanoseconds on the history's clock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// Whose machine it was on.
+    pub node: &'static str,
+    /// When it ended.
+    pub ended_ns: u64,
+    /// When the next process began; none: the run has ended before.
+    pub again_ns: Option<u64>,
+    /// When that one had grown up ([`watch::is_grown`]), or had ended; none: the run has ended before.
+    pub grown_ns: Option<u64>,
+}
+
 /// What a world does its faults to.
 pub struct Stage<'a, 'sim> {
     /// The machines and the network.
@@ -90,6 +104,8 @@ pub struct World {
     pub tally: Tally,
     /// All faults so far, in the order of their begins.
     pub spans: Vec<Span>,
+    /// All ends of processes so far, in their order.
+    pub endings: Vec<Ending>,
 }
 
 impl World {
@@ -106,6 +122,7 @@ impl World {
             between: BTreeMap::new(),
             tally: Tally::default(),
             spans: Vec::new(),
+            endings: Vec::new(),
         }
     }
 
@@ -197,14 +214,39 @@ impl World {
         self.excused.get(machine).is_some_and(|until| self.now <= *until)
     }
 
-    fn kill(&self, stage: &mut Stage<'_, '_>, machine: &'static str, death: Death) {
+    /// Sees which processes have grown up.
+    pub fn look(&mut self, nodes: &Nodes, now_ns: u64) {
+        let young = self.endings.iter_mut().filter(|ending| ending.grown_ns.is_none());
+        for ending in young.filter(|ending| ending.again_ns.is_some()) {
+            let grown = nodes.get(ending.node).is_some_and(|node| watch::is_grown(node, self.plan.sets));
+            ending.grown_ns = grown.then_some(now_ns);
+        }
+    }
+
+    fn kill(&mut self, stage: &mut Stage<'_, '_>, machine: &'static str, death: Death) {
         info!(machine, ?death, "dies");
         stage.cluster.processes.forget(machine);
         // Before its tasks are dropped: what they hold must not reach the disk any more.
         if NODES.contains(&machine) {
             stage.cluster.disks.die(machine, death);
+            self.has_ended(machine, stage.shared.recorder.now_ns());
         }
         stage.sim.crash(machine);
+    }
+
+    fn has_ended(&mut self, node: &'static str, now_ns: u64) {
+        // Whoever was young to its end is not young after it.
+        for ending in self.endings.iter_mut().filter(|ending| ending.node == node) {
+            ending.again_ns.get_or_insert(now_ns);
+            ending.grown_ns.get_or_insert(now_ns);
+        }
+        self.endings.push(Ending { node, ended_ns: now_ns, again_ns: None, grown_ns: None });
+    }
+
+    fn has_begun(&mut self, node: &str, now_ns: u64) {
+        if let Some(ending) = self.endings.iter_mut().rfind(|ending| ending.node == node) {
+            ending.again_ns.get_or_insert(now_ns);
+        }
     }
 
     fn settle(&mut self, stage: &mut Stage<'_, '_>) {
@@ -226,16 +268,17 @@ impl World {
             stage.cluster.disks.slow(node, wrong.into_iter().flatten().max().unwrap_or(0));
         }
         let down = self.wanted_down();
-        for machine in down.difference(&self.down) {
+        let before = std::mem::replace(&mut self.down, down.clone());
+        for machine in down.difference(&before) {
             let cut = |active: &Active| matches!(&active.fault, Fault::PowerLoss(of) if of.contains(machine));
             let death = if self.active.iter().any(cut) { Death::PowerLoss } else { Death::Killed };
             self.kill(stage, machine, death);
         }
-        for machine in self.down.difference(&down) {
+        for machine in before.difference(&down) {
             info!(machine, "started");
             stage.sim.bounce(*machine);
+            self.has_begun(machine, stage.shared.recorder.now_ns());
         }
-        self.down = down;
     }
 
     fn wanted(&self) -> BTreeMap<Pair, Between> {
@@ -321,6 +364,20 @@ fn change(sim: &Sim<'_>, (one, other): Pair, is: Between, wanted: Between) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_is_young_from_its_begin_until_it_has_grown_up_or_ended() {
+        let mut world = World::new(Arc::new(Plan::draw(1, Duration::from_secs(1))));
+        world.has_ended("a1", 1);
+        world.has_ended("b1", 2);
+        world.has_begun("a1", 3);
+        world.look(&Nodes::new(), 4);
+        world.has_ended("a1", 5);
+        let ending = |node, ended_ns, again_ns, grown_ns| Ending { node, ended_ns, again_ns, grown_ns };
+        let endings =
+            [ending("a1", 1, Some(3), Some(5)), ending("b1", 2, None, None), ending("a1", 5, None, None)];
+        assert_eq!(world.endings, endings);
+    }
 
     #[test]
     fn each_fault_cuts_what_it_says() {
