@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::{self, StreamExt};
+use futures::future::join_all;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use twinset_tools::cluster::{LocalCluster, admin};
@@ -31,19 +31,23 @@ const PAGE_SIZE: u32 = 1_000;
 /// Someone who asks in the end, with connections that are kept.
 struct Asker<'a> {
     recorder: &'a Recorder,
-    routers: Vec<Router>,
+    /// With their numbers in the history.
+    routers: Vec<(u8, Router)>,
     process: u32,
     at: usize,
 }
 
 impl<'a> Asker<'a> {
     fn new(recorder: &'a Recorder, routers: &[String], number: usize) -> Self {
-        Asker {
-            recorder,
-            routers: routers.iter().map(|addr| Router::new(addr)).collect(),
-            process: recorder.process(),
-            at: number % routers.len(),
-        }
+        let routers: Vec<_> = (0..).zip(routers).map(|(at, addr)| (at, Router::new(addr))).collect();
+        let at = number % routers.len();
+        Asker { recorder, routers, process: recorder.process(), at }
+    }
+
+    /// Who asks one router alone.
+    fn of_one(recorder: &'a Recorder, router: &str, number: usize) -> Self {
+        let routers = vec![(number as u8, Router::new(router))];
+        Asker { recorder, routers, process: recorder.process(), at: 0 }
     }
 
     /// Asks for one after the other; gives up with the first that has no definite answer.
@@ -59,8 +63,9 @@ impl<'a> Asker<'a> {
     async fn ask(&mut self, ask: &Ask, retry: Option<Retry>) -> Answer {
         let until = Instant::now() + PATIENCE;
         loop {
-            let op = self.recorder.invoke(self.process, 0, self.at as u8, retry, ask);
-            let answer = self.routers[self.at].ask(self.recorder, ask, DEADLINE.into()).await;
+            let (number, router) = &mut self.routers[self.at];
+            let op = self.recorder.invoke(self.process, 0, *number, retry, ask);
+            let answer = router.ask(self.recorder, ask, DEADLINE.into()).await;
             self.recorder.end(op, &answer);
             if answer.is_open() {
                 self.process = self.recorder.process();
@@ -110,11 +115,10 @@ pub async fn last_look(
 
 /// Asks again, with the same id, whatever has an open end. Gives how many.
 async fn resolve(recorder: &Arc<Recorder>, left: &Left, routers: &[String]) -> usize {
-    let chunk = left.open.len().div_ceil(AT_ONCE).max(1);
-    let workers = left.open.chunks(chunk).enumerate().map(async |(number, asks)| {
+    let workers = shares(&left.open, AT_ONCE).enumerate().map(async |(number, asks)| {
         Asker::new(recorder, routers, number).ask_all(asks, Some(Retry::Resolving)).await;
     });
-    futures::future::join_all(workers).await;
+    join_all(workers).await;
     left.open.len()
 }
 
@@ -122,17 +126,18 @@ async fn resolve(recorder: &Arc<Recorder>, left: &Left, routers: &[String]) -> u
 async fn read(recorder: &Arc<Recorder>, left: &Left, routers: &[String], sets: &[u32]) -> (usize, Vec<Ask>) {
     let (mut listed, scopes) = (0, Mutex::new(Scopes::of(left)));
     for (number, router) in routers.iter().enumerate() {
-        let through = std::slice::from_ref(router);
-        let lists = sets.iter().map(async |set| list(recorder, through, number, *set, &scopes).await);
-        let found: usize = futures::future::join_all(lists).await.into_iter().sum();
+        let lists = sets.iter().map(async |set| {
+            let mut asker = Asker::of_one(recorder, router, number);
+            list(*set, PAGE_SIZE, &scopes, async |ask| asker.ask(ask, None).await).await
+        });
+        let found: usize = join_all(lists).await.into_iter().sum();
         listed = listed.max(found);
     }
     let asks = last_reads(recorder, left, &scopes.into_inner());
-    let chunk = asks.len().div_ceil(AT_ONCE).max(1);
-    let workers = asks.chunks(chunk).enumerate().map(async |(number, asks)| {
+    let workers = shares(&asks, AT_ONCE).enumerate().map(async |(number, asks)| {
         Asker::new(recorder, routers, number).ask_all(asks, None).await;
     });
-    stream::iter(workers).buffer_unordered(AT_ONCE).count().await;
+    join_all(workers).await;
     (listed, asks)
 }
 
@@ -192,54 +197,80 @@ pub fn last_reads(recorder: &Recorder, left: &Left, scopes: &Scopes) -> Vec<Ask>
     accounts.map(|account| Ask::ReadAccount { account, level }).chain(lookups).collect()
 }
 
-/// All transactions of a set through one router, page by page.
-async fn list(
-    recorder: &Recorder,
-    router: &[String],
-    number: usize,
+/// All transactions of a set, page by page, for as long as `ask` is answered; gives how many. Whoever asks stays with
+/// one router: each has to show all of them.
+pub async fn list(
     set: u32,
+    page_size: u32,
     scopes: &Mutex<Scopes>,
+    mut ask: impl AsyncFnMut(&Ask) -> Answer,
 ) -> usize {
-    let mut asker = Asker::new(recorder, router, 0);
-    // The history numbers routers as the run does.
-    asker.at = 0;
-    let (mut after, mut listed, mut until) = (None, 0, Instant::now() + PATIENCE);
+    let (mut after, mut listed) = (None, 0);
     loop {
-        let ask = Ask::List { set, after, page_size: PAGE_SIZE, level: Level::Linearizable };
-        let op = recorder.invoke(asker.process, 0, number as u8, None, &ask);
-        let answer = asker.routers[0].ask(recorder, &ask, DEADLINE.into()).await;
-        recorder.end(op, &answer);
-        match answer {
-            Answer::Page { found, next, .. } => {
-                (listed, until) = (listed + found.len(), Instant::now() + PATIENCE);
-                scopes.lock().see(&found);
-                match next {
-                    Some(next) => after = Some(next),
-                    None => return listed,
-                }
-            }
-            answer => {
-                if answer.is_open() {
-                    asker.process = recorder.process();
-                }
-                if Instant::now() >= until {
-                    return listed;
-                }
-            }
+        let page = Ask::List { set, after, page_size, level: Level::Linearizable };
+        let Answer::Page { found, next, .. } = ask(&page).await else { return listed };
+        listed += found.len();
+        scopes.lock().see(&found);
+        match next {
+            Some(next) => after = Some(next),
+            None => return listed,
         }
     }
+}
+
+/// Equal shares of what is to be asked, for as many as ask at once.
+pub fn shares(asks: &[Ask], at_once: usize) -> impl Iterator<Item = &[Ask]> {
+    asks.chunks(asks.len().div_ceil(at_once).max(1))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::api::payment;
-    use crate::history::{Meta, Place};
+    use crate::history::{AsOf, Meta, Place};
+
+    fn name(text: &str) -> Name {
+        Name(text.parse().unwrap())
+    }
+
+    fn found(text: &str, scope: u32) -> Found {
+        Found {
+            transaction: name(text),
+            place: Place::from((1, 7, 0)),
+            id: "x".into(),
+            scope,
+            label: None,
+            legs: vec![(3, 5), (4, -5)],
+            reverses: None,
+            reversed_by: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_list_is_read_page_by_page_to_its_end_or_as_far_as_there_are_answers() {
+        let read = |pages: u32| {
+            let (scopes, mut asked) = (Mutex::new(Scopes(BTreeMap::new())), Vec::new());
+            let listed = list(1, 2, &scopes, async |ask| {
+                let Ask::List { set: 1, after, page_size: 2, .. } = ask else { panic!("{ask:?}") };
+                asked.push(after.map(|after| after.to_string()));
+                let found = vec![found("1-1-7-0", 3), found("1-1-8-0", 3)];
+                let next = (asked.len() < 2).then(|| name("1-1-8-0"));
+                match asked.len() as u32 <= pages {
+                    true => Answer::Page { as_of: AsOf::default(), found, next },
+                    false => Answer::NotApplied { code: "no_leader".into() },
+                }
+            });
+            (futures::executor::block_on(listed), asked)
+        };
+        let behind = || Some("1-1-8-0".to_owned());
+        assert_eq!(read(9), (4, vec![None, behind()]));
+        assert_eq!(read(1), (2, vec![None, behind()]));
+        assert_eq!(read(0), (0, vec![None]));
+    }
 
     #[test]
     fn requests_are_looked_for_where_they_may_stand() {
         let Ask::Transfer(transfer) = payment((3, 4), "x", 5) else { panic!("a payment is a transfer") };
-        let name = |text: &str| Name(text.parse().unwrap());
         let reversal =
             |id: &str, text: &str| Ask::Reverse { id: id.into(), transaction: name(text), cents: None };
         let left = Left {
@@ -248,16 +279,6 @@ mod tests {
             sample: vec![Ask::Close { id: "c".into(), account: 9 }],
         };
         let mut scopes = Scopes::of(&left);
-        let found = |text: &str, scope| Found {
-            transaction: name(text),
-            place: Place::from((1, 7, 0)),
-            id: "x".into(),
-            scope,
-            label: None,
-            legs: transfer.legs.clone(),
-            reverses: None,
-            reversed_by: Vec::new(),
-        };
         scopes.see(&[found("1-1-7-0", 4), found("1-1-9-0", 5)]);
         let recorder = Recorder::in_memory(Meta::default());
         let asked: Vec<(u32, String)> = last_reads(&recorder, &left, &scopes)

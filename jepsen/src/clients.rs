@@ -14,7 +14,7 @@ use futures::future::join_all;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use self::again::{Recent, other_body};
+use self::again::{AGAIN_PERCENT, BESIDE_PERCENT, HANG_UP_PERCENT, Recent};
 pub use self::left::Left;
 use crate::api::{Patience, Router};
 use crate::history::{Answer, Ask, Recorder, Retry};
@@ -57,9 +57,9 @@ pub struct Clients {
 
 /// How long most calls wait.
 const PATIENT: Duration = Duration::from_secs(5);
+/// Of a hundred new calls, so many are in a hurry.
+const HURRY_PERCENT: usize = 8;
 const OPENERS: usize = 16;
-/// Of a hundred calls, so many ask again for something.
-const AGAIN_PERCENT: usize = 42;
 
 /// Opens the ground's accounts, each until it is open for certain.
 pub async fn open(recorder: &Arc<Recorder>, ground: &Ground, routers: &[String]) -> anyhow::Result<()> {
@@ -167,16 +167,13 @@ impl Client {
         let ask = self.generator.next(&mut self.hand);
         let router = self.hand.random.below(self.routers.len());
         let mut patience = Patience::from(PATIENT);
-        match self.hand.random.below(100) {
-            // Hangs up before the answer can be there.
-            0..2 => {
-                patience.hang_up = Some(Duration::from_micros(200 + self.hand.random.below(5_000) as u64));
-            }
-            // Is in a hurry.
-            2..10 => patience.deadline = Duration::from_millis(60 + self.hand.random.below(400) as u64),
-            _ => {}
+        let mood = self.hand.random.below(100);
+        if mood < HANG_UP_PERCENT {
+            patience.hang_up = Some(Duration::from_micros(200 + self.hand.random.below(5_000) as u64));
+        } else if mood < HANG_UP_PERCENT + HURRY_PERCENT {
+            patience.deadline = Duration::from_millis(60 + self.hand.random.below(400) as u64);
         }
-        let beside = ask.is_write() && self.routers.len() > 1 && self.hand.chance(4);
+        let beside = ask.is_write() && self.routers.len() > 1 && self.hand.chance(BESIDE_PERCENT);
         let answer = if beside {
             self.ask_beside(&ask, router).await
         } else {
@@ -189,23 +186,12 @@ impl Client {
         }
     }
 
-    /// Something of before once more, through the next router; now and then, once it is decided, with another body.
+    /// Something of before once more, through the next router.
     async fn ask_again(&mut self, why: Retry) {
-        let Some((ask, router, decided)) = self.recent.draw(&mut self.hand.random) else { return };
-        let router = (router + 1) % self.routers.len();
-        let other = if decided && self.hand.chance(15) { other_body(&ask) } else { None };
-        match other {
-            Some(other) => {
-                let answer = self.ask(&other, router, Some(Retry::OtherBody), PATIENT.into()).await;
-                if answer.is_open() {
-                    self.left.open.push(other);
-                }
-            }
-            None => {
-                let answer = self.ask(&ask, router, Some(why), PATIENT.into()).await;
-                self.left.keep(&ask, &answer, &mut self.hand.random);
-            }
-        }
+        let Some(again) = self.recent.again(why, &mut self.hand.random) else { return };
+        let router = (again.router + 1) % self.routers.len();
+        let answer = self.ask(&again.ask, router, Some(again.why), PATIENT.into()).await;
+        self.left.keep_again(&again, &answer, &mut self.hand.random);
     }
 
     async fn ask(&mut self, ask: &Ask, router: usize, retry: Option<Retry>, patience: Patience) -> Answer {

@@ -74,6 +74,17 @@ impl Asker {
         }
         unreachable!("it asks for ever")
     }
+
+    /// The same question through one router alone until there is a definite answer.
+    pub async fn insist_on(&mut self, router: usize, ask: &Ask, deadline: Duration) -> Answer {
+        loop {
+            let answer = self.ask(ask, router, None, deadline.into()).await;
+            if answer.is_final() {
+                return answer;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
 }
 
 /// A way to one router, made when it is needed.

@@ -1,6 +1,6 @@
-//! The load: clients in each site, who ask what the workloads of the plan draw, and send much of it again: at once or later,
-//! through the other router, beside itself, with another body. What they leave open is asked again by the operator. They judge
-//! nothing.
+//! The load: clients in each site, who ask what the workloads of the plan draw, and send much of it again: at once or
+//! later, through the other router, beside itself, after a failover, with another body. What they leave open is asked
+//! again by the operator. They judge nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,19 +9,13 @@ use std::time::Duration;
 use futures::future::join;
 use twinset_jepsen::api::Patience;
 use twinset_jepsen::clients::Left;
-use twinset_jepsen::clients::again::{Recent, other_body};
+use twinset_jepsen::clients::again::{BESIDE_PERCENT, HANG_UP_PERCENT, Recent};
 use twinset_jepsen::history::Retry;
 use twinset_jepsen::workload::{Generate, Hand};
 
 use crate::asker::Asker;
 use crate::plan::{ROUTERS, in_site_a};
 use crate::run::{Phase, Shared};
-
-/// Of a hundred new questions, in how many the client hangs up early, and how many writes go through both routers at once.
-const HANG_UP_PERCENT: usize = 2;
-const BESIDE_PERCENT: usize = 4;
-/// Of a hundred that are asked again although they are decided, how many have another body.
-const OTHER_BODY_PERCENT: usize = 20;
 
 /// A client's task.
 pub struct Client {
@@ -33,6 +27,7 @@ pub struct Client {
     generator: Box<dyn Generate>,
     hand: Hand,
     recent: Recent,
+    failovers_seen: u64,
     left: Left,
 }
 
@@ -51,6 +46,7 @@ impl Client {
             generator: (kind.make)(&shared.ground),
             hand: Hand::new(name, shared.plan.seed ^ salt),
             recent: Recent::default(),
+            failovers_seen: 0,
             left: Left::default(),
         }
     }
@@ -63,8 +59,12 @@ impl Client {
             if self.shared.phase() != Phase::Load {
                 continue;
             }
-            if !self.recent.is_empty() && self.hand.chance(self.shared.plan.repeats_percent) {
-                self.ask_again().await;
+            let failovers = self.shared.failovers.load(Ordering::Relaxed);
+            if failovers > self.failovers_seen {
+                self.failovers_seen = failovers;
+                self.ask_again(Retry::AfterFailover).await;
+            } else if !self.recent.is_empty() && self.hand.chance(self.shared.plan.repeats_percent) {
+                self.ask_again(Retry::Again).await;
             } else {
                 self.ask_new().await;
             }
@@ -107,18 +107,11 @@ impl Client {
         }
     }
 
-    /// Something of before once more; now and then, if it is decided, with another body.
-    async fn ask_again(&mut self) {
-        let Some((ask, _, decided)) = self.recent.draw(&mut self.hand.random) else { return };
+    /// Something of before once more.
+    async fn ask_again(&mut self, why: Retry) {
+        let Some(again) = self.recent.again(why, &mut self.hand.random) else { return };
         let (router, patience) = (self.router(), self.patience());
-        let other = if decided && self.hand.chance(OTHER_BODY_PERCENT) { other_body(&ask) } else { None };
-        let why = if other.is_some() { Retry::OtherBody } else { Retry::Again };
-        let ask = other.unwrap_or(ask);
-        let answer = self.askers[0].ask(&ask, router, Some(why), patience).await;
-        if why == Retry::Again {
-            self.left.keep(&ask, &answer, &mut self.hand.random);
-        } else if answer.is_open() {
-            self.left.open.push(ask);
-        }
+        let answer = self.askers[0].ask(&again.ask, router, Some(again.why), patience).await;
+        self.left.keep_again(&again, &answer, &mut self.hand.random);
     }
 }

@@ -11,8 +11,8 @@ use futures::future::join_all;
 use parking_lot::Mutex;
 use tonic::transport::{Channel, Endpoint};
 use tracing::trace;
-use twinset_jepsen::books::{Scopes, last_reads, replicas};
-use twinset_jepsen::history::{self, Answer, Ask, Level, Recorder, Retry};
+use twinset_jepsen::books::{Scopes, last_reads, list, replicas, shares};
+use twinset_jepsen::history::{self, Answer, Ask, Retry};
 use twinset_proto::cluster::v1 as cluster_api;
 use twinset_proto::cluster::v1::admin_client::AdminClient;
 
@@ -109,7 +109,7 @@ impl Operator {
     async fn open_accounts(&self) -> anyhow::Result<()> {
         let recorder = &self.shared.recorder;
         let opens = self.shared.ground.opens();
-        let openers = opens.chunks(opens.len().div_ceil(AT_ONCE)).map(async |asks| {
+        let openers = shares(opens, AT_ONCE).map(async |asks| {
             let mut asker = Asker::new(recorder, OPERATOR);
             for ask in asks {
                 let answer = asker.insist(ask, None, DEADLINE).await;
@@ -178,7 +178,11 @@ impl Operator {
         let Shared { recorder, ground, left, .. } = &*self.shared;
         let scopes = Mutex::new(Scopes::of(&left.lock()));
         let lists = (0..ROUTERS.len()).flat_map(|router| ground.sets().iter().map(move |set| (router, *set)));
-        join_all(lists.map(|(router, set)| list(recorder, router, set, &scopes))).await;
+        let lists = lists.map(async |(router, set)| {
+            let mut asker = Asker::new(recorder, OPERATOR);
+            list(set, PAGE_SIZE, &scopes, async |ask| asker.insist_on(router, ask, DEADLINE).await).await
+        });
+        join_all(lists).await;
         let asks = last_reads(recorder, &left.lock(), &scopes.into_inner());
         self.ask_all(asks.clone(), None).await;
         while !watch::have_met(&self.processes.nodes(), self.shared.plan.sets) {
@@ -191,30 +195,12 @@ impl Operator {
 
     /// Some at a time, each until there is a definite answer.
     async fn ask_all(&self, asks: Vec<Ask>, retry: Option<Retry>) {
-        let askers = asks.chunks(asks.len().div_ceil(AT_ONCE).max(1)).map(async |asks| {
+        let askers = shares(&asks, AT_ONCE).map(async |asks| {
             let mut asker = Asker::new(&self.shared.recorder, OPERATOR);
             for ask in asks {
                 asker.insist(ask, retry, DEADLINE).await;
             }
         });
         join_all(askers).await;
-    }
-}
-
-/// All transactions of a set through one router, page by page.
-async fn list(recorder: &Arc<Recorder>, router: usize, set: u32, scopes: &Mutex<Scopes>) {
-    let mut asker = Asker::new(recorder, OPERATOR);
-    let mut after = None;
-    loop {
-        let ask = Ask::List { set, after, page_size: PAGE_SIZE, level: Level::Linearizable };
-        let Answer::Page { found, next, .. } = asker.ask(&ask, router, None, DEADLINE.into()).await else {
-            tokio::time::sleep(POLL).await;
-            continue;
-        };
-        scopes.lock().see(&found);
-        match next {
-            Some(next) => after = Some(next),
-            None => return,
-        }
     }
 }

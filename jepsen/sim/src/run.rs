@@ -74,6 +74,8 @@ pub struct Shared {
     pub orders: Mutex<VecDeque<u32>>,
     /// Sets that were switched.
     pub switched: AtomicU64,
+    /// How often a set got another leader.
+    pub failovers: AtomicU64,
     phase: AtomicU8,
 }
 
@@ -93,6 +95,7 @@ impl Shared {
             working: AtomicUsize::new(CLIENTS.len() * plan.clients),
             orders: Mutex::default(),
             switched: AtomicU64::new(0),
+            failovers: AtomicU64::new(0),
             phase: AtomicU8::new(Phase::Birth as u8),
             plan,
         }
@@ -270,6 +273,7 @@ impl Run {
             let nodes = self.cluster.processes.nodes();
             self.watch.look(&nodes, &self.cluster.disks);
             self.violations.extend(self.watch.violations());
+            self.shared.failovers.store(self.watch.changes(), Ordering::Relaxed);
             self.world.look(&nodes, self.shared.recorder.now_ns());
         }
         ensure!(self.violations.is_empty(), "stopped at the first violation");

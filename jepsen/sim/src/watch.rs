@@ -26,6 +26,7 @@ pub type Nodes = BTreeMap<&'static str, Arc<Node>>;
 #[derive(Default)]
 pub struct Watch {
     leaders: BTreeMap<(u32, u64), u64>,
+    changes: u64,
     violations: Vec<String>,
 }
 
@@ -33,6 +34,11 @@ impl Watch {
     /// What was found wrong so far.
     pub fn violations(&mut self) -> Vec<String> {
         std::mem::take(&mut self.violations)
+    }
+
+    /// How often it was seen so far that a set of accounts has got another leader.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Looks at everything that runs.
@@ -43,13 +49,7 @@ impl Watch {
                 let set = replica.fence.set;
                 let view = replica.group.view().borrow().clone();
                 if view.role == Role::Leader {
-                    let own = replica.group.replica();
-                    let led = *self.leaders.entry((set, view.term)).or_insert(own);
-                    if led != own {
-                        let term = view.term;
-                        self.violations
-                            .push(format!("one leader: {led} and {own} lead set {set} in term {term}"));
-                    }
+                    self.leads(set, view.term, replica.group.replica());
                 }
                 let Some(state) = replica.fence.state.as_ref().filter(|_| set != CONTROL_SET) else {
                     continue;
@@ -72,6 +72,17 @@ impl Watch {
             for (set, out) in out {
                 self.in_each_site((set, out), nodes, &synced);
             }
+        }
+    }
+
+    fn leads(&mut self, set: u32, term: u64, own: u64) {
+        let before = self.leaders.range((set, 0)..(set, term)).next_back().map(|(_, before)| *before);
+        match self.leaders.insert((set, term), own) {
+            None if set != CONTROL_SET && before.is_some_and(|before| before != own) => self.changes += 1,
+            Some(led) if led != own => {
+                self.violations.push(format!("one leader: {led} and {own} lead set {set} in term {term}"));
+            }
+            _ => {}
         }
     }
 
@@ -172,4 +183,33 @@ pub fn verify(nodes: &Nodes, sets: u32) -> Vec<VerifyLine> {
         lines.push(VerifyLine { subject: format!("set {set}"), clean: detail.is_empty(), detail });
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_term_has_one_leader_and_another_leader_is_a_change() {
+        let mut watch = Watch::default();
+        // (set, term, who leads, changes so far)
+        for (set, term, own, changes) in [
+            (1, 1, 11, 0),
+            (1, 1, 11, 0),
+            (2, 1, 22, 0),
+            (1, 3, 12, 1),
+            (1, 1, 11, 1),
+            (1, 4, 12, 1),
+            (2, 2, 21, 2),
+        ] {
+            watch.leads(set, term, own);
+            assert_eq!(watch.changes(), changes, "set {set} in term {term}");
+        }
+        // Clients do not ask the control set.
+        watch.leads(CONTROL_SET, 1, 1);
+        watch.leads(CONTROL_SET, 2, 2);
+        assert_eq!((watch.changes(), watch.violations()), (2, Vec::new()));
+        watch.leads(1, 4, 11);
+        assert_eq!(watch.violations().len(), 1);
+    }
 }

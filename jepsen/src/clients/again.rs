@@ -1,11 +1,21 @@
-//! What a client may ask again: its recent writes, and the same request id with another body. Pure.
+//! What a client may ask again, and how often it does, in a run and in a simulation: its recent writes, now and then
+//! with another body under the same request id. Pure.
 
 use std::collections::VecDeque;
 
 use twinset_tools::load::random::Random;
 
 use crate::history::label::LABELS;
-use crate::history::{Answer, Ask, Mode, Transfer};
+use crate::history::{Answer, Ask, Mode, Retry, Transfer};
+
+/// Of a hundred calls of a run, so many ask again for something; each simulation draws a share of its own.
+pub const AGAIN_PERCENT: usize = 42;
+/// Of a hundred that are asked again although they are decided, so many have another body.
+pub const OTHER_BODY_PERCENT: usize = 15;
+/// Of a hundred new writes, so many go through two routers at once.
+pub const BESIDE_PERCENT: usize = 4;
+/// Of a hundred new calls, in so many the client hangs up before the answer can be there.
+pub const HANG_UP_PERCENT: usize = 2;
 
 /// How far back something may be asked again.
 const KEPT: usize = 400;
@@ -32,8 +42,18 @@ impl Recent {
         }
     }
 
+    /// One of them because of `why`; now and then, once it is decided, with another body.
+    pub fn again(&self, why: Retry, random: &mut Random) -> Option<Again> {
+        let (ask, router, decided) = self.draw(random)?;
+        let other = decided && random.below(100) < OTHER_BODY_PERCENT;
+        Some(match other.then(|| other_body(&ask)).flatten() {
+            Some(ask) => Again { ask, router, why: Retry::OtherBody },
+            None => Again { ask, router, why },
+        })
+    }
+
     /// One of them: the last as often as any before.
-    pub fn draw(&self, random: &mut Random) -> Option<(Ask, usize, bool)> {
+    fn draw(&self, random: &mut Random) -> Option<(Ask, usize, bool)> {
         let back = match random.below(2) {
             0 => 0,
             _ => random.below(self.0.len().max(1)),
@@ -42,8 +62,19 @@ impl Recent {
     }
 }
 
+/// Something that is asked again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Again {
+    /// What.
+    pub ask: Ask,
+    /// The router that was asked before.
+    pub router: usize,
+    /// Why, or [`Retry::OtherBody`].
+    pub why: Retry,
+}
+
 /// The same request id for something else; none where there is nothing else to ask for.
-pub fn other_body(ask: &Ask) -> Option<Ask> {
+fn other_body(ask: &Ask) -> Option<Ask> {
     let mut other = ask.clone();
     match &mut other {
         Ask::Transfer(Transfer { label: Some(label), legs, .. }) if legs[0].1 % 2 == 0 => {
@@ -77,6 +108,23 @@ fn more(legs: &mut [(u32, i64)]) {
 mod tests {
     use super::*;
     use crate::api::payment;
+
+    #[test]
+    fn what_is_decided_is_asked_again_with_another_body_now_and_then() {
+        let mut random = Random::seeded(1);
+        let of = |answer: Answer, random: &mut Random| {
+            let mut recent = Recent::default();
+            assert_eq!(recent.again(Retry::Again, random), None);
+            recent.push(payment((1, 2), "x", 5), 1, &answer);
+            let whys = (0..1_000).filter_map(|_| recent.again(Retry::AfterFailover, random));
+            whys.filter(|again| again.router == 1 && again.why == Retry::OtherBody).count()
+        };
+        let unknown = Answer::Unknown { why: "silent".into() };
+        assert_eq!(of(unknown, &mut random), 0, "the first may still be on its way");
+        let done = Answer::Done { place: (1, 7, 0).into(), replayed: false };
+        let expected = OTHER_BODY_PERCENT * 10;
+        assert!((expected - 50..expected + 50).contains(&of(done, &mut random)));
+    }
 
     #[test]
     fn another_body_balances_and_differs_under_the_same_id() {

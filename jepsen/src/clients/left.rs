@@ -2,7 +2,8 @@
 
 use twinset_tools::load::random::Random;
 
-use crate::history::{Answer, Ask};
+use super::again::Again;
+use crate::history::{Answer, Ask, Retry};
 
 /// What each client keeps to be looked up, of each sort.
 const SAMPLE: usize = 40;
@@ -37,6 +38,15 @@ impl Left {
             pile.push(ask.clone());
         } else if random.below(SELDOM) == 0 {
             pile[random.below(SAMPLE)] = ask.clone();
+        }
+    }
+
+    /// Something that was asked again was answered. With another body it is never there, and nothing to be looked up.
+    pub fn keep_again(&mut self, again: &Again, answer: &Answer, random: &mut Random) {
+        if again.why != Retry::OtherBody {
+            self.keep(&again.ask, answer, random);
+        } else if answer.is_open() {
+            self.open.push(again.ask.clone());
         }
     }
 

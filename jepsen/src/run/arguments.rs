@@ -33,7 +33,7 @@ pub struct Run {
     /// The workloads; clients are dealt over them. `list` names them.
     #[arg(long, value_delimiter = ',', default_value = WORKLOAD, value_name = "NAME,..")]
     pub workload: Vec<String>,
-    /// The nemeses: each is drawn from once, and then any of them. `all`: every one that can be done here; `none`: no faults.
+    /// The nemeses: each is drawn from once, in any order, and then again. `all`: every one that can be done here; `none`: no faults.
     #[arg(long, value_delimiter = ',', default_value = NEMESES, value_name = "NAME,..")]
     pub nemesis: Vec<String>,
     /// Do these faults, one after the other, instead of drawing any: a JSON list, as `shrink` leaves it.
