@@ -51,8 +51,8 @@ struct Ran {
 }
 
 impl Many<'_> {
-    /// Runs all seeds; true if all went well. Each seed's line is printed when it comes, the faults of all of them at the end; what a
-    /// failing one says goes to stderr, and how it is repeated is the last that is said of it.
+    /// Runs all seeds; true if all went well. Each seed's line is printed when it comes, the faults of all of them at
+    /// the end; what a failing one says goes to stderr, and how it is repeated is the last that is said of it.
     pub fn run(&self) -> anyhow::Result<bool> {
         let next = AtomicU64::new(self.seeds.start);
         let failed: Mutex<BTreeMap<u64, End>> = Mutex::default();

@@ -1,5 +1,5 @@
-//! However a run goes wrong, the last word on it is the command that repeats it: a seed that is lost with its failure has
-//! found nothing.
+//! However a run goes wrong, the last word on it is the command that repeats it: a seed that is lost with its failure
+//! has found nothing.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -18,8 +18,8 @@ pub fn line(seed: u64, arguments: &[String]) -> String {
     words.join(" ")
 }
 
-/// Does a run, which says what is wrong. Whatever is said of it in the end, with the command last; nothing, if all is well. An
-/// error and a panic are as wrong as what a checker finds.
+/// Does a run, which says what is wrong. Whatever is said of it in the end, with the command last; nothing, if all is
+/// well. An error and a panic are as wrong as what a checker finds.
 pub fn told(
     seed: u64,
     arguments: &[String],
