@@ -10,27 +10,31 @@ async fn a_damaged_file_is_refused_or_does_no_harm() {
     let mut stage = Stage::start().await;
     stage.configure(CHECKPOINTS).await;
     let traffic = stage.traffic().await;
+    const DAMAGES: [Damage; 3] = [Damage::BitFlip, Damage::CopiedChunk, Damage::Truncated];
     let mut kinds = Vec::new();
-    for file in [FileKind::Log, FileKind::Marker, FileKind::Table, FileKind::Manifest] {
-        kinds.extend([Damage::BitFlip, Damage::CopiedChunk, Damage::Truncated].map(|damage| (file, damage)));
+    for file in [FileKind::Marker, FileKind::Table, FileKind::Manifest] {
+        kinds.extend(DAMAGES.map(|damage| (file, damage)));
     }
-    // A log that is cut short is always noticed; the others as the seed has it.
-    let mut faults = vec![of(&mut stage, FileKind::Log, Damage::Truncated)];
-    for _ in 0..6 {
+    // Each damage of a log; of the others as the seed has it.
+    let mut faults = DAMAGES.map(|damage| of(&mut stage, FileKind::Log, damage)).to_vec();
+    for _ in 0..4 {
         let (file, damage) = kinds.swap_remove(stage.random.below(kinds.len()));
         faults.push(of(&mut stage, file, damage));
     }
-    let mut refused = 0;
+    let mut noticed = 0;
     for fault in &faults {
         println!("{fault:?}");
         let (judged, evidence) = corrupt::play(&mut stage.cluster, &stage.machines, fault).await.unwrap();
-        refused += u32::from(matches!(judged, Judged::Refused(_)));
+        let of_log = matches!(fault, Fault::Corrupt { file: FileKind::Log, .. });
+        noticed += usize::from(of_log && judged != Judged::Serves);
         // A node need not have a table yet.
         if evidence.acted || !matches!(fault, Fault::Corrupt { file: FileKind::Table, .. }) {
             stage.healed(&evidence).await;
         }
     }
-    assert!(refused > 0, "no damage was ever noticed");
+    // What a log has on disk was acknowledged, but for an end that no sync has covered: one of the three may have hit
+    // only that.
+    assert!(noticed + 1 >= DAMAGES.len(), "of {} damaged logs only {noticed} were noticed", DAMAGES.len());
     stage.account_for(traffic, &[corrupt::ALLOWED]).await;
 }
 
