@@ -274,7 +274,7 @@ mod tests {
         let reversal =
             |id: &str, text: &str| Ask::Reverse { id: id.into(), transaction: name(text), cents: None };
         let left = Left {
-            open: vec![Ask::Batch { items: vec![transfer.clone()], with_postings: false }],
+            open: vec![Ask::Batch { items: vec![transfer], with_postings: false }],
             refused: vec![reversal("r", "1-1-7-0"), reversal("nothing", "1-1-8-0")],
             sample: vec![Ask::Close { id: "c".into(), account: 9 }],
         };

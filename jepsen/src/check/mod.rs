@@ -222,7 +222,7 @@ pub const ALL: &[Checker] = &[
     checker(
         "second_opinion",
         "G4",
-        "Elle's list-append on what clients saw, by the adya crate",
+        "Elle's list-append on each account's postings, by the adya crate",
         export::adya::check,
     )
     .that_needs_the_end(),

@@ -7,6 +7,7 @@ use super::witness::calls;
 use super::{Case, Found};
 use crate::history::holdings::{ABSENT, ACCOUNT, REJECTED, Taken};
 use crate::history::{Answer, Ask, History, Phase};
+use crate::play::nemeses;
 
 /// What `verify` said of the replicas in the end, and whether each of them holds what clients read.
 pub fn replicas(case: &Case<'_>) -> Found {
@@ -96,7 +97,10 @@ pub fn faults(case: &Case<'_>) -> Found {
     let traffic = case.history.phase(Phase::Traffic).zip(case.history.phase(Phase::Resolve));
     if traffic.is_some_and(|(from, to)| to.saturating_sub(from) >= TIME_FOR_ALL_NS) {
         let met: BTreeSet<&str> = case.history.faults.iter().map(|span| span.fault.nemesis()).collect();
-        for name in case.history.meta.nemeses.iter().filter(|name| !met.contains(name.as_str())) {
+        // A script of faults is named by its file.
+        let known = |name: &&String| nemeses::ALL.iter().any(|nemesis| nemesis.name == **name);
+        for name in case.history.meta.nemeses.iter().filter(known).filter(|name| !met.contains(name.as_str()))
+        {
             found.missing(|| format!("{name} was asked for, and no such fault was done"));
         }
     }

@@ -69,7 +69,7 @@ pub async fn open(
     let cluster = LocalCluster::start(&options, narrate).await?;
     let survey = wait::whole(cluster.layout()).await?;
     let catalogue = survey.catalogue()?;
-    let mut meta = meta(arguments, seed, cluster.layout(), catalogue);
+    let mut meta = meta(arguments, seed, cluster.layout(), catalogue)?;
     if matches!(until, Until::Script(script, _) if script.is_empty()) {
         meta.nemeses.clear();
     }
@@ -108,19 +108,18 @@ impl Opened {
     }
 }
 
-fn meta(arguments: &Run, seed: u64, layout: &Layout, catalogue: &Catalogue) -> Meta {
-    Meta {
+fn meta(arguments: &Run, seed: u64, layout: &Layout, catalogue: &Catalogue) -> anyhow::Result<Meta> {
+    Ok(Meta {
         seed,
         workloads: arguments.workload.clone(),
         nemeses: match &arguments.faults {
             Some(file) => vec![file.display().to_string()],
-            None if arguments.nemesis == ["none"] => Vec::new(),
-            None => arguments.nemesis.clone(),
+            None => arguments.nemeses()?.iter().map(|nemesis| nemesis.name.to_owned()).collect(),
         },
         commit: commit(),
         machine: machine(),
         ..of_cluster::meta(layout, catalogue)
-    }
+    })
 }
 
 /// The commit of the checkout that this runs in; empty outside of one.

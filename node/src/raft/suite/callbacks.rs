@@ -44,7 +44,11 @@ async fn callbacks_come_in_the_order_of_the_appends() {
     let mut logs = [1, 2, 3].map(|set| LogStore::new(store.log(set).unwrap()));
     let mut told = [vec![], vec![], vec![]];
     let mut partly = 0;
-    for index in 0..600 {
+    for index in 0.. {
+        // On a busy machine it takes longer until a sync falls between two appends.
+        if index >= 600 && partly > 0 || index == 20_000 {
+            break;
+        }
         for (log, told) in logs.iter_mut().zip(&mut told) {
             let (tell, when) = TypeConfig::oneshot();
             log.append(vec![commands(1, index, vec![1; 200])], IOFlushed::signal(tell)).await.unwrap();
