@@ -56,12 +56,14 @@ pub struct Account {
     pub debits: i128,
     /// Sum of all credit legs, never negative.
     pub credits: i128,
-    /// Set aside by holds.
+    /// Set aside: by holds, and by open attempts that lower the balance.
     pub held: i128,
-    /// Announced by prepared transactions of other sets.
+    /// Announced by open attempts that raise the balance. Not available yet.
     pub incoming: i128,
     /// Available but not withdrawable.
     pub restricted: i128,
+    /// Sum of all legs, of both sides, that open attempts may yet book: what balances must have room for.
+    pub prepared: i128,
     /// Count of postings; rises with every one.
     pub version: u64,
     /// Where it was opened.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use rust_decimal::Decimal;
 
 use crate::account::{FreezeMode, Side};
+use crate::attempt::{Begin, Step};
 use crate::id::TransactionId;
 pub use crate::malformed::Malformed;
 use crate::state::Durability;
@@ -92,6 +93,15 @@ pub enum Command {
         /// The state from this entry on.
         durability: Durability,
     },
+    /// Begins a transaction over several sets. Proposed by nodes only, in place of the client's transaction.
+    Begin(Begin),
+    /// Takes an attempt a step on. Proposed by nodes only.
+    Step {
+        /// The attempt.
+        attempt: TransactionId,
+        /// The step.
+        step: Step,
+    },
 }
 
 /// One atomic journal entry: two or more legs, balanced per currency.
@@ -142,7 +152,8 @@ pub struct Reversal {
 }
 
 impl Command {
-    /// The client's idempotency key; definitions and marks have none, as repeating them is harmless.
+    /// The client's idempotency key, or what stands for it in a step; definitions and marks have none, as repeating them is
+    /// harmless.
     pub fn request_id(&self) -> Option<&str> {
         match self {
             Command::OpenAccount { request_id, .. }
@@ -152,6 +163,8 @@ impl Command {
             | Command::CloseAccount { request_id, .. } => Some(request_id),
             Command::Transaction(transaction) => Some(&transaction.request_id),
             Command::Reversal(reversal) => Some(&reversal.request_id),
+            Command::Begin(begin) => Some(&begin.transaction.request_id),
+            Command::Step { step, .. } => Some(step.key()),
             Command::DefineCurrency { .. }
             | Command::DefineSubject { .. }
             | Command::MarkDurability { .. } => None,
@@ -159,7 +172,7 @@ impl Command {
     }
 
     /// The account ids that the command names, in its order, repeated as it repeats them: what it is routed by. A
-    /// reversal names none; its transaction's id names the set.
+    /// reversal names none: its transaction's id names the set. Nor does a step, which is sent to a set.
     pub fn accounts(&self) -> impl Iterator<Item = &str> {
         let (one, legs) = match self {
             Command::OpenAccount { account, .. }
@@ -168,9 +181,11 @@ impl Command {
             | Command::Unfreeze { account, .. }
             | Command::CloseAccount { account, .. } => (Some(account), [].as_slice()),
             Command::Transaction(transaction) => (None, transaction.legs.as_slice()),
+            Command::Begin(begin) => (None, begin.transaction.legs.as_slice()),
             Command::DefineCurrency { .. }
             | Command::DefineSubject { .. }
             | Command::Reversal(_)
+            | Command::Step { .. }
             | Command::MarkDurability { .. } => (None, [].as_slice()),
         };
         one.into_iter().chain(legs.iter().map(|leg| &leg.account)).map(String::as_str)

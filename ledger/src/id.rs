@@ -56,15 +56,24 @@ impl TransactionId {
         format!("{SCOPE_MARK}{self}")
     }
 
-    /// The transaction whose [`TransactionId::scope`] the text is; no other spelling of it is a scope.
+    /// The scope under which the steps of an attempt of that name are remembered, and the attempts that follow one that
+    /// was given up.
+    pub fn attempt_scope(self) -> String {
+        format!("{ATTEMPT_MARK}{self}")
+    }
+
+    /// The transaction whose [`TransactionId::scope`], or [`TransactionId::attempt_scope`], the text is; no other spelling of
+    /// it is a scope.
     pub fn of_scope(text: &str) -> Option<Self> {
-        let id: TransactionId = text.strip_prefix(SCOPE_MARK)?.parse().ok()?;
-        (id.scope() == text).then_some(id)
+        let id: TransactionId = text.strip_prefix([SCOPE_MARK, ATTEMPT_MARK])?.parse().ok()?;
+        (id.scope() == text || id.attempt_scope() == text).then_some(id)
     }
 }
 
 /// Outside the alphabet of ids, and can stand in the path of a URL as it is.
 const SCOPE_MARK: char = '@';
+/// As [`SCOPE_MARK`], for what is remembered of an attempt.
+const ATTEMPT_MARK: char = '~';
 
 /// The text is no transaction id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -161,7 +170,9 @@ mod tests {
         assert_eq!(id.to_string(), "3-1-77-12");
         assert_eq!("3-1-77-12".parse(), Ok(id));
         assert_eq!(id.scope(), "@3-1-77-12");
+        assert_eq!(id.attempt_scope(), "~3-1-77-12");
         assert_eq!(TransactionId::of_scope("@3-1-77-12"), Some(id));
+        assert_eq!(TransactionId::of_scope("~3-1-77-12"), Some(id));
         for other in ["3-1-77-12", "@", "@3-1-77", "alice", "@03-1-77-12", "@3-1-0000000077-12"] {
             assert_eq!(TransactionId::of_scope(other), None, "{other}");
         }

@@ -10,6 +10,7 @@
 pub mod account;
 pub mod amount;
 pub mod apply;
+pub mod attempt;
 pub mod canary;
 pub mod chart;
 pub mod codec;
@@ -23,6 +24,7 @@ pub mod rejection;
 pub mod state;
 
 pub use account::{Account, AccountNo, FreezeMode, Limit, Side};
+pub use attempt::{Attempts, Begin, Step};
 pub use command::{Command, Leg, Reversal, Transaction};
 pub use id::{Position, TransactionId, slot_of};
 pub use malformed::Malformed;

@@ -1,9 +1,12 @@
 //! What makes a command malformed: refused before it reaches a log, never remembered, needing no state to decide.
 //! What needs state is [`crate::apply`]'s to reject.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use rust_decimal::Decimal;
 
 use crate::LEGS_MAX;
+use crate::attempt::{Ballot, Begin, LEGS_ACROSS_MAX, Part, SETS_MAX, Step, Vote};
 use crate::chart::SCALE_MAX;
 use crate::command::{Command, Leg, Metadata, Reversal, Transaction};
 use crate::id::is_valid;
@@ -52,6 +55,15 @@ pub enum Malformed {
     /// The named scope account has no leg.
     #[error("the scope account is not an account of the transaction's legs")]
     ScopeAccount,
+    /// More than [`LEGS_ACROSS_MAX`] legs over several sets.
+    #[error("a transaction over several sets has at most {LEGS_ACROSS_MAX} legs")]
+    TooManyLegsAcross,
+    /// More than [`SETS_MAX`] sets.
+    #[error("a transaction touches at most {SETS_MAX} sets")]
+    TooManySets,
+    /// What nodes say of an attempt does not fit together.
+    #[error("the step of the attempt does not fit together")]
+    Step,
     /// Zero or negative.
     #[error("an amount is above zero")]
     Amount,
@@ -80,6 +92,9 @@ impl Malformed {
             Malformed::TooManyLegs => "too_many_legs",
             Malformed::SameAccount => "same_account",
             Malformed::ScopeAccount => "scope_account_without_leg",
+            Malformed::TooManyLegsAcross => "too_many_legs_across_sets",
+            Malformed::TooManySets => "too_many_sets",
+            Malformed::Step => "malformed_step",
             Malformed::Amount => "amount_not_positive",
             Malformed::Date => "date_out_of_range",
             Malformed::Metadata => "metadata_too_large",
@@ -112,6 +127,8 @@ impl Command {
             Command::Transaction(transaction) => transaction.validate(),
             Command::Reversal(reversal) => reversal.validate(),
             Command::MarkDurability { .. } => Ok(()),
+            Command::Begin(begin) => begin.validate(),
+            Command::Step { step, .. } => step.validate(),
         }
     }
 }
@@ -130,6 +147,41 @@ impl Transaction {
         }
         check(self.accounting_date.is_none_or(|date| DATES.contains(&date)), Malformed::Date)?;
         metadata_fits(&self.metadata)
+    }
+}
+
+impl Begin {
+    fn validate(&self) -> Result<(), Malformed> {
+        let Begin { transaction, sets } = self;
+        transaction.validate()?;
+        check(transaction.legs.len() <= LEGS_ACROSS_MAX, Malformed::TooManyLegsAcross)?;
+        let different: BTreeSet<u32> = sets.iter().copied().collect();
+        check(different.len() <= SETS_MAX, Malformed::TooManySets)?;
+        check(sets.len() == transaction.legs.len() && different.len() >= 2, Malformed::Step)?;
+        let legs = || transaction.legs.iter().zip(sets);
+        let lives: BTreeMap<&str, u32> = legs().map(|(leg, set)| (leg.account.as_str(), *set)).collect();
+        check(legs().all(|(leg, set)| lives[leg.account.as_str()] == *set), Malformed::Step)
+    }
+}
+
+impl Step {
+    fn validate(&self) -> Result<(), Malformed> {
+        match self {
+            Step::Prepare { legs, accounting_date } => {
+                check((1..LEGS_ACROSS_MAX).contains(&legs.len()), Malformed::Step)?;
+                check(DATES.contains(accounting_date), Malformed::Date)?;
+                legs.iter().try_for_each(Leg::validate)
+            }
+            Step::Decide(Ballot::Votes(votes)) => {
+                let few = |vote: &Vote| vote.said.as_ref().map_or(0, Vec::len) < LEGS_ACROSS_MAX;
+                check(votes.len() < SETS_MAX && votes.iter().all(few), Malformed::Step)
+            }
+            Step::Settle { parts } => {
+                let few = |part: &Part| part.legs.len() < 2 * LEGS_ACROSS_MAX;
+                check(parts.len() < SETS_MAX && parts.iter().all(few), Malformed::Step)
+            }
+            Step::Decide(Ballot::GivenUp { .. }) | Step::Commit | Step::Abort => Ok(()),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::convert::Infallible;
 
 use crate::account::{Account, AccountNo, Side};
 use crate::apply::{ApplyError, apply_entry};
+use crate::attempt::Attempts;
 use crate::codec::{DecodeError, Entry, Record, decode_command, expand};
 use crate::command::Command;
 use crate::id::{Position, TransactionId};
@@ -33,6 +34,7 @@ pub struct MemoryState {
     requests: BTreeMap<(String, String), Position>,
     history: BTreeMap<Position, (Command, Outcome)>,
     reversed: BTreeMap<Position, Reversed>,
+    attempts: Attempts,
     currencies: BTreeMap<String, u8>,
     subjects: BTreeMap<String, (String, Side)>,
     last_time: u64,
@@ -148,10 +150,18 @@ impl State for MemoryState {
         Ok(self.reversed.get(&position).cloned().unwrap_or_default())
     }
 
-    fn add_reversal(&mut self, original: Position, by: TransactionId, amount: i128) {
+    fn add_reversal(&mut self, original: Position, by: TransactionId, _: Position, amount: i128) {
         let reversed = self.reversed.entry(original).or_default();
         reversed.amount += amount;
         reversed.by.push(by);
+    }
+
+    fn attempts(&self) -> &Attempts {
+        &self.attempts
+    }
+
+    fn attempts_mut(&mut self) -> &mut Attempts {
+        &mut self.attempts
     }
 
     fn currency_scale(&self, code: &str) -> Option<u8> {

@@ -1,6 +1,7 @@
 //! What became of a command: part of the replicated result, hashed, and sent to the client as it is.
 
 use crate::account::Side;
+use crate::attempt::Sum;
 use crate::id::Position;
 use crate::rejection::Rejection;
 
@@ -29,16 +30,25 @@ pub enum Effect {
     },
     /// An account was opened or changed.
     Account,
-    /// Legs were booked: one for each leg, in the order of the legs.
+    /// Legs were booked in this set: one for each leg, in the order of the legs; of a transaction over several sets, this
+    /// set's legs, and then its clearing legs.
     Posted(Vec<Posted>),
     /// The durability state was marked.
     Marked,
+    /// A transaction over several sets is under way: its answer comes later, under the same position.
+    Begun,
+    /// The legs of an attempt are set aside in this set.
+    Prepared(Vec<Sum>),
+    /// What was set aside for an attempt is given back.
+    Aborted,
+    /// A transaction over several sets is booked in all of them: one for each leg, in the client's order.
+    Settled(Vec<Posted>),
 }
 
 /// A leg as booked, with the balances after it, in minor units.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Posted {
-    /// The account's id, for reversals, whose request names no legs; empty for transactions.
+    /// The account's id, where the command names no legs (reversals, attempts); empty for transactions.
     pub account: String,
     /// Debit or credit.
     pub side: Side,

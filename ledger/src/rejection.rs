@@ -16,6 +16,13 @@
 //! | 7 | `account_frozen` | |
 //! | 8 | `amount_overflow` of a balance | |
 //! | 9 | `limit_exceeded` | `account_not_empty` |
+//!
+//! Of a transaction over several sets each set gives its own first reason for its own legs: the coordinator at once, before
+//! the others are asked; then whichever other set refuses, the first in the coordinator's log. Ranks of different sets are
+//! not compared. Whether all legs together balance is seen last, when all have said yes: `currency_conflict`, where two sets
+//! have given a currency different scales, then `unbalanced`. `set_unavailable` is the one reason that is not the last
+//! word: the same request may be tried again. A reversal of such a transaction is refused by the ranks above, and then
+//! as a transaction over several sets.
 
 use crate::account::Side;
 use crate::amount::to_decimal_string;
@@ -158,6 +165,18 @@ pub enum Rejection {
         /// Of that.
         scale: u8,
     },
+    /// A step that nodes proposed does not fit what this set knows of the attempt. Clients never see it.
+    #[error("the step does not fit the attempt {attempt}")]
+    StepOutOfPlace {
+        /// The attempt.
+        attempt: TransactionId,
+    },
+    /// A set of the transaction did not answer in time. Nothing was booked, and the same request may try again.
+    #[error("set {set} did not answer in time, and nothing was booked")]
+    SetUnavailable {
+        /// Its number.
+        set: u32,
+    },
     /// A part of a transaction with more than two legs is not defined.
     #[error("{transaction} has more than two legs and can only be reversed as a whole")]
     PartialReversalOfManyLegs {
@@ -189,6 +208,8 @@ impl Rejection {
             Rejection::NotReversible { .. } => 17,
             Rejection::ReversalExceeds { .. } => 18,
             Rejection::PartialReversalOfManyLegs { .. } => 19,
+            Rejection::StepOutOfPlace { .. } => 20,
+            Rejection::SetUnavailable { .. } => 21,
         }
     }
 
@@ -197,14 +218,15 @@ impl Rejection {
         CODES[usize::from(self.number()) - 1]
     }
 
-    /// Whether the request id remembers it: all do but the complaint about the id itself.
+    /// Whether the request id remembers it: all do but the complaint about the id itself. Nor is a step remembered that came
+    /// out of its order: it may come again in it.
     pub fn is_remembered(&self) -> bool {
-        !matches!(self, Rejection::RequestMismatch { .. })
+        !matches!(self, Rejection::RequestMismatch { .. } | Rejection::StepOutOfPlace { .. })
     }
 }
 
 /// All codes, in the order of their numbers from 1.
-pub const CODES: [&str; 19] = [
+pub const CODES: [&str; 21] = [
     "request_mismatch",
     "account_not_found",
     "account_exists",
@@ -224,4 +246,6 @@ pub const CODES: [&str; 19] = [
     "not_reversible",
     "reversal_exceeds",
     "partial_reversal_of_many_legs",
+    "step_out_of_place",
+    "set_unavailable",
 ];

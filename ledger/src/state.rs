@@ -2,6 +2,7 @@
 //! [`crate::apply`]; below it are the store's replica state and [`crate::memory::MemoryState`].
 
 use crate::account::{Account, AccountNo, Side};
+use crate::attempt::Attempts;
 use crate::command::Command;
 use crate::id::{Position, TransactionId};
 use crate::outcome::Outcome;
@@ -54,7 +55,7 @@ pub trait State {
     fn post(&mut self, no: AccountNo, posting: Posting);
 
     /// Where (scope, request id) was first decided, at a position strictly below `before`. Exact, for ever. A scope is
-    /// an account's id, or what [`TransactionId::scope`] gives.
+    /// an account's id, or what [`TransactionId::scope`] or [`TransactionId::attempt_scope`] gives.
     fn request(
         &self,
         scope: &str,
@@ -70,8 +71,14 @@ pub trait State {
 
     /// What has been reversed of the transaction at `position`.
     fn reversed(&self, position: Position) -> Result<Reversed, Self::Fault>;
-    /// Adds a reversal of `amount` minor units of the first leg to the transaction at `original`.
-    fn add_reversal(&mut self, original: Position, by: TransactionId, amount: i128);
+    /// Adds a reversal of `amount` minor units of the first leg to the transaction at `original`. `at` is where it is booked:
+    /// the command that is being applied, which of a reversal over several sets is not the one that it is named by.
+    fn add_reversal(&mut self, original: Position, by: TransactionId, at: Position, amount: i128);
+
+    /// The attempts that are open in this set.
+    fn attempts(&self) -> &Attempts;
+    /// The same for change.
+    fn attempts_mut(&mut self) -> &mut Attempts;
 
     /// The scale of a currency that was defined in this set (the built-in ones are in [`crate::chart`]).
     fn currency_scale(&self, code: &str) -> Option<u8>;

@@ -10,15 +10,16 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use rust_decimal::Decimal;
+use twinset_ledger::attempt::{Attempt, Ballot, Coordination, Part, Planned, Role, Sum, Vote};
 use twinset_ledger::codec::{
     DecodeError, Entry, EntryBuilder, HEADER_BYTES, PackedId, Record, SHORT_BYTES, Short, ShortScope,
-    decode_command, decode_outcome, encode_command, encode_outcome,
+    decode_attempts, decode_command, decode_outcome, encode_attempts, encode_command, encode_outcome,
 };
 use twinset_ledger::command::Metadata;
 use twinset_ledger::rejection::CODES;
 use twinset_ledger::{
-    Command, Durability, Effect, FreezeMode, Leg, Outcome, Position, Posted, Rejection, Reversal, Side,
-    Transaction, TransactionId,
+    Attempts, Begin, Command, Durability, Effect, FreezeMode, Leg, Outcome, Position, Posted, Rejection,
+    Reversal, Side, Step, Transaction, TransactionId,
 };
 
 fn hex(bytes: &[u8]) -> String {
@@ -118,7 +119,49 @@ fn commands() -> Vec<(Command, &'static str)> {
             "09026964 0300000002000000 0700050000000000 0100010000000000000000000000 0900 00",
         ),
         (Command::MarkDurability { durability: Durability::Degraded }, "0a01"),
+        (
+            Command::Begin(Begin { transaction: transaction(), sets: vec![3, 4] }),
+            "0b03 0201 0403 ffffffff 026964 0162 0200 01 0161 02960000000000000000000000 \
+             82 0162 010f0000000000000000000000 0145 01016b010076 03000000 04000000",
+        ),
+        (
+            step(Step::Prepare { legs: transaction().legs, accounting_date: -1 }),
+            "0c 0300000002000000 0700050000000000 ffffffff 0200 01 0161 02960000000000000000000000 \
+             82 0162 010f0000000000000000000000 0145",
+        ),
+        (step(Step::Decide(Ballot::GivenUp { set: 4 })), "0d 0300000002000000 0700050000000000 00 04000000"),
+        (
+            step(Step::Decide(Ballot::Votes(vec![
+                Vote { set: 4, said: Ok(vec![sum()]) },
+                Vote { set: 5, said: Err(Rejection::AccountClosed { account: text("a") }) },
+            ]))),
+            "0d 0300000002000000 0700050000000000 01 02 \
+             04000000 01 01 0145 02 01000000000000000000000000000000 02000000000000000000000000000000 \
+             05000000 00 0c00 0161",
+        ),
+        (step(Step::Commit), "0e 0300000002000000 0700050000000000"),
+        (step(Step::Abort), "0f 0300000002000000 0700050000000000"),
+        (
+            step(Step::Settle {
+                parts: vec![Part { set: 4, position: Position::new(1, 2), legs: vec![posted()] }],
+            }),
+            "10 0300000002000000 0700050000000000 01 04000000 0200010000000000 \
+             0100 01 02 01000000000000000000000000000000 ffffffffffffffffffffffffffffffff \
+             02000000000000000000000000000000 0161",
+        ),
     ]
+}
+
+fn step(step: Step) -> Command {
+    Command::Step { attempt: transaction_id(), step }
+}
+
+fn sum() -> Sum {
+    Sum { currency: text("E"), scale: 2, debits: 1, credits: 2 }
+}
+
+fn posted() -> Posted {
+    Posted { account: text("a"), side: Side::Debit, amount: 1, scale: 2, posted: -1, available: 2 }
 }
 
 #[test]
@@ -145,7 +188,7 @@ fn commands_of_bad_length_are_refused() {
 #[test]
 fn one_meaning_has_one_form() {
     let refused = |hex: &str| decode_command(&unhex(hex)).expect_err("refused");
-    assert_eq!(refused("0b"), DecodeError::Unknown { what: "command kind", found: 11 });
+    assert_eq!(refused("11"), DecodeError::Unknown { what: "command kind", found: 17 });
     assert_eq!(refused("070269640120"), DecodeError::BadId);
     assert_eq!(refused("0702696401ff"), DecodeError::BadId);
     assert_eq!(refused("07026964 00"), DecodeError::BadId);
@@ -163,6 +206,10 @@ fn one_meaning_has_one_form() {
     // Metadata keys that do not rise.
     let twice = "09026964 0300000002000000 0700050000000000 00 0900 02 01620000 01610000";
     assert_eq!(refused(twice), DecodeError::OutOfRange { field: "metadata order" });
+    let decide = |rest: &str| refused(&format!("0d 0300000002000000 0700050000000000 {rest}"));
+    assert_eq!(decide("02 04000000"), DecodeError::OutOfRange { field: "ballot" });
+    assert_eq!(decide("01 01 04000000 02"), DecodeError::OutOfRange { field: "vote" });
+    assert_eq!(decide("01 01 04000000 01 01 0120"), DecodeError::BadId);
 }
 
 fn unhex(hex: &str) -> Vec<u8> {
@@ -313,6 +360,8 @@ fn rejections() -> Vec<(Rejection, &'static str)> {
         (Rejection::NotReversible { transaction }, t),
         (Rejection::ReversalExceeds { left: 1, scale: 2 }, golden(&[one, "02"])),
         (Rejection::PartialReversalOfManyLegs { transaction }, t),
+        (Rejection::StepOutOfPlace { attempt: transaction }, t),
+        (Rejection::SetUnavailable { set: 5 }, "05000000"),
     ]
 }
 
@@ -323,16 +372,21 @@ fn outcome(result: Result<Effect, Rejection>) -> Outcome {
 #[test]
 fn outcomes_have_golden_bytes() {
     let head = "0200010000000000 04000000 0300000000000000 01";
-    let posted =
-        Posted { account: text("a"), side: Side::Debit, amount: 1, scale: 2, posted: -1, available: 2 };
     let legs = "0100 01 02 01000000000000000000000000000000 ffffffffffffffffffffffffffffffff \
                 02000000000000000000000000000000 0161";
     let mut cases = vec![
         (Ok(Effect::Defined { changed: false }), text("01")),
         (Ok(Effect::Defined { changed: true }), text("02")),
         (Ok(Effect::Account), text("03")),
-        (Ok(Effect::Posted(vec![posted])), format!("04 {legs}")),
+        (Ok(Effect::Posted(vec![posted()])), format!("04 {legs}")),
         (Ok(Effect::Marked), text("05")),
+        (Ok(Effect::Begun), text("06")),
+        (
+            Ok(Effect::Prepared(vec![sum()])),
+            text("07 01 0145 02 01000000000000000000000000000000 02000000000000000000000000000000"),
+        ),
+        (Ok(Effect::Aborted), text("08")),
+        (Ok(Effect::Settled(vec![posted()])), format!("09 {legs}")),
     ];
     for (number, (rejection, fields)) in (1u8..).zip(rejections()) {
         cases.push((Err(rejection), format!("00 {number:02x}00 {fields}")));
@@ -361,6 +415,71 @@ fn rejections_have_stable_numbers_and_codes() {
     }
 }
 
+/// One attempt of each kind.
+fn attempts() -> Attempts {
+    let planned = Planned { no: 7, side: Side::Credit, amount: 3 };
+    let attempt = |role, reserved| Attempt { reserved, accounting_date: -1, opened_ns: 9, role };
+    let coordination = Coordination {
+        legs: transaction().legs,
+        sets: vec![3, 4],
+        reverses: Some((Position::new(1, 2), 5)),
+        decided: Some(Position::new(1, 3)),
+    };
+    let asking = Coordination { reverses: None, decided: None, ..coordination.clone() };
+    let id = |set| TransactionId { set, ..transaction_id() };
+    let mut attempts = Attempts::default();
+    attempts.open(id(4), attempt(Role::Participant, vec![planned]));
+    attempts.open(id(2), attempt(Role::Coordinator(coordination), Vec::new()));
+    attempts.open(id(3), attempt(Role::Coordinator(asking), vec![planned]));
+    attempts
+}
+
+fn encoded_attempts(attempts: &Attempts) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_attempts(attempts, &mut bytes);
+    bytes
+}
+
+#[test]
+fn attempts_have_golden_bytes() {
+    let head = |set: u8| format!("{set:02x}000000 02000000 0700050000000000 ffffffff 0900000000000000");
+    let reserved = "01 07000000 02 03000000000000000000000000000000";
+    let legs = "0200 01 0161 02960000000000000000000000 82 0162 010f0000000000000000000000 0145";
+    let golden = [
+        text("03000000"),
+        head(2),
+        format!("00 01 {legs} 03000000 04000000"),
+        text("01 0200010000000000 05000000000000000000000000000000 01 0300010000000000"),
+        head(3),
+        format!("{reserved} 01 {legs} 03000000 04000000 00 00"),
+        head(4),
+        format!("{reserved} 00"),
+    ];
+    let mut bytes = encoded_attempts(&attempts());
+    assert_eq!(hex(&bytes), hex(&unhex(&golden.join(" "))));
+    assert_eq!(decode_attempts(&bytes), Ok(attempts()));
+    for len in 0..bytes.len() {
+        assert_eq!(decode_attempts(&bytes[..len]), Err(DecodeError::Truncated), "{len}");
+    }
+    bytes.push(0);
+    assert_eq!(decode_attempts(&bytes), Err(DecodeError::Trailing { left: 1 }));
+    assert_eq!(encoded_attempts(&Attempts::default()), [0; 4]);
+}
+
+#[test]
+fn attempts_have_one_form() {
+    let refused = |golden: &[&str]| {
+        let text = format!("{:02x}000000 {}", golden.len(), golden.concat());
+        decode_attempts(&unhex(&text)).expect_err("refused")
+    };
+    let id = "02000000 02000000 0700050000000000 ffffffff 0900000000000000";
+    let (plain, no_role) = (format!("{id} 00 00"), format!("{id} 00 02"));
+    let nothing = format!("{id} 01 07000000 02 00000000000000000000000000000000 00");
+    assert_eq!(refused(&[&plain, &plain]), DecodeError::OutOfRange { field: "attempt order" });
+    assert_eq!(refused(&[&no_role]), DecodeError::OutOfRange { field: "role" });
+    assert_eq!(refused(&[&nothing]), DecodeError::OutOfRange { field: "reserved amount" });
+}
+
 /// Bytes with a few of them changed, or cut.
 fn damaged(bytes: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
     let len = bytes.len();
@@ -382,19 +501,28 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn commands_round_trip(command in generate::command()) {
+    fn commands_round_trip(command in prop_oneof![generate::command(), generate::across()]) {
         prop_assert_eq!(decode_command(&encoded(&command)), Ok(command));
     }
 
     #[test]
-    fn damaged_commands_never_panic(bytes in generate::command().prop_flat_map(|c| damaged(encoded(&c)))) {
+    fn damaged_commands_never_panic(
+        bytes in prop_oneof![generate::command(), generate::across()].prop_flat_map(|c| damaged(encoded(&c))),
+    ) {
         if let Ok(command) = decode_command(&bytes) {
             prop_assert_eq!(encoded(&command), bytes);
         }
     }
 
     #[test]
-    fn foreign_bytes_never_panic(bytes in vec(any::<u8>(), 0..200), kind in 0u8..12) {
+    fn damaged_attempts_never_panic(bytes in damaged(encoded_attempts(&attempts()))) {
+        if let Ok(attempts) = decode_attempts(&bytes) {
+            prop_assert_eq!(encoded_attempts(&attempts), bytes);
+        }
+    }
+
+    #[test]
+    fn foreign_bytes_never_panic(bytes in vec(any::<u8>(), 0..200), kind in 0u8..18) {
         let mut with_kind = vec![kind];
         with_kind.extend_from_slice(&bytes);
         for bytes in [&bytes, &with_kind] {
@@ -403,6 +531,9 @@ proptest! {
             }
             if let Ok(outcome) = decode_outcome(bytes) {
                 prop_assert_eq!(&encoded_outcome(&outcome), bytes);
+            }
+            if let Ok(attempts) = decode_attempts(bytes) {
+                prop_assert_eq!(&encoded_attempts(&attempts), bytes);
             }
             if let Ok(entry) = Entry::parse(bytes) {
                 prop_assert_eq!(entry.records().count(), entry.count());

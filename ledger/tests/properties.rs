@@ -51,6 +51,7 @@ fn verdict(outcome: &Outcome, command: &Command) -> Verdict {
             };
             Answer::Booked(legs.iter().enumerate().map(booked).collect())
         }
+        Ok(other) => panic!("the model has one set, and no {other:?}"),
     };
     Verdict { position: outcome.position, replayed: outcome.replayed, answer }
 }

@@ -6,20 +6,29 @@
 //! `tx ID ACCOUNT/SIDE/AMOUNT[/CURRENCY] ... [scope= kind= reason= date=]`, `reverse ID TRANSACTION [amount= reason=]`,
 //! `mark sync|degraded`; other keys are metadata. Each command is an entry of its own, unless between `begin` and
 //! `apply`. `clock TIME` sets the leader's clock, `incarnation N` the incarnation of the entries to come. `account ID`,
-//! `postings ID`, `totals`, `reversed POSITION` and `durability` look. In outputs, `5-0 t=7` is the position (index,
+//! `postings ID`, `totals`, `reversed POSITION`, `attempts` and `durability` look.
+//!
+//! Over several sets: `set N` goes to another set (all is set 1's before). `across ID ACCOUNT@SET/SIDE/AMOUNT ...` begins,
+//! with the keys of `tx`; `prepare ATTEMPT ACCOUNT/SIDE/AMOUNT ... [date=]`, `decide ATTEMPT SET ...` (with what these sets
+//! said last to its preparation), `giveup ATTEMPT SET`, `commit ATTEMPT`, `abort ATTEMPT`, `settle ATTEMPT SET ...` (with what
+//! these sets booked) are the steps.
+//!
+//! In outputs, `5-0 t=7` is the position (index,
 //! offset) and the ledger time; after the first incarnation, `5-0 of 2` says of which it is.
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
 
 use goldenscript::{ArgumentConsumer, Context, Runner};
-use support::{Books, INCARNATION};
+use support::{Books, INCARNATION, SET};
 use twinset_ledger::amount::{parse, to_decimal_string};
+use twinset_ledger::attempt::{Ballot, Coordination, Part, Role, Sum, Vote};
 use twinset_ledger::{
-    Command, Durability, Effect, FreezeMode, Leg, Outcome, Position, Posted, Reversal, Side, State,
-    Transaction,
+    Begin, Command, Durability, Effect, FreezeMode, Leg, Outcome, Position, Posted, Reversal, Side, State,
+    Step, Transaction, TransactionId,
 };
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
@@ -37,7 +46,13 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    across_sets
+    across_sets_given_up
+    across_sets_participant
+    across_sets_refused
+    across_sets_reversal
     chart
+    clearing
     close
     freeze
     idempotency
@@ -69,24 +84,58 @@ fn every_script_runs() {
 }
 
 struct Script {
-    books: Books,
+    sets: BTreeMap<u32, Books>,
+    /// Where commands go.
+    set: u32,
     clock: u64,
     waiting: Option<Vec<Command>>,
+    /// What each set said last to the preparation of an attempt.
+    votes: BTreeMap<(TransactionId, u32), Vote>,
+    /// What each set has booked of an attempt.
+    parts: BTreeMap<(TransactionId, u32), Part>,
 }
 
 impl Script {
     fn new() -> Self {
-        Script { books: Books::new(), clock: 0, waiting: None }
+        Script {
+            sets: BTreeMap::from([(SET, Books::new())]),
+            set: SET,
+            clock: 0,
+            waiting: None,
+            votes: BTreeMap::new(),
+            parts: BTreeMap::new(),
+        }
+    }
+
+    fn books(&mut self) -> &mut Books {
+        self.sets.get_mut(&self.set).expect("it was made when it was gone to")
     }
 
     /// Applies the commands in one entry at the clock's time.
     fn apply(&mut self, commands: &[Command]) -> String {
-        let outcomes = self.books.apply(self.clock, commands);
+        let (clock, set) = (self.clock, self.set);
+        let outcomes = self.books().apply(clock, commands);
+        for (command, outcome) in commands.iter().zip(&outcomes) {
+            let Command::Step { attempt, .. } = command else { continue };
+            let key = (*attempt, set);
+            match (&outcome.result, command) {
+                (Ok(Effect::Prepared(sums)), _) => {
+                    self.votes.insert(key, Vote { set, said: Ok(sums.clone()) });
+                }
+                (Err(refusal), Command::Step { step: Step::Prepare { .. }, .. }) => {
+                    self.votes.insert(key, Vote { set, said: Err(refusal.clone()) });
+                }
+                (Ok(Effect::Posted(legs)), _) => {
+                    self.parts.insert(key, Part { set, position: outcome.position, legs: legs.clone() });
+                }
+                _ => {}
+            }
+        }
         outcomes.iter().zip(commands).map(|(outcome, command)| show(outcome, command)).collect()
     }
 
     fn look(&self, name: &str, args: &mut ArgumentConsumer<'_>) -> Fallible<Option<String>> {
-        let state = &self.books.short;
+        let state = &self.sets[&self.set].short;
         let mut out = String::new();
         match name {
             "account" => {
@@ -103,6 +152,11 @@ impl Script {
                     money(a.credits),
                     a.version
                 )?;
+                for (figure, name) in [(a.held, "held"), (a.incoming, "incoming"), (a.prepared, "prepared")] {
+                    if figure != 0 {
+                        write!(out, " {name}={}", money(figure))?;
+                    }
+                }
                 for (flag, name) in [
                     (a.frozen_debit, "frozen_debit"),
                     (a.frozen_credit, "frozen_credit"),
@@ -133,6 +187,24 @@ impl Script {
                 let by: Vec<String> = reversed.by.iter().map(ToString::to_string).collect();
                 writeln!(out, "{} by {by:?}", reversed.amount)?;
             }
+            "attempts" => {
+                for (id, attempt) in state.attempts().iter() {
+                    write!(out, "{id} since t={} day={}", attempt.opened_ns, attempt.accounting_date)?;
+                    match &attempt.role {
+                        Role::Participant => write!(out, " takes part")?,
+                        Role::Coordinator(Coordination { decided: None, .. }) => write!(out, " asks")?,
+                        Role::Coordinator(Coordination { decided: Some(at), .. }) => {
+                            write!(out, " decided {}", place(*at))?;
+                        }
+                    }
+                    for leg in &attempt.reserved {
+                        let account = state.account(leg.no);
+                        let amount = to_decimal_string(leg.amount, account.scale);
+                        write!(out, ", {} {:?} {amount}", account.id, leg.side)?;
+                    }
+                    writeln!(out)?;
+                }
+            }
             "durability" => writeln!(out, "{:?}", state.durability())?,
             _ => return Ok(None),
         }
@@ -150,7 +222,11 @@ impl Runner for Script {
             return Ok(output);
         }
         match command.name.as_str() {
-            "incarnation" => self.books.incarnation = args.next_pos().ok_or("number?")?.parse()?,
+            "set" => {
+                self.set = args.next_pos().ok_or("number?")?.parse()?;
+                self.sets.entry(self.set).or_insert_with(|| Books::of(self.set));
+            }
+            "incarnation" => self.books().incarnation = args.next_pos().ok_or("number?")?.parse()?,
             "clock" => self.clock = args.next_pos().ok_or("time?")?.parse()?,
             "begin" => self.waiting = Some(Vec::new()),
             "apply" => {
@@ -158,7 +234,10 @@ impl Runner for Script {
                 return Ok(self.apply(&commands));
             }
             _ => {
-                let command = read(&command.name, &mut args)?;
+                let command = match self.step(&command.name, &mut args)? {
+                    Some(command) => command,
+                    None => read(&command.name, &mut args)?,
+                };
                 if let Err(malformed) = command.validate() {
                     return Ok(format!("malformed {}: {malformed}\n", malformed.code()));
                 }
@@ -170,6 +249,37 @@ impl Runner for Script {
         }
         args.reject_next()?;
         Ok(String::new())
+    }
+}
+
+impl Script {
+    /// A step of an attempt; None if the name is of another command.
+    fn step(&self, name: &str, args: &mut ArgumentConsumer<'_>) -> Fallible<Option<Command>> {
+        if !["prepare", "decide", "giveup", "commit", "abort", "settle"].contains(&name) {
+            return Ok(None);
+        }
+        let attempt: TransactionId = args.next_pos().ok_or("attempt?")?.parse()?;
+        let sets = |args: &mut ArgumentConsumer<'_>| -> Fallible<Vec<u32>> {
+            std::iter::from_fn(|| args.next_pos()).map(|set| Ok(set.parse()?)).collect()
+        };
+        let step = match name {
+            "prepare" => Step::Prepare {
+                legs: std::iter::from_fn(|| args.next_pos()).map(leg).collect::<Fallible<_>>()?,
+                accounting_date: args.take_key("date").map(str::parse).transpose()?.unwrap_or_default(),
+            },
+            "decide" => {
+                let said = |set| self.votes.get(&(attempt, set)).cloned().ok_or("it has not voted");
+                Step::Decide(Ballot::Votes(sets(args)?.into_iter().map(said).collect::<Result<_, _>>()?))
+            }
+            "giveup" => Step::Decide(Ballot::GivenUp { set: args.next_pos().ok_or("set?")?.parse()? }),
+            "commit" => Step::Commit,
+            "abort" => Step::Abort,
+            _ => {
+                let booked = |set| self.parts.get(&(attempt, set)).cloned().ok_or("it has not booked");
+                Step::Settle { parts: sets(args)?.into_iter().map(booked).collect::<Result<_, _>>()? }
+            }
+        };
+        Ok(Some(Command::Step { attempt, step }))
     }
 }
 
@@ -191,15 +301,19 @@ fn read(name: &str, args: &mut ArgumentConsumer<'_>) -> Fallible<Command> {
         "freeze" => Command::Freeze { request_id: next()?, account: next()?, mode: mode(&next()?)? },
         "unfreeze" => Command::Unfreeze { request_id: next()?, account: next()?, mode: mode(&next()?)? },
         "close" => Command::CloseAccount { request_id: next()?, account: next()? },
-        "tx" => Command::Transaction(Transaction {
-            request_id: next()?,
-            legs: std::iter::from_fn(|| args.next_pos()).map(leg).collect::<Fallible<_>>()?,
-            scope_account: args.take_key("scope").map(str::to_owned),
-            kind: number(args, "kind")?,
-            reason: number(args, "reason")?,
-            accounting_date: args.take_key("date").map(str::parse).transpose()?,
-            metadata: metadata(args),
-        }),
+        "tx" => {
+            let request_id = next()?;
+            let legs = std::iter::from_fn(|| args.next_pos()).map(leg).collect::<Fallible<_>>()?;
+            Command::Transaction(transaction(request_id, legs, args)?)
+        }
+        "across" => {
+            let request_id = next()?;
+            let legs: Vec<(Leg, u32)> =
+                std::iter::from_fn(|| args.next_pos()).map(leg_of_set).collect::<Fallible<_>>()?;
+            let (legs, sets) = legs.into_iter().unzip();
+            let transaction = transaction(request_id, legs, args)?;
+            Command::Begin(Begin { transaction, sets })
+        }
         "reverse" => Command::Reversal(Reversal {
             request_id: next()?,
             transaction: next()?.parse()?,
@@ -216,6 +330,24 @@ fn read(name: &str, args: &mut ArgumentConsumer<'_>) -> Fallible<Command> {
         },
         _ => return Err(format!("no command {name}").into()),
     })
+}
+
+fn transaction(request_id: String, legs: Vec<Leg>, args: &mut ArgumentConsumer<'_>) -> Fallible<Transaction> {
+    Ok(Transaction {
+        request_id,
+        legs,
+        scope_account: args.take_key("scope").map(str::to_owned),
+        kind: number(args, "kind")?,
+        reason: number(args, "reason")?,
+        accounting_date: args.take_key("date").map(str::parse).transpose()?,
+        metadata: metadata(args),
+    })
+}
+
+fn leg_of_set(text: &str) -> Fallible<(Leg, u32)> {
+    let (account, rest) = text.split_once('@').ok_or("a leg is ACCOUNT@SET/SIDE/AMOUNT[/CURRENCY]")?;
+    let (set, rest) = rest.split_once('/').ok_or("a leg is ACCOUNT@SET/SIDE/AMOUNT[/CURRENCY]")?;
+    Ok((leg(&format!("{account}/{rest}"))?, set.parse()?))
 }
 
 fn leg(text: &str) -> Fallible<Leg> {
@@ -266,11 +398,13 @@ fn show(outcome: &Outcome, command: &Command) -> String {
         Ok(Effect::Defined { changed: false }) => "defined before".to_owned(),
         Ok(Effect::Account) => "done".to_owned(),
         Ok(Effect::Marked) => "marked".to_owned(),
-        Ok(Effect::Posted(legs)) => {
-            let accounts = command.accounts().map(Some).chain(std::iter::repeat(None));
-            let legs: Vec<String> =
-                legs.iter().zip(accounts).map(|(leg, name)| show_leg(leg, name)).collect();
-            format!("posted {}", legs.join(", "))
+        Ok(Effect::Posted(legs)) => format!("posted {}", show_legs(legs, command)),
+        Ok(Effect::Settled(legs)) => format!("settled {}", show_legs(legs, command)),
+        Ok(Effect::Begun) => "begun".to_owned(),
+        Ok(Effect::Aborted) => "aborted".to_owned(),
+        Ok(Effect::Prepared(sums)) => {
+            let sums: Vec<String> = sums.iter().map(show_sum).collect();
+            format!("prepared {}", sums.join(", "))
         }
     };
     let incarnation = match outcome.incarnation {
@@ -278,6 +412,17 @@ fn show(outcome: &Outcome, command: &Command) -> String {
         later => format!(" of {later}"),
     };
     format!("{}{incarnation} t={}{replayed} {result}\n", place(outcome.position), outcome.time_unix_ns)
+}
+
+fn show_sum(sum: &Sum) -> String {
+    let money = |minor| to_decimal_string(minor, sum.scale);
+    format!("{} debits={} credits={}", sum.currency, money(sum.debits), money(sum.credits))
+}
+
+fn show_legs(legs: &[Posted], command: &Command) -> String {
+    let accounts = command.accounts().map(Some).chain(std::iter::repeat(None));
+    let legs: Vec<String> = legs.iter().zip(accounts).map(|(leg, name)| show_leg(leg, name)).collect();
+    legs.join(", ")
 }
 
 fn show_leg(leg: &Posted, asked: Option<&str>) -> String {

@@ -50,8 +50,9 @@ impl<S: State> Turn<'_, S> {
             Command::CloseAccount { .. } => {
                 let no = self.existing(account)?;
                 let record = self.still_open(no)?;
-                let figures = [record.posted(), record.held, record.incoming, record.restricted];
-                if figures != [0; 4] && !canary::on(Canary::ClosedWithMoney) {
+                let figures =
+                    [record.posted(), record.held, record.incoming, record.restricted, record.prepared];
+                if figures != [0; 5] && !canary::on(Canary::ClosedWithMoney) {
                     return Err(Rejection::AccountNotEmpty { account: account.to_owned() });
                 }
                 record.closed = true;
@@ -93,6 +94,7 @@ impl<S: State> Turn<'_, S> {
             held: 0,
             incoming: 0,
             restricted: 0,
+            prepared: 0,
             version: 0,
             opened_at: self.position,
             metadata: metadata.clone(),

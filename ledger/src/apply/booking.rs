@@ -1,9 +1,11 @@
 //! Booking: the only place where balances change. Takes legs that are known to balance, checks what the accounts say
-//! to them (closed, frozen, overflow, limit, in that order), and then books all or none.
+//! to them (closed, frozen, overflow, limit, in that order), and then books all or none. Of an attempt the two are done
+//! apart: `reserve` checks and sets aside, and books later what needs no check any more.
 
 use std::collections::BTreeMap;
 
 use crate::account::{Account, AccountNo, Side};
+use crate::attempt::Planned;
 use crate::canary::{self, Canary};
 use crate::id::Position;
 use crate::outcome::Posted;
@@ -12,27 +14,19 @@ use crate::state::{Posting, State};
 
 /// The sums of debits and of credits that an account can keep, in minor units. Nothing derived from them can overflow:
 /// neither an account's figures nor the totals of a set, which has fewer than 2^32 accounts.
-const SUM_MAX: i128 = 1 << 94;
-
-/// A leg in minor units, above zero.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Planned {
-    pub no: AccountNo,
-    pub side: Side,
-    pub amount: i128,
-}
+pub(super) const SUM_MAX: i128 = 1 << 94;
 
 /// What all legs of a transaction together do to one account.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Effect {
-    no: AccountNo,
-    debits: i128,
-    credits: i128,
+    pub no: AccountNo,
+    pub debits: i128,
+    pub credits: i128,
     legs: u64,
 }
 
 impl Effect {
-    fn of(leg: &Planned) -> Self {
+    pub fn of(leg: &Planned) -> Self {
         let mut effect = Effect { no: leg.no, debits: 0, credits: 0, legs: 0 };
         effect.add(leg);
         effect
@@ -47,7 +41,7 @@ impl Effect {
     }
 
     /// The change of the account's posted balance.
-    fn net(&self, account: &Account) -> i128 {
+    pub fn net(&self, account: &Account) -> i128 {
         match account.normal_side {
             Side::Debit => self.debits - self.credits,
             Side::Credit => self.credits - self.debits,
@@ -69,17 +63,17 @@ pub(super) fn book<S: State>(
                 && a.amount == b.amount
                 && state.account(a.no).currency == state.account(b.no).currency;
             assert!(balanced, "what is booked balances, at {position:?}");
-            book_effects(state, position, legs, &[Effect::of(a), Effect::of(b)], named)
+            check_and_raise(state, position, legs, &[Effect::of(a), Effect::of(b)], named)
         }
         _ => {
             assert_balanced(state, position, legs);
-            book_effects(state, position, legs, &effects(legs), named)
+            check_and_raise(state, position, legs, &effects(legs), named)
         }
     }
 }
 
 /// One effect per account, in the order of their first legs.
-fn effects(legs: &[Planned]) -> Vec<Effect> {
+pub(super) fn effects(legs: &[Planned]) -> Vec<Effect> {
     let mut at = BTreeMap::new();
     let mut effects: Vec<Effect> = Vec::new();
     for leg in legs {
@@ -94,7 +88,7 @@ fn effects(legs: &[Planned]) -> Vec<Effect> {
     effects
 }
 
-fn assert_balanced<S: State>(state: &S, position: Position, legs: &[Planned]) {
+pub(super) fn assert_balanced<S: State>(state: &S, position: Position, legs: &[Planned]) {
     let mut sums = BTreeMap::<&str, i128>::new();
     for leg in legs {
         let sum = sums.entry(&state.account(leg.no).currency).or_default();
@@ -106,13 +100,24 @@ fn assert_balanced<S: State>(state: &S, position: Position, legs: &[Planned]) {
     assert!(sums.values().all(|&sum| sum == 0), "what is booked balances, at {position:?}");
 }
 
-fn book_effects<S: State>(
+fn check_and_raise<S: State>(
     state: &mut S,
     position: Position,
     legs: &[Planned],
     effects: &[Effect],
     named: bool,
 ) -> Result<Vec<Posted>, Rejection> {
+    check(state, position, legs, effects)?;
+    Ok(raise(state, position, legs, effects, named))
+}
+
+/// What the accounts say to the legs.
+pub(super) fn check<S: State>(
+    state: &S,
+    position: Position,
+    legs: &[Planned],
+    effects: &[Effect],
+) -> Result<(), Rejection> {
     if !(canary::on(Canary::IgnoredFreeze) && legs.len() == 2) {
         check_status(state, legs)?;
     }
@@ -120,6 +125,17 @@ fn book_effects<S: State>(
     if !(canary::on(Canary::LimitOfTheFirst) && position.offset() > 0) {
         effects.iter().try_for_each(|effect| check_limit(state.account(effect.no), effect))?;
     }
+    Ok(())
+}
+
+/// Books the legs.
+pub(super) fn raise<S: State>(
+    state: &mut S,
+    position: Position,
+    legs: &[Planned],
+    effects: &[Effect],
+    named: bool,
+) -> Vec<Posted> {
     if canary::on(Canary::LostCent) && position.index().is_multiple_of(1000) {
         state.account_mut(legs[0].no).debits -= 1;
     }
@@ -134,7 +150,7 @@ fn book_effects<S: State>(
         let delta = if inflow { leg.amount } else { -leg.amount };
         state.post(leg.no, Posting { position, delta });
     }
-    Ok(legs.iter().map(|leg| posted(state.account(leg.no), leg, named)).collect())
+    legs.iter().map(|leg| posted(state.account(leg.no), leg, named)).collect()
 }
 
 fn posted(account: &Account, leg: &Planned, named: bool) -> Posted {
@@ -168,8 +184,10 @@ fn check_status<S: State>(state: &S, legs: &[Planned]) -> Result<(), Rejection> 
     Ok(())
 }
 
-fn check_overflow(account: &Account, effect: &Effect) -> Result<(), Rejection> {
-    let fits = |sum: i128, more: i128| sum.checked_add(more).is_some_and(|sum| sum <= SUM_MAX);
+/// Open attempts may still book all that is prepared, on either side.
+pub(super) fn check_overflow(account: &Account, effect: &Effect) -> Result<(), Rejection> {
+    let most = SUM_MAX - account.prepared;
+    let fits = |sum: i128, more: i128| sum.checked_add(more).is_some_and(|sum| sum <= most);
     if fits(account.debits, effect.debits) && fits(account.credits, effect.credits) {
         Ok(())
     } else {

@@ -126,7 +126,11 @@ impl<S: State> Turn<'_, S> {
         self.state.remember(scope, request_id, self.position).map_err(ApplyError::Fault)
     }
 
-    fn decided_at(&self, scope: &str, request_id: &str) -> Result<Option<Position>, ApplyError<S::Fault>> {
+    pub(super) fn decided_at(
+        &self,
+        scope: &str,
+        request_id: &str,
+    ) -> Result<Option<Position>, ApplyError<S::Fault>> {
         self.state.request(scope, request_id, self.position).map_err(ApplyError::Fault)
     }
 
@@ -145,7 +149,7 @@ impl<S: State> Turn<'_, S> {
         };
         Ok(match difference(self.state, &first_command, command) {
             Some(field) if !canary::on(Canary::AnyBodyIsTheSame) => Err(field),
-            _ => Ok(Outcome { replayed: true, ..outcome }),
+            _ => Ok(Outcome { replayed: true, ..self.came_of(outcome)? }),
         })
     }
 }
@@ -154,6 +158,14 @@ impl<S: State> Turn<'_, S> {
 fn difference<S: State>(state: &S, first: &Command, second: &Command) -> Option<String> {
     let field = match (first, second) {
         (Command::Transaction(a), Command::Transaction(b)) => return transaction_difference(state, a, b),
+        // Under the same key the scope is the same.
+        (Command::Begin(a), Command::Begin(b)) => {
+            let same_scope = |_: &Transaction, _: &Transaction| true;
+            return content_difference(state, &a.transaction, &b.transaction, same_scope);
+        }
+        (Command::Begin(_), Command::Transaction(_)) | (Command::Transaction(_), Command::Begin(_)) => {
+            Some("legs")
+        }
         (Command::Reversal(a), Command::Reversal(b)) => reversal_difference(a, b),
         (Command::SetLimit { limit: a, .. }, Command::SetLimit { limit: b, .. }) => differs(a != b, "limit"),
         (Command::Freeze { mode: a, .. }, Command::Freeze { mode: b, .. })
@@ -201,6 +213,18 @@ fn reversal_difference(a: &Reversal, b: &Reversal) -> Option<&'static str> {
 
 /// The scope account comes last: unless it was named, it follows from the legs.
 fn transaction_difference<S: State>(state: &S, a: &Transaction, b: &Transaction) -> Option<String> {
+    content_difference(state, a, b, |a, b| {
+        a.scope_account == b.scope_account
+            || scope_account(state, a).is_some_and(|scope| scope_account(state, b) == Some(scope))
+    })
+}
+
+fn content_difference<S: State>(
+    state: &S,
+    a: &Transaction,
+    b: &Transaction,
+    same_scope: impl Fn(&Transaction, &Transaction) -> bool,
+) -> Option<String> {
     if a.legs.len() != b.legs.len() {
         return Some("legs".to_owned());
     }
@@ -209,15 +233,11 @@ fn transaction_difference<S: State>(state: &S, a: &Transaction, b: &Transaction)
             return Some(format!("legs[{at}].{field}"));
         }
     }
-    let same_scope = || {
-        a.scope_account == b.scope_account
-            || scope_account(state, a).is_some_and(|scope| scope_account(state, b) == Some(scope))
-    };
     differs(a.kind != b.kind, "kind")
         .or(differs(a.reason != b.reason, "reason"))
         .or(differs(a.accounting_date != b.accounting_date, "accounting_date"))
         .or(differs(a.metadata != b.metadata, "metadata"))
-        .or_else(|| differs(!same_scope(), "scope_account"))
+        .or_else(|| differs(!same_scope(a, b), "scope_account"))
         .map(str::to_owned)
 }
 

@@ -1,17 +1,21 @@
 //! The rules: one entry in, one outcome per command out, all effects through [`State`]. Pure; the same state and entry
 //! give the same bytes on every replica. Each family of commands has a file here; what they share is
-//! `idempotency` (who is asked first) and `booking` (the only place where balances change).
+//! `idempotency` (who is asked first), `booking` (the only place where balances change) and `reserve` (its two halves, for
+//! transactions over several sets).
 //!
 //! Invariant: per currency, debits equal credits after every command; `booking` asserts it, in release builds too.
 
 mod account;
+mod attempt;
 mod booking;
 mod chart;
 mod idempotency;
+mod reserve;
 mod reversal;
 mod transaction;
 
 pub use idempotency::scope_account;
+pub use reserve::{CLEARING_SUBJECT, clearing_account};
 
 use crate::RULES_VERSION;
 use crate::canary::{self, Canary};
@@ -139,6 +143,8 @@ impl<S: State> Turn<'_, S> {
             }
             Command::Transaction(transaction) => return self.transaction(transaction, command),
             Command::Reversal(reversal) => return self.reversal(reversal, command),
+            Command::Begin(begin) => return self.begin(begin, command),
+            Command::Step { attempt, step } => return self.step(*attempt, step),
         };
         Ok(self.outcome(decision))
     }

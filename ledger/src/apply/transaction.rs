@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 
 use super::account::reject_amount;
-use super::booking::{Planned, book};
+use super::booking::book;
 use super::idempotency::{Recalled, Scope, leg_accounts, scope_of};
 use super::{ApplyError, Decision, Turn};
 use crate::account::{AccountNo, Side};
 use crate::amount::{AmountError, to_minor};
+use crate::attempt::{Planned, Sum};
 use crate::canary::{self, Canary};
 use crate::codec::{self, Short, ShortScope};
 use crate::command::{Command, Leg, Transaction};
@@ -46,15 +47,14 @@ impl<S: State> Turn<'_, S> {
     }
 
     fn book_transaction(&mut self, transaction: &Transaction) -> Decision {
-        let legs = plan(self.state, transaction)?;
-        check_balance(self.state, &legs)?;
+        let legs = plan(self.state, &transaction.legs)?;
+        check_balance(sums(self.state, &legs)?)?;
         book(self.state, self.position, &legs, false).map(Effect::Posted)
     }
 }
 
 /// Finds the accounts and turns amounts into minor units.
-fn plan<S: State>(state: &S, transaction: &Transaction) -> Result<Vec<Planned>, Rejection> {
-    let legs = &transaction.legs;
+pub(super) fn plan<S: State>(state: &S, legs: &[Leg]) -> Result<Vec<Planned>, Rejection> {
     let find = |account: &String| {
         state.account_no(account).ok_or_else(|| Rejection::AccountNotFound { account: account.clone() })
     };
@@ -76,23 +76,30 @@ fn plan<S: State>(state: &S, transaction: &Transaction) -> Result<Vec<Planned>, 
     legs.iter().zip(&numbers).map(minor).collect()
 }
 
-/// Debits against credits per currency, smallest code first.
-fn check_balance<S: State>(state: &S, legs: &[Planned]) -> Result<(), Rejection> {
-    let mut sums = BTreeMap::<&str, (i128, i128, u8)>::new();
+/// Debits and credits per currency, in the order of the codes.
+pub(super) fn sums<S: State>(state: &S, legs: &[Planned]) -> Result<Vec<Sum>, Rejection> {
+    let mut sums = BTreeMap::<&str, Sum>::new();
     for leg in legs {
         let account = state.account(leg.no);
-        let (debits, credits, _) = sums.entry(&account.currency).or_insert((0, 0, account.scale));
-        let sum = match leg.side {
-            Side::Debit => debits,
-            Side::Credit => credits,
+        let empty =
+            || Sum { currency: account.currency.clone(), scale: account.scale, debits: 0, credits: 0 };
+        let sum = sums.entry(&account.currency).or_insert_with(empty);
+        let side = match leg.side {
+            Side::Debit => &mut sum.debits,
+            Side::Credit => &mut sum.credits,
         };
-        *sum =
-            sum.checked_add(leg.amount).ok_or_else(|| reject_amount(AmountError::Overflow, &account.id))?;
+        *side =
+            side.checked_add(leg.amount).ok_or_else(|| reject_amount(AmountError::Overflow, &account.id))?;
     }
-    match sums.into_iter().find(|(_, (debits, credits, _))| debits != credits) {
+    Ok(sums.into_values().collect())
+}
+
+/// Debits against credits of each currency, smallest code first.
+pub(super) fn check_balance(sums: impl IntoIterator<Item = Sum>) -> Result<(), Rejection> {
+    match sums.into_iter().find(|sum| sum.debits != sum.credits) {
         None => Ok(()),
-        Some((currency, (debits, credits, scale))) => {
-            Err(Rejection::Unbalanced { currency: currency.to_owned(), debits, credits, scale })
+        Some(Sum { currency, scale, debits, credits }) => {
+            Err(Rejection::Unbalanced { currency, debits, credits, scale })
         }
     }
 }

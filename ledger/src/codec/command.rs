@@ -2,9 +2,11 @@
 //! changed form gets a new number. Says nothing about whether the command may succeed.
 
 use super::DecodeError;
+use super::attempt::{ballot, parts, put_ballot, put_parts, put_sets, sets};
 use super::wire::{Reader, put_amount, put_long_text, put_text, side_of};
 use crate::LEGS_MAX;
 use crate::account::{FreezeMode, Side};
+use crate::attempt::{Begin, Step};
 use crate::command::{Command, Leg, Metadata, Reversal, Transaction};
 use crate::id::{Position, TransactionId};
 use crate::state::Durability;
@@ -21,6 +23,12 @@ pub(super) mod kind {
     pub const TRANSACTION: u8 = 8;
     pub const REVERSAL: u8 = 9;
     pub const MARK_DURABILITY: u8 = 10;
+    pub const BEGIN: u8 = 11;
+    pub const PREPARE: u8 = 12;
+    pub const DECIDE: u8 = 13;
+    pub const COMMIT: u8 = 14;
+    pub const ABORT: u8 = 15;
+    pub const SETTLE: u8 = 16;
 }
 
 /// Set in a transaction's flags when a scope account is named.
@@ -68,9 +76,18 @@ pub fn encode_command(command: &Command, out: &mut Vec<u8>) {
         Command::CloseAccount { request_id, account } => {
             put_account_command(out, kind::CLOSE_ACCOUNT, request_id, account);
         }
-        Command::Transaction(transaction) => put_transaction(out, transaction),
+        Command::Transaction(transaction) => {
+            out.push(kind::TRANSACTION);
+            put_transaction(out, transaction);
+        }
         Command::Reversal(reversal) => put_reversal(out, reversal),
         Command::MarkDurability { durability } => out.extend([kind::MARK_DURABILITY, *durability as u8]),
+        Command::Begin(begin) => {
+            out.push(kind::BEGIN);
+            put_transaction(out, &begin.transaction);
+            put_sets(out, &begin.sets, begin.transaction.legs.len());
+        }
+        Command::Step { attempt, step } => put_step(out, *attempt, step),
     }
 }
 
@@ -120,6 +137,14 @@ fn command(r: &mut Reader<'_>) -> Result<Command, DecodeError> {
         kind::TRANSACTION => Command::Transaction(transaction(r)?),
         kind::REVERSAL => Command::Reversal(reversal(r)?),
         kind::MARK_DURABILITY => Command::MarkDurability { durability: durability(r)? },
+        kind::BEGIN => {
+            let transaction = transaction(r)?;
+            let sets = sets(r, transaction.legs.len())?;
+            Command::Begin(Begin { transaction, sets })
+        }
+        step @ (kind::PREPARE | kind::DECIDE | kind::COMMIT | kind::ABORT | kind::SETTLE) => {
+            Command::Step { attempt: transaction_id(r)?, step: self::step(r, step)? }
+        }
         found => return Err(DecodeError::Unknown { what: "command kind", found: u16::from(found) }),
     })
 }
@@ -133,7 +158,7 @@ fn put_account_command(out: &mut Vec<u8>, kind: u8, request_id: &str, account: &
 fn put_transaction(out: &mut Vec<u8>, transaction: &Transaction) {
     let scope = transaction.scope_account.as_deref();
     let flags = scope.map_or(0, |_| HAS_SCOPE) | transaction.accounting_date.map_or(0, |_| HAS_DATE);
-    out.extend([kind::TRANSACTION, flags]);
+    out.push(flags);
     out.extend_from_slice(&transaction.kind.to_le_bytes());
     out.extend_from_slice(&transaction.reason.to_le_bytes());
     if let Some(date) = transaction.accounting_date {
@@ -143,9 +168,14 @@ fn put_transaction(out: &mut Vec<u8>, transaction: &Transaction) {
     if let Some(scope) = scope {
         put_text(out, scope);
     }
-    let legs = u16::try_from(transaction.legs.len()).expect("validated transactions have few legs");
-    out.extend_from_slice(&legs.to_le_bytes());
-    for leg in &transaction.legs {
+    put_legs(out, &transaction.legs);
+    put_metadata(out, &transaction.metadata);
+}
+
+pub(super) fn put_legs(out: &mut Vec<u8>, legs: &[Leg]) {
+    let count = u16::try_from(legs.len()).expect("validated transactions have few legs");
+    out.extend_from_slice(&count.to_le_bytes());
+    for leg in legs {
         out.push(leg.side as u8 | leg.currency.as_ref().map_or(0, |_| HAS_CURRENCY));
         put_text(out, &leg.account);
         put_amount(out, leg.amount);
@@ -153,7 +183,6 @@ fn put_transaction(out: &mut Vec<u8>, transaction: &Transaction) {
             put_text(out, currency);
         }
     }
-    put_metadata(out, &transaction.metadata);
 }
 
 fn transaction(r: &mut Reader<'_>) -> Result<Transaction, DecodeError> {
@@ -166,13 +195,17 @@ fn transaction(r: &mut Reader<'_>) -> Result<Transaction, DecodeError> {
     let accounting_date = if flags & HAS_DATE != 0 { Some(r.i32()?) } else { None };
     let request_id = r.id()?.to_owned();
     let scope_account = if flags & HAS_SCOPE != 0 { Some(r.id()?.to_owned()) } else { None };
+    let legs = legs(r)?;
+    let metadata = metadata(r)?;
+    Ok(Transaction { request_id, scope_account, legs, kind, reason, accounting_date, metadata })
+}
+
+pub(super) fn legs(r: &mut Reader<'_>) -> Result<Vec<Leg>, DecodeError> {
     let count = usize::from(r.u16()?);
     if count > LEGS_MAX {
         return Err(DecodeError::OutOfRange { field: "legs" });
     }
-    let legs = (0..count).map(|_| leg(r)).collect::<Result<_, _>>()?;
-    let metadata = metadata(r)?;
-    Ok(Transaction { request_id, scope_account, legs, kind, reason, accounting_date, metadata })
+    (0..count).map(|_| leg(r)).collect()
 }
 
 fn leg(r: &mut Reader<'_>) -> Result<Leg, DecodeError> {
@@ -200,6 +233,40 @@ fn reversal(r: &mut Reader<'_>) -> Result<Reversal, DecodeError> {
         amount: optional_amount(r)?,
         reason: r.u16()?,
         metadata: metadata(r)?,
+    })
+}
+
+fn put_step(out: &mut Vec<u8>, attempt: TransactionId, step: &Step) {
+    out.push(match step {
+        Step::Prepare { .. } => kind::PREPARE,
+        Step::Decide(_) => kind::DECIDE,
+        Step::Commit => kind::COMMIT,
+        Step::Abort => kind::ABORT,
+        Step::Settle { .. } => kind::SETTLE,
+    });
+    put_transaction_id(out, attempt);
+    match step {
+        Step::Prepare { legs, accounting_date } => {
+            out.extend_from_slice(&accounting_date.to_le_bytes());
+            put_legs(out, legs);
+        }
+        Step::Decide(ballot) => put_ballot(out, ballot),
+        Step::Commit | Step::Abort => {}
+        Step::Settle { parts } => put_parts(out, parts),
+    }
+}
+
+fn step(r: &mut Reader<'_>, kind: u8) -> Result<Step, DecodeError> {
+    Ok(match kind {
+        kind::PREPARE => {
+            let accounting_date = r.i32()?;
+            Step::Prepare { legs: legs(r)?, accounting_date }
+        }
+        kind::DECIDE => Step::Decide(ballot(r)?),
+        kind::COMMIT => Step::Commit,
+        kind::ABORT => Step::Abort,
+        kind::SETTLE => Step::Settle { parts: parts(r)? },
+        found => return Err(DecodeError::Unknown { what: "command kind", found: u16::from(found) }),
     })
 }
 

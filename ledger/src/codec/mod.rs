@@ -3,6 +3,7 @@
 //! of the ledger is decided here. Above: [`crate::apply`], the store, nodes and routers. Below: [`crate::command`] and
 //! [`crate::outcome`].
 
+mod attempt;
 mod command;
 mod entry;
 mod outcome;
@@ -11,6 +12,7 @@ mod request_id;
 mod short;
 mod wire;
 
+pub use attempt::{decode_attempts, encode_attempts};
 pub use command::{decode_command, encode_command};
 pub use entry::{ENTRY_FORMAT, Entry, EntryBuilder, HEADER_BYTES, Record, Records};
 pub use outcome::{decode_outcome, encode_outcome};

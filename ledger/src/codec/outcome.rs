@@ -2,6 +2,7 @@
 //! a result byte, then what the result carries. It has no version of its own: whoever stores or sends it has one.
 
 use super::DecodeError;
+use super::attempt::{put_sums, sums};
 use super::rejection::{put_rejection, rejection};
 use super::wire::{Reader, put_text};
 use crate::LEGS_MAX;
@@ -15,6 +16,10 @@ mod result {
     pub const ACCOUNT: u8 = 3;
     pub const POSTED: u8 = 4;
     pub const MARKED: u8 = 5;
+    pub const BEGUN: u8 = 6;
+    pub const PREPARED: u8 = 7;
+    pub const ABORTED: u8 = 8;
+    pub const SETTLED: u8 = 9;
 }
 
 /// A leg without its account's name: side, scale, three amounts, a length byte.
@@ -34,18 +39,25 @@ pub fn encode_outcome(outcome: &Outcome, out: &mut Vec<u8>) {
         Ok(Effect::Account) => result::ACCOUNT,
         Ok(Effect::Posted(_)) => result::POSTED,
         Ok(Effect::Marked) => result::MARKED,
+        Ok(Effect::Begun) => result::BEGUN,
+        Ok(Effect::Prepared(_)) => result::PREPARED,
+        Ok(Effect::Aborted) => result::ABORTED,
+        Ok(Effect::Settled(_)) => result::SETTLED,
     };
     out.extend_from_slice(&head);
     match &outcome.result {
         Err(rejection) => put_rejection(out, rejection),
-        Ok(Effect::Posted(legs)) => {
-            let count = u16::try_from(legs.len()).expect("bounded by LEGS_MAX");
-            out.reserve(2 + legs.len() * POSTED_BYTES);
-            out.extend_from_slice(&count.to_le_bytes());
-            legs.iter().for_each(|leg| put_posted(out, leg));
-        }
+        Ok(Effect::Posted(legs) | Effect::Settled(legs)) => put_posted_legs(out, legs),
+        Ok(Effect::Prepared(sums)) => put_sums(out, sums),
         Ok(_) => {}
     }
+}
+
+pub(super) fn put_posted_legs(out: &mut Vec<u8>, legs: &[Posted]) {
+    let count = u16::try_from(legs.len()).expect("bounded by LEGS_MAX");
+    out.reserve(2 + legs.len() * POSTED_BYTES);
+    out.extend_from_slice(&count.to_le_bytes());
+    legs.iter().for_each(|leg| put_posted(out, leg));
 }
 
 fn put_posted(out: &mut Vec<u8>, leg: &Posted) {
@@ -71,18 +83,24 @@ pub fn decode_outcome(bytes: &[u8]) -> Result<Outcome, DecodeError> {
         result::DEFINED_BEFORE => Ok(Effect::Defined { changed: false }),
         result::DEFINED => Ok(Effect::Defined { changed: true }),
         result::ACCOUNT => Ok(Effect::Account),
-        result::POSTED => {
-            let count = usize::from(r.u16()?);
-            if count > LEGS_MAX {
-                return Err(DecodeError::OutOfRange { field: "legs" });
-            }
-            Ok(Effect::Posted((0..count).map(|_| posted(&mut r)).collect::<Result<_, _>>()?))
-        }
+        result::POSTED => Ok(Effect::Posted(posted_legs(&mut r)?)),
         result::MARKED => Ok(Effect::Marked),
+        result::BEGUN => Ok(Effect::Begun),
+        result::PREPARED => Ok(Effect::Prepared(sums(&mut r)?)),
+        result::ABORTED => Ok(Effect::Aborted),
+        result::SETTLED => Ok(Effect::Settled(posted_legs(&mut r)?)),
         found => return Err(DecodeError::Unknown { what: "result", found: u16::from(found) }),
     };
     r.end()?;
     Ok(Outcome { position, incarnation, time_unix_ns, replayed, result })
+}
+
+pub(super) fn posted_legs(r: &mut Reader<'_>) -> Result<Vec<Posted>, DecodeError> {
+    let count = usize::from(r.u16()?);
+    if count > LEGS_MAX {
+        return Err(DecodeError::OutOfRange { field: "legs" });
+    }
+    (0..count).map(|_| posted(r)).collect()
 }
 
 fn posted(r: &mut Reader<'_>) -> Result<Posted, DecodeError> {

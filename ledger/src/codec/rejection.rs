@@ -48,6 +48,8 @@ pub(super) fn put_rejection(out: &mut Vec<u8>, rejection: &Rejection) {
         | Rejection::NotReversible { transaction }
         | Rejection::PartialReversalOfManyLegs { transaction } => put_transaction_id(out, *transaction),
         Rejection::ReversalExceeds { left, scale } => put_minors(out, &[*left], *scale),
+        Rejection::StepOutOfPlace { attempt } => put_transaction_id(out, *attempt),
+        Rejection::SetUnavailable { set } => out.extend_from_slice(&set.to_le_bytes()),
     }
 }
 
@@ -89,6 +91,8 @@ pub(super) fn rejection(r: &mut Reader<'_>) -> Result<Rejection, DecodeError> {
         17 => Rejection::NotReversible { transaction: transaction_id(r)? },
         18 => Rejection::ReversalExceeds { left: r.i128()?, scale: r.u8()? },
         19 => Rejection::PartialReversalOfManyLegs { transaction: transaction_id(r)? },
+        20 => Rejection::StepOutOfPlace { attempt: transaction_id(r)? },
+        21 => Rejection::SetUnavailable { set: r.u32()? },
         found => return Err(DecodeError::Unknown { what: "rejection", found }),
     })
 }

@@ -5,9 +5,11 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use rust_decimal::Decimal;
+use twinset_ledger::attempt::{Ballot, Part, Sum, Vote};
 use twinset_ledger::command::Metadata;
 use twinset_ledger::{
-    Command, Durability, FreezeMode, Leg, Position, Reversal, Side, Transaction, TransactionId,
+    Begin, Command, Durability, FreezeMode, Leg, Position, Posted, Rejection, Reversal, Side, Step,
+    Transaction, TransactionId,
 };
 
 /// Account ids; not all of them get opened.
@@ -59,6 +61,80 @@ pub fn command() -> impl Strategy<Value = Command> {
         6 => reversal(),
     ]
     .prop_filter("valid", |command| command.validate().is_ok())
+}
+
+/// A valid command of a transaction over several sets, of which this one is set 1 and may coordinate it or not.
+#[allow(dead_code, reason = "not every test has several sets")]
+pub fn across() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        3 => begin(),
+        6 => (attempt(), step()).prop_map(|(attempt, step)| Command::Step { attempt, step }),
+    ]
+    .prop_filter("valid", |command| command.validate().is_ok())
+}
+
+/// What lives in another set.
+const ELSEWHERE: [&str; 2] = ["x", "y"];
+
+fn begin() -> impl Strategy<Value = Command> {
+    (two_legs(), 0usize..2, select(ELSEWHERE.as_slice()), any::<bool>()).prop_map(
+        |(command, at, other, named)| {
+            let Command::Transaction(mut transaction) = command else { unreachable!("it was made as one") };
+            transaction.legs[at].account = other.to_owned();
+            transaction.scope_account = named.then(|| transaction.legs[1 - at].account.clone());
+            let sets = (0..2).map(|leg| if leg == at { 2 } else { 1 }).collect();
+            Command::Begin(Begin { transaction, sets })
+        },
+    )
+}
+
+fn attempt() -> impl Strategy<Value = TransactionId> {
+    let incarnation = 1;
+    let own = (1u64..26, 0u16..6).prop_map(move |(index, offset)| TransactionId {
+        set: 1,
+        incarnation,
+        position: Position::new(index, offset),
+    });
+    let others = (2u32..4, 1u64..9).prop_map(move |(set, index)| TransactionId {
+        set,
+        incarnation,
+        position: Position::new(index, 0),
+    });
+    prop_oneof![own, others]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let leg = (account(), side(), amount(), option::weighted(0.1, currency()))
+        .prop_map(|(account, side, amount, currency)| Leg { account, side, amount, currency });
+    let prepare = (vec(leg, 1..3), -1i32..2)
+        .prop_map(|(legs, accounting_date)| Step::Prepare { legs, accounting_date });
+    let amounts = prop_oneof![(1i128..400, Just(0)), (Just(0), 1i128..400)];
+    let sum =
+        amounts.prop_map(|(debits, credits)| Sum { currency: "EUR".to_owned(), scale: 2, debits, credits });
+    let refusal = account().prop_map(|account| Rejection::AccountClosed { account });
+    let said = prop_oneof![3 => vec(sum, 1).prop_map(Ok), 1 => refusal.prop_map(Err)];
+    let vote = (2u32..4, said).prop_map(|(set, said)| Vote { set, said });
+    let leg = (select(ELSEWHERE.as_slice()), side(), 1i128..400).prop_map(|(account, side, amount)| Posted {
+        account: account.to_owned(),
+        side,
+        amount,
+        scale: 2,
+        posted: amount,
+        available: amount,
+    });
+    let part = (2u32..4, 1u64..9, vec(leg, 1..3)).prop_map(|(set, index, legs)| Part {
+        set,
+        position: Position::new(index, 0),
+        legs,
+    });
+    prop_oneof![
+        4 => prepare,
+        3 => vec(vote, 1..3).prop_map(|votes| Step::Decide(Ballot::Votes(votes))),
+        1 => (2u32..4).prop_map(|set| Step::Decide(Ballot::GivenUp { set })),
+        3 => Just(Step::Commit),
+        1 => Just(Step::Abort),
+        1 => vec(part, 1..3).prop_map(|parts| Step::Settle { parts }),
+    ]
 }
 
 /// The opening of an account, sometimes one that cannot succeed.

@@ -1,13 +1,14 @@
-//! The set under test, kept twice: once with every transaction in short form where there is one, once with everything
+//! A set under test, kept twice: once with every transaction in short form where there is one, once with everything
 //! in general form. Both must agree at every step; whoever drives it sees one ledger.
 
 use twinset_ledger::codec::{
-    Entry, EntryBuilder, Record, decode_command, decode_outcome, encode_command, encode_outcome, shorten,
+    Entry, EntryBuilder, Record, decode_attempts, decode_command, decode_outcome, encode_attempts,
+    encode_command, encode_outcome, shorten,
 };
 use twinset_ledger::memory::MemoryState;
-use twinset_ledger::{Command, Outcome, RULES_VERSION, Rejection, State};
+use twinset_ledger::{AccountNo, Command, Outcome, RULES_VERSION, Rejection, State};
 
-/// The set's number in all tests.
+/// The set's number where there is one.
 pub const SET: u32 = 1;
 /// The set's incarnation, unless it is raised.
 pub const INCARNATION: u32 = 1;
@@ -28,7 +29,12 @@ pub struct Books {
 impl Books {
     /// An empty set.
     pub fn new() -> Self {
-        let empty = MemoryState::new(SET);
+        Books::of(SET)
+    }
+
+    /// An empty set of that number.
+    pub fn of(set: u32) -> Self {
+        let empty = MemoryState::new(set);
         Books { short: empty.clone(), general: empty, incarnation: INCARNATION, entries: Vec::new() }
     }
 
@@ -70,7 +76,8 @@ impl Books {
         entries.flat_map(|entry| entry.records()).filter(|record| matches!(record, Record::Short(_))).count()
     }
 
-    /// Both forms agree, debits equal credits per currency, and the accounts' figures follow from their postings.
+    /// Both forms agree, debits equal credits per currency, and the accounts' figures follow from their postings and from
+    /// the attempts that are open.
     fn check(&self) {
         assert!(self.short.accounts().eq(self.general.accounts()), "short and general forms agree");
         for (currency, (debits, credits)) in self.short.totals() {
@@ -82,8 +89,31 @@ impl Books {
             assert_eq!(postings.iter().map(|posting| posting.delta).sum::<i128>(), account.posted());
             assert_eq!(postings.len() as u64, account.version);
             assert!(postings.is_sorted_by_key(|posting| posting.position));
+            let figures = (account.held, account.incoming, account.prepared);
+            assert_eq!(figures, self.set_aside(no), "{} has set aside what is open", account.id);
         }
+        assert_eq!(self.short.attempts(), self.general.attempts(), "short and general forms agree");
+        let mut bytes = Vec::new();
+        encode_attempts(self.short.attempts(), &mut bytes);
+        assert_eq!(decode_attempts(&bytes).as_ref(), Ok(self.short.attempts()));
         assert_eq!(self.short.last_time(), self.general.last_time());
+    }
+}
+
+impl Books {
+    /// What open attempts say that an account has held, incoming and prepared.
+    fn set_aside(&self, no: AccountNo) -> (i128, i128, i128) {
+        let account = self.short.account(no);
+        let (mut held, mut incoming, mut prepared) = (0, 0, 0);
+        for (_, attempt) in self.short.attempts().iter() {
+            let mut net = 0;
+            for leg in attempt.reserved.iter().filter(|leg| leg.no == no) {
+                net += if account.is_inflow(leg.side) { leg.amount } else { -leg.amount };
+                prepared += leg.amount;
+            }
+            *(if net < 0 { &mut held } else { &mut incoming }) += net.abs();
+        }
+        (held, incoming, prepared)
     }
 }
 

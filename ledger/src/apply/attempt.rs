@@ -1,0 +1,310 @@
+//! Transactions over several sets: two-phase commit, each step in a log. The coordinator begins, decides and settles; each
+//! other set prepares, and commits or aborts. Every step counts once, whoever repeats it and whenever: what it did is
+//! remembered for ever under the attempt's own scope, so that a late message meets an answer and never a second booking.
+//!
+//! A request whose attempt was given up, because a set did not answer, may be tried again: the next attempt is remembered
+//! under the name of the one before it. Any other answer is the last word.
+//!
+//! Invariant: what is set aside is booked or given back exactly once, and only as the coordinator's log decided.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::idempotency::Recalled;
+use super::reserve::{book_set_aside, clearing_account, give_back, set_aside};
+use super::transaction::{check_balance, plan, sums};
+use super::{ApplyError, Decision, Turn};
+use crate::amount::to_minor;
+use crate::attempt::{
+    Attempt, Ballot, Begin, Coordination, DECISION, END, Part, Planned, RESULT, Role, Step, Sum, VOTE, Vote,
+    scope_across,
+};
+use crate::command::{Command, Leg};
+use crate::id::TransactionId;
+use crate::outcome::{Effect, Outcome, Posted};
+use crate::rejection::Rejection;
+use crate::state::State;
+
+/// What a request that was asked before meets.
+pub(super) enum Met {
+    /// The last word on it, or that it is under way.
+    Answer(Outcome),
+    /// Its last attempt was given up: the next one is remembered under this scope.
+    Free(String),
+}
+
+impl<S: State> Turn<'_, S> {
+    /// Begins a transaction over several sets; `command` is the same, as it is compared and remembered.
+    pub(super) fn begin(
+        &mut self,
+        begin: &Begin,
+        command: &Command,
+    ) -> Result<Outcome, ApplyError<S::Fault>> {
+        let Begin { transaction, sets } = begin;
+        if begin.coordinator() != self.state.set() {
+            return Ok(self.outcome(Err(out_of_place(self.here()))));
+        }
+        let request_id = &transaction.request_id;
+        let mut scope = scope_across(transaction).to_owned();
+        if let Recalled::Known(outcome) = self.recall(&[&scope], &[], request_id, command)? {
+            match self.newest(outcome, request_id)? {
+                Met::Answer(outcome) => return Ok(outcome),
+                Met::Free(next) => scope = next,
+            }
+        }
+        let coordination = Coordination {
+            legs: transaction.legs.clone(),
+            sets: sets.clone(),
+            reverses: None,
+            decided: None,
+        };
+        let day = transaction.accounting_date.unwrap_or_else(|| self.day());
+        let decision = self.open_attempt(coordination, day);
+        self.remember(&scope, request_id)?;
+        Ok(self.outcome(decision))
+    }
+
+    /// Sets aside the coordinator's own legs, and opens the attempt.
+    pub(super) fn open_attempt(&mut self, coordination: Coordination, accounting_date: i32) -> Decision {
+        let own: Vec<Leg> = coordination.legs_of(self.state.set()).cloned().collect();
+        let legs = plan(self.state, &own)?;
+        let (reserved, _) = set_aside(self.state, self.position, &legs)?;
+        let role = Role::Coordinator(coordination);
+        let attempt = Attempt { reserved, accounting_date, opened_ns: self.time_unix_ns, role };
+        let id = self.here();
+        self.state.attempts_mut().open(id, attempt);
+        Ok(Effect::Begun)
+    }
+
+    /// The day of this command: the accounting date of what names none.
+    pub(super) fn day(&self) -> i32 {
+        self.outcome(Ok(Effect::Begun)).day()
+    }
+
+    /// The name of an attempt, or a transaction, that begins with this command.
+    pub(super) fn here(&self) -> TransactionId {
+        TransactionId {
+            set: self.state.set(),
+            incarnation: self.entry.incarnation(),
+            position: self.position,
+        }
+    }
+
+    /// Follows the attempts of a request to the newest one.
+    pub(super) fn newest(&self, first: Outcome, request_id: &str) -> Result<Met, ApplyError<S::Fault>> {
+        let mut outcome = first;
+        while matches!(outcome.result, Err(Rejection::SetUnavailable { .. })) {
+            let scope = self.named(&outcome).attempt_scope();
+            let Some(position) = self.decided_at(&scope, request_id)? else { return Ok(Met::Free(scope)) };
+            let (_, next) = self.original(position)?.expect("what a request id points at is remembered");
+            outcome = Outcome { replayed: true, ..self.came_of(next)? };
+        }
+        Ok(Met::Answer(outcome))
+    }
+
+    /// The last word on a command that was decided at once, or has begun an attempt.
+    pub(super) fn came_of(&self, outcome: Outcome) -> Result<Outcome, ApplyError<S::Fault>> {
+        if outcome.result != Ok(Effect::Begun) {
+            return Ok(outcome);
+        }
+        let attempt = self.named(&outcome);
+        for key in [RESULT, DECISION] {
+            if let Some(step) = self.first(attempt, key)?
+                && !matches!(step.result, Ok(Effect::Posted(_)))
+            {
+                return Ok(Outcome { result: step.result, ..outcome });
+            }
+        }
+        Ok(outcome)
+    }
+
+    fn named(&self, outcome: &Outcome) -> TransactionId {
+        let Outcome { position, incarnation, .. } = *outcome;
+        TransactionId { set: self.state.set(), incarnation, position }
+    }
+
+    /// What a step of an attempt came to when it was first taken in.
+    fn first(&self, attempt: TransactionId, key: &str) -> Result<Option<Outcome>, ApplyError<S::Fault>> {
+        let Some(position) = self.decided_at(&attempt.attempt_scope(), key)? else { return Ok(None) };
+        let (_, outcome) = self.original(position)?.expect("what a step points at is remembered");
+        Ok(Some(outcome))
+    }
+
+    /// Takes an attempt a step on.
+    pub(super) fn step(
+        &mut self,
+        attempt: TransactionId,
+        step: &Step,
+    ) -> Result<Outcome, ApplyError<S::Fault>> {
+        // What has ended is not prepared any more, however late the request for it comes.
+        let keys: &[&str] = if step.key() == VOTE { &[END, VOTE] } else { &[step.key()] };
+        for key in keys {
+            if let Some(outcome) = self.first(attempt, key)? {
+                return Ok(Outcome { replayed: true, ..outcome });
+            }
+        }
+        let decision = match step {
+            Step::Prepare { legs, accounting_date } => self.prepare(attempt, legs, *accounting_date),
+            Step::Decide(ballot) => self.decide(attempt, ballot),
+            Step::Commit => self.commit(attempt),
+            Step::Abort => self.abort(attempt),
+            Step::Settle { parts } => self.settle(attempt, parts)?,
+        };
+        // A step that came out of its order may come again in it.
+        if !matches!(decision, Err(Rejection::StepOutOfPlace { .. })) {
+            self.remember(&attempt.attempt_scope(), step.key())?;
+        }
+        Ok(self.outcome(decision))
+    }
+
+    fn prepare(&mut self, id: TransactionId, legs: &[Leg], accounting_date: i32) -> Decision {
+        if id.set == self.state.set() {
+            return Err(out_of_place(id));
+        }
+        let legs = plan(self.state, legs)?;
+        let (reserved, sums) = set_aside(self.state, self.position, &legs)?;
+        let role = Role::Participant;
+        let attempt = Attempt { reserved, accounting_date, opened_ns: self.time_unix_ns, role };
+        self.state.attempts_mut().open(id, attempt);
+        Ok(Effect::Prepared(sums))
+    }
+
+    fn decide(&mut self, id: TransactionId, ballot: &Ballot) -> Decision {
+        let (coordination, reserved) = self.coordinated(id)?;
+        if coordination.decided.is_some() {
+            return Err(out_of_place(id));
+        }
+        let verdict = match ballot {
+            Ballot::GivenUp { set } => Err(Rejection::SetUnavailable { set: *set }),
+            Ballot::Votes(votes) => {
+                let others = coordination.other_sets(self.state.set());
+                let voted: BTreeSet<u32> = votes.iter().map(|vote| vote.set).collect();
+                let refusal = votes.iter().find_map(|vote| vote.said.as_ref().err());
+                let enough = if refusal.is_some() { voted.is_subset(&others) } else { voted == others };
+                if !enough || voted.len() != votes.len() {
+                    return Err(out_of_place(id));
+                }
+                match refusal {
+                    Some(refusal) => Err(refusal.clone()),
+                    None => self.check_balance_across(coordination, reserved, votes),
+                }
+            }
+        };
+        let reverses = coordination.reverses;
+        let reserved = reserved.to_vec();
+        if let Err(rejection) = verdict {
+            give_back(self.state, &reserved);
+            self.state.attempts_mut().close(id);
+            return Err(rejection);
+        }
+        let posted = book_set_aside(self.state, self.position, &reserved);
+        let attempt = self.state.attempts_mut().get_mut(id).expect("it is open");
+        attempt.reserved.clear();
+        if let Role::Coordinator(coordination) = &mut attempt.role {
+            coordination.decided = Some(self.position);
+        }
+        if let Some((original, amount)) = reverses {
+            self.state.add_reversal(original, id, self.position, amount);
+        }
+        Ok(Effect::Posted(posted))
+    }
+
+    /// The legs of all sets together balance, per currency and in the same minor units.
+    fn check_balance_across(
+        &self,
+        coordination: &Coordination,
+        reserved: &[Planned],
+        votes: &[Vote],
+    ) -> Result<(), Rejection> {
+        let own = coordination.legs_of(self.state.set()).count();
+        let own = sums(self.state, &reserved[..own])?;
+        let mut all = BTreeMap::<&str, Sum>::new();
+        let said = votes.iter().flat_map(|vote| vote.said.as_ref().expect("nobody refused"));
+        for sum in own.iter().chain(said) {
+            let Some(total) = all.get_mut(sum.currency.as_str()) else {
+                all.insert(&sum.currency, sum.clone());
+                continue;
+            };
+            if total.scale != sum.scale {
+                return Err(Rejection::CurrencyConflict { currency: sum.currency.clone() });
+            }
+            let debits = total.debits.checked_add(sum.debits);
+            let credits = total.credits.checked_add(sum.credits);
+            let (Some(debits), Some(credits)) = (debits, credits) else {
+                let account = clearing_account(self.state.set(), &sum.currency);
+                return Err(Rejection::AmountOverflow { account });
+            };
+            (total.debits, total.credits) = (debits, credits);
+        }
+        check_balance(all.into_values())
+    }
+
+    fn commit(&mut self, id: TransactionId) -> Decision {
+        if !self.is_participant(id) {
+            return Err(out_of_place(id));
+        }
+        let attempt = self.state.attempts_mut().close(id).expect("it is open");
+        Ok(Effect::Posted(book_set_aside(self.state, self.position, &attempt.reserved)))
+    }
+
+    /// Also where nothing was set aside: a request to prepare that comes later finds that it has ended.
+    fn abort(&mut self, id: TransactionId) -> Decision {
+        if id.set == self.state.set() {
+            return Err(out_of_place(id));
+        }
+        if let Some(attempt) = self.state.attempts_mut().close(id) {
+            give_back(self.state, &attempt.reserved);
+        }
+        Ok(Effect::Aborted)
+    }
+
+    fn settle(&mut self, id: TransactionId, parts: &[Part]) -> Result<Decision, ApplyError<S::Fault>> {
+        let Ok((coordination, _)) = self.coordinated(id) else { return Ok(Err(out_of_place(id))) };
+        let Some(decided) = coordination.decided else { return Ok(Err(out_of_place(id))) };
+        let coordination = coordination.clone();
+        let (_, outcome) = self.original(decided)?.expect("what was decided is remembered");
+        let Ok(Effect::Posted(own)) = outcome.result else {
+            unreachable!("it was decided that it is booked")
+        };
+        let own = Part { set: self.state.set(), position: decided, legs: own };
+        let Some(legs) = told(&coordination, &own, parts) else { return Ok(Err(out_of_place(id))) };
+        self.state.attempts_mut().close(id);
+        Ok(Ok(Effect::Settled(legs)))
+    }
+
+    /// What this set coordinates under that name, and what is set aside for it.
+    fn coordinated(&self, id: TransactionId) -> Result<(&Coordination, &[Planned]), Rejection> {
+        match self.state.attempts().get(id) {
+            Some(Attempt { role: Role::Coordinator(coordination), reserved, .. }) => {
+                Ok((coordination, reserved))
+            }
+            _ => Err(out_of_place(id)),
+        }
+    }
+
+    fn is_participant(&self, id: TransactionId) -> bool {
+        self.state.attempts().get(id).is_some_and(|attempt| attempt.role == Role::Participant)
+    }
+}
+
+fn out_of_place(attempt: TransactionId) -> Rejection {
+    Rejection::StepOutOfPlace { attempt }
+}
+
+/// The legs as they were booked, in the client's order; None if the parts are not what was asked for.
+fn told(coordination: &Coordination, own: &Part, parts: &[Part]) -> Option<Vec<Posted>> {
+    let booked: BTreeMap<u32, &[Posted]> =
+        parts.iter().chain([own]).map(|part| (part.set, part.legs.as_slice())).collect();
+    if booked.len() != parts.len() + 1 || !booked.keys().eq(&coordination.all_sets()) {
+        return None;
+    }
+    let mut left: BTreeMap<u32, _> = booked.into_iter().map(|(set, legs)| (set, legs.iter())).collect();
+    let legs = coordination.legs.iter().zip(&coordination.sets);
+    legs.map(|(leg, set)| {
+        let posted = left.get_mut(set)?.next()?;
+        let same = posted.account == leg.account
+            && posted.side == leg.side
+            && to_minor(leg.amount, posted.scale) == Ok(posted.amount);
+        same.then(|| posted.clone())
+    })
+    .collect()
+}

@@ -1,0 +1,104 @@
+//! The two halves of booking an attempt in one set: first everything is checked and set aside, later it is booked, or given
+//! back, and neither can be refused any more. What a set's own legs leave open stands on its clearing accounts, so that
+//! its books balance at every index; over all sets these show what is in flight.
+
+use super::booking::{Effect, SUM_MAX, assert_balanced, check, check_overflow, effects, raise};
+use super::transaction::sums;
+use crate::account::{Account, AccountNo, Side};
+use crate::attempt::{Planned, Sum};
+use crate::command::Metadata;
+use crate::id::Position;
+use crate::outcome::Posted;
+use crate::rejection::Rejection;
+use crate::state::State;
+
+/// The subject of clearing accounts. Outside the alphabet of codes: nobody else can be under it.
+pub const CLEARING_SUBJECT: &str = "@clearing";
+
+/// The id of a set's clearing account in a currency. Outside the alphabet of ids: no command can name it.
+pub fn clearing_account(set: u32, currency: &str) -> String {
+    format!("{CLEARING_SUBJECT}-{set}:{currency}")
+}
+
+/// Checks one set's legs of an attempt and sets aside what they need. Gives the legs with the clearing legs behind them, and
+/// the sums of the legs without.
+pub(super) fn set_aside<S: State>(
+    state: &mut S,
+    position: Position,
+    legs: &[Planned],
+) -> Result<(Vec<Planned>, Vec<Sum>), Rejection> {
+    let sums = sums(state, legs)?;
+    check(state, position, legs, &effects(legs))?;
+    let open: Vec<&Sum> = sums.iter().filter(|sum| sum.debits != sum.credits).collect();
+    for sum in &open {
+        let fits = |no| check_overflow(state.account(no), &Effect::of(&clearing_leg(no, sum)));
+        let id = clearing_account(state.set(), &sum.currency);
+        match state.account_no(&id) {
+            Some(no) => fits(no)?,
+            None if (sum.debits - sum.credits).abs() > SUM_MAX => {
+                return Err(Rejection::AmountOverflow { account: id });
+            }
+            None => {}
+        }
+    }
+    let mut all = legs.to_vec();
+    for sum in open {
+        let id = clearing_account(state.set(), &sum.currency);
+        let no = state.account_no(&id).unwrap_or_else(|| open_clearing(state, position, id, sum));
+        all.push(clearing_leg(no, sum));
+    }
+    for effect in effects(&all) {
+        let account = state.account_mut(effect.no);
+        let net = effect.net(account);
+        *(if net < 0 { &mut account.held } else { &mut account.incoming }) += net.abs();
+        account.prepared += effect.debits + effect.credits;
+    }
+    Ok((all, sums))
+}
+
+/// Gives back what was set aside.
+pub(super) fn give_back<S: State>(state: &mut S, legs: &[Planned]) {
+    for effect in effects(legs) {
+        let account = state.account_mut(effect.no);
+        let net = effect.net(account);
+        *(if net < 0 { &mut account.held } else { &mut account.incoming }) -= net.abs();
+        account.prepared -= effect.debits + effect.credits;
+    }
+}
+
+/// Books what was set aside.
+pub(super) fn book_set_aside<S: State>(state: &mut S, position: Position, legs: &[Planned]) -> Vec<Posted> {
+    assert_balanced(state, position, legs);
+    give_back(state, legs);
+    raise(state, position, legs, &effects(legs), true)
+}
+
+/// The leg that squares one currency of a set's legs.
+fn clearing_leg(no: AccountNo, sum: &Sum) -> Planned {
+    let open = sum.debits - sum.credits;
+    let side = if open > 0 { Side::Credit } else { Side::Debit };
+    Planned { no, side, amount: open.abs() }
+}
+
+fn open_clearing<S: State>(state: &mut S, position: Position, id: String, sum: &Sum) -> AccountNo {
+    state.open(Account {
+        id,
+        subject: CLEARING_SUBJECT.to_owned(),
+        currency: sum.currency.clone(),
+        scale: sum.scale,
+        normal_side: Side::Debit,
+        limit: None,
+        frozen_debit: false,
+        frozen_credit: false,
+        closed: false,
+        debits: 0,
+        credits: 0,
+        held: 0,
+        incoming: 0,
+        restricted: 0,
+        prepared: 0,
+        version: 0,
+        opened_at: position,
+        metadata: Metadata::new(),
+    })
+}

@@ -1,0 +1,265 @@
+//! Transactions over several sets: what travels between the sets, and what each of them keeps open meanwhile. An attempt is
+//! one try of a transaction, named for ever by where its coordinator's log began it. The rules are
+//! [`crate::apply`]'s; who sends what to whom is the node's business.
+//!
+//! ```text
+//! coordinator    Begin ----------------> Decide -----------------> Settle: the answer
+//!                     \                ^        \                ^
+//! each other set       `--> Prepare --'          `--> Commit ---'   or Abort
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::account::{AccountNo, Side};
+use crate::command::{Leg, Transaction};
+use crate::id::{Position, TransactionId};
+use crate::outcome::Posted;
+use crate::rejection::Rejection;
+
+/// Sets that one transaction can touch at most.
+pub const SETS_MAX: usize = 16;
+/// Legs of a transaction over several sets at most.
+pub const LEGS_ACROSS_MAX: usize = 64;
+
+/// A transaction over several sets, as its coordinator takes it in. A leader makes it of a transaction, because only the
+/// catalogue knows where accounts live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Begin {
+    /// As the client asked.
+    pub transaction: Transaction,
+    /// The set of each leg's account; two different ones at least.
+    pub sets: Vec<u32>,
+}
+
+impl Begin {
+    /// The set that coordinates it: the scope account's. The command must be valid.
+    pub fn coordinator(&self) -> u32 {
+        let scope = scope_across(&self.transaction);
+        let at = self.transaction.legs.iter().position(|leg| leg.account == scope);
+        self.sets[at.expect("the scope account has a leg")]
+    }
+}
+
+/// The account whose set coordinates a transaction over several sets, and under which its request id is remembered: named,
+/// or the smallest account that is debited, or the smallest of all. Unlike within one set it does not hang on normal
+/// sides: whoever routes the request knows none.
+pub fn scope_across(transaction: &Transaction) -> &str {
+    let smallest = |debited_only: bool| {
+        let legs = transaction.legs.iter().filter(|leg| !debited_only || leg.side == Side::Debit);
+        legs.map(|leg| leg.account.as_str()).min()
+    };
+    let default = || smallest(true).or_else(|| smallest(false)).expect("a valid transaction has legs");
+    transaction.scope_account.as_deref().unwrap_or_else(default)
+}
+
+/// What one set's log takes in of an attempt. Proposed by nodes only, as often as they like: each kind counts once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// To every other set: check these legs, and set aside what they need.
+    Prepare {
+        /// The legs of that set.
+        legs: Vec<Leg>,
+        /// The day on which all sets book, in days since 1970-01-01.
+        accounting_date: i32,
+    },
+    /// In the coordinator's log: whether it is booked.
+    Decide(Ballot),
+    /// To every other set: book what was set aside.
+    Commit,
+    /// To every other set: give back what was set aside.
+    Abort,
+    /// In the coordinator's log: all have booked, and this is what the client is told.
+    Settle {
+        /// What each other set has booked.
+        parts: Vec<Part>,
+    },
+}
+
+/// What a decision rests on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ballot {
+    /// What the other sets have said; of all of them, unless one refuses.
+    Votes(Vec<Vote>),
+    /// This set has not answered in time.
+    GivenUp {
+        /// Its number.
+        set: u32,
+    },
+}
+
+/// What one set says to its legs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vote {
+    /// The set.
+    pub set: u32,
+    /// The sums of its legs, which are set aside; or why not.
+    pub said: Result<Vec<Sum>, Rejection>,
+}
+
+/// Debits and credits of one currency in one set's legs, in minor units.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sum {
+    /// The currency's code.
+    pub currency: String,
+    /// Its decimal places in that set.
+    pub scale: u8,
+    /// Sum of the debit legs.
+    pub debits: i128,
+    /// Sum of the credit legs.
+    pub credits: i128,
+}
+
+/// What one set has booked of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The set.
+    pub set: u32,
+    /// Where in its log.
+    pub position: Position,
+    /// Its legs in the order in which they were asked for, and then its clearing legs.
+    pub legs: Vec<Posted>,
+}
+
+/// A leg in minor units, ready to be booked or set aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// The account.
+    pub no: AccountNo,
+    /// Debit or credit.
+    pub side: Side,
+    /// Above zero.
+    pub amount: i128,
+}
+
+/// An attempt that is open in this set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// What is set aside here: the legs of this set, and then its clearing legs. Empty once it is booked.
+    pub reserved: Vec<Planned>,
+    /// The day on which all sets book.
+    pub accounting_date: i32,
+    /// The ledger time at which this set opened it.
+    pub opened_ns: u64,
+    /// What this set is in it.
+    pub role: Role,
+}
+
+/// What a set is in an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It has set aside its part and waits for the decision.
+    Participant,
+    /// It decides.
+    Coordinator(Coordination),
+}
+
+/// What a coordinator knows of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coordination {
+    /// All legs in the client's order.
+    pub legs: Vec<Leg>,
+    /// The set of each.
+    pub sets: Vec<u32>,
+    /// If it takes back an earlier transaction: where that was begun, and how much of its first leg is taken back.
+    pub reverses: Option<(Position, i128)>,
+    /// Where it was decided that it is booked; None while the sets are asked.
+    pub decided: Option<Position>,
+}
+
+impl Coordination {
+    /// The sets that take part, the coordinator's own included.
+    pub fn all_sets(&self) -> BTreeSet<u32> {
+        self.sets.iter().copied().collect()
+    }
+
+    /// The sets that take part beside the coordinator's own.
+    pub fn other_sets(&self, own: u32) -> BTreeSet<u32> {
+        self.sets.iter().copied().filter(|&set| set != own).collect()
+    }
+
+    /// The legs of one set, in the client's order.
+    pub fn legs_of(&self, set: u32) -> impl Iterator<Item = &Leg> {
+        self.legs.iter().zip(&self.sets).filter(move |(_, of)| **of == set).map(|(leg, _)| leg)
+    }
+}
+
+/// All attempts that are open in a set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attempts {
+    open: BTreeMap<TransactionId, Attempt>,
+}
+
+impl Attempts {
+    /// The open attempt of that name.
+    pub fn get(&self, id: TransactionId) -> Option<&Attempt> {
+        self.open.get(&id)
+    }
+
+    /// All, in the order of their names.
+    pub fn iter(&self) -> impl ExactSizeIterator + DoubleEndedIterator<Item = (TransactionId, &Attempt)> {
+        self.open.iter().map(|(id, attempt)| (*id, attempt))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// How much of the first leg of the transaction at `original` open attempts may yet take back.
+    pub fn reversing(&self, original: Position) -> i128 {
+        let amount = |attempt: &Attempt| match &attempt.role {
+            Role::Coordinator(Coordination { reverses: Some((of, amount)), decided: None, .. })
+                if *of == original =>
+            {
+                *amount
+            }
+            _ => 0,
+        };
+        self.open.values().map(amount).sum()
+    }
+
+    /// Opens an attempt. Panics if one of that name is open.
+    pub fn open(&mut self, id: TransactionId, attempt: Attempt) {
+        let before = self.open.insert(id, attempt);
+        assert!(before.is_none(), "the attempt {id} is opened once");
+    }
+
+    /// An open attempt for change.
+    pub(crate) fn get_mut(&mut self, id: TransactionId) -> Option<&mut Attempt> {
+        self.open.get_mut(&id)
+    }
+
+    /// Closes an attempt.
+    pub(crate) fn close(&mut self, id: TransactionId) -> Option<Attempt> {
+        self.open.remove(&id)
+    }
+}
+
+impl Step {
+    /// What stands for a request id: what is remembered of an attempt, and where, is found by it.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Step::Prepare { .. } => VOTE,
+            Step::Decide(_) => DECISION,
+            Step::Commit | Step::Abort => END,
+            Step::Settle { .. } => RESULT,
+        }
+    }
+}
+
+// Outside the alphabet of request ids: under an attempt's scope stands the client's own id as well, where another attempt
+// follows it.
+
+/// What a set has said to its legs.
+pub(crate) const VOTE: &str = "~vote";
+/// What the coordinator has decided.
+pub(crate) const DECISION: &str = "~decision";
+/// What came of it in a set.
+pub(crate) const END: &str = "~end";
+/// What the client is told.
+pub(crate) const RESULT: &str = "~result";
