@@ -9,6 +9,7 @@ use twinset_ledger::memory::MemoryState;
 use twinset_ledger::{AccountNo, Command, Outcome, RULES_VERSION, Rejection, State};
 
 /// The set's number where there is one.
+#[allow(dead_code, reason = "some tests have several sets")]
 pub const SET: u32 = 1;
 /// The set's incarnation, unless it is raised.
 pub const INCARNATION: u32 = 1;
@@ -28,6 +29,7 @@ pub struct Books {
 
 impl Books {
     /// An empty set.
+    #[allow(dead_code, reason = "some tests have several sets")]
     pub fn new() -> Self {
         Books::of(SET)
     }
