@@ -18,7 +18,7 @@ use proptest::test_runner::FileFailurePersistence;
 use support::{Books, SET};
 use twinset_ledger::codec::encode_outcome;
 use twinset_ledger::memory::MemoryState;
-use twinset_ledger::{Command, Effect, Outcome, Position, Rejection};
+use twinset_ledger::{Command, Effect, Outcome, Position, Rejection, Step};
 
 fn config() -> ProptestConfig {
     let regressions = FileFailurePersistence::Direct("tests/properties.regressions");
@@ -35,6 +35,11 @@ fn run(books: &mut Books, entries: &Entries) -> Vec<(Command, Outcome)> {
         all.extend(commands.iter().cloned().zip(books.apply(*time, commands)));
     }
     all
+}
+
+/// In one set, or over several.
+fn either() -> impl Strategy<Value = Entries> {
+    prop_oneof![entries::entries(), entries::entries_across()]
 }
 
 /// The ledger's outcome in the model's words.
@@ -83,7 +88,7 @@ proptest! {
     }
 
     #[test]
-    fn limits_are_never_crossed(entries in entries::entries()) {
+    fn limits_are_never_crossed(entries in either()) {
         let mut books = Books::new();
         for (time, commands) in &entries {
             for command in commands {
@@ -101,7 +106,7 @@ proptest! {
     }
 
     #[test]
-    fn the_log_alone_gives_the_state_and_the_bytes(entries in entries::entries()) {
+    fn the_log_alone_gives_the_state_and_the_bytes(entries in either()) {
         let mut books = Books::new();
         let first: Vec<Outcome> = run(&mut books, &entries).into_iter().map(|(_, outcome)| outcome).collect();
         let mut again = MemoryState::new(SET);
@@ -116,7 +121,7 @@ proptest! {
     }
 
     #[test]
-    fn time_and_positions_rise(entries in entries::entries()) {
+    fn time_and_positions_rise(entries in either()) {
         let mut books = Books::new();
         let decided = run(&mut books, &entries);
         let first: Vec<_> = decided.iter().map(|(_, outcome)| outcome).filter(|o| !o.replayed).collect();
@@ -124,11 +129,17 @@ proptest! {
     }
 
     #[test]
-    fn a_retry_changes_nothing(entries in entries::entries()) {
+    fn a_retry_changes_nothing(entries in either()) {
         let mut books = Books::new();
         let decided = run(&mut books, &entries);
         let accounts: Vec<_> = books.short.accounts().cloned().collect();
         for (command, first) in decided.iter().filter(|(command, _)| command.request_id().is_some()) {
+            match (command, &first.result) {
+                // What has come of it by now.
+                (_, Ok(Effect::Begun) | Err(Rejection::SetUnavailable { .. } | Rejection::StepOutOfPlace { .. }))
+                | (Command::Step { step: Step::Prepare { .. }, .. }, _) => continue,
+                _ => {}
+            }
             let again = books.apply(0, std::slice::from_ref(command)).remove(0);
             match &first.result {
                 Err(Rejection::RequestMismatch { .. }) => {
@@ -138,6 +149,46 @@ proptest! {
             }
         }
         prop_assert!(books.short.accounts().eq(&accounts));
+    }
+}
+
+#[test]
+fn the_generator_takes_attempts_from_their_beginning_to_their_end() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+
+    let mut runner = TestRunner::deterministic();
+    let mut seen = BTreeMap::<&str, usize>::new();
+    for _ in 0..300 {
+        let entries = entries::entries_across().new_tree(&mut runner).expect("a value").current();
+        for (command, outcome) in
+            run(&mut Books::new(), &entries).iter().filter(|(_, outcome)| !outcome.replayed)
+        {
+            let what = match (command, &outcome.result) {
+                (Command::Reversal(_), Ok(Effect::Begun)) => "reversal begun",
+                (_, Ok(Effect::Begun)) => "begun",
+                (_, Ok(Effect::Prepared(_))) => "prepared",
+                (_, Ok(Effect::Aborted)) => "aborted",
+                (_, Ok(Effect::Settled(_))) => "settled",
+                (Command::Step { step: Step::Decide(_), .. }, Ok(_)) => "decided",
+                (Command::Step { step: Step::Commit, .. }, Ok(_)) => "committed",
+                (Command::Step { .. }, Err(rejection)) => rejection.code(),
+                _ => continue,
+            };
+            *seen.entry(what).or_default() += 1;
+        }
+    }
+    for what in [
+        "begun",
+        "prepared",
+        "aborted",
+        "decided",
+        "committed",
+        "set_unavailable",
+        "unbalanced",
+        "step_out_of_place",
+    ] {
+        assert!(seen.get(what).is_some_and(|&times| times > 5), "{what} too seldom: {seen:?}");
     }
 }
 
