@@ -19,7 +19,7 @@ use crate::attempt::{
     scope_across,
 };
 use crate::command::{Command, Leg};
-use crate::id::TransactionId;
+use crate::id::{Position, TransactionId};
 use crate::outcome::{Effect, Outcome, Posted};
 use crate::rejection::Rejection;
 use crate::state::State;
@@ -91,42 +91,10 @@ impl<S: State> Turn<'_, S> {
 
     /// Follows the attempts of a request to the newest one.
     pub(super) fn newest(&self, first: Outcome, request_id: &str) -> Result<Met, ApplyError<S::Fault>> {
-        let mut outcome = first;
-        while matches!(outcome.result, Err(Rejection::SetUnavailable { .. })) {
-            let scope = self.named(&outcome).attempt_scope();
-            let Some(position) = self.decided_at(&scope, request_id)? else { return Ok(Met::Free(scope)) };
-            let (_, next) = self.original(position)?.expect("what a request id points at is remembered");
-            outcome = Outcome { replayed: true, ..self.came_of(next)? };
-        }
-        Ok(Met::Answer(outcome))
-    }
-
-    /// The last word on a command that was decided at once, or has begun an attempt.
-    pub(super) fn came_of(&self, outcome: Outcome) -> Result<Outcome, ApplyError<S::Fault>> {
-        if outcome.result != Ok(Effect::Begun) {
-            return Ok(outcome);
-        }
-        let attempt = self.named(&outcome);
-        for key in [RESULT, DECISION] {
-            if let Some(step) = self.first(attempt, key)?
-                && !matches!(step.result, Ok(Effect::Posted(_)))
-            {
-                return Ok(Outcome { result: step.result, ..outcome });
-            }
-        }
-        Ok(outcome)
-    }
-
-    fn named(&self, outcome: &Outcome) -> TransactionId {
-        let Outcome { position, incarnation, .. } = *outcome;
-        TransactionId { set: self.state.set(), incarnation, position }
-    }
-
-    /// What a step of an attempt came to when it was first taken in.
-    fn first(&self, attempt: TransactionId, key: &str) -> Result<Option<Outcome>, ApplyError<S::Fault>> {
-        let Some(position) = self.decided_at(&attempt.attempt_scope(), key)? else { return Ok(None) };
-        let (_, outcome) = self.original(position)?.expect("what a step points at is remembered");
-        Ok(Some(outcome))
+        Ok(match newest(self, first, request_id)? {
+            (_, Some(scope)) => Met::Free(scope),
+            (outcome, None) => Met::Answer(outcome),
+        })
     }
 
     /// Takes an attempt a step on.
@@ -138,7 +106,7 @@ impl<S: State> Turn<'_, S> {
         // What has ended is not prepared any more, however late the request for it comes.
         let keys: &[&str] = if step.key() == VOTE { &[END, VOTE] } else { &[step.key()] };
         for key in keys {
-            if let Some(outcome) = self.first(attempt, key)? {
+            if let Some(outcome) = first(self, attempt, key)? {
                 return Ok(Outcome { replayed: true, ..outcome });
             }
         }
@@ -284,6 +252,109 @@ impl<S: State> Turn<'_, S> {
     fn is_participant(&self, id: TransactionId) -> bool {
         self.state.attempts().get(id).is_some_and(|attempt| attempt.role == Role::Participant)
     }
+}
+
+/// Where decisions are looked up: by a command in its turn, or by a reader of the state.
+pub(super) trait Memory {
+    type Error;
+    fn set(&self) -> u32;
+    fn decided_at(&self, scope: &str, request_id: &str) -> Result<Option<Position>, Self::Error>;
+    fn original(&self, position: Position) -> Result<Option<(Command, Outcome)>, Self::Error>;
+}
+
+impl<S: State> Memory for Turn<'_, S> {
+    type Error = ApplyError<S::Fault>;
+
+    fn set(&self) -> u32 {
+        self.state.set()
+    }
+
+    fn decided_at(&self, scope: &str, request_id: &str) -> Result<Option<Position>, Self::Error> {
+        Turn::decided_at(self, scope, request_id)
+    }
+
+    fn original(&self, position: Position) -> Result<Option<(Command, Outcome)>, Self::Error> {
+        Turn::original(self, position)
+    }
+}
+
+/// The state between two entries.
+struct Reader<'a, S>(&'a S);
+
+impl<S: State> Memory for Reader<'_, S> {
+    type Error = S::Fault;
+
+    fn set(&self) -> u32 {
+        self.0.set()
+    }
+
+    fn decided_at(&self, scope: &str, request_id: &str) -> Result<Option<Position>, Self::Error> {
+        self.0.request(scope, request_id, Position(u64::MAX))
+    }
+
+    fn original(&self, position: Position) -> Result<Option<(Command, Outcome)>, Self::Error> {
+        self.0.original(position)
+    }
+}
+
+/// What has come of a command by now: of one that began an attempt, what the client is told, once that is known. Of any other
+/// the outcome itself. For who reads the state between entries.
+pub fn came_of<S: State>(state: &S, outcome: Outcome) -> Result<Outcome, S::Fault> {
+    last_word(&Reader(state), outcome)
+}
+
+/// Where the newest attempt of a request was begun that was first decided at `first`; the same place, unless that was an
+/// attempt, and was given up. For who reads the state between entries.
+pub fn newest_attempt<S: State>(state: &S, first: Position, request_id: &str) -> Result<Position, S::Fault> {
+    let reader = Reader(state);
+    let Some((_, outcome)) = reader.original(first)? else { return Ok(first) };
+    Ok(newest(&reader, last_word(&reader, outcome)?, request_id)?.0.position)
+}
+
+/// What came of the newest attempt of a request; if it was given up, with the scope that the next one is remembered under.
+fn newest<M: Memory>(
+    memory: &M,
+    first: Outcome,
+    request_id: &str,
+) -> Result<(Outcome, Option<String>), M::Error> {
+    let mut outcome = first;
+    while matches!(outcome.result, Err(Rejection::SetUnavailable { .. })) {
+        let scope = named(memory, &outcome).attempt_scope();
+        let Some(position) = memory.decided_at(&scope, request_id)? else {
+            return Ok((outcome, Some(scope)));
+        };
+        let (_, next) = memory.original(position)?.expect("what a request id points at is remembered");
+        outcome = Outcome { replayed: true, ..last_word(memory, next)? };
+    }
+    Ok((outcome, None))
+}
+
+/// The last word on a command that was decided at once, or has begun an attempt.
+pub(super) fn last_word<M: Memory>(memory: &M, outcome: Outcome) -> Result<Outcome, M::Error> {
+    if outcome.result != Ok(Effect::Begun) {
+        return Ok(outcome);
+    }
+    let attempt = named(memory, &outcome);
+    for key in [RESULT, DECISION] {
+        if let Some(step) = first(memory, attempt, key)?
+            && !matches!(step.result, Ok(Effect::Posted(_)))
+        {
+            return Ok(Outcome { result: step.result, ..outcome });
+        }
+    }
+    Ok(outcome)
+}
+
+fn named<M: Memory>(memory: &M, outcome: &Outcome) -> TransactionId {
+    let Outcome { position, incarnation, .. } = *outcome;
+    TransactionId { set: memory.set(), incarnation, position }
+}
+
+/// What a step of an attempt came to when it was first taken in.
+fn first<M: Memory>(memory: &M, attempt: TransactionId, key: &str) -> Result<Option<Outcome>, M::Error> {
+    let Some(position) = memory.decided_at(&attempt.attempt_scope(), key)? else { return Ok(None) };
+    let (_, outcome) = memory.original(position)?.expect("what a step points at is remembered");
+    Ok(Some(outcome))
 }
 
 fn out_of_place(attempt: TransactionId) -> Rejection {

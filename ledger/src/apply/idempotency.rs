@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use rust_decimal::Decimal;
 
+use super::attempt::last_word;
 use super::{ApplyError, Turn};
 use crate::account::Side;
 use crate::canary::{self, Canary};
@@ -149,7 +150,7 @@ impl<S: State> Turn<'_, S> {
         };
         Ok(match difference(self.state, &first_command, command) {
             Some(field) if !canary::on(Canary::AnyBodyIsTheSame) => Err(field),
-            _ => Ok(Outcome { replayed: true, ..self.came_of(outcome)? }),
+            _ => Ok(Outcome { replayed: true, ..last_word(self, outcome)? }),
         })
     }
 }

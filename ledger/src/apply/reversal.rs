@@ -10,7 +10,7 @@
 use rust_decimal::Decimal;
 
 use super::account::reject_amount;
-use super::attempt::Met;
+use super::attempt::{Met, last_word};
 use super::booking::book;
 use super::idempotency::{Recalled, scope_account};
 use super::{ApplyError, Decision, Turn};
@@ -79,7 +79,7 @@ impl<S: State> Turn<'_, S> {
                     scope_account(self.state, &transaction).expect("all accounts are known").to_owned();
                 Ok(Original { transaction, posted, scope, sets: None })
             }
-            Some((Command::Begin(begin), outcome)) => match self.came_of(outcome)?.result {
+            Some((Command::Begin(begin), outcome)) => match last_word(self, outcome)?.result {
                 Ok(Effect::Settled(posted)) => {
                     let Begin { transaction, sets } = begin;
                     let scope = scope_across(&transaction).to_owned();
