@@ -4,10 +4,14 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Dice, GROUNDS, Ground, Load, append, catch_up, compare, model, open};
+use twinset_ledger::attempt::{Attempt, Step, scope_across};
 use twinset_ledger::codec::EntryBuilder;
+use twinset_ledger::memory::MemoryState;
+use twinset_ledger::{Command, Effect, Position, State, TransactionId};
 use twinset_store::{Fault, LedgerReplica, Log, LogId, SnapshotReader};
 
 #[test]
@@ -252,4 +256,79 @@ fn damaged_snapshots_are_refused_and_leave_the_replica_alone() {
         assert_eq!(far.applied().log_id, None);
         far.apply(&load.record(0)).unwrap();
     }
+}
+
+#[test]
+fn the_load_takes_attempts_from_their_beginning_to_their_end() {
+    let mut seen = BTreeMap::<&str, u32>::new();
+    for (seed, set) in [(1, 1), (2, 2), (3, 1)] {
+        let model = model(Load { seed, set }, Some(800));
+        for (_, command, outcome) in model.history().filter(|(_, _, outcome)| !outcome.replayed) {
+            let what = match (command, &outcome.result) {
+                (Command::Reversal(_), Ok(Effect::Begun)) => "reversal begun",
+                (_, Ok(Effect::Begun)) => "begun",
+                (_, Ok(Effect::Prepared(_))) => "prepared",
+                (_, Ok(Effect::Aborted)) => "aborted",
+                (Command::Step { attempt, .. }, Ok(Effect::Settled(_) | Effect::Posted(_)))
+                    if attempt.set == set && is_reversal(&model, *attempt) =>
+                {
+                    "reversal decided or settled"
+                }
+                (_, Ok(Effect::Settled(_))) => "settled",
+                (Command::Step { step: Step::Decide(_), .. }, Ok(_)) => "decided",
+                (Command::Step { step: Step::Commit, .. }, Ok(_)) => "committed",
+                (Command::Step { .. }, Err(rejection)) => rejection.code(),
+                (Command::Transaction(_), Ok(Effect::Posted(legs)))
+                    if legs.iter().any(|leg| leg.posted != leg.available) =>
+                {
+                    "posted while something is held"
+                }
+                _ => continue,
+            };
+            *seen.entry(what).or_default() += 1;
+        }
+        let decided = |attempt: &Attempt| attempt.reserved.is_empty();
+        for (kind, count) in [
+            ("open here", model.attempts().iter().filter(|(id, _)| id.set == set).count()),
+            ("open elsewhere", model.attempts().iter().filter(|(id, _)| id.set != set).count()),
+            ("open and decided", model.attempts().iter().filter(|(_, attempt)| decided(attempt)).count()),
+        ] {
+            *seen.entry(kind).or_default() += count as u32;
+        }
+        let again = model.history().filter(|(position, command, outcome)| match command {
+            Command::Begin(begin) if outcome.result == Ok(Effect::Begun) => {
+                let (scope, id) = (scope_across(&begin.transaction), &begin.transaction.request_id);
+                let first = model.request(scope, id, Position(u64::MAX)).unwrap().unwrap();
+                !outcome.replayed && first < *position
+            }
+            _ => false,
+        });
+        *seen.entry("second attempt").or_default() += again.count() as u32;
+    }
+    for (what, at_least) in [
+        ("begun", 100),
+        ("second attempt", 5),
+        ("reversal begun", 20),
+        ("prepared", 100),
+        ("aborted", 50),
+        ("decided", 50),
+        ("committed", 30),
+        ("settled", 30),
+        ("reversal decided or settled", 5),
+        ("set_unavailable", 10),
+        ("account_closed", 10),
+        ("step_out_of_place", 10),
+        ("posted while something is held", 100),
+        ("open here", 10),
+        ("open elsewhere", 10),
+        ("open and decided", 10),
+    ] {
+        let times = seen.get(what).copied().unwrap_or_default();
+        assert!(times >= at_least, "{what}: {times}, of {seen:?}");
+    }
+}
+
+fn is_reversal(model: &MemoryState, attempt: TransactionId) -> bool {
+    let (command, _) = model.original(attempt.position).unwrap().unwrap();
+    matches!(command, Command::Reversal(_))
 }

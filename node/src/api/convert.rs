@@ -86,7 +86,7 @@ pub fn transaction(booked: &Listed) -> Option<api::Transaction> {
             out.accounting_date = date::format(own_day);
             out.metadata = r.metadata.clone().into_iter().collect();
             out.legs = booked
-                .reversal
+                .legs
                 .iter()
                 .map(|p| api::Leg {
                     account: p.account.clone(),

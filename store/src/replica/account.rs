@@ -13,11 +13,13 @@ pub(crate) const WHO: u8 = 0;
 pub(crate) const FIGURES: u8 = 1;
 
 const VERSION: u8 = 1;
+/// Of figures with something prepared. Others keep the first form, so that replicas of two builds say the same of them.
+const WITH_PREPARED: u8 = 2;
 const FROZEN_DEBIT: u8 = 1;
 const FROZEN_CREDIT: u8 = 2;
 const CLOSED: u8 = 4;
 const LIMITED: u8 = 8;
-/// Bytes of the second record.
+/// Bytes of the second record without what is prepared.
 const FIGURES_BYTES: usize = 2 + 6 * 16 + 8;
 
 /// Who an account is: what never changes.
@@ -69,6 +71,7 @@ pub(crate) fn decode_who(bytes: &[u8]) -> Result<Account, BadRecord> {
         held: 0,
         incoming: 0,
         restricted: 0,
+        prepared: 0,
         version: 0,
         opened_at,
         metadata,
@@ -76,16 +79,16 @@ pub(crate) fn decode_who(bytes: &[u8]) -> Result<Account, BadRecord> {
 }
 
 /// How an account stands: what changes.
-pub(crate) fn encode_figures(account: &Account) -> [u8; FIGURES_BYTES] {
-    let mut out = [0; FIGURES_BYTES];
-    out[0] = VERSION;
+pub(crate) fn encode_figures(account: &Account) -> Vec<u8> {
+    let mut out = Vec::with_capacity(FIGURES_BYTES + 16);
+    out.push(if account.prepared == 0 { VERSION } else { WITH_PREPARED });
     let flags = [
         (account.frozen_debit, FROZEN_DEBIT),
         (account.frozen_credit, FROZEN_CREDIT),
         (account.closed, CLOSED),
         (account.limit.is_some(), LIMITED),
     ];
-    out[1] = flags.into_iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum();
+    out.push(flags.into_iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum());
     let figures = [
         account.limit.unwrap_or(0),
         account.debits,
@@ -94,17 +97,21 @@ pub(crate) fn encode_figures(account: &Account) -> [u8; FIGURES_BYTES] {
         account.incoming,
         account.restricted,
     ];
-    for (field, figure) in out[2..98].chunks_exact_mut(16).zip(figures) {
-        field.copy_from_slice(&figure.to_le_bytes());
+    figures.iter().for_each(|figure| out.extend_from_slice(&figure.to_le_bytes()));
+    out.extend_from_slice(&account.version.to_le_bytes());
+    if account.prepared != 0 {
+        out.extend_from_slice(&account.prepared.to_le_bytes());
     }
-    out[98..].copy_from_slice(&account.version.to_le_bytes());
     out
 }
 
 /// Reads how an account stands into it.
 pub(crate) fn decode_figures(bytes: &[u8], account: &mut Account) -> Result<(), BadRecord> {
     let mut fields = Fields::new(bytes);
-    version(&mut fields)?;
+    let version = fields.u8()?;
+    if ![VERSION, WITH_PREPARED].contains(&version) {
+        return Err(BadRecord::Value { field: "version", value: version.into() });
+    }
     let flags = fields.u8()?;
     if flags > FROZEN_DEBIT | FROZEN_CREDIT | CLOSED | LIMITED {
         return Err(BadRecord::Value { field: "flags", value: flags.into() });
@@ -120,6 +127,10 @@ pub(crate) fn decode_figures(bytes: &[u8], account: &mut Account) -> Result<(), 
     account.incoming = fields.i128()?;
     account.restricted = fields.i128()?;
     account.version = fields.u64()?;
+    account.prepared = if version == WITH_PREPARED { fields.i128()? } else { 0 };
+    if version == WITH_PREPARED && account.prepared <= 0 {
+        return Err(BadRecord::Value { field: "prepared", value: 0 });
+    }
     fields.end()
 }
 
@@ -159,6 +170,7 @@ mod tests {
             held: 1,
             incoming: 2,
             restricted: 3,
+            prepared: 0,
             version: 9,
             opened_at: Position::new(8, 1),
             metadata: Metadata::from([("k".to_owned(), "v".to_owned())]),
@@ -174,7 +186,8 @@ mod tests {
     #[test]
     fn round_trip() {
         let unlimited = Account { limit: None, closed: false, ..sample() };
-        for account in [sample(), unlimited] {
+        let open = Account { prepared: 1 << 90, ..sample() };
+        for account in [sample(), unlimited, open] {
             assert_eq!(load(&encode_who(&account), &encode_figures(&account)), Ok(account));
         }
     }
@@ -184,6 +197,9 @@ mod tests {
         let figures = encode_figures(&sample());
         assert_eq!(figures[..4], [1, 13, 12, 254]);
         assert_eq!(figures[98..], [9, 0, 0, 0, 0, 0, 0, 0]);
+        let open = encode_figures(&Account { prepared: 5, ..sample() });
+        assert_eq!((open[0], open[1..106] == figures[1..]), (2, true));
+        assert_eq!(open[106..], 5i128.to_le_bytes());
     }
 
     #[test]
@@ -197,10 +213,17 @@ mod tests {
         }
         assert_eq!(load(&[&who[..], &[0]].concat(), &figures), Err(BadRecord::Trailing { count: 1 }));
         assert_eq!(load(&who, &[&figures[..], &[0]].concat()), Err(BadRecord::Trailing { count: 1 }));
-        for (at, bad) in [(0, 2), (1, 16)] {
-            let mut changed = figures;
+        for (at, bad) in [(0, 3), (1, 16)] {
+            let mut changed = figures.clone();
             changed[at] = bad;
             assert!(matches!(load(&who, &changed), Err(BadRecord::Value { .. })));
         }
+        let open = encode_figures(&Account { prepared: 5, ..sample() });
+        for cut in 0..open.len() {
+            assert!(load(&who, &open[..cut]).is_err(), "open figures cut at {cut}");
+        }
+        assert_eq!(load(&who, &[&open[..], &[0]].concat()), Err(BadRecord::Trailing { count: 1 }));
+        let nothing = [&open[..106], &[0; 16]].concat();
+        assert_eq!(load(&who, &nothing), Err(BadRecord::Value { field: "prepared", value: 0 }));
     }
 }

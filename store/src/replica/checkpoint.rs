@@ -9,10 +9,10 @@ use std::sync::Arc;
 use parking_lot::MutexGuard;
 
 use super::account::{FIGURES, WHO, encode_figures, encode_who};
+use super::requests;
 use super::set_state::{SetState, Witness};
 use super::state::{Fresh, ReplicaState};
 use super::{LedgerReplica, SnapshotMeta};
-use super::{links, requests};
 use crate::engine::Engine;
 use crate::engine::files::Builder;
 use crate::fault::Fault;
@@ -85,13 +85,12 @@ impl LedgerReplica {
             (Table::Outcome, key.to_vec())
         }));
         for (original, by) in &fresh.links {
-            for (by, amount) in by {
-                let key = keys::link(*generation, *original, by.position.0);
-                batch.put(Table::Link, &key, &links::encode(by.incarnation, *amount));
+            for link in by {
+                batch.put(Table::Link, &keys::link(*generation, *original, link.at.0), &link.encode());
             }
         }
         witnesses.extend(fresh.links.iter().next_back().and_then(|(original, by)| {
-            let key = keys::link(*generation, *original, by.last()?.0.position.0);
+            let key = keys::link(*generation, *original, by.last()?.at.0);
             Some((Table::Link, key.to_vec()))
         }));
         let mut about = frozen.about.clone();
@@ -143,7 +142,7 @@ impl ReplicaState {
                 accounts.push((keys::account(self.generation, aside.slot, no, WHO), encode_who(account)));
             }
             let key = keys::account(self.generation, aside.slot, no, FIGURES);
-            accounts.push((key, encode_figures(account).to_vec()));
+            accounts.push((key, encode_figures(account)));
         }
         self.touched.clear();
         self.stamp = self.stamp.wrapping_add(1);

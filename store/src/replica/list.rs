@@ -22,7 +22,8 @@ const LOOKS_PER_LOCK: usize = 1_000;
 /// Transactions that are read under one lock, at most.
 const READS_PER_LOCK: usize = 32;
 
-/// Booked transactions and reversals of a part of the log.
+/// What was booked in a part of the log: transactions, reversals, and this set's part of those over several sets, where its
+/// decision or its commit stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
     /// In the order of their positions. There may be none though more follow.
@@ -144,8 +145,8 @@ impl ReplicaState {
             match became {
                 Became::Booked { time_unix_ns } if matches!(command, Command::Transaction(_)) => {
                     let (id, scope_account) = (named(incarnation), self.scope_of(&command, None)?);
-                    let reversal = Vec::new();
-                    listed.push(Listed { id, time_unix_ns, command, reversal, scope_account, reversed });
+                    let legs = Vec::new();
+                    listed.push(Listed { id, time_unix_ns, command, legs, scope_account, reversed });
                 }
                 Became::Booked { .. } => return Err(no_transaction()),
                 Became::Other(outcome) => {
@@ -162,8 +163,87 @@ impl ReplicaState {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sample::{Fed, open, pay, take_back_a_cent};
+    use twinset_ledger::account::Side;
+    use twinset_ledger::attempt::{Ballot, Step};
+    use twinset_ledger::rejection::Rejection;
+
+    use super::super::sample::{Fed, decide_and_settle, open, pay, pay_far, take_back_a_cent};
     use super::*;
+
+    #[test]
+    fn an_attempt_is_listed_where_it_is_booked_and_told_where_it_began() {
+        let fed = Fed::new();
+        fed.feed(&[open("a")]);
+        let begun = fed.feed(&[pay_far("p", "a", 5)]);
+        let told = |id: &str| {
+            let booked = fed.replica.request("a", id).unwrap().value.unwrap();
+            (booked.id.position.index(), booked.outcome.result)
+        };
+        assert_eq!(told("p"), (begun, Ok(Effect::Begun)));
+        let [decide, settle] = decide_and_settle(begun, Side::Credit, 5);
+        let decided = fed.feed(&[decide]);
+        assert_eq!(told("p"), (begun, Ok(Effect::Begun)), "it is not booked everywhere");
+        fed.feed(&[settle]);
+        let reversing = fed.feed(&[take_back_a_cent("r", Position::new(begun, 0))]);
+        let [decide, settle] = decide_and_settle(reversing, Side::Debit, 1);
+        let reversed = fed.feed(&[decide]);
+        fed.feed(&[settle]);
+        // In memory and on disk.
+        for _ in 0..2 {
+            for (id, place) in [("p", begun), ("r", reversing)] {
+                let (at, result) = told(id);
+                assert!(
+                    at == place && matches!(result, Ok(Effect::Settled(legs)) if legs.len() == 2),
+                    "{id}"
+                );
+            }
+            let amount = |upto| {
+                let state = fed.replica.cell.state.read();
+                let booked = state.booked(Position::new(begun, 0), upto).unwrap().unwrap();
+                (booked.reversed.amount, booked.reversed.by.first().map(|by| by.position.index()))
+            };
+            // It is named by where it began, and counts from where it was booked.
+            assert_eq!((amount(reversed - 1), amount(reversed)), ((0, None), (1, Some(reversing))));
+            let list = fed.replica.list(None, 10).unwrap().value.booked;
+            let legs =
+                |listed: &Listed| listed.legs.iter().map(|leg| leg.account.clone()).collect::<Vec<_>>();
+            let found: Vec<_> =
+                list.iter().map(|listed| (listed.id.position.index(), legs(listed))).collect();
+            let own = vec!["a".to_owned(), "@clearing-1:EUR".to_owned()];
+            assert_eq!(found, [(decided, own.clone()), (reversed, own)]);
+            assert_eq!(list[0].scope_account.as_deref(), Some(format!("~1-1-{begun}-0").as_str()));
+            let totals = fed.replica.totals().value;
+            assert_eq!((totals.transactions, totals.currencies["EUR"]), (2, (6, 6)));
+            fed.replica.checkpoint().unwrap();
+        }
+    }
+
+    #[test]
+    fn what_was_given_up_is_told_by_the_newest_attempt() {
+        let fed = Fed::new();
+        fed.feed(&[open("a")]);
+        let give_up = |begun| Command::Step {
+            attempt: TransactionId { set: 1, incarnation: 1, position: Position::new(begun, 0) },
+            step: Step::Decide(Ballot::GivenUp { set: 2 }),
+        };
+        let told = || {
+            let booked = fed.replica.request("a", "p").unwrap().value.unwrap();
+            assert_eq!(booked.scope_account.as_deref(), Some("a"));
+            (booked.id.position.index(), booked.outcome.result)
+        };
+        for _ in 0..3 {
+            let begun = fed.feed(&[pay_far("p", "a", 5)]);
+            assert_eq!(told(), (begun, Ok(Effect::Begun)));
+            assert_eq!(fed.replica.attempts().value.len(), 1);
+            fed.replica.checkpoint().unwrap();
+            fed.feed(&[give_up(begun)]);
+            assert_eq!(told(), (begun, Err(Rejection::SetUnavailable { set: 2 })));
+            assert!(
+                fed.replica.attempts().value.is_empty()
+                    && fed.replica.list(None, 9).unwrap().value.is_empty()
+            );
+        }
+    }
 
     #[test]
     fn what_is_reversed_later_is_not_so_in_an_earlier_answer() {

@@ -2,6 +2,8 @@
 //! the set is the node's business.
 
 use twinset_ledger::account::Account;
+use twinset_ledger::apply::{came_of, newest_attempt};
+use twinset_ledger::attempt::Attempts;
 use twinset_ledger::codec::{Short, shorten};
 use twinset_ledger::command::Command;
 use twinset_ledger::id::{Position, TransactionId};
@@ -32,17 +34,17 @@ pub struct Booked {
     pub time_unix_ns: u64,
     /// What was asked.
     pub command: Command,
-    /// What became of it.
+    /// What became of it; of what began a transaction over several sets, what has come of that by now.
     pub outcome: Outcome,
     /// The account under which its request id is remembered; for a reversal of what cannot be reversed, the transaction
-    /// that it names ([`TransactionId::scope`]); None for commands without a request id, and where it hangs on an account
+    /// that it names ([`TransactionId::scope`]); for a step, the attempt ([`TransactionId::attempt_scope`]); None for commands without a request id, and where it hangs on an account
     /// that was not known.
     pub scope_account: Option<String>,
     /// What has been taken back of it.
     pub reversed: Reversed,
 }
 
-/// A booked transaction or reversal, without the balances after it.
+/// What was booked by a transaction, a reversal, or a step of one over several sets, without the balances after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     /// Its name.
@@ -51,8 +53,8 @@ pub struct Listed {
     pub time_unix_ns: u64,
     /// What was asked.
     pub command: Command,
-    /// Of a reversal: what it booked.
-    pub reversal: Vec<Posted>,
+    /// What it booked, where the command does not say it: of a reversal, and of a step, with its clearing legs.
+    pub legs: Vec<Posted>,
     /// As [`Booked::scope_account`].
     pub scope_account: Option<String>,
     /// What has been taken back of it.
@@ -64,8 +66,11 @@ impl Booked {
     pub fn listed(self) -> Option<Listed> {
         let Booked { id, time_unix_ns, command, outcome, scope_account, reversed } = self;
         let Ok(Effect::Posted(legs)) = outcome.result else { return None };
-        let reversal = if matches!(command, Command::Reversal(_)) { legs } else { Vec::new() };
-        Some(Listed { id, time_unix_ns, command, reversal, scope_account, reversed })
+        let legs = match command {
+            Command::Transaction(_) => Vec::new(),
+            _ => legs,
+        };
+        Some(Listed { id, time_unix_ns, command, legs, scope_account, reversed })
     }
 }
 
@@ -99,13 +104,21 @@ impl LedgerReplica {
         Ok(state.answer(state.booked(position, u64::MAX)?))
     }
 
-    /// The command that a request id was first used for.
+    /// The command that a request id was first used for. If that was an attempt that was given up, the newest one.
     pub fn request(&self, scope: &str, request_id: &str) -> Result<Read<Option<Booked>>, Fault> {
         self.check()?;
         let state = self.cell.state.read();
-        let position = state.request(scope, request_id, Position(u64::MAX))?;
+        let first = state.request(scope, request_id, Position(u64::MAX))?;
+        let newest = |first| newest_attempt(&*state, first, request_id);
+        let position = first.map(newest).transpose()?;
         let booked = position.map(|position| state.booked(position, u64::MAX)).transpose()?;
         Ok(state.answer(booked.flatten()))
+    }
+
+    /// The transactions over several sets that are open here.
+    pub fn attempts(&self) -> Read<Attempts> {
+        let state = self.cell.state.read();
+        state.answer(state.about.attempts.clone())
     }
 
     /// The durability state marked last.
@@ -125,16 +138,19 @@ impl ReplicaState {
         Read { value, index, time_unix_ns: self.about.last_time }
     }
 
-    /// The command at a position, with what entries up to `upto` have taken back of it: the rest of it never changes.
+    /// The command at a position, with what has come of it by now, and what entries up to `upto` have taken back of it: of
+    /// what was booked there, the rest never changes.
     pub(super) fn booked(&self, position: Position, upto: u64) -> Result<Option<Booked>, Fault> {
         if self.about.applied.log_id.is_none_or(|last| position.index() > last.index) {
             return Ok(None);
         }
         let Some((command, outcome)) = self.remembered(position)? else { return Ok(None) };
+        let scope_account = self.scope_of(&command, outcome.result.as_ref().err())?;
+        let outcome = came_of(self, outcome)?;
         Ok(Some(Booked {
             id: TransactionId { set: self.set, incarnation: outcome.incarnation, position },
             time_unix_ns: outcome.time_unix_ns,
-            scope_account: self.scope_of(&command, outcome.result.as_ref().err())?,
+            scope_account,
             reversed: self.taken_back(position, upto)?,
             command,
             outcome,

@@ -6,14 +6,15 @@ use std::collections::BTreeMap;
 
 use twinset_ledger::account::AccountNo;
 use twinset_ledger::apply::scope_account;
+use twinset_ledger::attempt::scope_across;
 use twinset_ledger::codec::{DecodeError, decode_outcome};
 use twinset_ledger::command::{Command, Transaction};
-use twinset_ledger::id::{Position, TransactionId};
+use twinset_ledger::id::Position;
 use twinset_ledger::outcome::{Effect, Outcome, Posted};
 use twinset_ledger::rejection::Rejection;
 use twinset_ledger::state::{Reversed, State};
 
-use super::links;
+use super::links::Link;
 use super::outcomes::{Kept, Outcomes};
 use super::postings::after_in_chunk;
 use super::state::ReplicaState;
@@ -172,30 +173,31 @@ impl ReplicaState {
         let mut cursor = self.engine.cursor(Table::Link, &end)?;
         cursor.seek(&keys::link(self.generation, first.0, 0));
         while let Some((key, value)) = cursor.item() {
-            let (original, by) = keys::parse_link(key).map_err(bad("a reversal link"))?;
-            let by = Position(by);
-            let (incarnation, amount) = links::decode(value).map_err(bad("a reversal link"))?;
-            if by.index() < self.stored_end && by.index() <= upto {
+            let (original, at) = keys::parse_link(key).map_err(bad("a reversal link"))?;
+            let at = Position(at);
+            let link = Link::decode(value, self.set, at).map_err(bad("a reversal link"))?;
+            if at.index() < self.stored_end && at.index() <= upto {
                 let reversed = all.entry(Position(original)).or_default();
-                reversed.amount += amount;
-                reversed.by.push(TransactionId { set: self.set, incarnation, position: by });
+                reversed.amount += link.amount;
+                reversed.by.push(link.by);
             }
             cursor.next();
         }
         cursor.ended()?;
         for memory in self.frozen.as_deref().into_iter().chain([&self.fresh]) {
             for (original, links) in memory.links.range(first.0..=last.0) {
-                for &(by, amount) in links.iter().filter(|(by, _)| by.position.index() <= upto) {
+                for link in links.iter().filter(|link| link.at.index() <= upto) {
                     let reversed = all.entry(Position(*original)).or_default();
-                    reversed.amount += amount;
-                    reversed.by.push(by);
+                    reversed.amount += link.amount;
+                    reversed.by.push(link.by);
                 }
             }
         }
         Ok(all)
     }
 
-    /// The scope under which a command's request id is remembered. None if it hangs on an account that was not known.
+    /// The scope under which a command's request id is remembered; of a request that was tried again, under which it was at
+    /// first. None if it hangs on an account that was not known.
     pub(crate) fn scope_of(
         &self,
         command: &Command,
@@ -205,6 +207,8 @@ impl ReplicaState {
             Command::Transaction(transaction) => {
                 return Ok(scope_account(self, transaction).map(str::to_owned));
             }
+            Command::Begin(begin) => return Ok(Some(scope_across(&begin.transaction).to_owned())),
+            Command::Step { attempt, .. } => return Ok(Some(attempt.attempt_scope())),
             Command::Reversal(reversal) => reversal.transaction,
             other => return Ok(other.accounts().next().map(str::to_owned)),
         };
@@ -214,6 +218,9 @@ impl ReplicaState {
         match self.decided(original.position)? {
             Some(Decided { command: Command::Transaction(original), .. }) => {
                 Ok(scope_account(self, &original).map(str::to_owned))
+            }
+            Some(Decided { command: Command::Begin(original), .. }) => {
+                Ok(Some(scope_across(&original.transaction).to_owned()))
             }
             _ => Err(Fault::damaged("a reversal", format!("its original {original} is missing"))),
         }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use twinset_ledger::SLOTS;
-use twinset_ledger::id::{ID_BYTES_MAX, TransactionId, slot_of};
+use twinset_ledger::id::{ID_BYTES_MAX, is_valid, slot_of};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
 use crate::wire::{BadRecord, Fields};
@@ -25,12 +25,10 @@ pub(crate) fn hash(scope: &str, request_id: &str) -> u128 {
     xxh3_128(&bytes[..end]) & HASH_MASK
 }
 
-/// The slot of a scope: an account's own, or none if it is a transaction, which stays with its set when slots move.
+/// The slot of a scope: an account's own, or none if it is a transaction, an attempt or a clearing account, which stay with
+/// their set when slots move. None of these is spelled like an account.
 pub(crate) fn slot(scope: &str) -> u16 {
-    match TransactionId::of_scope(scope) {
-        Some(_) => SLOTS,
-        None => slot_of(scope),
-    }
+    if is_valid(scope) { slot_of(scope) } else { SLOTS }
 }
 
 /// The key of the `n`-th candidate for a hash in a slot.
@@ -184,7 +182,10 @@ mod tests {
         assert_ne!(hash, super::hash("ab", "c"));
         assert!(hash < 1 << HASH_BITS);
         assert_eq!(key(4095, hash, 0) >> HASH_BITS, 4095);
-        assert_eq!((slot("a"), slot("@1-1-7-0")), (slot_of("a"), 4096), "no account is in slot 4096");
+        assert_eq!(slot("a"), slot_of("a"));
+        for other in ["@1-1-7-0", "~1-1-7-0", "@clearing-1:EUR"] {
+            assert_eq!(slot(other), 4096, "no account that a client can name is in slot 4096");
+        }
         assert_eq!(key(1, HASH_MASK, 1), 1 << HASH_BITS, "the next key stays in the slot");
     }
 

@@ -4,9 +4,11 @@ use rust_decimal::Decimal;
 use tempfile::TempDir;
 use twinset_ledger::RULES_VERSION;
 use twinset_ledger::account::Side;
+use twinset_ledger::attempt::{Ballot, Begin, Part, Step, Sum, Vote};
 use twinset_ledger::codec::{EntryBuilder, encode_command};
 use twinset_ledger::command::{Command, Leg, Metadata, Reversal, Transaction};
 use twinset_ledger::id::{Position, TransactionId};
+use twinset_ledger::outcome::Posted;
 
 use super::LedgerReplica;
 use crate::log::Log;
@@ -85,6 +87,28 @@ pub(super) fn pay(request_id: &str, debit: &str, credit: &str, cents: i64) -> Co
         ..Transaction::default()
     })
 }
+
+/// Begins to pay a few cents to an account of the next set.
+pub(super) fn pay_far(request_id: &str, debit: &str, cents: i64) -> Command {
+    let Command::Transaction(transaction) = pay(request_id, debit, FAR, cents) else { unreachable!() };
+    Command::Begin(Begin { transaction, sets: vec![SET, SET + 1] })
+}
+
+/// The steps of it, or of its reversal, that the set takes when the next one has agreed: to book it, and to tell it.
+pub(super) fn decide_and_settle(begun: u64, side: Side, cents: i64) -> [Command; 2] {
+    let attempt = TransactionId { set: SET, incarnation: 1, position: Position::new(begun, 0) };
+    let (set, amount, scale) = (SET + 1, i128::from(cents), 2);
+    let (debits, credits) = if side == Side::Debit { (amount, 0) } else { (0, amount) };
+    let sum = Sum { currency: "EUR".to_owned(), scale, debits, credits };
+    let (posted, available) = (amount, amount);
+    let posted = Posted { account: FAR.to_owned(), side, amount, scale, posted, available };
+    let part = Part { set, position: Position::new(9, 0), legs: vec![posted] };
+    let decide = Step::Decide(Ballot::Votes(vec![Vote { set, said: Ok(vec![sum]) }]));
+    [decide, Step::Settle { parts: vec![part] }].map(|step| Command::Step { attempt, step })
+}
+
+/// An account of the next set.
+const FAR: &str = "far";
 
 /// Takes back a cent.
 pub(super) fn take_back_a_cent(request_id: &str, position: Position) -> Command {

@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 
 use twinset_ledger::account::Side;
+use twinset_ledger::attempt::Attempts;
+use twinset_ledger::codec::{DecodeError, decode_attempts, encode_attempts};
 use twinset_ledger::state::Durability;
 
 use super::account::side;
@@ -12,7 +14,9 @@ use crate::record::LogId;
 use crate::table::Table;
 use crate::wire::{BadRecord, Fields, put_block};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+/// The one before, of sets that knew no attempts.
+const BEFORE_ATTEMPTS: u8 = 2;
 
 /// A record that the newest checkpoint, or the install of a snapshot, has given to the database: its table and key, one of
 /// each table. The database keeps the list of its files in a log of its own; where the end of that is lost, files are
@@ -46,13 +50,15 @@ pub(crate) struct SetState {
     pub(crate) hash: [u8; 32],
     pub(crate) last_time: u64,
     pub(crate) durability: Durability,
-    /// Transactions and reversals booked.
+    /// Transactions and reversals booked, and parts of those over several sets.
     pub(crate) transactions: u64,
     /// Accounts opened.
     pub(crate) accounts: u32,
     /// Request ids remembered, so that the filter is made large enough.
     pub(crate) requests: u64,
     pub(crate) chart: Chart,
+    /// Transactions over several sets that are open here.
+    pub(crate) attempts: Attempts,
     /// Of the last checkpoint.
     pub(crate) witnesses: Vec<Witness>,
 }
@@ -114,13 +120,14 @@ impl SetState {
             out.push(*table as u8);
             put_block(&mut out, key);
         }
+        encode_attempts(&self.attempts, &mut out);
         out
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<SetState, BadRecord> {
         let mut fields = Fields::new(bytes);
         let version = fields.u8()?;
-        if version != VERSION {
+        if ![VERSION, BEFORE_ATTEMPTS].contains(&version) {
             return Err(BadRecord::Value { field: "version", value: version.into() });
         }
         let mut state = SetState {
@@ -132,6 +139,7 @@ impl SetState {
             accounts: fields.u32()?,
             requests: fields.u64()?,
             chart: Chart::default(),
+            attempts: Attempts::default(),
             witnesses: Vec::new(),
         };
         for _ in 0..fields.u32()? {
@@ -149,7 +157,15 @@ impl SetState {
             let table = table.ok_or(BadRecord::Value { field: "table", value: number.into() })?;
             state.witnesses.push((table, fields.block()?.to_vec()));
         }
-        fields.end()?;
+        if version == BEFORE_ATTEMPTS {
+            fields.end()?;
+            return Ok(state);
+        }
+        state.attempts = decode_attempts(fields.rest()).map_err(|error| match error {
+            DecodeError::Trailing { left } => BadRecord::Trailing { count: left },
+            DecodeError::Truncated => BadRecord::Short { at: bytes.len() },
+            _ => BadRecord::Value { field: "attempts", value: 0 },
+        })?;
         Ok(state)
     }
 }
@@ -169,6 +185,9 @@ fn durability(byte: u8) -> Result<Durability, BadRecord> {
 
 #[cfg(test)]
 mod tests {
+    use twinset_ledger::attempt::{Attempt, Planned, Role};
+    use twinset_ledger::id::{Position, TransactionId};
+
     use super::*;
 
     fn sample() -> SetState {
@@ -185,8 +204,17 @@ mod tests {
                 currencies: [("XTS".to_owned(), 3)].into(),
                 subjects: [("4711".to_owned(), ("Fees".to_owned(), Side::Credit))].into(),
             },
+            attempts: attempts(),
             witnesses: vec![(Table::Posting, b"key".to_vec())],
         }
+    }
+
+    fn attempts() -> Attempts {
+        let mut attempts = Attempts::default();
+        let id = TransactionId { set: 4, incarnation: 1, position: Position::new(7, 0) };
+        let reserved = vec![Planned { no: 1, side: Side::Credit, amount: 300 }];
+        attempts.open(id, Attempt { reserved, accounting_date: 5, opened_ns: 98, role: Role::Participant });
+        attempts
     }
 
     #[test]
@@ -201,8 +229,19 @@ mod tests {
     #[test]
     fn golden_bytes_of_an_empty_set() {
         let bytes = SetState::default().encode();
-        assert_eq!(bytes.len(), 1 + 2 + 32 + 8 + 1 + 8 + 4 + 8 + 4 + 4 + 4);
-        assert_eq!(bytes[..3], [2, 0, 0]);
+        assert_eq!(bytes.len(), 1 + 2 + 32 + 8 + 1 + 8 + 4 + 8 + 4 + 4 + 4 + 4);
+        assert_eq!(bytes[..3], [3, 0, 0]);
+    }
+
+    #[test]
+    fn the_version_before_is_read() {
+        let mut state = sample();
+        state.attempts = Attempts::default();
+        let mut bytes = state.encode();
+        bytes.truncate(bytes.len() - 4);
+        bytes[0] = BEFORE_ATTEMPTS;
+        assert_eq!(SetState::decode(&bytes), Ok(state));
+        assert_eq!(SetState::decode(&[&bytes[..], &[0; 4]].concat()), Err(BadRecord::Trailing { count: 4 }));
     }
 
     #[test]

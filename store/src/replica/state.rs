@@ -9,15 +9,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use twinset_ledger::account::{Account, AccountNo, Side};
+use twinset_ledger::attempt::Attempts;
 use twinset_ledger::command::Command;
-use twinset_ledger::id::{Position, TransactionId, slot_of};
+use twinset_ledger::id::{Position, TransactionId};
 use twinset_ledger::outcome::Outcome;
 use twinset_ledger::state::{Durability, Posting, Reversed, State};
 
 use super::bloom::Bloom;
 use super::entry::{Entries, Opened};
+use super::links::Link;
 use super::postings::Journal;
-use super::requests::{Requests, Seed};
+use super::requests::{self, Requests, Seed};
 use super::set_state::SetState;
 use super::totals::Survey;
 use crate::engine::Engine;
@@ -63,8 +65,8 @@ pub(crate) struct Fresh {
     pub(crate) journal: Journal,
     pub(crate) requests: Requests,
     pub(crate) outcomes: Vec<(u64, Vec<u8>)>,
-    /// By original: the reversals, with the amounts they took back.
-    pub(crate) links: BTreeMap<u64, Vec<(TransactionId, i128)>>,
+    /// By original: the reversals, in the order in which they were booked.
+    pub(crate) links: BTreeMap<u64, Vec<Link>>,
     pub(crate) commands: u64,
     pub(crate) log_bytes: u64,
 }
@@ -113,7 +115,7 @@ impl ReplicaState {
         let no =
             u32::try_from(self.accounts.len()).expect("a set has fewer than four thousand million accounts");
         self.numbers.insert(account.id.as_str().into(), no);
-        self.sides.push(Aside { posted: account.posted(), slot: slot_of(&account.id), stamp: 0 });
+        self.sides.push(Aside { posted: account.posted(), slot: requests::slot(&account.id), stamp: 0 });
         self.accounts.push(account);
         no
     }
@@ -171,8 +173,16 @@ impl State for ReplicaState {
         self.taken_back(position, u64::MAX)
     }
 
-    fn add_reversal(&mut self, original: Position, by: TransactionId, amount: i128) {
-        self.fresh.links.entry(original.0).or_default().push((by, amount));
+    fn add_reversal(&mut self, original: Position, by: TransactionId, at: Position, amount: i128) {
+        self.fresh.links.entry(original.0).or_default().push(Link { by, at, amount });
+    }
+
+    fn attempts(&self) -> &Attempts {
+        &self.about.attempts
+    }
+
+    fn attempts_mut(&mut self) -> &mut Attempts {
+        &mut self.about.attempts
     }
 
     fn currency_scale(&self, code: &str) -> Option<u8> {

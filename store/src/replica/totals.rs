@@ -20,7 +20,7 @@ pub struct Totals {
     pub currencies: BTreeMap<String, (i128, i128)>,
     /// Accounts opened.
     pub accounts: u64,
-    /// Transactions and reversals booked.
+    /// Transactions and reversals booked, and parts of those over several sets.
     pub transactions: u64,
     /// Hash over all entries and outcomes.
     pub running_hash: [u8; 32],

@@ -1,5 +1,6 @@
 //! A load that is a pure function of (seed, log index): any process can make any record of it again, so that a model
-//! can be replayed after a kill. Accounts, short and general transactions, retries, reversals, rejections.
+//! can be replayed after a kill. Accounts, short and general transactions, retries, reversals, rejections, and attempts of
+//! both sides, of which the set next to it says what the load likes.
 #![allow(dead_code)]
 
 use std::path::Path;
@@ -7,11 +8,14 @@ use std::sync::mpsc::channel;
 
 use rust_decimal::Decimal;
 use twinset_ledger::account::Side;
+use twinset_ledger::attempt::{Ballot, Begin, Part, Step, Sum, Vote};
 use twinset_ledger::codec::{EntryBuilder, PackedId, Short, ShortScope, encode_command};
 use twinset_ledger::command::{Command, Leg, Metadata, Reversal, Transaction};
 use twinset_ledger::id::{Position, TransactionId};
 use twinset_ledger::memory::MemoryState;
-use twinset_ledger::{FreezeMode, RULES_VERSION, State};
+use twinset_ledger::outcome::Posted;
+use twinset_ledger::rejection::Rejection;
+use twinset_ledger::{FreezeMode, RULES_VERSION, State, apply};
 use twinset_store::{LedgerReplica, Log, LogId, OpenError, Options, Record, RecordKind, SimDisk, Store};
 
 pub const ACCOUNTS: u32 = 40;
@@ -100,6 +104,13 @@ pub struct Load {
     pub set: u32,
 }
 
+/// The kinds of command that begin an attempt or try to take one back, and one of those in short form.
+const BEGIN: u64 = 13;
+const TAKES_BACK: std::ops::RangeInclusive<u64> = 6..=7;
+const SHORT: u64 = 39;
+/// What is paid to the set next to it.
+const FAR_CENTS: i64 = 40;
+
 enum Made {
     Short(Short),
     General(Command),
@@ -152,8 +163,8 @@ impl Load {
         }
         let mut dice = self.dice(index, offset);
         // Half of the entries are in short form alone.
-        let kind = if index.is_multiple_of(2) { 20 } else { dice.roll(40) };
-        let earlier = FIRST_LOAD + dice.roll(index - FIRST_LOAD + 1).min(index - FIRST_LOAD);
+        let kind = if index.is_multiple_of(2) { SHORT } else { dice.roll(40) };
+        let earlier = earlier(index, &mut dice);
         match kind {
             // A retry of anything before, this entry included.
             0..=3 if !earlier.is_multiple_of(17) => {
@@ -161,7 +172,12 @@ impl Load {
                 if limit == 0 { self.short(index, offset) } else { self.command(earlier, dice.roll(limit)) }
             }
             4..=7 if !earlier.is_multiple_of(17) && earlier < index => {
-                let position = Position::new(earlier, dice.roll(self.count(earlier)) as u16);
+                let (earlier, offset_there) =
+                    match TAKES_BACK.contains(&kind).then(|| self.begun_before(index, &mut dice)) {
+                        Some(Some(begun)) => begun,
+                        _ => (earlier, dice.roll(self.count(earlier))),
+                    };
+                let position = Position::new(earlier, offset_there as u16);
                 // Some are mistyped, with a request id that goes on to reverse something else, or did so before.
                 let typo = u32::from(dice.roll(5) == 0);
                 let incarnation = incarnation(earlier) + typo;
@@ -183,8 +199,117 @@ impl Load {
                 })
             }
             12 => Made::General(Command::DefineCurrency { code: format!("C{}", dice.roll(5)), scale: 3 }),
+            BEGIN => Made::General(Command::Begin(self.begin(index, offset))),
+            14..=22 => Made::General(self.step_on(index, &mut dice)),
+            23..=26 => Made::General(self.take_part(index, &mut dice)),
+            27..=28 => match self.begun_before(index, &mut dice) {
+                Some((earlier, at)) => Made::General(Command::Begin(self.begin(earlier, at))),
+                None => self.short(index, offset),
+            },
             _ => self.short(index, offset),
         }
+    }
+
+    /// An account here pays one elsewhere.
+    fn begin(self, index: u64, offset: u64) -> Begin {
+        let mut dice = self.dice(index, offset + 7000);
+        let leg =
+            |account: String, side| Leg { account, side, amount: Decimal::new(FAR_CENTS, 2), currency: None };
+        let here = name(dice.roll(u64::from(ACCOUNTS)) as u32);
+        let transaction = Transaction {
+            request_id: format!("begin-{index}-{offset}"),
+            legs: vec![leg(here, Side::Debit), leg("far".to_owned(), Side::Credit)],
+            ..Transaction::default()
+        };
+        Begin { transaction, sets: vec![self.set, self.far()] }
+    }
+
+    /// What was begun a while ago, if something was in the entry that the dice name.
+    fn begun_before(self, index: u64, dice: &mut Dice) -> Option<(u64, u64)> {
+        let earlier = index.saturating_sub(2 * (4 + dice.roll(6))).max(FIRST_LOAD);
+        let begun = (0..self.count(earlier)).filter(|&at| self.opens(earlier, at) == Some(Side::Credit));
+        let begun: Vec<u64> = if earlier.is_multiple_of(17) { Vec::new() } else { begun.collect() };
+        let at = begun.get(dice.roll(begun.len().max(1) as u64) as usize)?;
+        Some((earlier, *at))
+    }
+
+    /// The set next to it.
+    fn far(self) -> u32 {
+        self.set + 100
+    }
+
+    /// A step of something that one of the last odd entries began; if it began nothing, of nothing.
+    fn step_on(self, index: u64, dice: &mut Dice) -> Command {
+        let entry = index.saturating_sub(2 * (1 + dice.roll(3))).max(FIRST_LOAD);
+        let opened = (0..self.count(entry)).filter_map(|offset| Some((offset, self.opens(entry, offset)?)));
+        let opened: Vec<(u64, Side)> = if entry.is_multiple_of(17) { Vec::new() } else { opened.collect() };
+        let wanted = if dice.roll(4) == 0 { Side::Debit } else { Side::Credit };
+        let opened: Vec<(u64, Side)> = opened.into_iter().filter(|(_, side)| *side == wanted).collect();
+        let at = dice.roll(opened.len().max(1) as u64) as usize;
+        let (offset, side) = opened.get(at).copied().unwrap_or((0, Side::Credit));
+        let position = Position::new(entry, offset as u16);
+        let attempt = TransactionId { set: self.set, incarnation: incarnation(entry), position };
+        let set = self.far();
+        let amount = if side == Side::Credit || dice.roll(2) == 0 { FAR_CENTS.into() } else { 1 };
+        let vote = |said| Step::Decide(Ballot::Votes(vec![Vote { set, said }]));
+        let step = match dice.roll(16) {
+            0 | 1 => Step::Decide(Ballot::GivenUp { set }),
+            2 => vote(Err(Rejection::AccountClosed { account: "far".to_owned() })),
+            3..=8 => {
+                let (debits, credits) = if side == Side::Debit { (amount, 0) } else { (0, amount) };
+                vote(Ok(vec![Sum { currency: "EUR".to_owned(), scale: 2, debits, credits }]))
+            }
+            _ => {
+                let after = i128::from(index);
+                let account = "far".to_owned();
+                let far = Posted { account, side, amount, scale: 2, posted: after, available: after };
+                Step::Settle { parts: vec![Part { set, position: Position::new(index, 0), legs: vec![far] }] }
+            }
+        };
+        Command::Step { attempt, step }
+    }
+
+    /// Whether the command there may open an attempt here: then what the far set would book in it.
+    fn opens(self, index: u64, offset: u64) -> Option<Side> {
+        let mut dice = self.dice(index, offset);
+        if index.is_multiple_of(2) {
+            return None;
+        }
+        match dice.roll(40) {
+            BEGIN => Some(Side::Credit),
+            kind if TAKES_BACK.contains(&kind) => Some(Side::Debit),
+            0..=3 => {
+                let earlier = earlier(index, &mut dice);
+                let limit = if earlier == index { offset } else { self.count(earlier) };
+                let again = !earlier.is_multiple_of(17) && limit > 0;
+                again.then(|| self.opens(earlier, dice.roll(limit))).flatten()
+            }
+            _ => None,
+        }
+    }
+
+    /// A step of what the set next to it coordinates: few attempts at a time, so that steps meet.
+    fn take_part(self, index: u64, dice: &mut Dice) -> Command {
+        let position = Position::new(index / 8, dice.roll(6) as u16);
+        let attempt = TransactionId { set: self.far(), incarnation: 1, position };
+        let leg = |account: u64, side, cents| Leg {
+            account: name(account as u32),
+            side,
+            amount: Decimal::new(cents, 2),
+            currency: None,
+        };
+        let account = position.0 % u64::from(ACCOUNTS);
+        let legs = match dice.roll(3) {
+            0 => vec![leg(account, Side::Debit, 7)],
+            1 => vec![leg(account, Side::Credit, 7)],
+            _ => vec![leg(account, Side::Debit, 9), leg((account + 1) % 40, Side::Credit, 4)],
+        };
+        let step = match dice.roll(5) {
+            0..=2 => Step::Prepare { legs, accounting_date: 1 },
+            3 => Step::Commit,
+            _ => Step::Abort,
+        };
+        Command::Step { attempt, step }
     }
 
     fn short(self, index: u64, offset: u64) -> Made {
@@ -226,6 +351,11 @@ impl Load {
             ..Transaction::default()
         }
     }
+}
+
+/// An entry that is not later.
+fn earlier(index: u64, dice: &mut Dice) -> u64 {
+    FIRST_LOAD + dice.roll(index - FIRST_LOAD + 1).min(index - FIRST_LOAD)
 }
 
 fn incarnation(index: u64) -> u32 {
@@ -303,14 +433,22 @@ pub fn compare(replica: &LedgerReplica, model: &MemoryState, dice: &mut Dice) {
         }
         let found = found.unwrap_or_else(|| panic!("{position:?} is remembered"));
         assert_eq!(found.command, *command);
-        assert_eq!(found.outcome, *outcome);
+        assert_eq!(found.outcome, apply::came_of(model, outcome.clone()).unwrap());
         assert_eq!(found.id.incarnation, incarnation(position.index()));
         assert_eq!(found.reversed, model.reversed(position).unwrap());
         if let (Some(scope), Some(request_id)) = (&found.scope_account, command.request_id()) {
-            assert_eq!(replica.request(scope, request_id).unwrap().value.as_ref(), Some(&found));
+            let by_id = replica.request(scope, request_id).unwrap().value.unwrap();
+            let first = model.request(scope, request_id, Position(u64::MAX)).unwrap().unwrap();
+            let newest = apply::newest_attempt(model, first, request_id).unwrap();
+            assert_eq!(by_id.id.position, newest);
+            assert!(first != position || newest >= position, "no attempt is before the first");
+            if newest == position {
+                assert_eq!(by_id, found);
+            }
         }
     }
     assert_eq!(totals.transactions, booked.len() as u64);
+    assert_eq!(replica.attempts().value, *model.attempts());
     let (mut listed, mut after) = (Vec::new(), None);
     loop {
         let page = replica.list(after, 700).unwrap().value;
