@@ -10,6 +10,7 @@ use crate::attempt::{Ballot, Begin, LEGS_ACROSS_MAX, Part, SETS_MAX, Step, Vote}
 use crate::chart::SCALE_MAX;
 use crate::command::{Command, Leg, Metadata, Reversal, Transaction};
 use crate::id::is_valid;
+use crate::rejection::Rejection;
 
 /// Pairs of metadata at most.
 pub const METADATA_PAIRS_MAX: usize = 32;
@@ -173,14 +174,23 @@ impl Step {
                 legs.iter().try_for_each(Leg::validate)
             }
             Step::Decide(Ballot::Votes(votes)) => {
-                let few = |vote: &Vote| vote.said.as_ref().map_or(0, Vec::len) < LEGS_ACROSS_MAX;
-                check(votes.len() < SETS_MAX && votes.iter().all(few), Malformed::Step)
+                check(votes.len() < SETS_MAX && votes.iter().all(Vote::is_sound), Malformed::Step)
             }
             Step::Settle { parts } => {
                 let few = |part: &Part| part.legs.len() < 2 * LEGS_ACROSS_MAX;
                 check(parts.len() < SETS_MAX && parts.iter().all(few), Malformed::Step)
             }
             Step::Decide(Ballot::GivenUp { .. }) | Step::Commit | Step::Abort => Ok(()),
+        }
+    }
+}
+
+impl Vote {
+    /// Few sums, or the last word of a set: what may be said again is no reason to decide by.
+    fn is_sound(&self) -> bool {
+        match &self.said {
+            Ok(sums) => sums.len() < LEGS_ACROSS_MAX,
+            Err(refusal) => refusal.is_remembered() && !matches!(refusal, Rejection::SetUnavailable { .. }),
         }
     }
 }

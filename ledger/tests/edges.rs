@@ -5,10 +5,14 @@ mod support;
 use rust_decimal::Decimal;
 use support::{Books, INCARNATION, SET};
 use twinset_ledger::apply::ApplyError;
+use twinset_ledger::attempt::{Ballot, Vote};
 use twinset_ledger::codec::{DecodeError, EntryBuilder, encode_command, expand, shorten};
 use twinset_ledger::command::Metadata;
 use twinset_ledger::memory::{Error, MemoryState};
-use twinset_ledger::{Command, LEGS_MAX, Leg, Malformed, RULES_VERSION, Side, Transaction};
+use twinset_ledger::{
+    Begin, Command, LEGS_MAX, Leg, Malformed, Position, RULES_VERSION, Rejection, Side, Step, Transaction,
+    TransactionId,
+};
 
 fn apply(build: impl FnOnce(&mut EntryBuilder), rules: u16, time: u64) -> Error {
     let mut builder = EntryBuilder::new(rules, INCARNATION, time);
@@ -96,6 +100,52 @@ fn malformed_transactions_are_named() {
     assert_eq!(code(&|t| t.metadata = pair(&"k".repeat(65), 1)), Some("metadata_too_large"));
     assert_eq!(code(&|t| t.metadata = pairs(32)), None);
     assert_eq!(code(&|t| t.metadata = pairs(33)), Some("metadata_too_large"));
+}
+
+#[test]
+fn malformed_attempts_are_named() {
+    let begin = |legs: Vec<Leg>, sets: Vec<u32>| {
+        let transaction = Transaction { legs, ..two_legs() };
+        Command::Begin(Begin { transaction, sets }).validate()
+    };
+    let one = Decimal::ONE;
+    let many = |count: usize| -> Vec<Leg> {
+        (0..count).map(|no| leg(&format!("x{no}"), Side::Debit, one)).collect()
+    };
+    let sets = |count: u32| -> Vec<u32> { (0..count).collect() };
+    let pair = two_legs().legs;
+    assert_eq!(begin(pair.clone(), vec![1, 2]), Ok(()));
+    assert_eq!(begin(many(16), sets(16)), Ok(()));
+    assert_eq!(begin(many(17), sets(17)), Err(Malformed::TooManySets));
+    assert_eq!(begin(many(65), sets(65)), Err(Malformed::TooManyLegsAcross));
+    assert_eq!(begin(pair.clone(), vec![1, 1]), Err(Malformed::Step));
+    assert_eq!(begin(pair.clone(), vec![1, 2, 3]), Err(Malformed::Step));
+    assert_eq!(begin(pair[..1].to_vec(), vec![1]), Err(Malformed::TooFewLegs));
+    let torn = vec![leg("a", Side::Debit, one), leg("b", Side::Credit, one), leg("a", Side::Debit, one)];
+    assert_eq!(begin(torn, vec![1, 2, 3]), Err(Malformed::Step));
+
+    let attempt = TransactionId { set: 1, incarnation: 1, position: Position::new(4, 0) };
+    let step = |step| Command::Step { attempt, step }.validate();
+    let prepare = |legs, accounting_date| step(Step::Prepare { legs, accounting_date });
+    assert_eq!(prepare(many(63), 0), Ok(()));
+    assert_eq!(prepare(many(64), 0), Err(Malformed::Step));
+    assert_eq!(prepare(Vec::new(), 0), Err(Malformed::Step));
+    assert_eq!(prepare(many(1), 2_932_897), Err(Malformed::Date));
+    assert_eq!(prepare(vec![leg("a", Side::Debit, Decimal::ZERO)], 0), Err(Malformed::Amount));
+    let vote = |said| step(Step::Decide(Ballot::Votes(vec![Vote { set: 2, said }])));
+    assert_eq!(vote(Ok(Vec::new())), Ok(()));
+    assert_eq!(vote(Err(Rejection::AccountClosed { account: "a".to_owned() })), Ok(()));
+    // What is not the last word of a set decides nothing.
+    for refusal in [
+        Rejection::StepOutOfPlace { attempt },
+        Rejection::SetUnavailable { set: 2 },
+        Rejection::RequestMismatch { field: "legs".to_owned(), original: attempt.position },
+    ] {
+        assert_eq!(vote(Err(refusal)), Err(Malformed::Step));
+    }
+    for step_of_none in [Step::Commit, Step::Abort, Step::Decide(Ballot::GivenUp { set: 2 })] {
+        assert_eq!(step(step_of_none), Ok(()));
+    }
 }
 
 fn books() -> Books {
