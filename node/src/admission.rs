@@ -9,8 +9,14 @@ use twinset_proto::cluster::v1::RefusalReason as Reason;
 pub fn check(command: &[u8], set: &Set) -> Result<(), (Reason, String)> {
     let malformed = |detail: String| (Reason::Malformed, detail);
     let command = codec::decode_command(command).map_err(|error| malformed(error.to_string()))?;
-    if matches!(command, Command::MarkDurability { .. }) {
-        return Err(malformed("only nodes mark the durability state".into()));
+    match command {
+        Command::MarkDurability { .. } => {
+            return Err(malformed("only nodes mark the durability state".into()));
+        }
+        Command::Begin(_) | Command::Step { .. } => {
+            return Err(malformed("only nodes take transactions over several sets a step on".into()));
+        }
+        _ => {}
     }
     command.validate().map_err(|error| malformed(error.to_string()))?;
     if let Command::Reversal(reversal) = &command
@@ -32,7 +38,7 @@ mod tests {
     use twinset_control::SlotRange;
     use twinset_ledger::codec::encode_command;
     use twinset_ledger::command::{Metadata, Reversal};
-    use twinset_ledger::{Durability, Position, TransactionId};
+    use twinset_ledger::{Begin, Durability, Leg, Position, Side, Step, Transaction, TransactionId};
 
     use super::*;
 
@@ -78,14 +84,34 @@ mod tests {
         let set = set();
         let account = |own| (0..).map(|n| format!("account-{n}")).find(|id| set.owns(slot_of(id)) == own);
         let (own, foreign) = (account(true).unwrap(), account(false).unwrap());
-        assert_eq!(checked(&close(own), &set), Ok(()));
+        assert_eq!(checked(&close(own.clone()), &set), Ok(()));
         assert_eq!(checked(&reverse(set.id), &set), Ok(()));
         let mark = Command::MarkDurability { durability: Durability::Degraded };
+        let attempt = TransactionId { set: set.id, incarnation: 1, position: Position::new(7, 0) };
+        let step = Command::Step { attempt, step: Step::Commit };
+        let begin = Command::Begin(Begin {
+            transaction: Transaction {
+                request_id: "begin".to_owned(),
+                legs: [(&own, Side::Debit), (&foreign, Side::Credit)]
+                    .map(|(account, side)| Leg {
+                        account: account.clone(),
+                        side,
+                        amount: 1.into(),
+                        currency: None,
+                    })
+                    .into(),
+                ..Transaction::default()
+            },
+            sets: vec![set.id, set.id + 1],
+        });
+        assert_eq!(begin.validate(), Ok(()), "it is not for its form that it is refused");
         let currency = Command::DefineCurrency { code: "EUR".to_owned(), scale: u8::MAX };
         for (command, reason, part) in [
             (close(foreign), Reason::WrongSet, "is not of set"),
             (reverse(set.id + 1), Reason::WrongSet, "is not of set"),
             (mark, Reason::Malformed, "only nodes"),
+            (begin, Reason::Malformed, "only nodes"),
+            (step, Reason::Malformed, "only nodes"),
             (currency, Reason::Malformed, ""),
         ] {
             let (found, detail) = checked(&command, &set).unwrap_err();
