@@ -203,6 +203,10 @@ impl Error {
         match self {
             Error::Router { code: Code::Unknown, .. } => Outcome::Unknown,
             Error::Router { .. } | Error::Malformed(_) => Outcome::NotApplied,
+            // The one rejection that is not the last word: the same request may be tried again.
+            Error::Rejected(rejected) if matches!(rejected.rejection, Rejection::SetUnavailable { .. }) => {
+                Outcome::NotApplied
+            }
             Error::Rejected(_) => Outcome::Rejected,
         }
     }

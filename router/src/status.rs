@@ -160,7 +160,7 @@ pub const ROUTER: [Entry; 18] = [
 ];
 
 /// The codes of commands that the ledger would never take.
-pub const MALFORMED: [Entry; 13] = [
+pub const MALFORMED: [Entry; 16] = [
     malformed("malformed_request_id", "The request id is not 1-64 of A-Za-z0-9._:-{}."),
     malformed("malformed_account_id", "An account id is not 1-64 of A-Za-z0-9._:-{}."),
     malformed("malformed_currency", "A currency code is not 1-64 of A-Za-z0-9._:-{}."),
@@ -171,6 +171,9 @@ pub const MALFORMED: [Entry; 13] = [
     malformed("too_many_legs", "A transaction has too many legs."),
     malformed("same_account", "Both legs of a two-leg transaction name the same account."),
     malformed("scope_account_without_leg", "The scope account is not an account of the legs."),
+    malformed("too_many_legs_across_sets", "A transaction over several sets has too many legs."),
+    malformed("too_many_sets", "A transaction touches too many sets."),
+    malformed("malformed_step", "A step between nodes does not fit together. Clients never see it."),
     malformed("amount_not_positive", "An amount is zero or negative."),
     malformed("date_out_of_range", "The accounting date is outside the years 1 to 9999."),
     malformed("metadata_too_large", "The metadata has too many pairs, or a key or value that is too long."),
@@ -181,7 +184,7 @@ const fn malformed(code: &'static str, title: &'static str) -> Entry {
 }
 
 /// The ledger's rejections, in the order of their numbers.
-pub const REJECTIONS: [Entry; 19] = [
+pub const REJECTIONS: [Entry; 21] = [
     entry(
         "request_mismatch",
         "rejected",
@@ -210,6 +213,15 @@ pub const REJECTIONS: [Entry; 19] = [
     rejected(
         "partial_reversal_of_many_legs",
         "A transaction of more than two legs can only be reversed as a whole.",
+    ),
+    rejected("step_out_of_place", "A step between nodes does not fit the transaction. Clients never see it."),
+    entry(
+        "set_unavailable",
+        N,
+        503,
+        Grpc::Unavailable,
+        "A set of the transaction did not answer in time. Nothing was booked.",
+        LATER,
     ),
 ];
 
@@ -338,6 +350,8 @@ fn fields(rejection: &Rejection) -> BTreeMap<&'static str, String> {
             vec![("transaction", transaction.to_string())]
         }
         Rejection::ReversalExceeds { left, scale } => vec![("left", money(left, scale))],
+        Rejection::StepOutOfPlace { attempt } => vec![("attempt", attempt.to_string())],
+        Rejection::SetUnavailable { set } => vec![("set", set.to_string())],
     };
     pairs.into_iter().collect()
 }
@@ -392,7 +406,7 @@ not make it unready: requests for that set are held, those for the others are se
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Outcome;
+    use crate::error::{At, Outcome, Rejected};
 
     #[test]
     fn every_code_has_its_line() {
@@ -404,6 +418,18 @@ mod tests {
         }
         let codes: Vec<_> = REJECTIONS.iter().map(|entry| entry.code).collect();
         assert_eq!(codes, twinset_ledger::rejection::CODES);
+        let rejected = |rejection| {
+            let at = At { set: 1, index: 4, time_unix_ns: 9 };
+            Error::Rejected(Box::new(Rejected { rejection, at, replayed: false }))
+        };
+        for rejection in [
+            Rejection::SetUnavailable { set: 2 },
+            Rejection::AccountNotFound { account: "a".to_owned() },
+            Rejection::SubjectUnknown { subject: "s".to_owned() },
+        ] {
+            let error = rejected(rejection);
+            assert_eq!(error.outcome().as_str(), of(&error).outcome, "{error}");
+        }
     }
 
     #[test]
