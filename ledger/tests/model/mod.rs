@@ -65,6 +65,7 @@ pub struct Account {
 
 impl Account {
     /// Hundredths that one minor unit has. Panics where it is less than a hundredth.
+    #[allow(dead_code, reason = "the consistency suite asks")]
     pub fn cents_of_a_minor_unit(&self) -> i128 {
         10i128.pow(2u32.checked_sub(self.scale).expect("two decimal places at most"))
     }
@@ -110,6 +111,7 @@ impl Model {
     }
 
     /// What was answered at a position.
+    #[allow(dead_code, reason = "the consistency suite asks")]
     pub fn answer(&self, position: Position) -> Option<&Answer> {
         self.log.get(&position).map(|(_, answer)| answer)
     }
