@@ -49,6 +49,12 @@ pub trait Player {
     /// Begins it, and returns as soon as it acts.
     fn begin<'a>(&'a mut self, stage: &'a mut Stage, fault: &'a Fault) -> Act<'a, ()>;
 
+    /// Waits until another fault would fall into the middle of this one; false: it does not come to that. Most act from
+    /// their begin on.
+    fn in_its_midst(&mut self) -> Act<'_, bool> {
+        Box::pin(async { Ok(true) })
+    }
+
     /// Undoes it. Harmless where there is nothing to undo.
     fn end<'a>(&'a mut self, stage: &'a mut Stage, fault: &'a Fault) -> Act<'a, Evidence>;
 }
@@ -102,12 +108,13 @@ fn act<'a>(
             alone => (alone, None),
         };
         let begun = player_of(players, outer)?.begin(stage, outer).await;
-        let mut amid = Ok(None);
+        let (mut amid, mut met) = (Ok(None), false);
         if begun.is_ok() {
             note(|at_ns| Event::FaultActs { at_ns });
             let (lasts, began) = (outer.lasts(), Instant::now());
             if let Some(inner) = inner {
                 tokio::time::sleep(lasts / 4).await;
+                met = player_of(players, outer)?.in_its_midst().await?;
                 amid = act(stage, players, inner, None).await.map(Some);
                 tokio::time::sleep(lasts / 4).await;
             }
@@ -117,9 +124,9 @@ fn act<'a>(
         note(|at_ns| Event::FaultUndone { at_ns });
         begun?;
         if let Some(inner) = amid? {
-            // Switches whose nodes die are given up: that is what the other fault is there for.
-            evidence.acted |= matches!(outer, Fault::Switches { .. });
-            evidence.acted &= inner.acted;
+            // Switches whose nodes die are given up: that is what the other fault is there for, if it met one.
+            evidence.acted |= met && matches!(outer, Fault::Switches { .. });
+            evidence.acted &= met && inner.acted;
             evidence.detail += &format!("; in the middle of it {}", inner.detail);
         }
         Ok(evidence)

@@ -50,6 +50,21 @@ fn what_should_not_be_in_a_log_stops_the_replica() {
     );
 }
 
+/// A build that does not know attempts takes no entry of version 2: so there must be none of them in one of version 1.
+#[test]
+fn the_first_rules_know_no_attempts() {
+    let abort = |builder: &mut EntryBuilder| {
+        let attempt = TransactionId { set: SET + 1, incarnation: INCARNATION, position: Position::new(1, 0) };
+        let mut bytes = Vec::new();
+        encode_command(&Command::Step { attempt, step: Step::Abort }, &mut bytes);
+        builder.push_command_bytes(&bytes);
+    };
+    assert_eq!(apply(abort, 1, 1), Error::Apply(ApplyError::Malformed { offset: 0, error: Malformed::Step }));
+    let mut builder = EntryBuilder::new(2, INCARNATION, 1);
+    abort(&mut builder);
+    assert!(MemoryState::new(SET).apply(1, &builder.finish()).is_ok());
+}
+
 #[test]
 fn a_time_that_leaves_no_room_stops_the_replica() {
     let two = |builder: &mut EntryBuilder| {

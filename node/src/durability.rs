@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use twinset_control::Catalogue;
 use twinset_control::Command as ControlCommand;
 use twinset_ledger::codec::{EntryBuilder, encode_command};
-use twinset_ledger::{Command, Durability, RULES_VERSION};
+use twinset_ledger::{Command, Durability, RULES_PROPOSED};
 
 use crate::control_client::{self, ControlClient};
 use crate::set::Replica;
@@ -96,7 +96,7 @@ async fn mark(replica: &Replica, durability: Durability) -> Result<u64, Error> {
     let mut command = Vec::new();
     encode_command(&Command::MarkDurability { durability }, &mut command);
     let mut entry =
-        EntryBuilder::new(RULES_VERSION, replica.fence.incarnation, replica.fence.platform.now_unix_ns());
+        EntryBuilder::new(RULES_PROPOSED, replica.fence.incarnation, replica.fence.platform.now_unix_ns());
     entry.push_command_bytes(&command);
     let deadline = Instant::now() + MARK_MAX;
     let applied = tokio::time::timeout_at(deadline, async {

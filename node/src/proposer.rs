@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::trace;
 use twinset_control::Catalogue;
-use twinset_ledger::RULES_VERSION;
+use twinset_ledger::RULES_PROPOSED;
 use twinset_ledger::canary::{self, Canary};
 use twinset_ledger::codec::{EntryBuilder, Short};
 use twinset_proto::cluster::v1 as wire;
@@ -288,7 +288,7 @@ impl Worker {
         let shorts = self.state.shorten_all(commands.map(|command| &command[..]));
         let mut shorts = &shorts[..];
         let now_unix_ns = self.fence.platform.now_unix_ns();
-        let mut entry = EntryBuilder::new(RULES_VERSION, self.fence.incarnation, now_unix_ns);
+        let mut entry = EntryBuilder::new(RULES_PROPOSED, self.fence.incarnation, now_unix_ns);
         let mut admitted = Vec::with_capacity(live.len());
         for waiting in live {
             let commands = &waiting.submission.commands;

@@ -214,7 +214,14 @@ pub const REJECTIONS: [Entry; 21] = [
         "partial_reversal_of_many_legs",
         "A transaction of more than two legs can only be reversed as a whole.",
     ),
-    rejected("step_out_of_place", "A step between nodes does not fit the transaction. Clients never see it."),
+    entry(
+        "step_out_of_place",
+        "rejected",
+        422,
+        Grpc::FailedPrecondition,
+        "A step between nodes does not fit the transaction. Clients never see it.",
+        FIX,
+    ),
     entry(
         "set_unavailable",
         N,

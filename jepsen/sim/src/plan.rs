@@ -90,7 +90,7 @@ impl Plan {
             workloads: Vec::new(),
             think_ms: one_of(&[20, 50, 200]),
             deadline_ms: one_of(&[500, 2_000, 5_000]),
-            repeats_percent: one_of(&[30, 50]) as usize,
+            repeats_percent: one_of(&[40, 50]) as usize,
             sync_ms: one_of(&[0, 1, 5]),
             snapshot_entries: one_of(&[50, 200, 100_000]),
             checkpoint_commands: one_of(&[20, 100, 262_144]),

@@ -64,15 +64,20 @@ fn of_write(history: &History, call: &Call<'_>) -> Result<(), String> {
     }
 }
 
-fn of_read(history: &History, op: &Op) -> Result<(), String> {
-    let owner = match &op.ask {
+/// The set that has to answer a read.
+pub(super) fn owner_of_read(history: &History, ask: &Ask) -> Option<u32> {
+    match ask {
         Ask::ReadAccount { account, .. } | Ask::ReadRequest { scope: account, .. } => {
             history.set_of(*account)
         }
         Ask::ReadTransaction { transaction, .. } => Some(transaction.0.set),
         Ask::List { set, .. } => Some(*set),
         _ => None,
-    };
+    }
+}
+
+fn of_read(history: &History, op: &Op) -> Result<(), String> {
+    let owner = owner_of_read(history, &op.ask);
     let fits = matches!(
         (&op.ask, &op.answer),
         (Ask::ReadAccount { .. }, Answer::Account { .. } | Answer::Absent { .. })

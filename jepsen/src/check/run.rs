@@ -136,8 +136,10 @@ pub fn harness(case: &Case<'_>) -> Found {
     if history.phase(Phase::Done).is_none() {
         found.missing(|| "the run did not come to its end".into());
     }
-    let writes = history.ops.iter().filter(|op| op.ask.is_write()).count();
-    let again = history.ops.iter().filter(|op| op.ask.is_write() && op.retry.is_some()).count();
+    let traffic =
+        history.phase(Phase::Traffic).unwrap_or(0)..history.phase(Phase::Resolve).unwrap_or(u64::MAX);
+    let written = || history.ops.iter().filter(|op| op.ask.is_write() && traffic.contains(&op.begin_ns));
+    let (writes, again) = (written().count(), written().filter(|op| op.retry.is_some()).count());
     if writes >= WRITES_LEAST && again * 10 < writes * 3 {
         found.missing(|| {
             format!("only {again} of {writes} writes were sent again: \"exactly once\" was hardly tried")

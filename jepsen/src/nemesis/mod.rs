@@ -52,7 +52,7 @@ pub enum Damage {
     Truncated,
 }
 
-/// Switches of all sets take at least so long, so that what is to fall into the middle of them does.
+/// Switches of all sets take about so long.
 const SWITCHES_LAST: Duration = Duration::from_millis(60);
 
 /// What nodes say of a switch whose target, leader or control set has died. Any node may be the one that carried it out, or

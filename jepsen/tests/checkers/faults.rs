@@ -179,6 +179,15 @@ fn a_set_that_only_reads_or_only_writes_does_not_serve() {
         }
     };
     caught("liveness", Verdict::Invalid, go_on(vec![linearizable]));
+    // Not one read of a set was ever answered.
+    caught("liveness", Verdict::Invalid, |history| {
+        go_on(vec![linearizable, booked])(history);
+        let reads = history.ops.iter_mut().filter(|op| {
+            op.ask.read_level() == Some(Level::Linearizable)
+                && op.answer.as_of().is_some_and(|as_of| as_of.place.set == 1)
+        });
+        reads.for_each(|op| op.answer = Answer::Unknown { why: "silent".into() });
+    });
     caught("liveness", Verdict::Invalid, go_on(vec![booked]));
     caught("liveness", Verdict::Valid, go_on(vec![linearizable, booked]));
 }

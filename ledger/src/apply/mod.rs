@@ -18,7 +18,6 @@ pub use attempt::{came_of, newest_attempt};
 pub use idempotency::scope_account;
 pub use reserve::{CLEARING_SUBJECT, clearing_account};
 
-use crate::RULES_VERSION;
 use crate::canary::{self, Canary};
 use crate::codec::{self, DecodeError, Entry, Record, Short};
 use crate::command::{Command, Malformed};
@@ -26,6 +25,7 @@ use crate::id::Position;
 use crate::outcome::{Effect, Outcome};
 use crate::rejection::Rejection;
 use crate::state::State;
+use crate::{RULES_OF_ATTEMPTS, RULES_VERSION};
 
 /// Why an entry could not be applied. The replica stops: it must neither skip the entry nor guess.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -122,6 +122,10 @@ impl<S: State> Turn<'_, S> {
         let command =
             codec::decode_command(bytes).map_err(|error| ApplyError::Undecodable { offset, error })?;
         command.validate().map_err(|error| ApplyError::Malformed { offset, error })?;
+        let of_attempts = matches!(command, Command::Begin(_) | Command::Step { .. });
+        if of_attempts && self.entry.rules_version() < RULES_OF_ATTEMPTS {
+            return Err(ApplyError::Malformed { offset, error: Malformed::Step });
+        }
         self.command(&command)
     }
 

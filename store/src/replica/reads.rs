@@ -37,8 +37,8 @@ pub struct Booked {
     /// What became of it; of what began a transaction over several sets, what has come of that by now.
     pub outcome: Outcome,
     /// The account under which its request id is remembered; for a reversal of what cannot be reversed, the transaction
-    /// that it names ([`TransactionId::scope`]); for a step, the attempt ([`TransactionId::attempt_scope`]); None for commands without a request id, and where it hangs on an account
-    /// that was not known.
+    /// that it names ([`TransactionId::scope`]); for a step, the attempt ([`TransactionId::attempt_scope`]); None for
+    /// commands without a request id, and where it hangs on an account that was not known.
     pub scope_account: Option<String>,
     /// What has been taken back of it.
     pub reversed: Reversed,
