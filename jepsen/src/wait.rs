@@ -30,8 +30,8 @@ pub async fn until(
     }
 }
 
-/// Waits until every node answers, every set is led, and every replica holds what was committed when all were led:
-/// then no set loses its quorum by one more death.
+/// Waits until every node answers, every set is led, every replica holds what was committed when all were led, and no
+/// switch is open that somebody has to settle: then no set loses its quorum by one more death, and none refuses to move.
 pub fn whole(layout: &Layout) -> BoxFuture<'_, anyhow::Result<Survey>> {
     Box::pin(async move {
         let mut targets = BTreeMap::new();
@@ -59,6 +59,9 @@ fn is_whole(survey: &Survey, targets: &mut BTreeMap<u32, u64>) -> Result<(), Str
             None => return Err(format!("{name} was not asked")),
         }
     }
+    if let Some((set, _)) = catalogue.sets.iter().find(|(_, set)| set.switch.is_some()) {
+        return Err(format!("a switch of set {set} is open"));
+    }
     for set in sets(catalogue) {
         let leader = leader(survey, set).ok_or(format!("set {set} has no leader"))?;
         let target = *targets.entry(set).or_insert(leader.committed_index);
@@ -84,6 +87,7 @@ fn sets(catalogue: &Catalogue) -> impl Iterator<Item = u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use twinset_control::SwitchIntent;
     use twinset_proto::cluster::v1::StatusReply;
 
     fn survey(matched: u64) -> Survey {
@@ -120,6 +124,17 @@ mod tests {
         let addr = silent.answers.keys().next().unwrap().clone();
         silent.add(addr, Err("gone".into()));
         assert!(is_whole(&silent, &mut BTreeMap::new()).is_err());
+    }
+
+    #[test]
+    fn a_set_with_an_open_switch_is_not_whole() {
+        let mut survey = survey(9);
+        let (from, to) = ("A".to_owned(), "B".to_owned());
+        let (owner, who, why) = ("a1".to_owned(), "a test".to_owned(), "to see".to_owned());
+        let intent = SwitchIntent { id: 2, from, to, owner, keep: 1, who, why };
+        let sets = &mut survey.catalogue.as_mut().unwrap().sets;
+        sets.get_mut(&1).unwrap().switch = Some(intent);
+        assert!(is_whole(&survey, &mut BTreeMap::new()).unwrap_err().contains("switch of set 1"));
     }
 
     #[test]
