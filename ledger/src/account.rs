@@ -73,6 +73,37 @@ pub struct Account {
 }
 
 impl Account {
+    /// A new one: nothing is booked, there is no floor, and nothing is refused.
+    pub(crate) fn new(
+        id: &str,
+        subject: &str,
+        currency: (&str, u8),
+        normal_side: Side,
+        at: Position,
+    ) -> Self {
+        let (currency, scale) = currency;
+        Account {
+            id: id.to_owned(),
+            subject: subject.to_owned(),
+            currency: currency.to_owned(),
+            scale,
+            normal_side,
+            limit: None,
+            frozen_debit: false,
+            frozen_credit: false,
+            closed: false,
+            debits: 0,
+            credits: 0,
+            held: 0,
+            incoming: 0,
+            restricted: 0,
+            prepared: 0,
+            version: 0,
+            opened_at: at,
+            metadata: Metadata::new(),
+        }
+    }
+
     /// The balance on the normal side.
     pub fn posted(&self) -> i128 {
         match self.normal_side {

@@ -79,26 +79,9 @@ impl<S: State> Turn<'_, S> {
         let scale = currency_scale(self.state, currency)
             .ok_or_else(|| Rejection::CurrencyUnknown { currency: currency.to_owned() })?;
         let limit = minor_limit(limit, account, scale)?;
-        self.state.open(Account {
-            id: account.to_owned(),
-            subject: subject.to_owned(),
-            currency: currency.to_owned(),
-            scale,
-            normal_side: side.unwrap_or(subject_side),
-            limit,
-            frozen_debit: false,
-            frozen_credit: false,
-            closed: false,
-            debits: 0,
-            credits: 0,
-            held: 0,
-            incoming: 0,
-            restricted: 0,
-            prepared: 0,
-            version: 0,
-            opened_at: self.position,
-            metadata: metadata.clone(),
-        });
+        let side = side.unwrap_or(subject_side);
+        let new = Account::new(account, subject, (currency, scale), side, self.position);
+        self.state.open(Account { limit, metadata: metadata.clone(), ..new });
         Ok(())
     }
 

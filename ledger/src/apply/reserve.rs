@@ -6,7 +6,6 @@ use super::booking::{Effect, SUM_MAX, assert_balanced, check, check_overflow, ef
 use super::transaction::sums;
 use crate::account::{Account, AccountNo, Side};
 use crate::attempt::{Planned, Sum};
-use crate::command::Metadata;
 use crate::id::Position;
 use crate::outcome::Posted;
 use crate::rejection::Rejection;
@@ -44,25 +43,25 @@ pub(super) fn set_aside<S: State>(
     let mut all = legs.to_vec();
     for sum in open {
         let id = clearing_account(state.set(), &sum.currency);
-        let no = state.account_no(&id).unwrap_or_else(|| open_clearing(state, position, id, sum));
+        let no = state.account_no(&id).unwrap_or_else(|| open_clearing(state, position, &id, sum));
         all.push(clearing_leg(no, sum));
     }
-    for effect in effects(&all) {
-        let account = state.account_mut(effect.no);
-        let net = effect.net(account);
-        *(if net < 0 { &mut account.held } else { &mut account.incoming }) += net.abs();
-        account.prepared += effect.debits + effect.credits;
-    }
+    shift(state, &all, 1);
     Ok((all, sums))
 }
 
 /// Gives back what was set aside.
 pub(super) fn give_back<S: State>(state: &mut S, legs: &[Planned]) {
+    shift(state, legs, -1);
+}
+
+/// Adds to what is set aside on the accounts of the legs (1), or takes it away again (-1).
+fn shift<S: State>(state: &mut S, legs: &[Planned], sign: i128) {
     for effect in effects(legs) {
         let account = state.account_mut(effect.no);
         let net = effect.net(account);
-        *(if net < 0 { &mut account.held } else { &mut account.incoming }) -= net.abs();
-        account.prepared -= effect.debits + effect.credits;
+        *(if net < 0 { &mut account.held } else { &mut account.incoming }) += sign * net.abs();
+        account.prepared += sign * (effect.debits + effect.credits);
     }
 }
 
@@ -80,25 +79,7 @@ fn clearing_leg(no: AccountNo, sum: &Sum) -> Planned {
     Planned { no, side, amount: open.abs() }
 }
 
-fn open_clearing<S: State>(state: &mut S, position: Position, id: String, sum: &Sum) -> AccountNo {
-    state.open(Account {
-        id,
-        subject: CLEARING_SUBJECT.to_owned(),
-        currency: sum.currency.clone(),
-        scale: sum.scale,
-        normal_side: Side::Debit,
-        limit: None,
-        frozen_debit: false,
-        frozen_credit: false,
-        closed: false,
-        debits: 0,
-        credits: 0,
-        held: 0,
-        incoming: 0,
-        restricted: 0,
-        prepared: 0,
-        version: 0,
-        opened_at: position,
-        metadata: Metadata::new(),
-    })
+fn open_clearing<S: State>(state: &mut S, position: Position, id: &str, sum: &Sum) -> AccountNo {
+    let currency = (sum.currency.as_str(), sum.scale);
+    state.open(Account::new(id, CLEARING_SUBJECT, currency, Side::Debit, position))
 }
