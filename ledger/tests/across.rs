@@ -4,7 +4,7 @@
 //! `tests/across.regressions`; then `cargo test -p twinset-ledger --test across` tries it first.
 
 mod support;
-#[path = "support/world.rs"]
+#[path = "support/world/mod.rs"]
 mod world;
 
 use proptest::collection::vec;
