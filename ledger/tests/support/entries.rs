@@ -115,7 +115,9 @@ impl Story {
             (_, Step::Prepare { .. }) => {}
             (Role::Coordinator(coordination), step) => {
                 *attempt = *id;
-                let own = &self.model.records()[open.reserved.first().map_or(0, |leg| leg.no as usize)];
+                let own = coordination.legs_of(SET).next().expect("the coordinator has a leg");
+                let accounts = self.model.records();
+                let own = accounts.iter().find(|account| account.id == own.account).expect("it was found");
                 fit(step, coordination, (&own.currency, own.scale), twist);
             }
             (Role::Participant, _) => *attempt = *id,
@@ -154,11 +156,14 @@ fn fit(step: &mut Step, coordination: &Coordination, (currency, scale): (&str, u
         }
         Step::Settle { parts } => {
             let part = |set: &u32| {
+                // Another unit is not what it voted for, but the amount is right.
+                let finer =
+                    u8::from(twist == 11 && coordination.legs.iter().all(|leg| in_minor(leg) < 1 << 60));
                 let leg = |leg: &Leg| Posted {
                     account: leg.account.clone(),
                     side: if twist == 2 { Side::Debit } else { leg.side },
-                    amount: in_minor(leg) + i128::from(twist == 3),
-                    scale,
+                    amount: in_minor(leg) * 10i128.pow(finer.into()) + i128::from(twist == 3),
+                    scale: scale + finer,
                     posted: 7,
                     available: 5,
                 };
