@@ -6,6 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use tokio::time::Instant;
+use twinset_dispatch::dispatcher::{Answer, Dispatcher};
+use twinset_dispatch::link::Links;
+use twinset_dispatch::reads::Reads;
+use twinset_dispatch::retry::Done;
+use twinset_dispatch::topology::Views;
+use twinset_dispatch::view::View;
 use twinset_ledger::codec::{decode_outcome, encode_command};
 use twinset_ledger::{Command, Effect, Outcome, Posted, Side, Transaction, TransactionId, amount};
 use twinset_proto::cluster::v1::{ListTransactions, ReadReply, RequestKey, read_reply, read_request};
@@ -13,15 +19,9 @@ use twinset_proto::ledger::v1 as wire;
 
 use crate::batch;
 use crate::config::Limits;
-use crate::dispatch::{Answer, Dispatcher};
 use crate::error::{At, Code, Error, Rejected};
-use crate::link::Links;
 use crate::metrics::Metrics;
-use crate::reads::Reads;
-use crate::retry::Done;
 use crate::route;
-use crate::topology::Views;
-use crate::view::View;
 
 /// Transactions in one page at most, and how many a page has by default.
 pub const PAGE_MAX: u32 = 1_000;
@@ -328,9 +328,12 @@ pub(crate) fn encode(command: &Command) -> Result<Bytes, Error> {
 
 /// Waits for an answer. A lane that ended without one proves nothing.
 pub(crate) async fn wait(answer: Answer) -> Result<Done, Error> {
-    answer.await.unwrap_or_else(|_| {
-        Err(Error::new(Code::Unknown, "the router is shutting down; ask again with the same request id"))
-    })
+    match answer.await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => {
+            Err(Error::new(Code::Unknown, "the router is shutting down; ask again with the same request id"))
+        }
+    }
 }
 
 /// Reads an outcome from its wire form. One that cannot be read says nothing about what happened.

@@ -5,16 +5,17 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use tokio::time::Instant;
+use twinset_dispatch::dispatcher::Answer;
+use twinset_dispatch::failure::Failure;
+use twinset_dispatch::lane::FRAME_BYTES_MAX;
+use twinset_dispatch::view::View;
 use twinset_ledger::canary::{self, Canary};
 use twinset_ledger::codec::encode_command;
 use twinset_ledger::{Command, Transaction};
 
 use crate::api::{Api, Booked, accounts_of, booked, read_outcome, wait};
-use crate::dispatch::Answer;
 use crate::error::{Code, Error};
-use crate::lane::FRAME_BYTES_MAX;
 use crate::route::set_of_command;
-use crate::view::View;
 
 /// Bytes of one item: two fit in a frame.
 const ITEM_BYTES_MAX: usize = FRAME_BYTES_MAX / 2;
@@ -37,7 +38,7 @@ struct Member {
 struct Sent {
     set: u32,
     members: Vec<Member>,
-    answer: Result<Answer, Error>,
+    answer: Result<Answer, Failure>,
 }
 
 impl Group {
@@ -123,7 +124,7 @@ fn send(api: &Api, set: u32, group: &mut Group, deadline: Instant) -> Sent {
 async fn collect(sent: Sent, results: &mut [Option<Result<Booked, Error>>]) {
     let done = match sent.answer {
         Ok(answer) => wait(answer).await,
-        Err(error) => Err(error),
+        Err(failure) => Err(failure.into()),
     };
     match done {
         Ok(done) => {

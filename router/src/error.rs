@@ -1,7 +1,9 @@
 //! What a call can end with other than success. Three outcomes and no fourth: `rejected` (the ledger's deterministic
 //! no), `not_applied` (certainly nothing happened) and `unknown` (it may have happened). Which status a code becomes
-//! is [`crate::status`]'s business; which outcome is honest is [`crate::retry`]'s.
+//! is [`crate::status`]'s business; which outcome is honest is
+//! [`twinset_dispatch::retry`]'s.
 
+use twinset_dispatch::failure::{Failure, Kind};
 use twinset_ledger::Rejection;
 use twinset_ledger::malformed::Malformed;
 
@@ -95,6 +97,20 @@ impl Code {
     }
 }
 
+impl From<Kind> for Code {
+    fn from(kind: Kind) -> Code {
+        match kind {
+            Kind::Malformed => Code::Malformed,
+            Kind::NotFound => Code::NotFound,
+            Kind::WrongSet => Code::WrongSet,
+            Kind::QueueFull => Code::SetQueueFull,
+            Kind::NoLeader => Code::NoLeader,
+            Kind::DeadlineExceeded => Code::DeadlineExceeded,
+            Kind::Unknown => Code::Unknown,
+        }
+    }
+}
+
 /// Whether anything happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
@@ -161,6 +177,12 @@ pub struct Rejected {
     pub at: At,
     /// Whether this is the first answer given again.
     pub replayed: bool,
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Error {
+        Error::new(failure.kind.into(), failure.detail)
+    }
 }
 
 impl Error {

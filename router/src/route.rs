@@ -1,10 +1,10 @@
 //! From a command to its set, pure: account -> slot -> set. A command whose accounts live in different sets has no
 //! single log that could order it and is refused; a transaction id names its set itself.
 
+use twinset_dispatch::view::View;
 use twinset_ledger::{Command, TransactionId, slot_of};
 
 use crate::error::{Code, Error};
-use crate::view::View;
 
 /// The set of an account.
 pub fn set_of_account(view: &View, account: &str) -> Result<u32, Error> {

@@ -1,5 +1,5 @@
 //! The lanes of all sets: one bounded queue and one task per set, made when the set is first used. A full queue
-//! answers at once; nothing waits in front of it. Above it: [`crate::api`]; below it: [`crate::lane`].
+//! answers at once; nothing waits in front of it. Above it: the process that asks; below it: [`crate::lane`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use crate::error::{Code, Error};
+use crate::failure::{Failure, Kind};
 use crate::lane::{Fill, Lane, Permit};
 use crate::link::Links;
 use crate::metrics::Metrics;
@@ -47,7 +47,7 @@ pub struct Dispatcher {
 }
 
 /// Where an answer will come.
-pub type Answer = oneshot::Receiver<Result<Done, Error>>;
+pub type Answer = oneshot::Receiver<Result<Done, Failure>>;
 
 impl Dispatcher {
     /// No lanes yet; their tasks will be awaited through `tasks`.
@@ -62,7 +62,7 @@ impl Dispatcher {
     }
 
     /// Queues commands for a set. The answer comes by the deadline, even if the caller does not wait for it.
-    pub fn submit(&self, set: u32, commands: Vec<Bytes>, deadline: Instant) -> Result<Answer, Error> {
+    pub fn submit(&self, set: u32, commands: Vec<Bytes>, deadline: Instant) -> Result<Answer, Failure> {
         if let Some(handle) = self.lanes.read().get(&set) {
             return self.enqueue(set, handle, commands, deadline);
         }
@@ -80,12 +80,12 @@ impl Dispatcher {
         handle: &Handle,
         commands: Vec<Bytes>,
         deadline: Instant,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Answer, Failure> {
         let bytes = commands.iter().map(Bytes::len).sum();
         let full = || {
             self.metrics.queue_full();
-            Error::new(
-                Code::SetQueueFull,
+            Failure::new(
+                Kind::QueueFull,
                 format!("too many requests wait for set {set}; nothing was applied"),
             )
         };
@@ -96,10 +96,10 @@ impl Dispatcher {
         Ok(answer)
     }
 
-    fn start(&self, set: u32) -> Result<Handle, Error> {
+    fn start(&self, set: u32) -> Result<Handle, Failure> {
         let (events, incoming) = mpsc::channel(EVENTS_MAX);
         let number = self.links.add_lane(events).ok_or_else(|| {
-            Error::new(Code::SetQueueFull, "this router serves no more sets; nothing was applied")
+            Failure::new(Kind::QueueFull, "no more sets can be served from here; nothing was applied")
         })?;
         let (items, queue) = mpsc::channel(self.limits.requests);
         let lane = Lane::new(set, number, self.links.clone(), self.views.clone(), self.metrics.clone());
