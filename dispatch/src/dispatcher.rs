@@ -15,7 +15,7 @@ use crate::failure::{Failure, Kind};
 use crate::lane::{Fill, Lane, Permit};
 use crate::link::Links;
 use crate::metrics::Metrics;
-use crate::pending::Item;
+use crate::pending::{Item, Origin};
 use crate::retry::Done;
 use crate::topology::Views;
 
@@ -61,21 +61,29 @@ impl Dispatcher {
         Dispatcher { lanes: RwLock::default(), links, views, limits, metrics, tasks }
     }
 
-    /// Queues commands for a set. The answer comes by the deadline, even if the caller does not wait for it.
-    pub fn submit(&self, set: u32, commands: Vec<Bytes>, deadline: Instant) -> Result<Answer, Failure> {
+    /// Queues commands of one origin for a set. The answer comes by the deadline, even if the caller does not wait for
+    /// it.
+    pub fn submit(
+        &self,
+        origin: Origin,
+        set: u32,
+        commands: Vec<Bytes>,
+        deadline: Instant,
+    ) -> Result<Answer, Failure> {
         if let Some(handle) = self.lanes.read().get(&set) {
-            return self.enqueue(set, handle, commands, deadline);
+            return self.enqueue(origin, set, handle, commands, deadline);
         }
         let mut lanes = self.lanes.write();
         let handle = match lanes.entry(set) {
             std::collections::btree_map::Entry::Occupied(occupied) => occupied.into_mut(),
             std::collections::btree_map::Entry::Vacant(vacant) => vacant.insert(self.start(set)?),
         };
-        self.enqueue(set, handle, commands, deadline)
+        self.enqueue(origin, set, handle, commands, deadline)
     }
 
     fn enqueue(
         &self,
+        origin: Origin,
         set: u32,
         handle: &Handle,
         commands: Vec<Bytes>,
@@ -92,7 +100,7 @@ impl Dispatcher {
         let permit =
             Permit::take(&handle.fill, bytes, self.limits.requests, self.limits.bytes).ok_or_else(full)?;
         let (reply, answer) = oneshot::channel();
-        handle.items.try_send(Item { commands, deadline, reply, permit }).map_err(|_| full())?;
+        handle.items.try_send(Item { origin, commands, deadline, reply, permit }).map_err(|_| full())?;
         Ok(answer)
     }
 

@@ -13,7 +13,8 @@
 //!
 //! The process that uses it owns the tasks: it makes a [`topology::Follower`], [`link::Links`] and, over these, a
 //! [`dispatcher::Dispatcher`] and [`reads::Reads`], spawns the first two, and awaits them and the lanes at its end. It
-//! gives the connections ([`dial`]) and the prefix of the [`metrics`]; it gets answers or a [`failure`].
+//! gives the connections ([`dial`]) and the prefix of the [`metrics`], and says with each command who asks
+//! ([`pending::Origin`]); it gets answers or a [`failure`].
 
 pub mod dial;
 pub mod dispatcher;

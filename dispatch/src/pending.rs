@@ -22,9 +22,35 @@ pub const LAST_CALL: Duration = Duration::from_millis(50);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(pub u64);
 
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A client.
+    Client,
+    /// A set, whose leader takes an attempt a step on.
+    Set {
+        /// Its number.
+        set: u32,
+        /// Its incarnation when it asks: one that was left behind is refused.
+        incarnation: u32,
+    },
+}
+
+impl Origin {
+    /// The set and the incarnation as they are on the wire.
+    fn on_wire(self) -> (u32, u32) {
+        match self {
+            Origin::Client => (0, 0),
+            Origin::Set { set, incarnation } => (set, incarnation),
+        }
+    }
+}
+
 /// What one call asks of one set.
 #[derive(Debug)]
 pub struct Item<P> {
+    /// Who asks.
+    pub origin: Origin,
     /// In the ledger's wire form.
     pub commands: Vec<Bytes>,
     /// How long the caller waits.
@@ -147,7 +173,8 @@ impl<P> Pending<P> {
             self.by_no.insert(no, arrival);
             let deadline_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1);
             let (set, commands) = (self.set, held.item.commands.clone());
-            frame.push(WireItem { no, set, incarnation, commands, deadline_ms, ..WireItem::default() });
+            let (from_set, from_incarnation) = held.item.origin.on_wire();
+            frame.push(WireItem { no, set, commands, deadline_ms, incarnation, from_set, from_incarnation });
         }
         frame
     }

@@ -15,11 +15,20 @@ fn pending(count: usize, now: Instant) -> (Pending<()>, Answers) {
         .map(|n| {
             let (reply, answer) = oneshot::channel();
             let deadline = now + Duration::from_millis(100 + n as u64);
-            pending.add(Item { commands: vec![Bytes::from(vec![n as u8; 10])], deadline, reply, permit: () });
+            pending.add(item(Origin::Client, n as u8, deadline, reply));
             answer
         })
         .collect();
     (pending, answers)
+}
+
+fn item(
+    origin: Origin,
+    first: u8,
+    deadline: Instant,
+    reply: oneshot::Sender<Result<Done, Failure>>,
+) -> Item<()> {
+    Item { origin, commands: vec![Bytes::from(vec![first; 10])], deadline, reply, permit: () }
 }
 
 fn firsts(frame: &[WireItem]) -> Vec<u8> {
@@ -62,6 +71,39 @@ fn what_is_sent_again_keeps_its_place() {
     assert_eq!(pending.broken(StreamId(2)), 0);
     assert_eq!(pending.broken(StreamId(1)), 2);
     assert_eq!(firsts(&pending.take(now, StreamId(2), 1, 100, 1000)), [0, 1, 2, 3]);
+}
+
+#[test]
+fn whoever_asks_is_named_each_time_it_is_sent() {
+    let now = Instant::now();
+    let (mut pending, _answers) = pending(1, now);
+    let (reply, _answer) = oneshot::channel();
+    let origin = Origin::Set { set: 3, incarnation: 2 };
+    pending.add(item(origin, 1, now + Duration::from_secs(1), reply));
+    for stream in [StreamId(1), StreamId(2)] {
+        let frame = pending.take(now, stream, 5, 100, 1000);
+        let from: Vec<_> =
+            frame.iter().map(|item| (item.incarnation, item.from_set, item.from_incarnation)).collect();
+        assert_eq!(from, [(5, 0, 0), (5, 3, 2)], "the sender's incarnation is not the addressee's");
+        pending.broken(stream);
+    }
+}
+
+#[test]
+fn an_answer_says_whether_an_attempt_before_it_has_no_known_end() {
+    let now = Instant::now();
+    let (mut pending, mut answers) = pending(3, now);
+    let first = pending.take(now, StreamId(1), 1, 2, 1000);
+    pending.settle(first[0].no, refused(RefusalReason::Overloaded));
+    pending.broken(StreamId(1));
+    for item in pending.take(now, StreamId(2), 1, 100, 1000) {
+        assert_eq!(pending.settle(item.no, done()), Settled::Answered);
+    }
+    let indefinite: Vec<bool> = answers
+        .iter_mut()
+        .map(|answer| answer.try_recv().expect("answered").expect("a good answer").indefinite)
+        .collect();
+    assert_eq!(indefinite, [false, true, false], "refused, broken, sent once");
 }
 
 #[test]

@@ -13,6 +13,9 @@ use crate::failure::{Failure, Kind};
 pub struct Done {
     /// One outcome per command, in the ledger's wire form.
     pub outcomes: Vec<Bytes>,
+    /// An attempt to send it before this one ended without a definite answer: it may have done, or may yet do, what
+    /// these outcomes do not tell.
+    pub indefinite: bool,
 }
 
 /// Why an item is sent again.
@@ -140,7 +143,7 @@ impl History {
 pub fn on_reply(history: &History, commands: usize, result: Option<item_reply::Result>) -> Next {
     match result {
         Some(item_reply::Result::Done(done)) if done.outcomes.len() == commands => {
-            Next::Answer(Ok(Done { outcomes: done.outcomes }))
+            Next::Answer(Ok(Done { outcomes: done.outcomes, indefinite: history.indefinite }))
         }
         // A reply that cannot be read says nothing about what happened.
         Some(item_reply::Result::Done(_) | item_reply::Result::Unknown(_)) | None => {
@@ -211,14 +214,14 @@ mod tests {
     /// What a reply means.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     enum Meaning {
-        Done,
+        Done { indefinite: bool },
         Told(Kind),
         Again(Cause),
     }
 
     fn meaning(next: Next) -> Meaning {
         match next {
-            Next::Answer(Ok(_)) => Meaning::Done,
+            Next::Answer(Ok(done)) => Meaning::Done { indefinite: done.indefinite },
             Next::Answer(Err(failure)) => Meaning::Told(failure.kind),
             Next::Retry(cause) => Meaning::Again(cause),
         }
@@ -237,7 +240,7 @@ mod tests {
         };
         let same = |meaning| (meaning, meaning);
         let table = [
-            (done(2), same(Meaning::Done)),
+            (done(2), (Meaning::Done { indefinite: false }, Meaning::Done { indefinite: true })),
             (done(1), same(Again(Cause::Unknown))),
             (None, same(Again(Cause::Unknown))),
             (Some(item_reply::Result::Unknown("x".into())), same(Again(Cause::Unknown))),

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use twinset_dispatch::dispatcher::{Answer, Dispatcher};
 use twinset_dispatch::link::Links;
+use twinset_dispatch::pending::Origin;
 use twinset_dispatch::reads::Reads;
 use twinset_dispatch::retry::Done;
 use twinset_dispatch::topology::Views;
@@ -225,7 +226,7 @@ impl Api {
 
     /// One command to one set: its outcome if that is not a rejection.
     async fn decide(&self, set: u32, bytes: Bytes, deadline: Instant) -> Result<Outcome, Error> {
-        let answer = self.dispatcher.submit(set, vec![bytes], deadline)?;
+        let answer = self.dispatcher.submit(Origin::Client, set, vec![bytes], deadline)?;
         let done = wait(answer).await?;
         let outcome =
             done.outcomes.first().map_or_else(|| Err(unreadable("empty")), |bytes| read_outcome(bytes))?;

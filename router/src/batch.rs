@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use twinset_dispatch::dispatcher::Answer;
 use twinset_dispatch::failure::Failure;
 use twinset_dispatch::lane::FRAME_BYTES_MAX;
+use twinset_dispatch::pending::Origin;
 use twinset_dispatch::view::View;
 use twinset_ledger::canary::{self, Canary};
 use twinset_ledger::codec::encode_command;
@@ -117,7 +118,7 @@ fn add<'a>(
 
 fn send(api: &Api, set: u32, group: &mut Group, deadline: Instant) -> Sent {
     let members = std::mem::take(&mut group.members);
-    let answer = api.dispatcher.submit(set, group.commands(), deadline);
+    let answer = api.dispatcher.submit(Origin::Client, set, group.commands(), deadline);
     Sent { set, members, answer }
 }
 
