@@ -110,6 +110,7 @@ pub fn play<'a>(
                 name: "demo".to_owned(),
                 accounts: script.accounts,
                 hot: false,
+                across: 0,
                 batch: 1,
                 slots: survey.catalogue()?.slot_table(),
             },

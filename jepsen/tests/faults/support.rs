@@ -196,7 +196,7 @@ impl Stage {
             protocol: Protocol::Http,
             routers: self.cluster.layout().router_urls(),
             connections: 4,
-            shape: Shape { name: "t".to_owned(), accounts: 40, hot: false, batch: 1, slots },
+            shape: Shape { name: "t".to_owned(), accounts: 40, hot: false, across: 0, batch: 1, slots },
             deadline_ms: Some(10_000),
             samples_max: 0,
         };
