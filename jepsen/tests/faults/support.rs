@@ -54,8 +54,13 @@ impl Drop for Stage {
 impl Stage {
     /// Two sets, home A and home B.
     pub async fn start() -> Stage {
+        Stage::start_with(2).await
+    }
+
+    /// So many sets, home A and home B in turn.
+    pub async fn start_with(sets: u32) -> Stage {
         let dir = tempfile::tempdir().unwrap();
-        let options = LocalOptions::fresh(&dir.path().join("cluster"));
+        let options = LocalOptions { sets, ..LocalOptions::fresh(&dir.path().join("cluster")) };
         let cluster = LocalCluster::start(&options, &mut |text| println!("{text}")).await.unwrap();
         wait::whole(cluster.layout()).await.unwrap();
         Stage { cluster, disks: Vec::new(), dir: Some(dir) }

@@ -5,11 +5,15 @@
 //! Asking --all votes, or one no--> Deciding --booked----> Booking --all parts--> Settling --> Over
 //!     `--waited too long-----------^     `--not booked--> Undoing --all have given back-----^
 //! ```
+//!
+//! The client's answer is known when all parts are booked, safely: the entry that settles the attempt says the same, from the
+//! same parts, whoever proposes it and whenever. Until it is there, whoever reads the transaction waits for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use twinset_ledger::apply::told;
 use twinset_ledger::attempt::{Attempt, Ballot, Coordination, Part, Role, Vote};
-use twinset_ledger::{Effect, Leg, Outcome, Rejection, Step};
+use twinset_ledger::{Effect, Outcome, Rejection, Step};
 
 /// Whose log takes in a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,24 +66,32 @@ pub enum Phase {
 /// One attempt that a set coordinates.
 #[derive(Clone, Debug)]
 pub struct Course {
-    /// The legs of each other set, in the client's order.
-    legs: BTreeMap<u32, Vec<Leg>>,
+    own: u32,
+    coordination: Coordination,
+    /// The sets beside the own.
+    others: BTreeSet<u32>,
     accounting_date: i32,
     phase: Phase,
+    /// What the own set has booked, if this leader has heard of it.
+    booked: Option<Part>,
 }
 
 impl Course {
     /// From what the log of the set `own` says of an attempt; None if another set coordinates it.
     pub fn of(own: u32, attempt: &Attempt) -> Option<Course> {
         let Role::Coordinator(coordination) = &attempt.role else { return None };
-        let Coordination { decided, .. } = coordination;
-        let others = coordination.other_sets(own);
-        let legs = others.iter().map(|&set| (set, coordination.legs_of(set).cloned().collect())).collect();
-        let phase = match decided {
+        let phase = match coordination.decided {
             None => Phase::Asking(BTreeMap::new()),
             Some(_) => Phase::Booking(BTreeMap::new()),
         };
-        Some(Course { legs, accounting_date: attempt.accounting_date, phase })
+        Some(Course {
+            own,
+            coordination: coordination.clone(),
+            others: coordination.other_sets(own),
+            accounting_date: attempt.accounting_date,
+            phase,
+            booked: None,
+        })
     }
 
     /// How far it is.
@@ -94,7 +106,7 @@ impl Course {
 
     /// Everything that it waits for.
     pub fn orders(&self) -> Vec<Order> {
-        let targets = self.legs.keys().map(|&set| Target::Set(set)).chain([Target::Own]);
+        let targets = self.others.iter().map(|&set| Target::Set(set)).chain([Target::Own]);
         targets.filter_map(|to| Some(Order { to, step: self.wants(to)? })).collect()
     }
 
@@ -102,7 +114,7 @@ impl Course {
     pub fn wants(&self, from: Target) -> Option<Step> {
         match (&self.phase, from) {
             (Phase::Asking(votes), Target::Set(set)) if !votes.contains_key(&set) => {
-                let legs = self.legs.get(&set)?.clone();
+                let legs = self.coordination.legs_of(set).cloned().collect();
                 Some(Step::Prepare { legs, accounting_date: self.accounting_date })
             }
             (Phase::Deciding(ballot), Target::Own) => Some(Step::Decide(ballot.clone())),
@@ -116,7 +128,7 @@ impl Course {
     /// Waits for no further vote.
     pub fn give_up(&mut self) -> Vec<Order> {
         let Phase::Asking(votes) = &self.phase else { return Vec::new() };
-        let Some(&set) = self.legs.keys().find(|set| !votes.contains_key(set)) else { return Vec::new() };
+        let Some(&set) = self.others.iter().find(|set| !votes.contains_key(set)) else { return Vec::new() };
         self.enter(Phase::Deciding(Ballot::GivenUp { set }))
     }
 
@@ -132,13 +144,14 @@ impl Course {
                 };
                 let refused = said.is_err();
                 votes.insert(set, Vote { set, said });
-                if !refused && votes.len() < self.legs.len() {
+                if !refused && votes.len() < self.others.len() {
                     return Ok(Next::default());
                 }
                 let votes = std::mem::take(votes).into_values().collect();
                 Ok(self.enter(Phase::Deciding(Ballot::Votes(votes))).into())
             }
-            (Phase::Deciding(_), Target::Own, Ok(Effect::Posted(_))) => {
+            (Phase::Deciding(_), Target::Own, Ok(Effect::Posted(legs))) => {
+                self.booked = Some(Part { set: self.own, position, legs });
                 Ok(self.enter(Phase::Booking(BTreeMap::new())).into())
             }
             (Phase::Deciding(ballot), Target::Own, Err(rejection)) if rejection.is_remembered() => {
@@ -148,17 +161,19 @@ impl Course {
                     Ballot::Votes(votes) => votes.iter().any(|vote| vote.set == set && vote.said.is_err()),
                     Ballot::GivenUp { .. } => false,
                 };
-                let left: BTreeSet<u32> = self.legs.keys().copied().filter(|&set| !refused(set)).collect();
+                let left: BTreeSet<u32> = self.others.iter().copied().filter(|&set| !refused(set)).collect();
                 let orders = self.enter(if left.is_empty() { Phase::Over } else { Phase::Undoing(left) });
                 Ok(Next { orders, result: Some(Err(rejection)) })
             }
             (Phase::Booking(parts), Target::Set(set), Ok(Effect::Posted(legs))) => {
                 parts.insert(set, Part { set, position, legs });
-                if parts.len() < self.legs.len() {
+                if parts.len() < self.others.len() {
                     return Ok(Next::default());
                 }
-                let parts = std::mem::take(parts).into_values().collect();
-                Ok(self.enter(Phase::Settling(parts)).into())
+                let parts: Vec<Part> = std::mem::take(parts).into_values().collect();
+                let legs = self.booked.as_ref().and_then(|own| told(&self.coordination, own, &parts));
+                let result = legs.map(|legs| Ok(Effect::Settled(legs)));
+                Ok(Next { orders: self.enter(Phase::Settling(parts)), result })
             }
             (Phase::Settling(_), Target::Own, result @ Ok(Effect::Settled(_))) => {
                 self.phase = Phase::Over;
@@ -197,7 +212,7 @@ impl From<Vec<Order>> for Next {
 #[cfg(test)]
 mod tests {
     use twinset_ledger::attempt::Sum;
-    use twinset_ledger::{Position, Posted, Side};
+    use twinset_ledger::{Leg, Position, Posted, Side};
 
     use super::*;
 
@@ -233,6 +248,15 @@ mod tests {
         outcome(Ok(Effect::Posted(Vec::<Posted>::new())))
     }
 
+    fn booked(account: &str) -> Posted {
+        let (side, amount) = (Side::Debit, 100);
+        Posted { account: account.to_owned(), side, amount, scale: 2, posted: 7, available: 7 }
+    }
+
+    fn posted_for(account: &str) -> Outcome {
+        outcome(Ok(Effect::Posted(vec![booked(account)])))
+    }
+
     fn steps(orders: &[Order]) -> Vec<(Target, &'static str)> {
         orders.iter().map(|order| (order.to, order.step.key())).collect()
     }
@@ -249,13 +273,14 @@ mod tests {
         let next = course.heard(Set(2), yes()).unwrap();
         assert_eq!(steps(&next.orders), [(Own, "~decision")]);
         assert_eq!(course.heard(Set(2), yes()), Ok(Next::default()), "again, and too late");
-        let next = course.heard(Own, posted()).unwrap();
+        let next = course.heard(Own, posted_for("y")).unwrap();
         assert_eq!((steps(&next.orders), next.result), (vec![(Set(2), "~end"), (Set(3), "~end")], None));
         assert_eq!(course.heard(Set(2), yes()), Ok(Next::default()), "later still");
-        assert_eq!(course.heard(Set(2), posted()), Ok(Next::default()));
-        let next = course.heard(Set(3), posted()).unwrap();
+        assert_eq!(course.heard(Set(2), posted_for("x")), Ok(Next::default()));
+        let next = course.heard(Set(3), posted_for("z")).unwrap();
         assert_eq!(steps(&next.orders), [(Own, "~result")]);
-        let settled = Ok(Effect::Settled(Vec::new()));
+        let settled = Ok(Effect::Settled(["x", "y", "z"].map(booked).into()));
+        assert_eq!(next.result, Some(settled.clone()), "in the client's order");
         let next = course.heard(Own, outcome(settled.clone())).unwrap();
         assert_eq!(next, Next { orders: Vec::new(), result: Some(settled) });
         assert!(course.is_over() && course.orders().is_empty());
@@ -296,8 +321,11 @@ mod tests {
 
     #[test]
     fn what_was_decided_before_is_not_asked_for_again() {
-        let course = Course::of(OWN, &attempt(Some(Position::new(8, 0)))).unwrap();
+        let mut course = Course::of(OWN, &attempt(Some(Position::new(8, 0)))).unwrap();
         assert!(course.orders().iter().all(|order| order.step == Step::Commit) && course.orders().len() == 2);
+        course.heard(Target::Set(2), posted_for("x")).unwrap();
+        let next = course.heard(Target::Set(3), posted_for("z")).unwrap();
+        assert_eq!((steps(&next.orders), next.result), (vec![(Target::Own, "~result")], None));
         let participant = Attempt { role: Role::Participant, ..attempt(None) };
         assert!(Course::of(OWN, &participant).is_none());
     }

@@ -288,10 +288,13 @@ impl Lead {
         };
         reached(running.course.phase(), before, from);
         if let Some(result) = next.result {
-            self.driver.metrics.ended(&result);
             for waiter in running.waiters.drain(..) {
                 // The call may have given up.
                 let _ = waiter.send(result.clone());
+            }
+            match running.course.phase() {
+                Phase::Settling(_) => faults::reached(Point::AcrossAnswered),
+                _ => self.driver.metrics.ended(&result),
             }
         }
         if running.course.is_over() {

@@ -213,6 +213,9 @@ async fn run_query(
             let Read { value, index, time_unix_ns } =
                 ledger.reader.read_at_disk(move |state| state.transaction(id.position)).await;
             let value = value.filter(|booked| booked.id == id);
+            if value.as_ref().is_some_and(is_begun) {
+                return Ok(under_way(ledger, id).await);
+            }
             Ok(one_transaction(ledger, Read { value, index, time_unix_ns }, set, basis))
         }
         Query::Request(key) => {
@@ -226,8 +229,7 @@ async fn run_query(
                 .reader
                 .read_at_disk(move |state| state.request(&key.scope_account, &key.request_id))
                 .await;
-            let begun = |booked: &Booked| booked.outcome.result == Ok(Effect::Begun);
-            if let Some(booked) = read.value.as_ref().filter(|booked| begun(booked)) {
+            if let Some(booked) = read.value.as_ref().filter(|booked| is_begun(booked)) {
                 return Ok(under_way(ledger, booked.id).await);
             }
             Ok(decided(ledger, read, set, basis).await)
@@ -275,6 +277,10 @@ async fn run_query(
             }))
         }
     }
+}
+
+fn is_begun(booked: &Booked) -> bool {
+    booked.outcome.result == Ok(Effect::Begun)
 }
 
 /// A request whose end is not known yet: there is no answer to give before that. Whoever asks hears to ask again, and not
