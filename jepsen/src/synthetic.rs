@@ -331,7 +331,7 @@ impl Log {
                 match self.model.answer(position).expect("it was decided there") {
                     model::Answer::No(code) => {
                         let place = self.place_of(position);
-                        Answer::Rejected { code: (*code).to_owned(), place, replayed: false }
+                        Answer::Rejected { code: code.to_owned(), place, replayed: false }
                     }
                     model::Answer::Booked(_) => {
                         let found = self.find(self.name(position)).expect("it was booked").clone();

@@ -1,5 +1,6 @@
-//! Runs the golden scripts: one scenario per file, named as the scenario. After a change that is meant to change them,
-//! `UPDATE_GOLDENFILES=1 cargo test -p twinset-ledger --test scripts` rewrites the outputs, to be read before commit.
+//! Runs the golden scripts, in the ledger and in its model at once: one scenario per file, named as the scenario. After a
+//! change that is meant to change them, `UPDATE_GOLDENFILES=1 cargo test -p twinset-ledger --test scripts` rewrites the
+//! outputs, to be read before commit.
 //!
 //! The language: `currency CODE SCALE`, `subject CODE NAME SIDE`, `open ID ACCOUNT SUBJECT CURRENCY [limit= side=]`,
 //! `limit ID ACCOUNT AMOUNT|none`, `freeze|unfreeze ID ACCOUNT MODE`, `close ID ACCOUNT`,
@@ -16,14 +17,18 @@
 //! In outputs, `5-0 t=7` is the position (index,
 //! offset) and the ledger time; after the first incarnation, `5-0 of 2` says of which it is.
 
+mod model;
 mod support;
+#[path = "support/twin.rs"]
+mod twin;
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
 
 use goldenscript::{ArgumentConsumer, Context, Runner};
-use support::{Books, INCARNATION, SET};
+use support::{INCARNATION, SET};
+use twin::Twin;
 use twinset_ledger::amount::{parse, to_decimal_string};
 use twinset_ledger::attempt::{Ballot, Coordination, Part, Role, Sum, Vote};
 use twinset_ledger::{
@@ -84,7 +89,7 @@ fn every_script_runs() {
 }
 
 struct Script {
-    sets: BTreeMap<u32, Books>,
+    sets: BTreeMap<u32, Twin>,
     /// Where commands go.
     set: u32,
     clock: u64,
@@ -98,7 +103,7 @@ struct Script {
 impl Script {
     fn new() -> Self {
         Script {
-            sets: BTreeMap::from([(SET, Books::new())]),
+            sets: BTreeMap::from([(SET, Twin::of(SET))]),
             set: SET,
             clock: 0,
             waiting: None,
@@ -107,14 +112,15 @@ impl Script {
         }
     }
 
-    fn books(&mut self) -> &mut Books {
+    fn set(&mut self) -> &mut Twin {
         self.sets.get_mut(&self.set).expect("it was made when it was gone to")
     }
 
     /// Applies the commands in one entry at the clock's time.
     fn apply(&mut self, commands: &[Command]) -> String {
         let (clock, set) = (self.clock, self.set);
-        let outcomes = self.books().apply(clock, commands);
+        let outcomes = self.set().apply(clock, commands);
+        self.set().compare_readings();
         for (command, outcome) in commands.iter().zip(&outcomes) {
             let Command::Step { attempt, .. } = command else { continue };
             let key = (*attempt, set);
@@ -135,7 +141,7 @@ impl Script {
     }
 
     fn look(&self, name: &str, args: &mut ArgumentConsumer<'_>) -> Fallible<Option<String>> {
-        let state = &self.sets[&self.set].short;
+        let state = &self.sets[&self.set].books.short;
         let mut out = String::new();
         match name {
             "account" => {
@@ -224,9 +230,9 @@ impl Runner for Script {
         match command.name.as_str() {
             "set" => {
                 self.set = args.next_pos().ok_or("number?")?.parse()?;
-                self.sets.entry(self.set).or_insert_with(|| Books::of(self.set));
+                self.sets.entry(self.set).or_insert_with(|| Twin::of(self.set));
             }
-            "incarnation" => self.books().incarnation = args.next_pos().ok_or("number?")?.parse()?,
+            "incarnation" => self.set().books.incarnation = args.next_pos().ok_or("number?")?.parse()?,
             "clock" => self.clock = args.next_pos().ok_or("time?")?.parse()?,
             "begin" => self.waiting = Some(Vec::new()),
             "apply" => {

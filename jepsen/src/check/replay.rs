@@ -234,7 +234,7 @@ impl Run<'_, '_> {
     }
 
     /// What the model has found under a request id so far.
-    fn found(&self, scope: u32, id: &str) -> Option<(Position, &model::Answer)> {
+    fn found(&self, scope: u32, id: &str) -> Option<(Position, model::Answer)> {
         let position = self.model.first(&self.witness.history.accounts[scope as usize], id)?;
         Some((position, self.model.answer(position)?))
     }
@@ -258,7 +258,7 @@ impl Run<'_, '_> {
             });
             self.replay.looked_up.checked += 1;
             if !right {
-                let found = self.found(*scope, id).map(|(position, answer)| (position, answer.clone()));
+                let found = self.found(*scope, id);
                 self.replay.looked_up.wrong(|| {
                     format!(
                         "operation {number} ({:?}) found {code} at {place:?}; the model has {found:?}",
@@ -277,9 +277,9 @@ impl Run<'_, '_> {
             ) => {
                 let id = &self.witness.history.accounts[*account as usize];
                 let did = match read.ask {
-                    Ask::ReadRequest { id: request, .. } => self
-                        .found(*account, request)
-                        .is_some_and(|(_, answer)| *answer == model::Answer::Done),
+                    Ask::ReadRequest { id: request, .. } => {
+                        self.found(*account, request).is_some_and(|(_, answer)| answer == model::Answer::Done)
+                    }
                     _ => true,
                 };
                 did && self.model.accounts().get(id).map(figures).as_ref() == Some(told)

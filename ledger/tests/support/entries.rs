@@ -1,14 +1,17 @@
-//! Random histories: entries of the commands that [`crate::generate`] makes.
+//! Random histories: entries of the commands that [`crate::generate`] makes. What came before is known from the model, so that
+//! reversals, repetitions and steps mostly are about something that is there.
 
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use twinset_ledger::amount::to_minor;
-use twinset_ledger::attempt::{Ballot, Part, Sum, Vote};
-use twinset_ledger::{Begin, Command, Position, Posted, Side, Step, TransactionId};
+use twinset_ledger::attempt::{Attempt, Ballot, Coordination, Part, Role, Sum, Vote};
+use twinset_ledger::{Command, Leg, Position, Posted, Side, Step, TransactionId};
 
 use crate::generate::{ACCOUNTS, across, command, open};
+use crate::model::{Answer, Model};
+use crate::support::SET;
 
 /// Entries of valid commands: a time and a few commands each. The first opens most accounts, not all; the others now
 /// and then repeat an earlier command or reverse an earlier transaction.
@@ -16,103 +19,182 @@ pub fn entries() -> impl Strategy<Value = Vec<(u64, Vec<Command>)>> {
     entries_of(command())
 }
 
-/// The same with transactions over several sets, of which the others say what they like; steps are mostly of what was begun
-/// or prepared.
+/// The same with transactions over several sets, of which the others say what they like; steps are mostly of what is open, and
+/// mostly fit it.
 pub fn entries_across() -> impl Strategy<Value = Vec<(u64, Vec<Command>)>> {
-    entries_of(prop_oneof![3 => command(), 2 => across()])
+    entries_of(prop_oneof![1 => command(), 1 => across()])
 }
 
+/// A command before it is fitted to what came before: itself, what it may repeat, what it is about, and how it goes wrong.
+type Drawn = (Command, Option<Index>, Index, u8);
+
 fn entries_of(command: impl Strategy<Value = Command>) -> impl Strategy<Value = Vec<(u64, Vec<Command>)>> {
-    let entry = (0u64..200, vec((command, option::weighted(0.1, any::<Index>()), any::<Index>()), 1..6));
+    let drawn = (command, option::weighted(0.1, any::<Index>()), any::<Index>(), 0u8..24);
+    let entry = (0u64..200, vec(drawn, 1..6));
     (vec(open(), 5), vec(entry, 1..24)).prop_map(|(mut opens, drawn)| {
         opens.iter_mut().zip(ACCOUNTS).for_each(|(open, id)| settle(open, id));
-        let mut entries = vec![(5, opens)];
-        for (time, drawn) in drawn {
-            let index = entries.len() as u64 + 1;
-            let mut commands = Vec::new();
-            for (mut command, repeat, original) in drawn {
-                let earlier: Vec<(Position, &Command)> = positions(&entries, index, &commands).collect();
-                if let Some(repeat) = repeat {
-                    command = repeat.get(&earlier).1.clone();
-                } else if let Command::Reversal(reversal) = &mut command {
-                    let is_transaction =
-                        |command: &Command| matches!(command, Command::Transaction(_) | Command::Begin(_));
-                    let transactions: Vec<_> = earlier.iter().filter(|(_, c)| is_transaction(c)).collect();
-                    if !transactions.is_empty() && reversal.transaction.position.offset() < 4 {
-                        reversal.transaction.position = original.get(&transactions).0;
-                    }
-                } else if let Command::Step { attempt, step } = &mut command {
-                    follow(attempt, step, &earlier, &original);
-                }
-                commands.push(command);
-            }
-            entries.push((time, commands));
+        let mut story = Story { model: Model::new(SET), earlier: Vec::new() };
+        let mut entries = vec![(5, opens.clone())];
+        opens.into_iter().zip(0..).for_each(|(open, offset)| story.goes_on(1, offset, open));
+        for ((time, drawn), index) in drawn.into_iter().zip(2..) {
+            let commands = drawn.into_iter().zip(0..).map(|(drawn, offset)| {
+                let command = story.fitted(drawn);
+                story.goes_on(index, offset, command.clone());
+                command
+            });
+            entries.push((time, commands.collect()));
         }
         entries
     })
 }
 
-/// Makes a step one of an attempt that was begun or prepared before, and mostly one that fits it.
-fn follow(attempt: &mut TransactionId, step: &mut Step, earlier: &[(Position, &Command)], at: &Index) {
-    match step {
-        Step::Prepare { .. } => {}
-        Step::Commit | Step::Abort => {
-            let prepared = earlier.iter().filter_map(|(_, command)| match command {
-                Command::Step { attempt, step: Step::Prepare { .. } } => Some(*attempt),
-                _ => None,
+/// What came before.
+struct Story {
+    model: Model,
+    earlier: Vec<(Position, Command)>,
+}
+
+impl Story {
+    fn goes_on(&mut self, index: u64, offset: u16, command: Command) {
+        let position = Position::new(index, offset);
+        self.model.apply(position, &command);
+        self.earlier.push((position, command));
+    }
+
+    fn fitted(&self, (mut command, repeat, at, twist): Drawn) -> Command {
+        if let Some(repeat) = repeat {
+            let given_up = self.whose(|command, answer| {
+                command.accounts().next().is_some() && *answer == Answer::No("set_unavailable")
             });
-            let prepared: Vec<TransactionId> = prepared.collect();
-            if !prepared.is_empty() {
-                *attempt = *at.get(&prepared);
-            }
+            return match given_up.is_empty() || twist > 15 {
+                true => repeat.get(&self.earlier).1.clone(),
+                false => repeat.get(&given_up).1.clone(),
+            };
         }
-        Step::Decide(_) | Step::Settle { .. } => {
-            let begun = earlier.iter().filter_map(|(position, command)| match command {
-                Command::Begin(begin) => Some((*position, begin)),
-                _ => None,
-            });
-            let begun: Vec<(Position, &Begin)> = begun.collect();
-            if !begun.is_empty() {
-                let (position, begin) = at.get(&begun);
-                *attempt = TransactionId { set: 1, incarnation: 1, position: *position };
-                fit(step, begin);
+        match &mut command {
+            Command::Reversal(reversal) if reversal.transaction.position.offset() < 4 => {
+                let settled = self.whose(|_, answer| matches!(answer, Answer::Settled(_)));
+                let asked =
+                    |command: &Command| matches!(command, Command::Transaction(_) | Command::Begin(_));
+                let all = self.whose(|command, _| asked(command));
+                let of = if settled.is_empty() || twist > 11 { all } else { settled };
+                if !of.is_empty() {
+                    reversal.transaction.position = at.get(&of).0;
+                }
             }
+            Command::Step { attempt, step } => self.follow(attempt, step, &at, twist),
+            _ => {}
+        }
+        command
+    }
+
+    /// The earlier commands that were remembered, by themselves and what came of them.
+    fn whose(&self, is: impl Fn(&Command, &Answer) -> bool) -> Vec<&(Position, Command)> {
+        let is = |(position, command): &&(Position, Command)| {
+            self.model.answer(*position).is_some_and(|answer| is(command, &answer))
+        };
+        self.earlier.iter().filter(is).collect()
+    }
+
+    /// Makes a step one of an attempt that is open, and mostly one that fits it.
+    fn follow(&self, attempt: &mut TransactionId, step: &mut Step, at: &Index, twist: u8) {
+        let open = self.model.open_attempts();
+        let fits = |(_, attempt): &&(TransactionId, Attempt)| match (&attempt.role, &*step) {
+            (Role::Participant, Step::Commit | Step::Abort) => true,
+            (Role::Coordinator(Coordination { decided, .. }), Step::Decide(_)) => decided.is_none(),
+            (Role::Coordinator(Coordination { decided, .. }), Step::Settle { .. }) => decided.is_some(),
+            _ => false,
+        };
+        let fitting: Vec<_> = open.iter().filter(fits).collect();
+        let of = if fitting.is_empty() || twist == 0 { open.iter().collect() } else { fitting };
+        if of.is_empty() || twist == 1 {
+            return;
+        }
+        let (id, open) = at.get(&of);
+        match (&open.role, step) {
+            (_, Step::Prepare { .. }) => {}
+            (Role::Coordinator(coordination), step) => {
+                *attempt = *id;
+                let own = &self.model.records()[open.reserved.first().map_or(0, |leg| leg.no as usize)];
+                fit(step, coordination, (&own.currency, own.scale), twist);
+            }
+            (Role::Participant, _) => *attempt = *id,
         }
     }
 }
 
-/// Says yes for the other set, now and then to something else.
-fn fit(step: &mut Step, begin: &Begin) {
-    let at = begin.sets.iter().position(|set| *set == 2).expect("a leg of another set");
-    let leg = &begin.transaction.legs[at];
-    let (Ok(amount), set) = (to_minor(leg.amount, 2), 2) else { return };
+/// Lets the other sets say yes, or have booked, in the coordinator's unit; mostly.
+fn fit(step: &mut Step, coordination: &Coordination, (currency, scale): (&str, u8), twist: u8) {
+    let others = coordination.other_sets(SET);
+    let in_minor = |leg: &Leg| to_minor(leg.amount, scale).unwrap_or(1);
     match step {
-        Step::Decide(Ballot::Votes(votes)) if votes[0].said.is_ok() => {
-            let amount = if votes.len() == 1 { amount } else { amount + 1 };
-            let (debits, credits) = if leg.side == Side::Debit { (amount, 0) } else { (0, amount) };
-            let sum = Sum { currency: "EUR".to_owned(), scale: 2, debits, credits };
-            *votes = vec![Vote { set, said: Ok(vec![sum]) }];
+        Step::Decide(Ballot::Votes(votes)) => {
+            let refusal = votes.pop().filter(|vote| vote.said.is_err());
+            let vote = |set: &u32| {
+                let mut sum = Sum { currency: currency.to_owned(), scale, debits: 0, credits: 0 };
+                for leg in coordination.legs_of(*set) {
+                    *(if leg.side == Side::Debit { &mut sum.debits } else { &mut sum.credits }) +=
+                        in_minor(leg);
+                }
+                match twist {
+                    2 => sum.debits += 1,
+                    3 => sum.scale += 1,
+                    4 => sum.credits = i128::MAX,
+                    _ => {}
+                }
+                Vote { set: *set, said: Ok(vec![sum; if twist == 5 { 2 } else { 1 }]) }
+            };
+            *votes = others.iter().map(vote).collect();
+            match (refusal, votes.first_mut()) {
+                (Some(refusal), Some(first)) if twist > 8 => first.said = refusal.said,
+                (Some(refusal), _) => votes.push(refusal),
+                _ => {}
+            }
+            mangle(votes, twist, |vote| &mut vote.set);
         }
         Step::Settle { parts } => {
-            parts.truncate(1);
-            let account = leg.account.clone();
-            let posted = Posted { account, side: leg.side, amount, scale: 2, posted: 0, available: 0 };
-            parts[0] = Part { set, legs: vec![posted], ..parts[0] };
+            let part = |set: &u32| {
+                let leg = |leg: &Leg| Posted {
+                    account: leg.account.clone(),
+                    side: if twist == 2 { Side::Debit } else { leg.side },
+                    amount: in_minor(leg) + i128::from(twist == 3),
+                    scale,
+                    posted: 7,
+                    available: 5,
+                };
+                let mut legs: Vec<Posted> = coordination.legs_of(*set).map(leg).collect();
+                match (twist, legs.first_mut()) {
+                    (4, Some(first)) => first.account.push('x'),
+                    (5, Some(_)) => drop(legs.pop()),
+                    (6.., Some(first)) => {
+                        let clearing = Posted { account: format!("@clearing-{set}:EUR"), ..first.clone() };
+                        legs.push(clearing);
+                    }
+                    _ => {}
+                }
+                Part { set: *set, position: Position::new(1, 0), legs }
+            };
+            *parts = others.iter().map(part).collect();
+            mangle(parts, twist, |part| &mut part.set);
         }
         _ => {}
     }
 }
 
-/// Every command so far with its position; the last entry is still open.
-fn positions<'a>(
-    entries: &'a [(u64, Vec<Command>)],
-    index: u64,
-    last: &'a [Command],
-) -> impl Iterator<Item = (Position, &'a Command)> {
-    let entries = (1..).zip(entries.iter().map(|(_, commands)| commands.as_slice())).chain([(index, last)]);
-    entries.flat_map(|(index, commands)| {
-        (0..).zip(commands).map(move |(offset, command)| (Position::new(index, offset), command))
-    })
+/// One is missing, twice there, of nobody, or the coordinator's own.
+fn mangle<T: Clone>(said: &mut Vec<T>, twist: u8, set: impl Fn(&mut T) -> &mut u32) {
+    let Some(mut last) = said.last().cloned() else { return };
+    match twist {
+        6 => drop(said.pop()),
+        7 => said.push(last),
+        8 => *set(said.last_mut().expect("there is one")) = 9,
+        9 => {
+            *set(&mut last) = SET;
+            said.push(last);
+        }
+        10 => said.reverse(),
+        _ => {}
+    }
 }
 
 /// Makes one of the first openings likely to succeed.

@@ -73,19 +73,32 @@ pub fn across() -> impl Strategy<Value = Command> {
     .prop_filter("valid", |command| command.validate().is_ok())
 }
 
-/// What lives in another set.
-const ELSEWHERE: [&str; 2] = ["x", "y"];
+/// What lives in another set, and in which.
+const ELSEWHERE: [(&str, u32); 3] = [("x", 2), ("y", 2), ("z", 3)];
 
 fn begin() -> impl Strategy<Value = Command> {
-    (two_legs(), 0usize..2, select(ELSEWHERE.as_slice()), any::<bool>()).prop_map(
-        |(command, at, other, named)| {
+    let pair = (two_legs(), 0usize..2, select(ELSEWHERE.as_slice()), prop::bool::weighted(0.7)).prop_map(
+        |(command, at, (other, set), named)| {
             let Command::Transaction(mut transaction) = command else { unreachable!("it was made as one") };
             transaction.legs[at].account = other.to_owned();
             transaction.scope_account = named.then(|| transaction.legs[1 - at].account.clone());
-            let sets = (0..2).map(|leg| if leg == at { 2 } else { 1 }).collect();
+            let sets = (0..2).map(|leg| if leg == at { set } else { 1 }).collect();
             Command::Begin(Begin { transaction, sets })
         },
-    )
+    );
+    let many = many_legs().prop_map(|command| {
+        let Command::Transaction(mut transaction) = command else { unreachable!("it was made as one") };
+        let mut sets = Vec::new();
+        for leg in &mut transaction.legs {
+            let moved = ACCOUNTS[3..].iter().position(|account| *account == leg.account);
+            let (account, set) = moved.map_or((leg.account.as_str(), 1), |at| ELSEWHERE[at]);
+            leg.account = account.to_owned();
+            sets.push(set);
+        }
+        transaction.scope_account = transaction.scope_account.map(|_| transaction.legs[0].account.clone());
+        Command::Begin(Begin { transaction, sets })
+    });
+    prop_oneof![3 => pair, 2 => many]
 }
 
 fn attempt() -> impl Strategy<Value = TransactionId> {
@@ -100,7 +113,7 @@ fn attempt() -> impl Strategy<Value = TransactionId> {
         incarnation,
         position: Position::new(index, 0),
     });
-    prop_oneof![own, others]
+    prop_oneof![1 => own, 2 => others]
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -114,13 +127,8 @@ fn step() -> impl Strategy<Value = Step> {
     let refusal = account().prop_map(|account| Rejection::AccountClosed { account });
     let said = prop_oneof![3 => vec(sum, 1).prop_map(Ok), 1 => refusal.prop_map(Err)];
     let vote = (2u32..4, said).prop_map(|(set, said)| Vote { set, said });
-    let leg = (select(ELSEWHERE.as_slice()), side(), 1i128..400).prop_map(|(account, side, amount)| Posted {
-        account: account.to_owned(),
-        side,
-        amount,
-        scale: 2,
-        posted: amount,
-        available: amount,
+    let leg = (select(ELSEWHERE.as_slice()), side(), 1i128..400).prop_map(|((account, _), side, amount)| {
+        Posted { account: account.to_owned(), side, amount, scale: 2, posted: amount, available: amount }
     });
     let part = (2u32..4, 1u64..9, vec(leg, 1..3)).prop_map(|(set, index, legs)| Part {
         set,
@@ -129,11 +137,11 @@ fn step() -> impl Strategy<Value = Step> {
     });
     prop_oneof![
         4 => prepare,
-        3 => vec(vote, 1..3).prop_map(|votes| Step::Decide(Ballot::Votes(votes))),
+        4 => vec(vote, 1..3).prop_map(|votes| Step::Decide(Ballot::Votes(votes))),
         1 => (2u32..4).prop_map(|set| Step::Decide(Ballot::GivenUp { set })),
         3 => Just(Step::Commit),
         1 => Just(Step::Abort),
-        1 => vec(part, 1..3).prop_map(|parts| Step::Settle { parts }),
+        3 => vec(part, 1..3).prop_map(|parts| Step::Settle { parts }),
     ]
 }
 

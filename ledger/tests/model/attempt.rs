@@ -1,0 +1,311 @@
+//! One set's part in transactions over several: what it begins, sets aside, decides, books or gives back, and settles.
+//! Each kind of step counts once in an attempt, and its first answer is given for ever.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use twinset_ledger::attempt::{self as ledger, Ballot, Coordination, Part, Planned, Role, Sum, Vote};
+use twinset_ledger::{
+    Begin, Command, Effect, Leg, Outcome, Position, Posted, Rejection, Side, Step, Transaction, TransactionId,
+};
+
+use super::account::Account;
+use super::booking::{Move, SUM_MAX, balanced, minor, per_account};
+use super::{Here, Model};
+
+/// Where each kind of step was taken, and where the request went on after a failure.
+#[derive(Default)]
+pub(super) struct Attempt {
+    voted: Option<Position>,
+    pub decided: Option<Position>,
+    ended: Option<Position>,
+    pub settled: Option<Position>,
+    /// Where the same request was decided next, after this attempt was given up.
+    pub next: Option<Position>,
+}
+
+impl Attempt {
+    fn step(&mut self, step: &Step) -> &mut Option<Position> {
+        match step {
+            Step::Prepare { .. } => &mut self.voted,
+            Step::Decide(_) => &mut self.decided,
+            Step::Commit | Step::Abort => &mut self.ended,
+            Step::Settle { .. } => &mut self.settled,
+        }
+    }
+}
+
+/// An attempt under way.
+pub(super) struct Open {
+    /// What is set aside here, clearing legs last.
+    legs: Vec<Move>,
+    day: i32,
+    since_ns: u64,
+    /// What the whole of it is; None where only a part is known.
+    pub asked: Option<Asked>,
+}
+
+/// What a coordinator asks of all sets.
+pub(super) struct Asked {
+    pub legs: Vec<Leg>,
+    pub sets: Vec<u32>,
+    /// What it takes back, and how much of its first leg.
+    pub reverses: Option<(Position, i128)>,
+    /// What was booked here, and where, once it was decided that all book.
+    pub booked: Option<(Position, Vec<Posted>)>,
+}
+
+impl Asked {
+    fn of(&self, set: u32) -> Vec<Leg> {
+        let legs = self.legs.iter().zip(&self.sets).filter(|(_, of)| **of == set);
+        legs.map(|(leg, _)| leg.clone()).collect()
+    }
+
+    fn others(&self, own: u32) -> BTreeSet<u32> {
+        self.sets.iter().copied().filter(|set| *set != own).collect()
+    }
+}
+
+impl Open {
+    /// As the ledger shows it.
+    pub fn record(&self, planned: impl Fn(&Move) -> Planned) -> ledger::Attempt {
+        let role = match &self.asked {
+            None => Role::Participant,
+            Some(Asked { legs, sets, reverses, booked }) => Role::Coordinator(Coordination {
+                legs: legs.clone(),
+                sets: sets.clone(),
+                reverses: *reverses,
+                decided: booked.as_ref().map(|(position, _)| *position),
+            }),
+        };
+        ledger::Attempt {
+            reserved: self.legs.iter().map(planned).collect(),
+            accounting_date: self.day,
+            opened_ns: self.since_ns,
+            role,
+        }
+    }
+}
+
+/// The account under which the request id is remembered.
+pub(super) fn scope(transaction: &Transaction) -> &str {
+    let least = |side: Option<Side>| {
+        let legs = transaction.legs.iter().filter(|leg| side.is_none_or(|side| leg.side == side));
+        legs.map(|leg| leg.account.as_str()).min()
+    };
+    let named = transaction.scope_account.as_deref();
+    named.or(least(Some(Side::Debit))).or(least(None)).expect("a transaction has legs")
+}
+
+/// The set that coordinates.
+pub(super) fn home(begin: &Begin) -> u32 {
+    let scope = scope(&begin.transaction);
+    let mut legs = begin.transaction.legs.iter().zip(&begin.sets);
+    *legs.find(|(leg, _)| leg.account == scope).expect("the scope account has a leg").1
+}
+
+impl Model {
+    pub(super) fn begin(&mut self, here: Here, begin: &Begin) -> Result<Effect, Rejection> {
+        let Begin { transaction, sets } = begin;
+        let day = transaction.accounting_date.unwrap_or(here.day());
+        let asked =
+            Asked { legs: transaction.legs.clone(), sets: sets.clone(), reverses: None, booked: None };
+        self.ask(here, asked, day)
+    }
+
+    /// Opens an attempt that this set coordinates.
+    pub(super) fn ask(&mut self, here: Here, asked: Asked, day: i32) -> Result<Effect, Rejection> {
+        let (legs, _) = self.set_aside(here, here.id(), &asked.of(self.set))?;
+        let open = Open { legs, day, since_ns: here.time_unix_ns, asked: Some(asked) };
+        self.open.insert(here.id(), open);
+        Ok(Effect::Begun)
+    }
+
+    /// Promises legs, with what squares them, to an attempt. Gives the sums of the legs alone.
+    fn set_aside(
+        &mut self,
+        here: Here,
+        attempt: TransactionId,
+        legs: &[Leg],
+    ) -> Result<(Vec<Move>, Vec<Sum>), Rejection> {
+        let mut legs = self.plan(legs)?;
+        let sums = self.sums(&legs)?;
+        self.check(&legs)?;
+        let mut new = Vec::new();
+        for Sum { currency, scale, debits, credits } in &sums {
+            if debits == credits {
+                continue;
+            }
+            let account = format!("@clearing-{}:{currency}", self.set);
+            let side = if debits > credits { Side::Credit } else { Side::Debit };
+            let minor = debits.abs_diff(*credits);
+            let known = self.accounts.get(&account).map(Account::room);
+            let (debits_left, credits_left) = known.unwrap_or((SUM_MAX, SUM_MAX));
+            let left = if side == Side::Debit { debits_left } else { credits_left };
+            let Some(minor) = i128::try_from(minor).ok().filter(|minor| *minor <= left) else {
+                return Err(Rejection::AmountOverflow { account });
+            };
+            if known.is_none() {
+                let unit = (currency.as_str(), *scale);
+                new.push((account.clone(), Account::new("@clearing", unit, Side::Debit, here.position)));
+            }
+            legs.push(Move { account, side, minor });
+        }
+        self.accounts.extend(new);
+        for (id, debits, credits) in per_account(&legs) {
+            let account = self.accounts.get_mut(id).expect("it was found, or opened");
+            account.pending.insert(attempt, (debits, credits));
+        }
+        Ok((legs, sums))
+    }
+
+    /// Takes back the promise.
+    fn release(&mut self, attempt: TransactionId, legs: &[Move]) {
+        for leg in legs {
+            self.accounts.get_mut(&leg.account).expect("it was promised on").pending.remove(&attempt);
+        }
+    }
+
+    /// Keeps the promise.
+    fn book_promised(&mut self, attempt: TransactionId, legs: &[Move]) -> Vec<Posted> {
+        self.release(attempt, legs);
+        self.book(legs)
+    }
+
+    pub(super) fn step(&mut self, here: Here, id: TransactionId, step: &Step, command: &Command) -> Outcome {
+        let attempt = self.attempts.entry(id).or_default();
+        let ended = attempt.ended.filter(|_| matches!(step, Step::Prepare { .. }));
+        if let Some(first) = ended.or(*attempt.step(step)) {
+            return Outcome { replayed: true, ..self.log[&first].outcome.clone() };
+        }
+        // Only others' attempts are taken part in, and only own ones coordinated.
+        let own = id.set == self.set;
+        let result = match step {
+            Step::Prepare { legs, accounting_date } if !own => self.prepare(here, id, legs, *accounting_date),
+            Step::Commit if !own => self.commit(id),
+            Step::Abort if !own => {
+                if let Some(open) = self.open.remove(&id) {
+                    self.release(id, &open.legs);
+                }
+                Ok(Effect::Aborted)
+            }
+            Step::Decide(ballot) if own => self.decide_attempt(here, id, ballot),
+            Step::Settle { parts } if own => self.settle(id, parts),
+            _ => Err(Rejection::StepOutOfPlace { attempt: id }),
+        };
+        let outcome = here.says(result);
+        if !matches!(outcome.result, Err(Rejection::StepOutOfPlace { .. })) {
+            *self.attempts.entry(id).or_default().step(step) = Some(here.position);
+            self.keep(here, command, &outcome);
+        }
+        outcome
+    }
+
+    fn prepare(
+        &mut self,
+        here: Here,
+        id: TransactionId,
+        legs: &[Leg],
+        day: i32,
+    ) -> Result<Effect, Rejection> {
+        let (legs, sums) = self.set_aside(here, id, legs)?;
+        self.open.insert(id, Open { legs, day, since_ns: here.time_unix_ns, asked: None });
+        Ok(Effect::Prepared(sums))
+    }
+
+    fn commit(&mut self, id: TransactionId) -> Result<Effect, Rejection> {
+        let open = self.open.remove(&id).ok_or(Rejection::StepOutOfPlace { attempt: id })?;
+        Ok(Effect::Posted(self.book_promised(id, &open.legs)))
+    }
+
+    fn decide_attempt(
+        &mut self,
+        here: Here,
+        id: TransactionId,
+        ballot: &Ballot,
+    ) -> Result<Effect, Rejection> {
+        let out_of_place = Rejection::StepOutOfPlace { attempt: id };
+        let Some(mut open) = self.open.remove(&id) else { return Err(out_of_place) };
+        let asked = open.asked.as_mut().expect("it is coordinated here");
+        let verdict = match ballot {
+            Ballot::GivenUp { set } => Err(Rejection::SetUnavailable { set: *set }),
+            Ballot::Votes(votes) if !counts(asked, self.set, votes) => {
+                self.open.insert(id, open);
+                return Err(out_of_place);
+            }
+            Ballot::Votes(votes) => match votes.iter().find_map(|vote| vote.said.as_ref().err()) {
+                Some(refusal) => Err(refusal.clone()),
+                None => self.weigh(&asked.of(self.set), votes),
+            },
+        };
+        if let Err(rejection) = verdict {
+            self.release(id, &open.legs);
+            return Err(rejection);
+        }
+        let booked = self.book_promised(id, &open.legs);
+        asked.booked = Some((here.position, booked.clone()));
+        if let Some((original, amount)) = asked.reverses {
+            self.take_back(original, id, amount);
+        }
+        open.legs.clear();
+        self.open.insert(id, open);
+        Ok(Effect::Posted(booked))
+    }
+
+    /// Whether the legs of all sets balance together.
+    fn weigh(&self, own: &[Leg], votes: &[Vote]) -> Result<(), Rejection> {
+        let own = self.sums(&self.plan(own)?)?;
+        let said = votes.iter().flat_map(|vote| vote.said.clone().unwrap_or_default());
+        let mut totals = BTreeMap::<String, Sum>::new();
+        for sum in own.into_iter().chain(said) {
+            let Sum { currency, scale, .. } = sum.clone();
+            let nothing = Sum { currency: currency.clone(), scale, debits: 0, credits: 0 };
+            let total = totals.entry(currency.clone()).or_insert(nothing);
+            if total.scale != scale {
+                return Err(Rejection::CurrencyConflict { currency });
+            }
+            let account = format!("@clearing-{}:{currency}", self.set);
+            let overflow = Rejection::AmountOverflow { account };
+            total.debits = total.debits.checked_add(sum.debits).ok_or(overflow.clone())?;
+            total.credits = total.credits.checked_add(sum.credits).ok_or(overflow)?;
+        }
+        balanced(totals.into_values())
+    }
+
+    fn settle(&mut self, id: TransactionId, parts: &[Part]) -> Result<Effect, Rejection> {
+        let out_of_place = Rejection::StepOutOfPlace { attempt: id };
+        let asked = self.open.get(&id).and_then(|open| open.asked.as_ref());
+        let told = asked.and_then(|asked| told(asked, self.set, parts)).ok_or(out_of_place)?;
+        self.open.remove(&id);
+        Ok(Effect::Settled(told))
+    }
+}
+
+/// Whether votes decide anything: each set's once and only of those that are asked, and of all of them unless one refuses.
+fn counts(asked: &Asked, own: u32, votes: &[Vote]) -> bool {
+    let others = asked.others(own);
+    let voted: BTreeSet<u32> = votes.iter().map(|vote| vote.set).collect();
+    let refused = votes.iter().any(|vote| vote.said.is_err());
+    voted.len() == votes.len() && voted.is_subset(&others) && (refused || voted.is_superset(&others))
+}
+
+/// What was booked in all sets, in the client's order; None before it is decided, or if the parts are not what was asked.
+fn told(asked: &Asked, own: u32, parts: &[Part]) -> Option<Vec<Posted>> {
+    let (_, booked) = asked.booked.as_ref()?;
+    let sets: Vec<u32> = parts.iter().map(|part| part.set).collect();
+    let others = asked.others(own);
+    if sets.len() != others.len() || sets.iter().copied().collect::<BTreeSet<_>>() != others {
+        return None;
+    }
+    let mut told = Vec::new();
+    for (at, (leg, set)) in asked.legs.iter().zip(&asked.sets).enumerate() {
+        let before = asked.sets[..at].iter().filter(|other| *other == set).count();
+        let part = parts.iter().find(|part| part.set == *set).map_or(booked, |part| &part.legs);
+        let posted = part.get(before)?;
+        let amount = minor(leg.amount, posted.scale, &leg.account).ok()?;
+        if (&posted.account, posted.side, posted.amount) != (&leg.account, leg.side, amount) {
+            return None;
+        }
+        told.push(posted.clone());
+    }
+    Some(told)
+}

@@ -1,0 +1,148 @@
+//! Legs: in minor units, weighed against each other, checked against their accounts, and booked.
+
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
+use twinset_ledger::attempt::Sum;
+use twinset_ledger::{Leg, Posted, Rejection, Side};
+
+use super::Model;
+
+/// What an account's debits, and its credits, can add up to.
+pub(super) const SUM_MAX: i128 = 1 << 94;
+
+/// A leg in minor units.
+#[derive(Clone, Debug)]
+pub(super) struct Move {
+    pub account: String,
+    pub side: Side,
+    pub minor: i128,
+}
+
+impl Model {
+    /// Legs as asked for, in minor units: first all accounts are looked for, then currencies are compared, then amounts read.
+    pub(super) fn plan(&self, legs: &[Leg]) -> Result<Vec<Move>, Rejection> {
+        if let Some(leg) = legs.iter().find(|leg| !self.accounts.contains_key(&leg.account)) {
+            return Err(Rejection::AccountNotFound { account: leg.account.clone() });
+        }
+        for leg in legs {
+            let own = &self.accounts[&leg.account].currency;
+            if leg.currency.as_ref().is_some_and(|named| named != own) {
+                let (account, expected) = (leg.account.clone(), own.clone());
+                return Err(Rejection::CurrencyMismatch { account, expected });
+            }
+        }
+        let in_minor_units = |leg: &Leg| {
+            let minor = minor(leg.amount, self.accounts[&leg.account].scale, &leg.account)?;
+            Ok(Move { account: leg.account.clone(), side: leg.side, minor })
+        };
+        legs.iter().map(in_minor_units).collect()
+    }
+
+    /// Debits and credits of each currency, by its code.
+    pub(super) fn sums(&self, legs: &[Move]) -> Result<Vec<Sum>, Rejection> {
+        let mut sums = BTreeMap::<&str, Sum>::new();
+        for leg in legs {
+            let account = &self.accounts[&leg.account];
+            let sum = sums.entry(&account.currency).or_insert_with(|| Sum {
+                currency: account.currency.clone(),
+                scale: account.scale,
+                debits: 0,
+                credits: 0,
+            });
+            let side = if leg.side == Side::Debit { &mut sum.debits } else { &mut sum.credits };
+            let overflow = || Rejection::AmountOverflow { account: leg.account.clone() };
+            *side = side.checked_add(leg.minor).ok_or_else(overflow)?;
+        }
+        Ok(sums.into_values().collect())
+    }
+
+    /// What the accounts say: all must be open, then none frozen, then all have room, then all keep their floors.
+    pub(super) fn check(&self, legs: &[Move]) -> Result<(), Rejection> {
+        if let Some(leg) = legs.iter().find(|leg| self.accounts[&leg.account].closed) {
+            return Err(Rejection::AccountClosed { account: leg.account.clone() });
+        }
+        if let Some(leg) = legs.iter().find(|leg| self.accounts[&leg.account].frozen.contains(&leg.side)) {
+            return Err(Rejection::AccountFrozen { account: leg.account.clone(), side: leg.side });
+        }
+        let totals = per_account(legs);
+        for (id, debits, credits) in &totals {
+            let (more_debits, more_credits) = self.accounts[*id].room();
+            if *debits > more_debits || *credits > more_credits {
+                return Err(Rejection::AmountOverflow { account: (*id).to_owned() });
+            }
+        }
+        for (id, debits, credits) in totals {
+            let account = &self.accounts[id];
+            let (rise, available) = (account.rise(debits, credits), account.available());
+            if let Some(limit) = account.limit.filter(|limit| rise < 0 && available + rise < *limit) {
+                let (account, scale) = (id.to_owned(), account.scale);
+                return Err(Rejection::LimitExceeded { account, available, limit, needed: -rise, scale });
+            }
+        }
+        Ok(())
+    }
+
+    /// Books legs, whatever the accounts say.
+    pub(super) fn book(&mut self, legs: &[Move]) -> Vec<Posted> {
+        for leg in legs {
+            let account = self.accounts.get_mut(&leg.account).expect("it was found before");
+            *(if leg.side == Side::Debit { &mut account.debits } else { &mut account.credits }) += leg.minor;
+            account.legs += 1;
+        }
+        let posted = legs.iter().map(|leg| {
+            let account = &self.accounts[&leg.account];
+            Posted {
+                account: leg.account.clone(),
+                side: leg.side,
+                amount: leg.minor,
+                scale: account.scale,
+                posted: account.balance(),
+                available: account.available(),
+            }
+        });
+        posted.collect()
+    }
+}
+
+/// Debits must equal credits in every currency.
+pub(super) fn balanced(sums: impl IntoIterator<Item = Sum>) -> Result<(), Rejection> {
+    for Sum { currency, scale, debits, credits } in sums {
+        if debits != credits {
+            return Err(Rejection::Unbalanced { currency, debits, credits, scale });
+        }
+    }
+    Ok(())
+}
+
+/// Debits and credits of each account, in the order in which the legs come to it.
+pub(super) fn per_account(legs: &[Move]) -> Vec<(&str, i128, i128)> {
+    let mut totals: Vec<(&str, i128, i128)> = Vec::new();
+    for leg in legs {
+        let (debit, credit) = if leg.side == Side::Debit { (leg.minor, 0) } else { (0, leg.minor) };
+        match totals.iter_mut().find(|total| total.0 == leg.account) {
+            Some((_, debits, credits)) => {
+                *debits += debit;
+                *credits += credit;
+            }
+            None => totals.push((&leg.account, debit, credit)),
+        }
+    }
+    totals
+}
+
+/// An amount in minor units of an account.
+pub(super) fn minor(amount: Decimal, scale: u8, account: &str) -> Result<i128, Rejection> {
+    let amount = amount.normalize();
+    let account = || account.to_owned();
+    let Some(places) = u32::from(scale).checked_sub(amount.scale()) else {
+        return Err(Rejection::ExcessScale { account: account(), scale });
+    };
+    let minor = amount.mantissa().checked_mul(10i128.pow(places));
+    minor.ok_or_else(|| Rejection::AmountOverflow { account: account() })
+}
+
+/// The other side.
+pub(super) fn opposite(side: Side) -> Side {
+    if side == Side::Debit { Side::Credit } else { Side::Debit }
+}

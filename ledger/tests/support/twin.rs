@@ -1,0 +1,64 @@
+//! A set under test and its model, fed with the same entries: every outcome, every account and every open attempt of the
+//! one must be the other's.
+
+use twinset_ledger::apply::{came_of, newest_attempt};
+use twinset_ledger::{Command, Outcome, State, TransactionId};
+
+use crate::model::Model;
+use crate::support::Books;
+
+/// Both of them.
+pub struct Twin {
+    /// The ledger's.
+    pub books: Books,
+    model: Model,
+}
+
+impl Twin {
+    /// An empty set of that number.
+    pub fn of(set: u32) -> Self {
+        Twin { books: Books::of(set), model: Model::new(set) }
+    }
+
+    /// Applies the commands as one entry to both. What comes of them must not differ, nor what stands in the books then.
+    pub fn apply(&mut self, time_unix_ns: u64, commands: &[Command]) -> Vec<Outcome> {
+        let (index, incarnation) = (self.books.next_index(), self.books.incarnation);
+        let outcomes = self.books.apply(time_unix_ns, commands);
+        let expected = self.model.entry(index, incarnation, time_unix_ns, commands);
+        assert_eq!(outcomes.len(), expected.len(), "one outcome for each command");
+        for ((command, outcome), expected) in commands.iter().zip(&outcomes).zip(&expected) {
+            assert_eq!(outcome, expected, "the ledger (left) and its model differ about {command:?}");
+        }
+        let accounts: Vec<_> = self.books.short.accounts().cloned().collect();
+        assert_eq!(accounts, self.model.records(), "the accounts of the ledger (left) and its model differ");
+        let attempts = self.books.short.attempts().iter().map(|(id, attempt)| (id, attempt.clone()));
+        let attempts: Vec<_> = attempts.collect();
+        assert_eq!(
+            attempts,
+            self.model.open_attempts(),
+            "the attempts of the ledger (left) and its model differ"
+        );
+        outcomes
+    }
+
+    /// What readers see of everything that was ever decided: what has come of it, which attempt is its newest, and what
+    /// reverses it.
+    pub fn compare_readings(&self) {
+        let state = &self.books.short;
+        for (position, command, outcome) in state.history().filter(|(.., outcome)| outcome.is_remembered()) {
+            let Some(request_id) = command.request_id() else { continue };
+            if matches!(command, Command::Step { .. }) {
+                continue;
+            }
+            let told = came_of(state, outcome.clone()).expect("no fault");
+            assert_eq!(Some(told), self.model.told(position), "what came of {command:?} at {position:?}");
+            let newest = newest_attempt(state, position, request_id).expect("no fault");
+            assert_eq!(newest, self.model.newest_attempt(position), "the newest attempt of {command:?}");
+            let reversed = state.reversed(position).expect("no fault");
+            let expected = self.model.reversals(position);
+            let by: Vec<TransactionId> = expected.iter().map(|(by, _)| *by).collect();
+            let amount: i128 = expected.iter().map(|(_, amount)| amount).sum();
+            assert_eq!((reversed.amount, reversed.by), (amount, by), "what is reversed of {command:?}");
+        }
+    }
+}

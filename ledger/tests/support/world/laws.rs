@@ -1,0 +1,228 @@
+//! What must hold, whatever happens: after every entry, and when nothing is under way any more. And what has been met.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use twinset_ledger::apply::{CLEARING_SUBJECT, clearing_account};
+use twinset_ledger::attempt::{Coordination, Role};
+use twinset_ledger::{
+    Account, Command, Effect, Outcome, Position, Rejection, Side, State, Step, TransactionId,
+};
+
+use super::leaders::name;
+use super::{ACCOUNTS, SETS, World};
+
+impl World {
+    /// After an entry of a set, whose accounts were `before`.
+    pub(super) fn check_entry(&mut self, set: u32, before: &[Account]) {
+        for (before, after) in before.iter().zip(self.state(set).accounts()) {
+            let fell = after.available() < before.available();
+            let crossed = after.limit.is_some_and(|limit| after.available() < limit);
+            assert!(!(fell && crossed && after.limit == before.limit), "a limit is crossed: {after:?}");
+            assert!(!(before.closed && after.version != before.version), "{after:?} is closed");
+        }
+        self.check_conserved();
+        self.check_clearing();
+    }
+
+    /// Of every currency, all accounts of all sets together have nothing, and what ordinary ones lack is on clearing accounts.
+    fn check_conserved(&self) {
+        let mut sums = BTreeMap::<&str, [i128; 2]>::new();
+        for account in SETS.iter().flat_map(|set| self.state(*set).accounts()) {
+            let sums = sums.entry(&account.currency).or_default();
+            sums[usize::from(account.subject == CLEARING_SUBJECT)] += account.debits - account.credits;
+        }
+        for (currency, [ordinary, clearing]) in sums {
+            assert_eq!(ordinary + clearing, 0, "{currency} is conserved over all sets");
+        }
+    }
+
+    /// All clearing accounts together are what is decided, and not booked everywhere.
+    fn check_clearing(&mut self) {
+        let mut in_flight = BTreeMap::<String, i128>::new();
+        let mut clearing = BTreeMap::<String, i128>::new();
+        for set in SETS {
+            let state = self.state(set);
+            for account in state.accounts().filter(|account| account.subject == CLEARING_SUBJECT) {
+                assert_eq!(account.id, clearing_account(set, &account.currency));
+                *clearing.entry(account.currency.clone()).or_default() += account.debits - account.credits;
+            }
+            for (id, attempt) in state.attempts().iter() {
+                if attempt.role != Role::Participant || self.decision(id) != Some(true) {
+                    continue;
+                }
+                for leg in &attempt.reserved {
+                    let account = state.account(leg.no);
+                    if account.subject != CLEARING_SUBJECT {
+                        let signed = if leg.side == Side::Debit { leg.amount } else { -leg.amount };
+                        *in_flight.entry(account.currency.clone()).or_default() += signed;
+                    }
+                }
+            }
+        }
+        clearing.retain(|_, sum| *sum != 0);
+        in_flight.retain(|_, sum| *sum != 0);
+        assert_eq!(clearing, in_flight, "the clearing accounts show what is in flight");
+        for currency in clearing.keys() {
+            self.saw(format!("in flight {currency}"));
+        }
+    }
+
+    /// Nothing is open any more: balances are what the answers say, and nothing else.
+    pub(super) fn check_the_end(&self) {
+        for (request, begun) in &self.begun {
+            let answer = self.answers.get(request).expect("what has begun ends");
+            let last = begun.last().expect("it has begun");
+            assert!(answer.position >= *last, "the answer is that of the last attempt");
+            let set = self.asked[*request].0;
+            let effects = self.effects.keys().filter(|id| id.set == set && begun.contains(&id.position));
+            assert!(effects.count() <= 1, "a request has effect once: {:?}", self.asked[*request]);
+        }
+        self.check_reversals();
+        self.check_all_or_none();
+        let mut expected = BTreeMap::<&str, (i128, i128, u64)>::new();
+        for (account, side, amount) in self.effects.values().flatten() {
+            let (debits, credits, legs) = expected.entry(account).or_default();
+            *(if *side == Side::Debit { debits } else { credits }) += amount;
+            *legs += 1;
+        }
+        for account in SETS.iter().flat_map(|set| self.state(*set).accounts()) {
+            assert_eq!((account.held, account.incoming, account.prepared), (0, 0, 0), "{account:?}");
+            if account.subject != CLEARING_SUBJECT {
+                let figures = (account.debits, account.credits, account.version);
+                let expected = expected.remove(account.id.as_str()).unwrap_or_default();
+                assert_eq!(figures, expected, "{} has what was answered", account.id);
+            }
+        }
+        assert!(expected.is_empty(), "nothing was booked nowhere: {expected:?}");
+        self.sets.values().for_each(|twin| twin.compare_readings());
+    }
+
+    /// Reversals turn their original's legs round, and together never exceed it.
+    fn check_reversals(&self) {
+        let mut taken_back = BTreeMap::<TransactionId, BTreeMap<TransactionId, i128>>::new();
+        for (request, answer) in &self.answers {
+            let (set, command) = &self.asked[*request];
+            let (incarnation, position) = (answer.incarnation, answer.position);
+            let by = TransactionId { set: *set, incarnation, position };
+            let (Some(effect), Command::Reversal(reversal)) = (self.effects.get(&by), command) else {
+                continue;
+            };
+            let original = &self.effects[&reversal.transaction];
+            let turned = |leg: &(String, Side, i128)| (leg.0.clone(), leg.1 != Side::Debit);
+            let straight = |leg: &(String, Side, i128)| (leg.0.clone(), leg.1 == Side::Debit);
+            assert!(effect.iter().map(turned).eq(original.iter().map(straight)), "the legs are turned round");
+            taken_back.entry(reversal.transaction).or_default().insert(by, effect[0].2);
+        }
+        for (original, by) in taken_back {
+            let whole = self.effects[&original][0].2;
+            let sum = by.values().sum::<i128>();
+            assert!(sum <= whole, "{sum} of {whole} is taken back");
+            let reversed = self.state(original.set).reversed(original.position).expect("no fault");
+            let known: BTreeSet<TransactionId> = reversed.by.iter().copied().collect();
+            assert_eq!(reversed.amount, sum, "the original knows how much of it");
+            assert!(known.iter().eq(by.keys()), "and the original knows by what");
+        }
+    }
+
+    /// Every attempt that was ever begun has ended, in all its sets alike, and no leg of it is left in doubt.
+    fn check_all_or_none(&self) {
+        for set in SETS {
+            let begun = self.outcomes[&set].iter().filter(|outcome| outcome.result == Ok(Effect::Begun));
+            for Outcome { incarnation, position, .. } in begun.filter(|outcome| !outcome.replayed) {
+                let attempt = TransactionId { set, incarnation: *incarnation, position: *position };
+                let decided = self.decision(attempt).expect("what has begun is decided");
+                let booked = |other: &u32| {
+                    let end = self.step_taken(*other, attempt, Step::Commit.key());
+                    end.is_some_and(|end| matches!(end.result, Ok(Effect::Posted(_))))
+                };
+                let booked: BTreeSet<u32> = SETS.into_iter().filter(booked).collect();
+                let result = Step::Settle { parts: Vec::new() };
+                let told = self.step_taken(set, attempt, result.key()).map(|outcome| outcome.result);
+                let asked: BTreeSet<u32> = match &told {
+                    Some(Ok(Effect::Settled(legs))) => legs.iter().map(|leg| home(&leg.account)).collect(),
+                    Some(other) => panic!("{attempt} is settled with {other:?}"),
+                    None => BTreeSet::new(),
+                };
+                assert_eq!(decided, told.is_some(), "{attempt} is told, if it is decided that it is booked");
+                let others: BTreeSet<u32> = asked.into_iter().filter(|other| *other != set).collect();
+                assert_eq!(booked, others, "{attempt} is booked in all its sets or in none");
+            }
+        }
+    }
+
+    /// Counts what an entry has met.
+    pub(super) fn note(&mut self, set: u32, commands: &[Command], outcomes: &[Outcome], before: &[Account]) {
+        for (command, outcome) in commands.iter().zip(outcomes) {
+            let code = outcome.result.as_ref().err().map(Rejection::code);
+            match command {
+                Command::Step { step, .. } => self.note_step(step, outcome),
+                _ if outcome.replayed => {}
+                Command::Reversal(reversal) => {
+                    let original = reversal.transaction.position;
+                    let open = self.state(set).attempts().iter();
+                    let others = open.filter(|(id, attempt)| {
+                        id.position != outcome.position && reverses(&attempt.role) == Some(original)
+                    });
+                    match (others.count(), code) {
+                        (1.., Some("reversal_exceeds")) => self.saw("reversal stopped by another"),
+                        (1.., None) => self.saw("reversal beside another"),
+                        _ => {}
+                    }
+                }
+                Command::SetLimit { account, .. }
+                | Command::Freeze { account, .. }
+                | Command::CloseAccount { account, .. } => {
+                    let prepared = before.iter().any(|before| before.id == *account && before.prepared != 0);
+                    if prepared && code.is_none_or(|code| code == "account_not_empty") {
+                        let what = match command {
+                            Command::SetLimit { .. } => "limit",
+                            Command::Freeze { .. } => "freeze",
+                            _ => "close",
+                        };
+                        self.saw(format!("{what} while set aside"));
+                    }
+                }
+                _ => {}
+            }
+            if let Some(code) = code.filter(|_| !outcome.replayed) {
+                self.saw(code);
+            }
+            if let Err(Rejection::RequestMismatch { original, .. }) = &outcome.result {
+                let first = self.state(set).original(*original).expect("no fault");
+                if first.is_some_and(|(_, first)| first.result == Ok(Effect::Begun)) {
+                    self.saw("mismatch with an attempt");
+                }
+            }
+        }
+    }
+
+    fn note_step(&mut self, step: &Step, outcome: &Outcome) {
+        match (step, &outcome.result) {
+            (_, Err(Rejection::StepOutOfPlace { .. })) => {}
+            (Step::Prepare { .. }, Ok(Effect::Posted(_) | Effect::Aborted)) => self.saw("late prepare"),
+            (_, _) if outcome.replayed => self.saw(format!("{} again", name(step))),
+            (Step::Prepare { .. }, Err(rejection)) => {
+                self.saw(format!("prepare {}", rejection.code()));
+            }
+            (Step::Decide(_), Err(Rejection::SetUnavailable { .. })) => self.saw("given up"),
+            (Step::Decide(_), Err(rejection)) => self.saw(format!("decide {}", rejection.code())),
+            _ => {}
+        }
+    }
+}
+
+/// What an attempt that is not decided takes back.
+fn reverses(role: &Role) -> Option<Position> {
+    match role {
+        Role::Coordinator(Coordination { reverses: Some((original, _)), decided: None, .. }) => {
+            Some(*original)
+        }
+        _ => None,
+    }
+}
+
+/// The set that an account lives in.
+fn home(account: &str) -> u32 {
+    let known = ACCOUNTS.iter().find(|(id, ..)| *id == account);
+    known.expect("no other account was asked for").1
+}
