@@ -13,8 +13,11 @@ use twinset_dispatch::reads::Reads;
 use twinset_dispatch::retry::Done;
 use twinset_dispatch::topology::Views;
 use twinset_dispatch::view::View;
+use twinset_ledger::apply::clearing_account;
 use twinset_ledger::codec::{decode_outcome, encode_command};
-use twinset_ledger::{Command, Effect, Outcome, Posted, Rejection, Side, Transaction, TransactionId, amount};
+use twinset_ledger::{
+    Command, Effect, Malformed, Outcome, Posted, Rejection, Side, Transaction, TransactionId, amount,
+};
 use twinset_proto::cluster::v1::{ListTransactions, ReadReply, RequestKey, read_reply, read_request};
 use twinset_proto::ledger::v1 as wire;
 
@@ -233,18 +236,44 @@ impl Api {
         not_rejected(set, outcome, done.indefinite)
     }
 
-    /// An account.
+    /// An account: one that commands can name, or the clearing account of a set.
     pub async fn account(
         &self,
         id: &str,
         consistency: wire::Consistency,
         deadline: Instant,
     ) -> Result<wire::GetAccountReply, Error> {
-        let set = route::set_of_account(&self.view(), valid(id)?)?;
+        let clearing = route::clearing(id);
+        let set = match clearing {
+            Some((set, _)) => route::known_set(&self.view(), set)?,
+            None => route::set_of_account(&self.view(), valid(id)?)?,
+        };
         match self.reads.read(set, consistency, read_request::Query::Account(id.into()), deadline).await? {
             ReadReply { result: Some(read_reply::Result::Account(reply)) } => Ok(reply),
-            reply => Err(missing(&reply, &format!("there is no account {id}"))),
+            reply => Err(missing(
+                &reply,
+                &match clearing {
+                    Some((set, currency)) => {
+                        format!("nothing over several sets was booked in {currency} in set {set} yet")
+                    }
+                    None => format!("there is no account {id}"),
+                },
+            )),
         }
+    }
+
+    /// The clearing account of a set in a currency.
+    pub async fn clearing(
+        &self,
+        set: u32,
+        currency: &str,
+        consistency: wire::Consistency,
+        deadline: Instant,
+    ) -> Result<wire::GetAccountReply, Error> {
+        if !twinset_ledger::id::is_valid(currency) {
+            return Err(Malformed::Currency.into());
+        }
+        self.account(&clearing_account(set, currency), consistency, deadline).await
     }
 
     /// A transaction.

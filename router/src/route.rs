@@ -3,7 +3,9 @@
 //! anything is sent. Other commands name one account, or a transaction, whose id names its set.
 
 use twinset_dispatch::view::View;
+use twinset_ledger::apply::{CLEARING_SUBJECT, clearing_account};
 use twinset_ledger::attempt::scope_across;
+use twinset_ledger::id::is_valid;
 use twinset_ledger::{Begin, Command, Transaction, TransactionId, slot_of};
 
 use crate::error::{Code, Error};
@@ -32,6 +34,13 @@ pub fn set_of_account(view: &View, account: &str) -> Result<u32, Error> {
             "no node has told this router about the cluster yet; nothing was applied",
         )),
     }
+}
+
+/// The set and the currency of a clearing account; None: the id is none of those that sets give them.
+pub fn clearing(id: &str) -> Option<(u32, &str)> {
+    let (set, currency) = id.strip_prefix(CLEARING_SUBJECT)?.strip_prefix('-')?.split_once(':')?;
+    let set = set.parse().ok()?;
+    (is_valid(currency) && clearing_account(set, currency) == id).then_some((set, currency))
 }
 
 /// The set that a transaction was booked in, or coordinated by.
@@ -192,6 +201,18 @@ mod tests {
             Err("scope_account_without_leg"),
             "its set is not asked for"
         );
+    }
+
+    #[test]
+    fn a_clearing_account_has_one_spelling() {
+        let longest = clearing_account(u32::MAX, &"x".repeat(64));
+        assert_eq!(clearing(&longest), Some((u32::MAX, "x".repeat(64).as_str())));
+        assert_eq!(clearing("@clearing-1:a:b"), Some((1, "a:b")));
+        for other in
+            ["a", "@clearing-1", "@clearing-1:", "@clearing-01:EUR", "@clearing-+1:EUR", "@clearing-1:E R"]
+        {
+            assert_eq!(clearing(other), None, "{other}");
+        }
     }
 
     #[test]

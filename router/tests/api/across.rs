@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 use tonic::Code;
+use tonic::transport::Channel;
 use twinset_proto::ledger::v1 as wire;
 use twinset_proto::ledger::v1::ledger_client::LedgerClient;
 
@@ -45,6 +46,10 @@ impl Ground {
         let answer = self.router.post("/v1/batches", &body.to_string()).await;
         assert_eq!(answer.status, 200, "{:?}", answer.body);
         answer.json()["results"].as_array().expect("results").clone()
+    }
+
+    async fn grpc(&self) -> LedgerClient<Channel> {
+        LedgerClient::connect(format!("http://{}", self.router.handle.grpc)).await.expect("connects")
     }
 
     /// What is said when the stream breaks that the call was sent on, and the next leader gives it up. `term` is new.
@@ -219,8 +224,7 @@ async fn given_up_after_a_send_without_an_end_is_unknown() {
     unknown(&results[0]["problem"]);
     assert_eq!(results[1]["problem"]["code"], "account_not_found", "{}", results[1]);
 
-    let mut client =
-        LedgerClient::connect(format!("http://{}", ground.router.handle.grpc)).await.expect("connects");
+    let mut client = ground.grpc().await;
     let leg = |account: &str, side: wire::Side| wire::Leg {
         account: account.into(),
         side: side.into(),
@@ -258,6 +262,40 @@ async fn an_answer_before_the_end_is_none() {
     let booked = ground.post(&ground.payment("p-1")).await;
     assert_eq!((booked.status, &booked.json()["replayed"]), (200, &json!(true)), "{:?}", booked.body);
     assert_eq!(ground.cluster.settled(), 1);
+}
+
+#[tokio::test]
+async fn clearing_accounts_are_read_by_their_names() {
+    let ground = Ground::new().await;
+    let path = |set: u32| format!("/v1/sets/{set}/clearing/EUR");
+    let nothing = ground.router.get(&path(1)).await;
+    assert_eq!(nothing.problem(), (404, "not_found".into(), "not_applied".into()));
+    let body = nothing.json();
+    let detail = body["detail"].as_str().expect("a detail");
+    assert!(detail.starts_with("nothing over several sets was booked in EUR in set 1"), "{detail}");
+    assert!(body["position"]["index"].is_u64(), "{body}");
+
+    assert_eq!(ground.post(&ground.payment("p-1")).await.status, 200);
+    for (set, posted) in [(1, "-1.00"), (2, "1.00")] {
+        let id = format!("@clearing-{set}:EUR");
+        for path in [path(set), format!("/v1/accounts/{id}")] {
+            for consistency in ["", "?consistency=stale"] {
+                let read = ground.router.get(&format!("{path}{consistency}")).await;
+                assert_eq!(read.status, 200, "{path}{consistency}: {:?}", read.body);
+                let account = &read.json()["account"];
+                assert_eq!((&account["account"], &account["posted"]), (&json!(id), &json!(posted)));
+            }
+        }
+    }
+    let mut client = ground.grpc().await;
+    let account = |account: &str| wire::GetAccountRequest { account: account.into(), consistency: 0 };
+    let read = client.get_account(account("@clearing-2:EUR")).await.expect("read").into_inner();
+    assert_eq!(read.account.expect("an account").posted, "1.00");
+    let status = client.get_account(account("@clearing-02:EUR")).await.expect_err("no such spelling");
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+
+    let to_clearing = transaction("x", &[(&ground.one[0], "debit", "1"), ("@clearing-1:EUR", "credit", "1")]);
+    assert_eq!(ground.post(&to_clearing).await.problem().1, "malformed_account_id");
 }
 
 #[tokio::test]

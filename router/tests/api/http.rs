@@ -256,6 +256,12 @@ fn bad_paths() -> Vec<Bad> {
         get("/v1/sets/1/transactions?after=7", 400, "malformed", "four"),
         get("/v1/sets/1/transactions?after=1-1-281474976710656-0", 400, "malformed", "four"),
         get("/v1/sets/1/transactions?after=2-1-1-0", 400, "malformed", "no transaction of set 1"),
+        get("/v1/accounts/@clearing-01:EUR", 400, "malformed", "@clearing-01:EUR"),
+        get("/v1/accounts/@clearing-9:EUR", 404, "not_found", "set 9"),
+        get("/v1/sets/x/clearing/EUR", 400, "malformed", "number of a set"),
+        get("/v1/sets/9/clearing/EUR", 404, "not_found", "set 9"),
+        get("/v1/sets/1/clearing/a%20b", 400, "malformed_currency", ""),
+        get("/v1/sets/1/clearing/EUR?after=1-1-1-0", 400, "malformed", "after"),
         get("/v2/accounts/a", 404, "route_not_found", "/v2"),
         ("DELETE", "/v1/accounts/a", String::new(), 405, "method_not_allowed", "DELETE"),
     ]
