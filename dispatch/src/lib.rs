@@ -6,10 +6,10 @@
 //!
 //! The way of a command: [`dispatcher`] (one bounded queue per set) -> [`lane`] (the one owner of a set's items: frames,
 //! hold and retry, decided by [`pending`], [`retry`] and [`target`]) -> [`link`] (one connection per node) -> the node.
-//! Its answer goes back the same way, and through [`pending`] to the caller, exactly once.
+//! Its answer goes back the same way, and from [`pending`] to the caller, exactly once.
 //! The way of a read: [`reads`] -> [`link`] -> the node. It waits in no queue.
-//! What is known of the cluster: the nodes -> [`topology`] (the one writer) -> [`view`] -> all of the above, and whoever
-//! routes.
+//! What is known of the cluster: the nodes -> [`topology`] (the one writer) -> [`view`] -> all of the above, and
+//! whoever routes.
 //!
 //! The process that uses it owns the tasks: it makes a [`topology::Follower`], [`link::Links`] and, over these, a
 //! [`dispatcher::Dispatcher`] and [`reads::Reads`], spawns the first two, and awaits them and the lanes at its end. It

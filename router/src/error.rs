@@ -31,8 +31,6 @@ pub enum Code {
     UnsupportedMediaType,
     /// Asked in the name of another host while there is no authentication.
     NotLoopback,
-    /// The accounts live in different sets.
-    CrossSetNotSupported,
     /// Too many calls in progress.
     Overloaded,
     /// Too many requests wait for the set.
@@ -51,7 +49,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order of the documentation.
-    pub const ALL: [Code; 18] = [
+    pub const ALL: [Code; 17] = [
         Code::Malformed,
         Code::BodyTooLarge,
         Code::BatchTooLarge,
@@ -62,7 +60,6 @@ impl Code {
         Code::HeadersTooLarge,
         Code::UnsupportedMediaType,
         Code::NotLoopback,
-        Code::CrossSetNotSupported,
         Code::Overloaded,
         Code::SetQueueFull,
         Code::NoCatalogue,
@@ -85,7 +82,6 @@ impl Code {
             Code::HeadersTooLarge => "headers_too_large",
             Code::UnsupportedMediaType => "unsupported_media_type",
             Code::NotLoopback => "not_loopback",
-            Code::CrossSetNotSupported => "cross_set_not_supported",
             Code::Overloaded => "overloaded",
             Code::SetQueueFull => "set_queue_full",
             Code::NoCatalogue => "no_catalogue",
