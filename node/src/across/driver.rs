@@ -6,7 +6,7 @@
 //! call gave up on, and what this set only takes part in. Of these it asks the coordinator when they are old.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -46,6 +46,8 @@ const LOADS_MAX: usize = 4;
 const OWN_REPLIES_MAX: usize = 2 * LOADS_MAX;
 /// Steps in one load.
 const STEPS_PER_LOAD: usize = 4_096;
+/// Bytes of them; the last step may go beyond.
+const LOAD_BYTES: usize = 512 << 10;
 /// Questions to coordinators at the same time.
 const INQUIRIES_MAX: usize = 64;
 /// Attempts that one look takes up.
@@ -96,7 +98,7 @@ struct Lead {
     /// Those who wait for what is in the log and not safe yet.
     early: Vec<Registration>,
     /// Steps that wait to be sent, by log, in order.
-    waiting: BTreeMap<Target, Vec<(TransactionId, Step)>>,
+    waiting: BTreeMap<Target, VecDeque<(TransactionId, Step)>>,
     /// Loads on their way, by log.
     loads: BTreeMap<Target, usize>,
     on_their_way: FuturesUnordered<BoxFuture<'static, Load>>,
@@ -236,7 +238,7 @@ impl Lead {
 
     fn order(&mut self, attempt: TransactionId, orders: Vec<Order>) {
         for Order { to, step } in orders {
-            self.waiting.entry(to).or_default().push((attempt, step));
+            self.waiting.entry(to).or_default().push_back((attempt, step));
         }
     }
 
@@ -390,8 +392,7 @@ impl Lead {
         let waiting = std::mem::take(&mut self.waiting);
         for (to, mut steps) in waiting {
             while !steps.is_empty() && self.loads.get(&to).copied().unwrap_or(0) < LOADS_MAX {
-                let rest = steps.split_off(steps.len().min(STEPS_PER_LOAD));
-                self.send(to, std::mem::replace(&mut steps, rest), now);
+                self.send(to, &mut steps, now);
             }
             if !steps.is_empty() {
                 self.waiting.insert(to, steps);
@@ -399,11 +400,16 @@ impl Lead {
         }
     }
 
-    fn send(&mut self, to: Target, steps: Vec<(TransactionId, Step)>, now: Instant) {
+    /// Sends the first of the steps, as many as one load may have.
+    fn send(&mut self, to: Target, steps: &mut VecDeque<(TransactionId, Step)>, now: Instant) {
         let mut attempts = Vec::with_capacity(steps.len());
         let mut commands = Vec::with_capacity(steps.len());
+        let mut size = 0;
         let mut after = None;
-        for (attempt, step) in steps {
+        while attempts.len() < STEPS_PER_LOAD
+            && size < LOAD_BYTES
+            && let Some((attempt, step)) = steps.pop_front()
+        {
             after = after.or(on_its_way(&step));
             let command = Command::Step { attempt, step };
             if let Err(error) = command.validate() {
@@ -413,6 +419,7 @@ impl Lead {
             }
             let mut bytes = Vec::new();
             codec::encode_command(&command, &mut bytes);
+            size += bytes.len();
             attempts.push(attempt);
             commands.push(Bytes::from(bytes));
         }
