@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use twinset_jepsen::api::Router;
+use twinset_jepsen::api::{Patience, Router};
 use twinset_jepsen::logs::{self, Allowed};
 use twinset_proto::cluster::v1::ListAttemptsRequest;
 use twinset_tools::cluster::admin;
@@ -23,6 +23,8 @@ const OTHER: u32 = 3;
 const CALL: Duration = Duration::from_secs(8);
 /// By then a payment has its answer, and whatever it has left open is gone.
 const PATIENCE: Duration = Duration::from_secs(40);
+/// Shorter than any election.
+const SOON: Duration = Duration::from_millis(250);
 const POLL: Duration = Duration::from_millis(20);
 /// Payments that may pass before the leader gets to the point.
 const TRIES: u32 = 60;
@@ -88,16 +90,20 @@ async fn a_coordinators_leader_that_dies_at_any_edge_leaves_nothing_in_doubt() {
         books.strike(&mut stage, COORDINATOR, &edge).await;
     }
     // The next leader dies as well, as soon as it has found what the first one left.
+    let others: Vec<String> = ["A", "B"].iter().flat_map(|site| stage.nodes_of(site)).collect();
+    for node in &others {
+        stage.reconfigure(node, "[faults]\ndie_at = \"across.resumed\"\n").await;
+    }
     let first = arm(&mut stage, COORDINATOR, "[faults]\ndie_at = \"across.decided\"\n").await;
-    let second = stage.nodes_of("A").into_iter().find(|node| *node != first).unwrap();
-    stage.reconfigure(&second, "[faults]\ndie_at = \"across.resumed\"\n").await;
-    assert_eq!(stage.leader(COORDINATOR).await, first);
-    // Without a majority nobody answers before they are back.
-    let asked = tokio::time::timeout(Duration::from_secs(1), books.pay(&stage, "resumed", Pay::Sound));
-    tokio::join!(async { drop(asked.await) }, stage.ended(&first), stage.ended(&second));
-    for node in [first, second] {
-        stage.configure(&node, "");
-        stage.cluster.start_process(&node).unwrap();
+    let (next, ()) =
+        tokio::join!(another_ended(&stage, &others, &first), books.leave_behind(&stage, "resumed"));
+    println!("resumed: {first} died, and then {next}");
+    for node in &others {
+        stage.configure(node, "");
+        if *node != first && *node != next {
+            stage.cluster.stop_process(node).await.unwrap();
+        }
+        stage.cluster.start_process(node).unwrap();
     }
     books.settle(&stage, "resumed", Pay::Sound).await;
     books.end(stage).await;
@@ -116,8 +122,7 @@ async fn a_participants_leader_that_dies_at_any_edge_leaves_nothing_in_doubt() {
         let impatient = format!("[across]\ninquire_ms = 1\n[faults]\ndie_at = \"across.{point}\"\n");
         let victim = arm(&mut stage, PARTICIPANT, &impatient).await;
         assert_eq!(stage.leader(COORDINATOR).await, frozen);
-        let (_, ()) = tokio::join!(books.pay(&stage, point, Pay::Sound), stage.ended(&victim));
-        stage.frozen(&frozen).await;
+        tokio::join!(books.leave_behind(&stage, point), stage.ended(&victim), stage.frozen(&frozen));
         stage.cluster.signal(&frozen, Signal::Cont).await.unwrap();
         stage.configure(&frozen, "");
         stage.configure(&victim, "");
@@ -211,13 +216,25 @@ impl Books {
         }
     }
 
-    /// Pays, and asks again until there is an answer that lasts.
-    async fn pay(&self, stage: &Stage, id: &str, pay: Pay) -> Told {
+    /// Asks once, and is gone before an election could end: nobody asks the next leader for it.
+    async fn leave_behind(&self, stage: &Stage, id: &str) {
+        let body = self.payment(id, Pay::Sound);
+        let patience = Patience::from(SOON);
+        // Whatever it hears: it is asked for again when everything is whole.
+        let _ = stage.router("ra").call(Method::POST, "/v1/transactions", body.to_string(), patience).await;
+    }
+
+    fn payment(&self, id: &str, pay: Pay) -> Value {
         let leg = |account: &str, side: &str, amount: &str| json!({ "account": account, "side": side, "amount": amount });
         let third = if pay == Pay::Refused { &self.frozen } else { &self.payees[1] };
-        let body = json!({ "request_id": id, "legs": [
+        json!({ "request_id": id, "legs": [
             leg(&self.payer, "debit", "3.00"), leg(&self.payees[0], "credit", "2.00"), leg(third, "credit", "1.00"),
-        ]});
+        ]})
+    }
+
+    /// Pays, and asks again until there is an answer that lasts.
+    async fn pay(&self, stage: &Stage, id: &str, pay: Pay) -> Told {
+        let body = self.payment(id, pay);
         let deadline = Instant::now() + PATIENCE;
         for router in ["ra", "rb"].into_iter().cycle() {
             let said = call(stage, router, Method::POST, "/v1/transactions", body.clone()).await;
@@ -289,6 +306,21 @@ async fn arm(stage: &mut Stage, set: u32, extra: &str) -> String {
         // Asked to stop, it hands over to its neighbour.
         stage.cluster.stop_process(&leader).await.unwrap();
         stage.cluster.start_process(&leader).unwrap();
+    }
+}
+
+/// Waits until `first` has ended, and another of the nodes, which it gives.
+async fn another_ended(stage: &Stage, nodes: &[String], first: &String) -> String {
+    stage.ended(first).await;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        for node in nodes.iter().filter(|node| *node != first) {
+            if stage.cluster.layout().process(node).unwrap().pid.unwrap().ended(Duration::ZERO).await {
+                return node.clone();
+            }
+        }
+        assert!(Instant::now() < deadline, "nobody took up what {first} left behind");
+        tokio::time::sleep(POLL).await;
     }
 }
 
