@@ -53,6 +53,7 @@ macro_rules! scenarios {
 scenarios! {
     across_sets
     across_sets_given_up
+    across_sets_overflow
     across_sets_participant
     across_sets_refused
     across_sets_reversal

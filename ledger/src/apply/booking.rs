@@ -184,10 +184,11 @@ fn check_status<S: State>(state: &S, legs: &[Planned]) -> Result<(), Rejection> 
     Ok(())
 }
 
-/// Open attempts may still book all that is prepared, on either side.
+/// Open attempts may still book all that is prepared, on either side. A side that gets nothing needs no room, though what is
+/// prepared for the other one may leave it none.
 pub(super) fn check_overflow(account: &Account, effect: &Effect) -> Result<(), Rejection> {
     let most = SUM_MAX - account.prepared;
-    let fits = |sum: i128, more: i128| sum.checked_add(more).is_some_and(|sum| sum <= most);
+    let fits = |sum: i128, more: i128| more == 0 || sum.checked_add(more).is_some_and(|sum| sum <= most);
     if fits(account.debits, effect.debits) && fits(account.credits, effect.credits) {
         Ok(())
     } else {

@@ -67,8 +67,9 @@ impl Model {
         }
         let totals = per_account(legs);
         for (id, debits, credits) in &totals {
+            // Only what is asked for needs room.
             let (more_debits, more_credits) = self.accounts[*id].room();
-            if *debits > more_debits || *credits > more_credits {
+            if *debits > more_debits.max(0) || *credits > more_credits.max(0) {
                 return Err(Rejection::AmountOverflow { account: (*id).to_owned() });
             }
         }
