@@ -83,13 +83,10 @@ pub enum Point {
     /// All have booked; the answer is not in the log yet.
     #[serde(rename = "across.booked")]
     AcrossBooked,
-    /// The client is being told; nothing of the answer is in the log yet.
-    #[serde(rename = "across.answered")]
-    AcrossAnswered,
     /// The answer is handed to the coordinator's log.
     #[serde(rename = "across.settle_proposed")]
     AcrossSettleProposed,
-    /// The answer is in the log, safely; who has asked for it again was not told yet.
+    /// The answer is in the log, safely; the client was not told yet.
     #[serde(rename = "across.settled")]
     AcrossSettled,
     /// The coordinator has waited long enough for a set; nothing is proposed yet.

@@ -50,7 +50,7 @@ const fn edge(point: &'static str, pay: Pay) -> Edge {
     Edge { point, pay, config: "" }
 }
 
-const AT_THE_COORDINATOR: [Edge; 16] = [
+const AT_THE_COORDINATOR: [Edge; 15] = [
     edge("begin_proposed", Pay::Sound),
     edge("begun", Pay::Sound),
     edge("asked", Pay::Sound),
@@ -63,7 +63,6 @@ const AT_THE_COORDINATOR: [Edge; 16] = [
     edge("undoing", Pay::Refused),
     edge("first_booked", Pay::Sound),
     edge("booked", Pay::Sound),
-    edge("answered", Pay::Sound),
     edge("settle_proposed", Pay::Sound),
     edge("settled", Pay::Sound),
     // So impatient that it gives up before anybody could answer.

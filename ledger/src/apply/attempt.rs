@@ -363,7 +363,7 @@ fn out_of_place(attempt: TransactionId) -> Rejection {
 
 /// What the client is told, from what the coordinator itself and each other set has booked: the legs in the client's order.
 /// None if the parts are not what was asked for.
-pub fn told(coordination: &Coordination, own: &Part, parts: &[Part]) -> Option<Vec<Posted>> {
+fn told(coordination: &Coordination, own: &Part, parts: &[Part]) -> Option<Vec<Posted>> {
     let booked: BTreeMap<u32, &[Posted]> =
         parts.iter().chain([own]).map(|part| (part.set, part.legs.as_slice())).collect();
     if booked.len() != parts.len() + 1 || !booked.keys().eq(&coordination.all_sets()) {

@@ -14,7 +14,7 @@ mod reserve;
 mod reversal;
 mod transaction;
 
-pub use attempt::{came_of, newest_attempt, told};
+pub use attempt::{came_of, newest_attempt};
 pub use idempotency::scope_account;
 pub use reserve::{CLEARING_SUBJECT, clearing_account};
 

@@ -6,12 +6,11 @@
 //!     `--waited too long-----------^     `--not booked--> Undoing --all have given back-----^
 //! ```
 //!
-//! The client's answer is known when all parts are booked, safely: the entry that settles the attempt says the same, from the
-//! same parts, whoever proposes it and whenever. Until it is there, whoever reads the transaction waits for it.
+//! The client's answer leaves with the entry that settles the attempt, though all parts are booked before: only from then on can
+//! the transaction be found, and taken back, in the coordinator's log.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use twinset_ledger::apply::told;
 use twinset_ledger::attempt::{Attempt, Ballot, Coordination, Part, Role, Vote};
 use twinset_ledger::{Effect, Outcome, Rejection, Step};
 
@@ -66,14 +65,11 @@ pub enum Phase {
 /// One attempt that a set coordinates.
 #[derive(Clone, Debug)]
 pub struct Course {
-    own: u32,
     coordination: Coordination,
     /// The sets beside the own.
     others: BTreeSet<u32>,
     accounting_date: i32,
     phase: Phase,
-    /// What the own set has booked, if this leader has heard of it.
-    booked: Option<Part>,
 }
 
 impl Course {
@@ -85,12 +81,10 @@ impl Course {
             Some(_) => Phase::Booking(BTreeMap::new()),
         };
         Some(Course {
-            own,
             coordination: coordination.clone(),
             others: coordination.other_sets(own),
             accounting_date: attempt.accounting_date,
             phase,
-            booked: None,
         })
     }
 
@@ -150,8 +144,7 @@ impl Course {
                 let votes = std::mem::take(votes).into_values().collect();
                 Ok(self.enter(Phase::Deciding(Ballot::Votes(votes))).into())
             }
-            (Phase::Deciding(_), Target::Own, Ok(Effect::Posted(legs))) => {
-                self.booked = Some(Part { set: self.own, position, legs });
+            (Phase::Deciding(_), Target::Own, Ok(Effect::Posted(_))) => {
                 Ok(self.enter(Phase::Booking(BTreeMap::new())).into())
             }
             (Phase::Deciding(ballot), Target::Own, Err(rejection)) if rejection.is_remembered() => {
@@ -171,9 +164,7 @@ impl Course {
                     return Ok(Next::default());
                 }
                 let parts: Vec<Part> = std::mem::take(parts).into_values().collect();
-                let legs = self.booked.as_ref().and_then(|own| told(&self.coordination, own, &parts));
-                let result = legs.map(|legs| Ok(Effect::Settled(legs)));
-                Ok(Next { orders: self.enter(Phase::Settling(parts)), result })
+                Ok(self.enter(Phase::Settling(parts)).into())
             }
             (Phase::Settling(_), Target::Own, result @ Ok(Effect::Settled(_))) => {
                 self.phase = Phase::Over;
@@ -278,9 +269,8 @@ mod tests {
         assert_eq!(course.heard(Set(2), yes()), Ok(Next::default()), "later still");
         assert_eq!(course.heard(Set(2), posted_for("x")), Ok(Next::default()));
         let next = course.heard(Set(3), posted_for("z")).unwrap();
-        assert_eq!(steps(&next.orders), [(Own, "~result")]);
+        assert_eq!((steps(&next.orders), next.result), (vec![(Own, "~result")], None));
         let settled = Ok(Effect::Settled(["x", "y", "z"].map(booked).into()));
-        assert_eq!(next.result, Some(settled.clone()), "in the client's order");
         let next = course.heard(Own, outcome(settled.clone())).unwrap();
         assert_eq!(next, Next { orders: Vec::new(), result: Some(settled) });
         assert!(course.is_over() && course.orders().is_empty());

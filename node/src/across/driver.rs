@@ -294,10 +294,7 @@ impl Lead {
                 // The call may have given up.
                 let _ = waiter.send(result.clone());
             }
-            match running.course.phase() {
-                Phase::Settling(_) => faults::reached(Point::AcrossAnswered),
-                _ => self.driver.metrics.ended(&result),
-            }
+            self.driver.metrics.ended(&result);
         }
         if running.course.is_over() {
             entry.remove();

@@ -44,7 +44,8 @@ pub struct Post {
     /// A credit leg, ACCOUNT:AMOUNT.
     #[arg(long, value_name = "LEG", required = true)]
     credit: Vec<String>,
-    /// The account in whose scope the request id is unique. Default: the smallest one that pays.
+    /// The account in whose scope the request id is unique. Default: the smallest one that pays; over several sets, the smallest
+    /// that is debited.
     #[arg(long, value_name = "ACCOUNT")]
     scope: Option<String>,
     /// A number that says what kind of transaction it is.
