@@ -94,11 +94,13 @@ impl Account {
         self.opened_at
     }
 
-    fn held(&self) -> i128 {
+    /// What open attempts may yet take.
+    pub fn held(&self) -> i128 {
         self.pending_rises().filter(|rise| *rise < 0).map(|rise| -rise).sum()
     }
 
-    fn incoming(&self) -> i128 {
+    /// What open attempts may yet bring.
+    pub fn incoming(&self) -> i128 {
         self.pending_rises().filter(|rise| *rise > 0).sum()
     }
 

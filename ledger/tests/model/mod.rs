@@ -11,6 +11,7 @@
 mod account;
 mod attempt;
 mod booking;
+mod given;
 mod memory;
 mod reversal;
 mod verdict;
@@ -45,6 +46,8 @@ pub struct Model {
     attempts: BTreeMap<TransactionId, Attempt>,
     /// Those that are under way.
     open: BTreeMap<TransactionId, Open>,
+    /// What else counts as being taken back of one transaction: see `given`.
+    reserved: Option<(Position, i128)>,
 }
 
 /// A command, and what was said to it where it was decided.
@@ -93,6 +96,7 @@ impl Model {
             taken_back: BTreeMap::new(),
             attempts: BTreeMap::new(),
             open: BTreeMap::new(),
+            reserved: None,
         }
     }
 

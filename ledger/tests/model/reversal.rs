@@ -43,7 +43,7 @@ impl Model {
         let id = reversal.transaction;
         let original = self.original(here.position, id)?;
         let first = &original.booked[0];
-        let left = first.amount - self.taken_back(id.position) - self.being_taken_back(id.position);
+        let left = self.left_of(&original, id.position);
         let in_two_legs = original.booked.len() == 2;
         let asked = match reversal.amount {
             Some(_) if !in_two_legs => {
@@ -93,6 +93,10 @@ impl Model {
         self.taken_back.entry(original).or_default().push((by, amount));
     }
 
+    pub(super) fn left_of(&self, original: &Original, position: Position) -> i128 {
+        original.booked[0].amount - self.taken_back(position) - self.being_taken_back(position)
+    }
+
     fn taken_back(&self, original: Position) -> i128 {
         self.reversals(original).iter().map(|(_, amount)| amount).sum()
     }
@@ -101,6 +105,6 @@ impl Model {
     fn being_taken_back(&self, original: Position) -> i128 {
         let undecided = self.open.values().filter_map(|open| open.asked.as_ref());
         let reverses = undecided.filter(|asked| asked.booked.is_none()).filter_map(|asked| asked.reverses);
-        reverses.filter(|(of, _)| *of == original).map(|(_, amount)| amount).sum()
+        reverses.chain(self.reserved).filter(|(of, _)| *of == original).map(|(_, amount)| amount).sum()
     }
 }
