@@ -1,7 +1,8 @@
-//! The end of a run: what clients left open is asked again until it is decided, and everything that the API shows is read:
-//! all transactions of each set through each router and from each replica, every account, a sample of request ids; and the
+//! The end of a run: what clients left open is asked again until it is decided, what sets have open with each other is waited
+//! for, and everything that the API shows is read: all transactions of each set through each router and from each replica, every account, a sample of request ids; and the
 //! replicas are compared. Asks and records only; [`crate::check`] judges.
 
+pub mod in_doubt;
 pub mod replicas;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,7 +54,7 @@ impl<'a> Asker<'a> {
     /// Asks for one after the other; gives up with the first that has no definite answer.
     async fn ask_all(&mut self, asks: &[Ask], retry: Option<Retry>) {
         for ask in asks {
-            if !self.ask(ask, retry).await.is_final() {
+            if !self.ask(ask, retry).await.ends(ask) {
                 return;
             }
         }
@@ -70,7 +71,7 @@ impl<'a> Asker<'a> {
             if answer.is_open() {
                 self.process = self.recorder.process();
             }
-            if answer.is_final() || Instant::now() >= until {
+            if answer.ends(ask) || Instant::now() >= until {
                 return answer;
             }
             self.at = (self.at + 1) % self.routers.len();
@@ -93,8 +94,10 @@ pub async fn last_look(
         "the traffic has stopped after {} operations; {resolved} were asked again",
         recorder.ops()
     ));
-    recorder.phase(Phase::Final);
     let catalogue = survey.catalogue()?;
+    let channel = async |node: &str| admin::channel(&cluster.layout().process(node)?.api);
+    in_doubt::wait(recorder, catalogue, &channel).await;
+    recorder.phase(Phase::Final);
     let sets: Vec<u32> = catalogue.sets.keys().copied().collect();
     let (listed, asks) = read(recorder, left, &routers, &sets).await;
     narrate(&format!("read everything: {listed} transactions"));
@@ -106,7 +109,6 @@ pub async fn last_look(
     let line =
         |line: verify::Line| VerifyLine { subject: line.subject, clean: line.clean, detail: line.detail };
     recorder.add(Event::Verify { lines: report.lines.into_iter().map(line).collect() });
-    let channel = async |node: &str| admin::channel(&cluster.layout().process(node)?.api);
     replicas::read(recorder, catalogue, &asks, channel).await;
     narrate("read every replica for itself");
     recorder.phase(Phase::Done);
@@ -141,8 +143,15 @@ async fn read(recorder: &Arc<Recorder>, left: &Left, routers: &[String], sets: &
     (listed, asks)
 }
 
-/// Where the request ids of reversals stand: by the account of what they reverse, which only the lists know.
-pub struct Scopes(BTreeMap<Name, Option<u32>>);
+/// Transactions over several sets that are read whole in the end, at most.
+const WHOLE_MAX: usize = 2_000;
+
+/// What only the lists know: where the request ids of reversals stand, by the account of what they reverse; and which
+/// transactions over several sets there are.
+pub struct Scopes {
+    reversed: BTreeMap<Name, Option<u32>>,
+    across: BTreeSet<Name>,
+}
 
 impl Scopes {
     /// Those that will be looked for.
@@ -151,15 +160,16 @@ impl Scopes {
             Ask::Reverse { transaction, .. } => Some((*transaction, None)),
             _ => None,
         });
-        Scopes(reversed.collect())
+        Scopes { reversed: reversed.collect(), across: BTreeSet::new() }
     }
 
     /// A page was read.
     pub fn see(&mut self, page: &[Found]) {
         for found in page {
-            if let Some(scope) = self.0.get_mut(&found.transaction) {
-                *scope = Some(found.scope);
+            if let Some(scope) = self.reversed.get_mut(&found.transaction) {
+                *scope = found.scope;
             }
+            self.across.extend(found.part_of.map(|part| part.of));
         }
     }
 
@@ -177,7 +187,7 @@ impl Scopes {
             Ask::Transfer(transfer) => of_legs(transfer),
             Ask::Batch { items, .. } => items.iter().flat_map(of_legs).collect(),
             Ask::Reverse { id, transaction, .. } => {
-                let scope = self.0.get(transaction).copied().flatten();
+                let scope = self.reversed.get(transaction).copied().flatten();
                 scope.map(|scope| (scope, id.clone())).into_iter().collect()
             }
             Ask::ReadAccount { .. }
@@ -188,13 +198,16 @@ impl Scopes {
     }
 }
 
-/// Every account, and what became of the requests that were left.
+/// Every account, what became of the requests that were left, and some transactions over several sets whole.
 pub fn last_reads(recorder: &Recorder, left: &Left, scopes: &Scopes) -> Vec<Ask> {
     let level = Level::Linearizable;
     let accounts = 0..recorder.accounts_from(0).len() as u32;
     let keys: BTreeSet<_> = left.all().flat_map(|ask| scopes.keys_of(ask)).collect();
     let lookups = keys.into_iter().map(|(scope, id)| Ask::ReadRequest { scope, id, level });
-    accounts.map(|account| Ask::ReadAccount { account, level }).chain(lookups).collect()
+    // Evenly from all of them.
+    let across = scopes.across.iter().step_by(scopes.across.len().div_ceil(WHOLE_MAX).max(1));
+    let across = across.map(|transaction| Ask::ReadTransaction { transaction: *transaction, level });
+    accounts.map(|account| Ask::ReadAccount { account, level }).chain(lookups).chain(across).collect()
 }
 
 /// All transactions of a set, page by page, for as long as `ask` is answered; gives how many. Whoever asks stays with
@@ -227,7 +240,7 @@ pub fn shares(asks: &[Ask], at_once: usize) -> impl Iterator<Item = &[Ask]> {
 mod tests {
     use super::*;
     use crate::api::payment;
-    use crate::history::{AsOf, Meta, Place};
+    use crate::history::{AsOf, Meta, Part, Place};
 
     fn name(text: &str) -> Name {
         Name(text.parse().unwrap())
@@ -238,18 +251,19 @@ mod tests {
             transaction: name(text),
             place: Place::from((1, 7, 0)),
             id: "x".into(),
-            scope,
+            scope: Some(scope),
             label: None,
             legs: vec![(3, 5), (4, -5)],
             reverses: None,
             reversed_by: Vec::new(),
+            part_of: None,
         }
     }
 
     #[test]
     fn a_list_is_read_page_by_page_to_its_end_or_as_far_as_there_are_answers() {
         let read = |pages: u32| {
-            let (scopes, mut asked) = (Mutex::new(Scopes(BTreeMap::new())), Vec::new());
+            let (scopes, mut asked) = (Mutex::new(Scopes::of(&Left::default())), Vec::new());
             let listed = list(1, 2, &scopes, async |ask| {
                 let Ask::List { set: 1, after, page_size: 2, .. } = ask else { panic!("{ask:?}") };
                 asked.push(after.map(|after| after.to_string()));
@@ -279,9 +293,13 @@ mod tests {
             sample: vec![Ask::Close { id: "c".into(), account: 9 }],
         };
         let mut scopes = Scopes::of(&left);
-        scopes.see(&[found("1-1-7-0", 4), found("1-1-9-0", 5)]);
+        let part = Part { of: name("2-1-5-0"), day: 0 };
+        scopes.see(&[found("1-1-7-0", 4), Found { part_of: Some(part), ..found("1-1-9-0", 5) }]);
         let recorder = Recorder::in_memory(Meta::default());
-        let asked: Vec<(u32, String)> = last_reads(&recorder, &left, &scopes)
+        let asked = last_reads(&recorder, &left, &scopes);
+        let whole = Ask::ReadTransaction { transaction: part.of, level: Level::Linearizable };
+        assert_eq!(asked.last(), Some(&whole));
+        let asked: Vec<(u32, String)> = asked
             .into_iter()
             .filter_map(|ask| match ask {
                 Ask::ReadRequest { scope, id, .. } => Some((scope, id)),

@@ -1,6 +1,8 @@
 //! A made-up history of a perfect ledger: the workloads' own calls, answered by the model in the order of its log, with
 //! overlapping processes and replays. For measuring the checkers, and for their tests, which break it in one place each.
 
+mod across;
+
 use std::sync::Arc;
 
 use twinset_ledger::{Position, TransactionId};
@@ -46,6 +48,7 @@ pub fn history(operations: u64, seed: u64) -> anyhow::Result<History> {
         "opaque",
         "lists",
         "stale",
+        "across",
     ]
     .map(str::to_owned);
     Ok(of(&workload::named(&names)?, operations, seed))
@@ -80,6 +83,7 @@ pub fn of(kinds: &[&'static Kind], operations: u64, seed: u64) -> History {
             ..History::default()
         },
         recorder,
+        several: across::Several::default(),
         now_ns: 0,
     };
     maker.phase(Phase::Setup);
@@ -100,6 +104,7 @@ struct Maker {
     logs: [Log; 2],
     history: History,
     recorder: Arc<Recorder>,
+    several: across::Several,
     now_ns: u64,
 }
 
@@ -160,6 +165,9 @@ impl Maker {
     }
 
     fn answer(&mut self, ask: &Ask) -> Answer {
+        if let Some(coordinator) = self.coordinator(ask) {
+            return self.several(ask, coordinator);
+        }
         let set = match ask {
             Ask::Transfer(transfer) => self.history.set_of(transfer.legs[0].0),
             Ask::Reverse { transaction, .. } | Ask::ReadTransaction { transaction, .. } => {
@@ -183,7 +191,11 @@ impl Maker {
             }
         };
         let log = &mut self.logs[set.map_or(0, |set| set as usize - 1)];
-        if ask.is_write() { log.write(ask, &self.history) } else { log.read(ask, &self.history) }
+        if ask.is_write() {
+            log.write(ask, &self.history)
+        } else {
+            log.read(ask, &self.history, &self.several)
+        }
     }
 
     /// The final lists and accounts, and the end.
@@ -202,9 +214,14 @@ impl Maker {
             }
             self.now_ns += TICK_NS * PROCESSES as u64;
         }
+        self.history.in_doubt = Some(Vec::new());
         for account in 0..self.history.accounts.len() as u32 {
             self.now_ns += TICK_NS * PROCESSES as u64;
             self.ask((99, 0), Ask::ReadAccount { account, level: Level::Linearizable }, None);
+        }
+        for transaction in self.several.whole.keys().copied().collect::<Vec<_>>() {
+            self.now_ns += TICK_NS * PROCESSES as u64;
+            self.ask((99, 1), Ask::ReadTransaction { transaction, level: Level::Linearizable }, None);
         }
         let subject = "set 1".to_owned();
         self.history.verify.push(VerifyLine { subject, clean: true, detail: "made up".into() });
@@ -287,7 +304,7 @@ impl Log {
             let cents = i64::try_from(leg.2).expect("small");
             (known(&leg.0), if leg.1 == twinset_ledger::Side::Debit { cents } else { -cents })
         };
-        let (scope, legs) = (known(&scope_id), legs.iter().map(signed).collect());
+        let (scope, legs) = (Some(known(&scope_id)), legs.iter().map(signed).collect());
         let transaction = self.name(position);
         let id = command.request_id().unwrap_or_default().to_owned();
         let label = match ask {
@@ -308,10 +325,11 @@ impl Log {
             legs,
             reverses,
             reversed_by: Vec::new(),
+            part_of: None,
         });
     }
 
-    fn read(&mut self, ask: &Ask, history: &History) -> Answer {
+    fn read(&mut self, ask: &Ask, history: &History, several: &across::Several) -> Answer {
         let as_of = AsOf::now(self.place());
         match ask {
             Ask::ReadAccount { account, .. } => {
@@ -320,21 +338,26 @@ impl Log {
                     None => Answer::Absent { as_of },
                 }
             }
-            Ask::ReadTransaction { transaction, .. } => match self.find(*transaction) {
+            Ask::ReadTransaction { transaction, .. } => match self.find(*transaction, several) {
                 Some(found) => Answer::Transaction { as_of, found: Box::new(found.clone()) },
                 None => Answer::Absent { as_of },
             },
             Ask::ReadRequest { scope, id, .. } => {
-                let Some(position) = self.model.first(&history.accounts[*scope as usize], id) else {
+                let Some(first) = self.model.first(&history.accounts[*scope as usize], id) else {
                     return Answer::Absent { as_of };
                 };
+                let position = self.model.newest_attempt(first);
                 match self.model.answer(position).expect("it was decided there") {
+                    model::Answer::No("set_unavailable") => {
+                        Answer::GivenUp { place: self.place_of(position) }
+                    }
                     model::Answer::No(code) => {
                         let place = self.place_of(position);
                         Answer::Rejected { code: code.to_owned(), place, replayed: false }
                     }
-                    model::Answer::Booked(_) => {
-                        let found = self.find(self.name(position)).expect("it was booked").clone();
+                    model::Answer::Booked(_) | model::Answer::Settled(_) => {
+                        let name = self.name(position);
+                        let found = self.find(name, several).expect("it was booked").clone();
                         Answer::Transaction { as_of, found: Box::new(found) }
                     }
                     _ => {
@@ -367,7 +390,14 @@ impl Log {
         taken.whole()
     }
 
-    fn find(&self, name: Name) -> Option<&Found> {
-        self.booked.binary_search_by_key(&name, |found| found.transaction).ok().map(|at| &self.booked[at])
+    fn find<'a>(&'a self, name: Name, several: &'a across::Several) -> Option<&'a Found> {
+        let own = || self.booked.binary_search_by_key(&name, |found| found.transaction).ok();
+        let own = || own().map(|at| &self.booked[at]).filter(|found| found.part_of.is_none());
+        several.whole.get(&name).or_else(own)
     }
+}
+
+/// Hundredths that one minor unit has.
+fn unit(scale: u8) -> i128 {
+    10i128.pow(2 - u32::from(scale))
 }

@@ -1,6 +1,6 @@
 //! The operator of a simulated cluster, over the same calls as the `twinset` command: gives the blank nodes their cluster,
 //! opens the accounts, switches sets when a fault says so, and at the end asks again for everything that clients have left
-//! open, and reads everything. Judges nothing.
+//! open, waits for what sets have open with each other, and reads everything. Judges nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +11,7 @@ use futures::future::join_all;
 use parking_lot::Mutex;
 use tonic::transport::{Channel, Endpoint};
 use tracing::trace;
-use twinset_jepsen::books::{Scopes, last_reads, list, replicas, shares};
+use twinset_jepsen::books::{Scopes, in_doubt, last_reads, list, replicas, shares};
 use twinset_jepsen::history::{self, Answer, Ask, Retry};
 use twinset_proto::cluster::v1 as cluster_api;
 use twinset_proto::cluster::v1::admin_client::AdminClient;
@@ -60,6 +60,9 @@ impl Operator {
         }
         self.shared.enter(Phase::Asking);
         self.resolve().await;
+        let catalogue = cluster::catalogue(self.shared.plan.sets);
+        let channel = async |node: &str| self.channel(node).await;
+        in_doubt::wait(&self.shared.recorder, &catalogue, channel).await;
         self.shared.recorder.phase(history::Phase::Final);
         self.read_everything().await;
         self.shared.enter(Phase::Done);

@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use twinset_ledger::date;
 
-use crate::history::{Answer, AsOf, Ask, Figures, Found, Name, Place, Recorder, Transfer, label};
+use crate::history::{Answer, AsOf, Ask, Figures, Found, Name, Part, Place, Recorder, Transfer, label};
 
 #[derive(Deserialize)]
 struct Position<'a> {
@@ -72,6 +72,8 @@ struct Account<'a> {
     frozen_credit: bool,
     closed: bool,
     posted: &'a str,
+    held: &'a str,
+    incoming: &'a str,
     available: &'a str,
     debits: &'a str,
     credits: &'a str,
@@ -102,6 +104,8 @@ struct Transaction<'a> {
     reverses: &'a str,
     #[serde(borrow)]
     reversed_by: Vec<&'a str>,
+    #[serde(default)]
+    part_of: &'a str,
 }
 
 /// Any read that found something.
@@ -190,6 +194,9 @@ fn problem(reply: &Problem<'_>) -> Option<Answer> {
             let age_ms = reply.age_ms.as_ref().map_or(Some(0), |text| text.parse().ok())?;
             Some(Answer::Absent { as_of: AsOf { place: place(position)?, age_ms } })
         }
+        ("not_applied", Some(position)) if reply.code == "set_unavailable" => {
+            Some(Answer::GivenUp { place: place(position)? })
+        }
         ("not_applied", _) => Some(Answer::NotApplied { code }),
         ("unknown", _) => Some(Answer::Unknown { why: code }),
         _ => None,
@@ -213,6 +220,8 @@ fn figures(account: &Account<'_>) -> Option<Figures> {
     Some(Figures {
         posted: cents(account.posted)?,
         available: cents(account.available)?,
+        held: cents(account.held)?,
+        incoming: cents(account.incoming)?,
         debits: cents(account.debits)?,
         credits: cents(account.credits)?,
         limit: if account.limit == "none" { None } else { Some(cents(account.limit)?) },
@@ -226,15 +235,25 @@ fn figures(account: &Account<'_>) -> Option<Figures> {
 fn transaction(accounts: &Recorder, one: &Transaction<'_>) -> Option<Found> {
     let leg = |leg: &Leg<'_>| signed(accounts, leg.account, leg.side, leg.amount);
     let place = place(&one.position)?;
+    let part_of = match one.part_of {
+        "" => None,
+        of => Some(Part { of: name(of)?, day: date::parse(one.accounting_date)? }),
+    };
+    let label = match part_of {
+        None => label::read((one.kind, one.reason), one.accounting_date, &one.metadata, place.time_ns)?,
+        // What else is written on the transaction stands with the whole of it.
+        Some(_) => None,
+    };
     Some(Found {
         transaction: name(one.transaction)?,
         place,
         id: one.request_id.to_owned(),
-        scope: accounts.account(one.scope_account),
-        label: label::read((one.kind, one.reason), one.accounting_date, &one.metadata, place.time_ns)?,
+        scope: (!one.scope_account.is_empty()).then(|| accounts.account(one.scope_account)),
+        label,
         legs: one.legs.iter().map(leg).collect::<Option<_>>()?,
         reverses: if one.reverses.is_empty() { None } else { Some(name(one.reverses)?) },
         reversed_by: one.reversed_by.iter().map(|text| name(text)).collect::<Option<_>>()?,
+        part_of,
     })
 }
 
@@ -344,6 +363,8 @@ mod tests {
         let of = |body: &str| of(StatusCode::BAD_GATEWAY, body);
         assert_eq!(of(&problem("rejected")), Answer::Rejected { code: "c".into(), place, replayed: false });
         assert_eq!(of(&problem("not_applied")), Answer::NotApplied { code: "c".into() });
+        let given_up = problem("not_applied").replace(r#""c""#, r#""set_unavailable""#);
+        assert_eq!(of(&given_up), Answer::GivenUp { place });
         for open in [problem("unknown").as_str(), "<html>", "{}"] {
             assert!(of(open).is_open(), "{open}");
         }

@@ -7,7 +7,7 @@ use http::Method;
 use twinset_ledger::date;
 
 use crate::history::label::{Written, written};
-use crate::history::{Ask, Level, Mode, Recorder, Transfer};
+use crate::history::{Ask, Level, Mode, Recorder, Transfer, clearing};
 
 /// Method, path and body of what is asked.
 pub fn call(accounts: &Recorder, ask: &Ask) -> (Method, String, String) {
@@ -59,7 +59,13 @@ pub fn call(accounts: &Recorder, ask: &Ask) -> (Method, String, String) {
 fn read_path(accounts: &Recorder, ask: &Ask) -> String {
     let id_of = |account: &u32| escaped(&accounts.account_id(*account));
     let (path, level) = match ask {
-        Ask::ReadAccount { account, level } => (format!("/v1/accounts/{}", id_of(account)), level),
+        Ask::ReadAccount { account, level } => {
+            let path = match clearing(&accounts.account_id(*account)) {
+                Some((set, currency)) => format!("/v1/sets/{set}/clearing/{currency}"),
+                None => format!("/v1/accounts/{}", id_of(account)),
+            };
+            (path, level)
+        }
         Ask::ReadTransaction { transaction, level } => (format!("/v1/transactions/{transaction}"), level),
         Ask::ReadRequest { scope, id, level } => (format!("/v1/requests/{}/{id}", id_of(scope)), level),
         Ask::List { set, after, page_size, level } => {
@@ -146,6 +152,9 @@ mod tests {
         );
         let (_, path, _) = call(&accounts, &Ask::ReadAccount { account: one, level: Level::Stale });
         assert_eq!(path, "/v1/accounts/%7Bt%7D:1?consistency=stale");
+        let clearing = accounts.account("@clearing-2:JPY");
+        let ask = Ask::ReadAccount { account: clearing, level: Level::Linearizable };
+        assert_eq!(call(&accounts, &ask).1, "/v1/sets/2/clearing/JPY");
         assert_eq!(decimal(-7), "-0.07");
     }
 }

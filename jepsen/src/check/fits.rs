@@ -1,6 +1,7 @@
 //! Answers fit their questions: of the kind that was asked for, about what was asked, and from the set that owns the
 //! accounts. The other checkers judge an answer within the set that it names; this one judges the name. Pure.
 
+use super::across::coordinator;
 use super::witness::{Body, Call, calls};
 use super::{Case, Found};
 use crate::api::UNREADABLE;
@@ -48,7 +49,12 @@ fn of_write(history: &History, call: &Call<'_>) -> Result<(), String> {
         Body::Other(_) => Vec::new(),
     };
     let (place, _) = call.answer.decided().ok_or("it was not decided")?;
-    if owners.iter().any(|owner| *owner != Some(place.set)) {
+    let coordinator = match call.body {
+        Body::Transfer(transfer) => coordinator(history, transfer),
+        Body::Other(_) => None,
+    };
+    let alone = |owner: &Option<u32>| *owner == Some(place.set);
+    if !coordinator.map_or_else(|| owners.iter().all(alone), |set| set == place.set) {
         return Err(format!("set {} answered for accounts of {owners:?}", place.set));
     }
     let books = matches!(call.body, Body::Transfer(_) | Body::Other(Ask::Reverse { .. }));
@@ -88,11 +94,12 @@ fn of_read(history: &History, op: &Op) -> Result<(), String> {
                     | Answer::Transaction { .. }
                     | Answer::Absent { .. }
                     | Answer::Rejected { .. }
+                    | Answer::GivenUp { .. }
             )
             | (Ask::List { .. }, Answer::Page { .. })
     );
     let place = op.answer.as_of().map(|as_of| as_of.place);
-    let place = place.or_else(|| op.answer.decided().map(|(place, _)| place));
+    let place = place.or_else(|| op.answer.decided().map(|(place, _)| place)).or(op.answer.given_up());
     match place {
         _ if !fits => Err("that is no answer to it".to_owned()),
         Some(place) if Some(place.set) != owner => {

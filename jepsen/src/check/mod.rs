@@ -3,6 +3,7 @@
 //! ([`replay`]). Then each claim of `docs/reference/guarantees.md` has a checker of its own, in the table [`ALL`]. All of it
 //! takes O(n log n) time and O(n) memory. They send nothing and know nothing of processes.
 
+pub mod across;
 mod both_sites;
 mod fits;
 mod limits;
@@ -15,6 +16,7 @@ mod opaque;
 mod order;
 pub mod replay;
 mod run;
+mod several;
 mod stale;
 pub mod witness;
 
@@ -232,6 +234,33 @@ pub const ALL: &[Checker] = &[
         "nothing is answered while one site cannot tell the other what it has on disk",
         both_sites::check,
     ),
+    checker(
+        "atomicity",
+        "G15",
+        "all sets of a transaction have booked their part, or none has; and it is what was asked for",
+        several::atomicity,
+    )
+    .that_needs_the_end(),
+    checker(
+        "one_answer",
+        "G16",
+        "a request over several sets is booked once, whatever was retried or given up",
+        several::one_answer,
+    )
+    .that_needs_the_end(),
+    checker(
+        "visibility",
+        "G17",
+        "after an answer every linearizable read of any of its sets has it",
+        several::visibility,
+    ),
+    checker(
+        "clearing",
+        "G18",
+        "in the end the clearing accounts of all sets are zero together, and nothing is open",
+        several::clearing_accounts,
+    ),
+    checker("in_doubt", "G19", "in the end nothing is set aside on any account", several::in_doubt),
     checker("faults_act", "-", "each fault was seen to act and was undone", run::faults),
     checker(
         "harness",
@@ -263,10 +292,12 @@ impl<'h> Case<'h> {
         last
     }
 
-    /// Whether the history breaks off before everything was read: calls with an open end may have done anything.
+    /// Whether the history breaks off before everything was read: calls with an open end may have done anything, and what other
+    /// sets than its coordinator booked of a transaction only their lists say.
     fn is_broken_off(&self) -> bool {
         let is_listed = |set: &u32| self.witness.listed.contains_key(set);
-        !self.history.meta.sets.iter().all(is_listed) && !self.witness.open.is_empty()
+        let unseen = !self.witness.open.is_empty() || !self.witness.across.is_empty();
+        !self.history.meta.sets.iter().all(is_listed) && unseen
     }
 }
 

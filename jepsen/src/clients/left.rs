@@ -32,7 +32,7 @@ impl Left {
         if answer.is_open() {
             self.open.push(ask.clone());
         }
-        let refused = matches!(answer, Answer::NotApplied { .. });
+        let refused = answer.is_nothing();
         let pile = if refused { &mut self.refused } else { &mut self.sample };
         if pile.len() < SAMPLE {
             pile.push(ask.clone());

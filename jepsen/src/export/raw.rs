@@ -61,6 +61,7 @@ fn kind(op: &Op) -> (&'static str, Option<&str>) {
         Answer::Unknown { why } => ("info", Some(why)),
         answer if answer.is_open() => ("info", None),
         Answer::NotApplied { code } => ("fail", Some(code)),
+        Answer::GivenUp { .. } if op.ask.is_write() => ("fail", None),
         Answer::Rejected { code, .. } if op.ask.is_write() => ("fail", Some(code)),
         _ => ("ok", None),
     }

@@ -110,6 +110,11 @@ pub enum Event {
     },
     /// What one replica itself holds in the end.
     Holdings(Holdings),
+    /// What the leaders of all sets have open between sets, before everything is read in the end.
+    InDoubt {
+        /// None: nothing is under way.
+        open: Vec<InDoubt>,
+    },
     /// Something that should not have happened around the traffic.
     Note {
         /// In words.
@@ -126,6 +131,17 @@ pub struct VerifyLine {
     pub clean: bool,
     /// The figures, or what is wrong.
     pub detail: String,
+}
+
+/// A transaction over several sets that one of them has not ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InDoubt {
+    /// The set that has it open.
+    pub set: u32,
+    /// The transaction.
+    pub attempt: Name,
+    /// How far it is there, in the word of that set's leader.
+    pub phase: String,
 }
 
 /// The parts of a run.
@@ -345,12 +361,20 @@ impl std::fmt::Display for Name {
     }
 }
 
+fn is_zero(cents: &i64) -> bool {
+    *cents == 0
+}
+
 /// An account's figures, in cents.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names are those of the API")]
 pub struct Figures {
     pub posted: i64,
     pub available: i64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub held: i64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub incoming: i64,
     pub debits: i64,
     pub credits: i64,
     pub limit: Option<i64>,
@@ -367,10 +391,11 @@ pub struct Found {
     pub transaction: Name,
     /// Where it was booked.
     pub place: Place,
-    /// Its request id.
+    /// Its request id; empty for what a list shows of one over several sets.
     pub id: String,
-    /// The account that the id belongs to.
-    pub scope: u32,
+    /// The account that the id belongs to; none where a list shows none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<u32>,
     /// What else is written on it: see [`super::label`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<u16>,
@@ -382,6 +407,18 @@ pub struct Found {
     /// Its reversals.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reversed_by: Vec<Name>,
+    /// In a list: this is what the set has booked of that transaction over several sets, clearing legs last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part_of: Option<Part>,
+}
+
+/// What a row in a list is a part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The transaction over several sets.
+    pub of: Name,
+    /// The day that it is booked on, in days since 1970-01-01: the same in all sets.
+    pub day: i32,
 }
 
 /// As of when a read is, by its own word.
@@ -458,6 +495,12 @@ pub enum Answer {
         /// Whether this was the first answer given again.
         replayed: bool,
     },
+    /// A set did not answer in time: nothing was booked, and the same may be asked again. Of a request id that is looked up, what
+    /// came of it so far.
+    GivenUp {
+        /// Where the attempt was begun.
+        place: Place,
+    },
     /// Certainly nothing happened in this call.
     NotApplied {
         /// The stable code; `unsent` when no router took the connection.
@@ -490,6 +533,19 @@ impl Answer {
         }
     }
 
+    /// Where an attempt was begun that was given up.
+    pub fn given_up(&self) -> Option<Place> {
+        match self {
+            Answer::GivenUp { place } => Some(*place),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing happened, by a definite word that is not the ledger's last one.
+    pub fn is_nothing(&self) -> bool {
+        matches!(self, Answer::GivenUp { .. } | Answer::NotApplied { .. })
+    }
+
     /// As of when a read is.
     pub fn as_of(&self) -> Option<AsOf> {
         match self {
@@ -501,24 +557,29 @@ impl Answer {
         }
     }
 
-    /// Whether asking once more can bring nothing new.
-    pub fn is_final(&self) -> bool {
+    /// Whether asking the same once more can bring nothing new.
+    pub fn ends(&self, ask: &Ask) -> bool {
         match self {
-            Answer::Batch(items) => items.iter().all(Answer::is_final),
+            Answer::Batch(items) => items.iter().all(|item| item.ends(ask)),
+            // Nobody tries it again: that is how it stands.
+            Answer::GivenUp { .. } => !ask.is_write(),
             answer => !answer.is_open() && !answer.will_pass(),
         }
     }
 
     /// A `not_applied` that says something of the moment, not of what was asked: later it may be done.
     pub fn will_pass(&self) -> bool {
-        matches!(self, Answer::NotApplied { code } if PASSING.contains(&code.as_str()))
+        match self {
+            Answer::NotApplied { code } => PASSING.contains(&code.as_str()),
+            answer => answer.given_up().is_some(),
+        }
     }
 
     /// How it ended, in a word.
     pub fn kind(&self) -> &'static str {
         match self {
             Answer::Rejected { .. } => "rejected",
-            Answer::NotApplied { .. } => "not_applied",
+            Answer::GivenUp { .. } | Answer::NotApplied { .. } => "not_applied",
             Answer::Unknown { .. } => "unknown",
             _ => "ok",
         }

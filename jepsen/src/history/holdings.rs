@@ -138,11 +138,12 @@ mod tests {
                 transaction: Name(name.parse().unwrap()),
                 place: Place::from((1, number + 1, number)),
                 id: "x".into(),
-                scope: 0,
+                scope: Some(0),
                 label: None,
                 legs: vec![(0, if other == Some(number) { 2 } else { 1 })],
                 reverses: None,
                 reversed_by: Vec::new(),
+                part_of: None,
             });
         }
         taken.account(3, &Figures::default());

@@ -117,6 +117,7 @@ impl History {
             Event::Phase { at_ns, phase } => self.phases.push((phase, at_ns)),
             Event::Verify { lines } => self.verify = lines,
             Event::Holdings(holdings) => self.holdings.push(holdings),
+            Event::InDoubt { open } => self.in_doubt = Some(open),
             Event::Note { text } => self.notes.push(text),
         }
         Ok(())

@@ -51,6 +51,8 @@ pub struct Ground {
     opens: Vec<Ask>,
     /// What all clients try to take back.
     pub(super) shelf: Shelf,
+    /// The same of transactions over several sets.
+    pub(super) shelf_across: Shelf,
     /// Counts what is given out once, to whichever client.
     pub(super) gifts: Arc<AtomicU32>,
 }
@@ -67,6 +69,7 @@ impl Ground {
             plots: BTreeMap::new(),
             opens: Vec::new(),
             shelf: Shelf::default(),
+            shelf_across: Shelf::default(),
             gifts: Arc::default(),
         };
         for kind in kinds {

@@ -5,6 +5,7 @@
 
 mod faults;
 mod once;
+mod several;
 
 use twinset_jepsen::api::UNREADABLE;
 use twinset_jepsen::check::{ALL, Case, Finding, Verdict, all, overall};
