@@ -74,6 +74,9 @@ const fn cage(
 /// The rules of the ledger need traffic alone; a kill or two come for free.
 const QUICK: (&str, &str) = ("mixed", "kill");
 
+/// The same for transactions over several sets.
+const SEVERAL: (&str, &str) = ("across", "kill");
+
 const CAGES: &[Cage] = &[
     cage(Canary::ReplyBeforeSafe, ("mixed", "split"), 10, &["both_sites"]),
     cage(Canary::ForgottenRequests, QUICK, 6, &["answers", "exactly_once"]),
@@ -109,6 +112,17 @@ const CAGES: &[Cage] = &[
     cage(Canary::LostReplies, QUICK, 10, &["liveness"]),
     cage(Canary::EndlessPause, ("mixed", "switches"), 25, &["liveness"]),
     cage(Canary::ReadWithoutAwaySite, ("mixed", "split"), 20, &["both_sites"]),
+    cage(Canary::CommitToAllButOne, SEVERAL, 4, &["clearing"]),
+    cage(Canary::DecisionForgotten, SEVERAL, 15, &["atomicity"]),
+    cage(Canary::ClearingLegLeftOut, SEVERAL, 4, &["atomicity", "conservation"]),
+    cage(Canary::NothingSetAside, SEVERAL, 6, &["linearizable_reads", "limits"]),
+    cage(Canary::AnsweredBeforeBooked, SEVERAL, 6, &["visibility"]),
+    cage(Canary::RetryBeginsAnew, SEVERAL, 6, &["one_answer", "exactly_once"]),
+    cage(Canary::AbortsByItself, ("across", "isolate"), 20, &["atomicity"]),
+    cage(Canary::OpenReversalsDoNotCount, SEVERAL, 10, &["answers"]),
+    cage(Canary::PartBookedTwice, SEVERAL, 4, &["linearizable_reads", "answers"]),
+    cage(Canary::GivesNothingBack, SEVERAL, 6, &["in_doubt"]),
+    cage(Canary::AnythingBalances, SEVERAL, 6, &["answers", "clearing"]),
 ];
 
 /// Runs that a bug gets before it counts as missed.

@@ -4,6 +4,10 @@
 //!
 //! The same answer on every replica: a canary in apply is switched on for all nodes or for none.
 
+use crate::attempt::{Coordination, Part};
+use crate::command::Leg;
+use crate::outcome::Posted;
+
 /// A bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -56,11 +60,33 @@ pub enum Canary {
     EndlessPause,
     /// A linearizable read does not wait for word from the away site.
     ReadWithoutAwaySite,
+    /// A coordinator does not tell the last of the other sets to book.
+    CommitToAllButOne,
+    /// A new leader of a coordinator lets the other sets give back what was decided to be booked.
+    DecisionForgotten,
+    /// What squares a set's own legs of a transaction over several is not booked.
+    ClearingLegLeftOut,
+    /// To prepare a part sets nothing aside.
+    NothingSetAside,
+    /// A coordinator answers when it has decided, not when all sets have booked.
+    AnsweredBeforeBooked,
+    /// Who asks again for what was booked over several sets begins another attempt.
+    RetryBeginsAnew,
+    /// A set that has waited too long gives its part back without asking its coordinator.
+    AbortsByItself,
+    /// What attempts under way may take back is left for another one.
+    OpenReversalsDoNotCount,
+    /// Every twentieth entry in which a set is told to book its part does so twice.
+    PartBookedTwice,
+    /// What was set aside for a transaction that is not booked stays set aside.
+    GivesNothingBack,
+    /// Whether the legs of several sets balance together is not looked at.
+    AnythingBalances,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 24] = [
+    pub const ALL: [Canary; 35] = [
         Canary::ReplyBeforeSafe,
         Canary::ForgottenRequests,
         Canary::StaleLeaderRead,
@@ -85,6 +111,17 @@ impl Canary {
         Canary::LostReplies,
         Canary::EndlessPause,
         Canary::ReadWithoutAwaySite,
+        Canary::CommitToAllButOne,
+        Canary::DecisionForgotten,
+        Canary::ClearingLegLeftOut,
+        Canary::NothingSetAside,
+        Canary::AnsweredBeforeBooked,
+        Canary::RetryBeginsAnew,
+        Canary::AbortsByItself,
+        Canary::OpenReversalsDoNotCount,
+        Canary::PartBookedTwice,
+        Canary::GivesNothingBack,
+        Canary::AnythingBalances,
     ];
 
     /// Its name.
@@ -114,6 +151,17 @@ impl Canary {
             Canary::LostReplies => "lost-replies",
             Canary::EndlessPause => "endless-pause",
             Canary::ReadWithoutAwaySite => "read-without-away-site",
+            Canary::CommitToAllButOne => "commit-to-all-but-one",
+            Canary::DecisionForgotten => "decision-forgotten",
+            Canary::ClearingLegLeftOut => "clearing-leg-left-out",
+            Canary::NothingSetAside => "nothing-set-aside",
+            Canary::AnsweredBeforeBooked => "answered-before-booked",
+            Canary::RetryBeginsAnew => "retry-begins-anew",
+            Canary::AbortsByItself => "aborts-by-itself",
+            Canary::OpenReversalsDoNotCount => "open-reversals-do-not-count",
+            Canary::PartBookedTwice => "part-booked-twice",
+            Canary::GivesNothingBack => "gives-nothing-back",
+            Canary::AnythingBalances => "anything-balances",
         }
     }
 
@@ -160,6 +208,27 @@ pub fn on(canary: Canary) -> bool {
 #[cfg(not(feature = "canaries"))]
 pub const fn on(_: Canary) -> bool {
     false
+}
+
+/// What the client is told by a coordinator that does not wait for the other sets; None in every sound one.
+pub fn told_too_soon(coordination: &Coordination, own: &Part) -> Option<Vec<Posted>> {
+    if !on(Canary::AnsweredBeforeBooked) {
+        return None;
+    }
+    let posted = |leg: &Leg| Posted {
+        account: leg.account.clone(),
+        side: leg.side,
+        amount: leg.amount.mantissa(),
+        scale: u8::try_from(leg.amount.scale()).unwrap_or(u8::MAX),
+        posted: 0,
+        available: 0,
+    };
+    let part = |set| {
+        let legs = coordination.legs_of(set).map(posted).collect();
+        Part { set, position: own.position, legs }
+    };
+    let parts: Vec<Part> = coordination.other_sets(own.set).into_iter().map(part).collect();
+    crate::apply::told(coordination, own, &parts)
 }
 
 #[cfg(test)]

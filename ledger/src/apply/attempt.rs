@@ -18,6 +18,7 @@ use crate::attempt::{
     Attempt, Ballot, Begin, Coordination, DECISION, END, Part, Planned, RESULT, Role, Step, Sum, VOTE, Vote,
     scope_across,
 };
+use crate::canary::{self, Canary};
 use crate::command::{Command, Leg};
 use crate::id::{Position, TransactionId};
 use crate::outcome::{Effect, Outcome, Posted};
@@ -47,6 +48,12 @@ impl<S: State> Turn<'_, S> {
         let mut scope = scope_across(transaction).to_owned();
         if let Recalled::Known(outcome) = self.recall(&[&scope], &[], request_id, command)? {
             match self.newest(outcome, request_id)? {
+                Met::Answer(outcome)
+                    if canary::on(Canary::RetryBeginsAnew)
+                        && matches!(outcome.result, Ok(Effect::Settled(_))) =>
+                {
+                    scope = named(self, &outcome).attempt_scope();
+                }
                 Met::Answer(outcome) => return Ok(outcome),
                 Met::Free(next) => scope = next,
             }
@@ -153,6 +160,7 @@ impl<S: State> Turn<'_, S> {
                 }
                 match refusal {
                     Some(refusal) => Err(refusal.clone()),
+                    None if canary::on(Canary::AnythingBalances) => Ok(()),
                     None => self.check_balance_across(coordination, reserved, votes),
                 }
             }
@@ -160,7 +168,9 @@ impl<S: State> Turn<'_, S> {
         let reverses = coordination.reverses;
         let reserved = reserved.to_vec();
         if let Err(rejection) = verdict {
-            give_back(self.state, &reserved);
+            if !canary::on(Canary::GivesNothingBack) {
+                give_back(self.state, &reserved);
+            }
             self.state.attempts_mut().close(id);
             return Err(rejection);
         }

@@ -89,6 +89,9 @@ pub(super) fn effects(legs: &[Planned]) -> Vec<Effect> {
 }
 
 pub(super) fn assert_balanced<S: State>(state: &S, position: Position, legs: &[Planned]) {
+    if canary::on(Canary::ClearingLegLeftOut) {
+        return;
+    }
     let mut sums = BTreeMap::<&str, i128>::new();
     for leg in legs {
         let sum = sums.entry(&state.account(leg.no).currency).or_default();

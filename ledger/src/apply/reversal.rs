@@ -111,7 +111,11 @@ impl<S: State> Turn<'_, S> {
             true => 0,
             false => self.state.reversed(position).map_err(ApplyError::Fault)?.amount,
         };
-        let left = original.posted[0].amount - reversed - self.state.attempts().reversing(position);
+        let reversing = match canary::on(Canary::OpenReversalsDoNotCount) {
+            true => 0,
+            false => self.state.attempts().reversing(position),
+        };
+        let left = original.posted[0].amount - reversed - reversing;
         let part = match part_of(reversal, original, left) {
             Ok(part) => part,
             Err(rejection) => return Ok(Err(rejection)),

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use twinset_ledger::apply::told;
 use twinset_ledger::attempt::{Attempt, Ballot, Coordination, Part, Role, Vote};
+use twinset_ledger::canary::{self, Canary};
 use twinset_ledger::{Effect, Outcome, Rejection, Step};
 
 /// Whose log takes in a step.
@@ -82,6 +83,7 @@ impl Course {
         let Role::Coordinator(coordination) = &attempt.role else { return None };
         let phase = match coordination.decided {
             None => Phase::Asking(BTreeMap::new()),
+            Some(_) if canary::on(Canary::DecisionForgotten) => Phase::Undoing(coordination.other_sets(own)),
             Some(_) => Phase::Booking(BTreeMap::new()),
         };
         Some(Course {
@@ -118,6 +120,11 @@ impl Course {
                 Some(Step::Prepare { legs, accounting_date: self.accounting_date })
             }
             (Phase::Deciding(ballot), Target::Own) => Some(Step::Decide(ballot.clone())),
+            (Phase::Booking(_), Target::Set(set))
+                if canary::on(Canary::CommitToAllButOne) && self.others.last() == Some(&set) =>
+            {
+                None
+            }
             (Phase::Booking(parts), Target::Set(set)) if !parts.contains_key(&set) => Some(Step::Commit),
             (Phase::Settling(parts), Target::Own) => Some(Step::Settle { parts: parts.clone() }),
             (Phase::Undoing(left), Target::Set(set)) if left.contains(&set) => Some(Step::Abort),
@@ -151,8 +158,11 @@ impl Course {
                 Ok(self.enter(Phase::Deciding(Ballot::Votes(votes))).into())
             }
             (Phase::Deciding(_), Target::Own, Ok(Effect::Posted(legs))) => {
-                self.booked = Some(Part { set: self.own, position, legs });
-                Ok(self.enter(Phase::Booking(BTreeMap::new())).into())
+                let own = Part { set: self.own, position, legs };
+                let result =
+                    canary::told_too_soon(&self.coordination, &own).map(|legs| Ok(Effect::Settled(legs)));
+                self.booked = Some(own);
+                Ok(Next { orders: self.enter(Phase::Booking(BTreeMap::new())), result })
             }
             (Phase::Deciding(ballot), Target::Own, Err(rejection)) if rejection.is_remembered() => {
                 // Who has refused has set nothing aside.

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{debug, info, warn};
 use twinset_ledger::attempt::{Attempt, Ballot, Role};
+use twinset_ledger::canary::{self, Canary};
 use twinset_ledger::{Command, Outcome, Step, TransactionId, codec};
 use twinset_proto::cluster::v1 as wire;
 use twinset_store::{LedgerReplica, Verdict};
@@ -362,6 +363,9 @@ impl Lead {
         for (attempt, _) in taken_part {
             let at = known.get(&attempt).copied().unwrap_or(now + patience);
             self.ask_at.insert(attempt, at);
+            if at <= now && canary::on(Canary::AbortsByItself) {
+                self.order(attempt, vec![Order { to: Target::Own, step: Step::Abort }]);
+            }
             if at <= now && self.inquiries.len() < INQUIRIES_MAX && self.inquiring.insert(attempt) {
                 faults::reached(Point::AcrossInquiring);
                 self.driver.metrics.inquiries.inc();
