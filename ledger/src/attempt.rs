@@ -256,7 +256,7 @@ impl Step {
 // follows it.
 
 /// What a set has said to its legs.
-pub(crate) const VOTE: &str = "~vote";
+pub const VOTE: &str = "~vote";
 /// What the coordinator has decided.
 pub(crate) const DECISION: &str = "~decision";
 /// What came of it in a set.

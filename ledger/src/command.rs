@@ -109,7 +109,8 @@ pub enum Command {
 pub struct Transaction {
     /// The client's idempotency key.
     pub request_id: String,
-    /// None: the smallest account id among the outflow legs, or among all legs if none is an outflow.
+    /// None: the smallest account id among the outflow legs, or among all legs if none is an outflow; over several sets
+    /// [`crate::attempt::scope_across`].
     pub scope_account: Option<String>,
     /// In the client's order.
     pub legs: Vec<Leg>,

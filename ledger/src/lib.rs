@@ -35,7 +35,7 @@ pub use state::{Durability, Posting, State};
 /// The newest rules that this build can apply: since version 2 an entry may hold attempts and their steps.
 pub const RULES_VERSION: u16 = 2;
 /// The rules that nodes propose new entries under.
-pub const RULES_PROPOSED: u16 = 1;
+pub const RULES_PROPOSED: u16 = 2;
 /// The first rules that know transactions over several sets.
 const RULES_OF_ATTEMPTS: u16 = 2;
 /// Commands in one entry at most; an offset has 16 bits, and one is kept in reserve.

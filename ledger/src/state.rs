@@ -68,6 +68,10 @@ pub trait State {
     /// is remembered stands there (no such position, or a replay or a conflict). Only asked for positions of earlier
     /// entries: apply itself answers for the entry that it is in.
     fn original(&self, position: Position) -> Result<Option<(Command, Outcome)>, Self::Fault>;
+    /// The outcome alone, which may be nearer at hand than the command.
+    fn became(&self, position: Position) -> Result<Option<Outcome>, Self::Fault> {
+        Ok(self.original(position)?.map(|(_, outcome)| outcome))
+    }
 
     /// What has been reversed of the transaction at `position`.
     fn reversed(&self, position: Position) -> Result<Reversed, Self::Fault>;

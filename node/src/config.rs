@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::across::AcrossConfig;
 use crate::faults::FaultsConfig;
 
 /// All of `node.toml`.
@@ -21,6 +22,9 @@ pub struct Config {
     /// How commands are gathered into entries.
     #[serde(default)]
     pub proposer: ProposerConfig,
+    /// Timers and bounds of transactions over several sets.
+    #[serde(default)]
+    pub across: AcrossConfig,
     /// When state is written out.
     #[serde(default)]
     pub store: StoreConfig,
@@ -216,6 +220,10 @@ impl Config {
             "proposer.entry_bytes",
             "must be above 0 and at most proposer.queue_bytes",
         )?;
+        let across = &self.across;
+        ensure(across.give_up_ms > 0, "across.give_up_ms", "must be above 0")?;
+        ensure(across.inquire_ms > 0, "across.inquire_ms", "must be above 0")?;
+        ensure(across.attempts_max > 0, "across.attempts_max", "must be above 0")?;
         ensure(self.store.checkpoint_commands > 0, "store.checkpoint_commands", "must be above 0")?;
         self.faults.mistake().map_or(Ok(()), |(key, reason)| ensure(false, key, reason))
     }

@@ -1,7 +1,7 @@
 //! Faults built into the node, for tests of whole clusters: at a named point the process kills or freezes itself, so that
 //! a test meets the very instant it means. Off unless `[faults]` of the configuration names a point; then the log says so
-//! at the start. It changes nothing before the point is reached. Armed by `main`; reached from the switch and from the
-//! receiving side of snapshots.
+//! at the start. It changes nothing before the point is reached. Armed by `main`; reached from the switch, from the
+//! receiving side of snapshots, and from both sides of transactions over several sets.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,6 +47,87 @@ pub enum Point {
     /// A set's snapshot is installed; its sender was not told yet.
     #[serde(rename = "snapshot.installed")]
     SnapshotInstalled,
+    /// The beginning of an attempt is handed to the coordinator's log.
+    #[serde(rename = "across.begin_proposed")]
+    AcrossBeginProposed,
+    /// The attempt has begun, safely; nobody was asked yet.
+    #[serde(rename = "across.begun")]
+    AcrossBegun,
+    /// The other sets are being asked to prepare.
+    #[serde(rename = "across.asked")]
+    AcrossAsked,
+    /// The first of them has answered.
+    #[serde(rename = "across.first_vote")]
+    AcrossFirstVote,
+    /// There is enough to decide by; nothing is proposed yet.
+    #[serde(rename = "across.voted")]
+    AcrossVoted,
+    /// The decision is handed to the coordinator's log.
+    #[serde(rename = "across.decide_proposed")]
+    AcrossDecideProposed,
+    /// It is decided, safely, that it is booked; nobody was told yet.
+    #[serde(rename = "across.decided")]
+    AcrossDecided,
+    /// It is decided, safely, that nothing is booked; nobody was told yet.
+    #[serde(rename = "across.refused")]
+    AcrossRefused,
+    /// The other sets are being told to book.
+    #[serde(rename = "across.telling")]
+    AcrossTelling,
+    /// The other sets are being told to give back.
+    #[serde(rename = "across.undoing")]
+    AcrossUndoing,
+    /// The first of them has booked.
+    #[serde(rename = "across.first_booked")]
+    AcrossFirstBooked,
+    /// All have booked; the answer is not in the log yet.
+    #[serde(rename = "across.booked")]
+    AcrossBooked,
+    /// The answer is handed to the coordinator's log.
+    #[serde(rename = "across.settle_proposed")]
+    AcrossSettleProposed,
+    /// The answer is in the log, safely; the client was not told yet.
+    #[serde(rename = "across.settled")]
+    AcrossSettled,
+    /// The coordinator has waited long enough for a set; nothing is proposed yet.
+    #[serde(rename = "across.giving_up")]
+    AcrossGivingUp,
+    /// A leader has found an attempt that it did not begin; it has done nothing yet.
+    #[serde(rename = "across.resumed")]
+    AcrossResumed,
+    /// A set is asked to prepare; nothing is proposed yet.
+    #[serde(rename = "across.prepare_received")]
+    AcrossPrepareReceived,
+    /// What it is asked for is handed to its log.
+    #[serde(rename = "across.prepare_proposed")]
+    AcrossPrepareProposed,
+    /// Its part is set aside, safely; the coordinator was not told yet.
+    #[serde(rename = "across.prepared")]
+    AcrossPrepared,
+    /// A set is told to book; nothing is proposed yet.
+    #[serde(rename = "across.commit_received")]
+    AcrossCommitReceived,
+    /// What it is told is handed to its log.
+    #[serde(rename = "across.commit_proposed")]
+    AcrossCommitProposed,
+    /// Its part is booked, safely; the coordinator was not told yet.
+    #[serde(rename = "across.committed")]
+    AcrossCommitted,
+    /// A set is told to give back; nothing is proposed yet.
+    #[serde(rename = "across.abort_received")]
+    AcrossAbortReceived,
+    /// What it is told is handed to its log.
+    #[serde(rename = "across.abort_proposed")]
+    AcrossAbortProposed,
+    /// Its part is given back, safely; the coordinator was not told yet.
+    #[serde(rename = "across.aborted")]
+    AcrossAborted,
+    /// A set has waited too long and is about to ask the coordinator.
+    #[serde(rename = "across.inquiring")]
+    AcrossInquiring,
+    /// The coordinator has answered it; nothing is proposed yet.
+    #[serde(rename = "across.inquired")]
+    AcrossInquired,
 }
 
 /// Which fault, and where. Never for a node that holds money.

@@ -1,6 +1,7 @@
 //! The daemon of a data node, and, with no sets of accounts, of the arbiter. `node.rs` puts the parts together; the way
 //! of a command is api -> proposer -> raft -> store -> gate -> reply, the way of a read is api -> reader -> store -> gate.
 
+pub mod across;
 pub mod admission;
 pub mod answers;
 pub mod api;

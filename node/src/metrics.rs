@@ -1,9 +1,13 @@
 //! Every metric of this binary. Counters are counted where things happen; gauges of sets are read when asked for.
 
+use std::sync::Arc;
+
 use prometheus::{
     Encoder, Gauge, IntCounter, IntGaugeVec, Opts, Registry, TextEncoder, register_gauge_with_registry,
-    register_int_counter_with_registry, register_int_gauge_vec_with_registry,
+    register_int_counter_vec_with_registry, register_int_counter_with_registry,
+    register_int_gauge_vec_with_registry,
 };
+use twinset_ledger::{Effect, Rejection};
 
 use crate::raft::Role;
 use crate::set::Sets;
@@ -23,6 +27,60 @@ pub struct Metrics {
     set_index: IntGaugeVec,
     set_term: IntGaugeVec,
     set_degraded: IntGaugeVec,
+    set_attempts: IntGaugeVec,
+    /// What comes of transactions over several sets.
+    pub attempts: AttemptMetrics,
+    /// The way to the leaders of other sets.
+    pub dispatch: Arc<twinset_dispatch::metrics::Metrics>,
+}
+
+/// What the drivers of all sets count.
+#[derive(Clone)]
+pub struct AttemptMetrics {
+    booked: IntCounter,
+    refused: IntCounter,
+    given_up: IntCounter,
+    /// Attempts that a leader carried on without having begun them, or waiting for nobody.
+    pub resumed: IntCounter,
+    /// Questions to coordinators about parts that were set aside for too long.
+    pub inquiries: IntCounter,
+}
+
+impl AttemptMetrics {
+    fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let counter =
+            |name: &str, help: &str| register_int_counter_with_registry!(Opts::new(name, help), registry);
+        let ends = register_int_counter_vec_with_registry!(
+            Opts::new(
+                "twinset_node_attempts_total",
+                "Transactions over several sets by how they ended, at their coordinator."
+            ),
+            &["end"],
+            registry
+        )?;
+        Ok(AttemptMetrics {
+            booked: ends.with_label_values(&["booked"]),
+            refused: ends.with_label_values(&["refused"]),
+            given_up: ends.with_label_values(&["given_up"]),
+            resumed: counter(
+                "twinset_node_attempts_resumed_total",
+                "Attempts that a leader found in its log and carried on.",
+            )?,
+            inquiries: counter(
+                "twinset_node_inquiries_total",
+                "Questions to coordinators about what is set aside for too long.",
+            )?,
+        })
+    }
+
+    /// An attempt has ended.
+    pub fn ended(&self, result: &Result<Effect, Rejection>) {
+        match result {
+            Ok(_) => self.booked.inc(),
+            Err(Rejection::SetUnavailable { .. }) => self.given_up.inc(),
+            Err(_) => self.refused.inc(),
+        }
+    }
 }
 
 impl Metrics {
@@ -50,6 +108,13 @@ impl Metrics {
             )?,
             set_term: gauges("twinset_set_term", "Raft term of the set's replica here.", &["set"])?,
             set_degraded: gauges("twinset_set_degraded", "1 if the set is marked DEGRADED.", &["set"])?,
+            set_attempts: gauges(
+                "twinset_set_attempts",
+                "Transactions over several sets that are open in the set's replica here, by its role in them.",
+                &["set", "role"],
+            )?,
+            attempts: AttemptMetrics::new(&registry)?,
+            dispatch: Arc::new(twinset_dispatch::metrics::Metrics::new(&registry, "twinset_node_dispatch")),
             registry,
         })
     }
@@ -76,6 +141,12 @@ impl Metrics {
             }
             let degraded = replica.fence.gate.durability() == twinset_ledger::Durability::Degraded;
             self.set_degraded.with_label_values(&[&set]).set(i64::from(degraded));
+            if let Some(ledger) = replica.ledger() {
+                let (coordinated, others) = ledger.state.attempt_counts();
+                for (role, count) in [("coordinator", coordinated), ("participant", others)] {
+                    self.set_attempts.with_label_values(&[set.as_str(), role]).set(signed(count as u64));
+                }
+            }
         }
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("metrics encode into memory");

@@ -17,6 +17,7 @@ use twinset_proto::cluster::v1::{
 };
 use twinset_store::{Identity, ReplicaRecord, Store};
 
+use crate::across::{Across, Dispatched, Driver, Ways};
 use crate::api::{AdminService, SetsService};
 use crate::birth;
 use crate::catalogue::{self, CatalogueCell};
@@ -298,9 +299,17 @@ impl Node {
             cluster_check::check_replica(held.get(&set).copied(), record)?;
             placed.push(record);
         }
+        let ways: Arc<dyn Ways> = Arc::new(Dispatched::start(
+            self.platform.clone(),
+            catalogue,
+            &self.config.node.site,
+            self.metrics.dispatch.clone(),
+            &self.tasks,
+            &self.ending,
+        ));
         let mut hosted = Vec::new();
         for record in placed {
-            let opened = self.open_replica(catalogue, record).await;
+            let opened = self.open_replica(catalogue, record, &ways).await;
             hosted.push(opened.with_context(|| format!("set {}", record.set))?);
         }
         for replica in &hosted {
@@ -325,6 +334,7 @@ impl Node {
         &self,
         catalogue: &Catalogue,
         record: ReplicaRecord,
+        ways: &Arc<dyn Ways>,
     ) -> anyhow::Result<Arc<Replica>> {
         let ReplicaRecord { set, replica_id: id, incarnation } = record;
         self.store.put_replica(record)?;
@@ -369,15 +379,27 @@ impl Node {
         let kind = match machine {
             Machine::Control(machine) => Kind::Control(machine),
             Machine::Ledger(state, gate, _) => {
+                let (across, inbox) = Across::new(set, &self.config.across);
                 let proposer = Proposer::start(
                     group.clone(),
                     state.clone(),
                     fence.clone(),
                     &self.config.proposer,
                     self.cell.watch(),
+                    across.clone(),
                 );
+                let driver = Driver {
+                    fence: fence.clone(),
+                    group: group.clone(),
+                    state: state.clone(),
+                    proposer: proposer.clone(),
+                    ways: ways.clone(),
+                    config: self.config.across.clone(),
+                    metrics: self.metrics.attempts.clone(),
+                };
+                self.spawn(driver.run(inbox));
                 let reader = Reader::start(group.clone(), state.clone(), gate);
-                Kind::Ledger(Ledger { state, proposer, reader })
+                Kind::Ledger(Ledger { state, proposer, reader, across })
             }
         };
         Ok(self.sets.insert(Replica { fence, group, kind }))

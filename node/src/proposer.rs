@@ -12,16 +12,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::trace;
 use twinset_control::Catalogue;
-use twinset_ledger::RULES_PROPOSED;
 use twinset_ledger::canary::{self, Canary};
 use twinset_ledger::codec::{EntryBuilder, Short};
+use twinset_ledger::{RULES_PROPOSED, Step};
 use twinset_proto::cluster::v1 as wire;
 use twinset_store::{EncodedOutcomes, LedgerReplica};
 use wire::item_reply::Result as ItemResult;
 
-use crate::admission;
+use crate::across::{Across, Awaited};
+use crate::admission::{self, Entering, Origin, Refused};
 use crate::answers::Answers;
 use crate::config::ProposerConfig;
+use crate::faults::{self, Point};
 use crate::raft::{Applied, Group, Proposal, ProposeError, Role};
 use crate::set::Fence;
 
@@ -32,11 +34,13 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What one client call asks of the set.
 pub struct Submission {
-    /// The router's number for it.
+    /// The asker's number for it.
     pub no: u64,
+    /// Who asks.
+    pub origin: Origin,
     /// In the ledger's wire form, not decoded yet.
     pub commands: Vec<Bytes>,
-    /// When the router gives up.
+    /// When the asker gives up.
     pub deadline: Instant,
     /// Where the answer goes.
     pub reply: mpsc::Sender<wire::ItemReply>,
@@ -57,7 +61,67 @@ pub struct Proposer {
 struct Waiting {
     submission: Submission,
     bytes: usize,
+    parts: Parts,
     _permit: tokio::sync::OwnedSemaphorePermit,
+}
+
+/// What a call has to do with transactions over several sets.
+#[derive(Clone, Copy, Debug, Default)]
+struct Parts {
+    /// It may begin one: answers may come later than its entry's.
+    begins: bool,
+    /// It has steps of one that another set coordinates.
+    prepares: bool,
+    commits: bool,
+    aborts: bool,
+}
+
+impl Parts {
+    fn of(step: &Step) -> Parts {
+        Parts {
+            begins: false,
+            prepares: matches!(step, Step::Prepare { .. }),
+            commits: matches!(step, Step::Commit),
+            aborts: matches!(step, Step::Abort),
+        }
+    }
+
+    fn add(&mut self, other: Parts) {
+        self.begins |= other.begins;
+        self.prepares |= other.prepares;
+        self.commits |= other.commits;
+        self.aborts |= other.aborts;
+    }
+
+    /// All of a batch.
+    fn of_all(batch: &[Waiting]) -> Parts {
+        let mut all = Parts::default();
+        batch.iter().for_each(|waiting| all.add(waiting.parts));
+        all
+    }
+
+    fn received(self) {
+        self.reach(Point::AcrossPrepareReceived, Point::AcrossCommitReceived, Point::AcrossAbortReceived);
+    }
+
+    fn proposed(self) {
+        if self.begins {
+            faults::reached(Point::AcrossBeginProposed);
+        }
+        self.reach(Point::AcrossPrepareProposed, Point::AcrossCommitProposed, Point::AcrossAbortProposed);
+    }
+
+    fn done(self) {
+        self.reach(Point::AcrossPrepared, Point::AcrossCommitted, Point::AcrossAborted);
+    }
+
+    fn reach(self, prepare: Point, commit: Point, abort: Point) {
+        for (has, point) in [(self.prepares, prepare), (self.commits, commit), (self.aborts, abort)] {
+            if has {
+                faults::reached(point);
+            }
+        }
+    }
 }
 
 /// How many hold new entries back.
@@ -99,6 +163,7 @@ impl Proposer {
         fence: Arc<Fence>,
         config: &ProposerConfig,
         catalogue: watch::Receiver<Option<Arc<Catalogue>>>,
+        across: Across,
     ) -> Self {
         let (queue, waiting) = mpsc::channel(config.queue_items);
         let in_flight = Arc::new(Semaphore::new(config.in_flight));
@@ -114,6 +179,7 @@ impl Proposer {
             in_flight: in_flight.clone(),
             pauses: pauses.0.subscribe(),
             catalogue,
+            across,
             closing: closing.clone(),
             tasks: tasks.clone(),
             carried: None,
@@ -142,7 +208,7 @@ impl Proposer {
         let Ok(permit) = self.bytes.clone().try_acquire_many_owned(permits) else {
             return overloaded("the leader's queue is full");
         };
-        match self.queue.try_send(Waiting { submission, bytes, _permit: permit }) {
+        match self.queue.try_send(Waiting { submission, bytes, parts: Parts::default(), _permit: permit }) {
             Ok(()) => None,
             Err(_) => overloaded("the leader's queue is full"),
         }
@@ -174,6 +240,8 @@ struct Worker {
     pauses: watch::Receiver<u32>,
     answers: Arc<Answers>,
     catalogue: watch::Receiver<Option<Arc<Catalogue>>>,
+    /// Where answers of transactions over several sets come from.
+    across: Across,
     closing: CancellationToken,
     tasks: TaskTracker,
     /// Taken from the queue, but too much for the last entry.
@@ -199,10 +267,17 @@ impl Worker {
             trace!(set = self.fence.set, bytes = entry.len(), items = batch.len(), "proposed");
             match self.group.propose(entry).await {
                 Ok(proposal) => {
+                    Parts::of_all(&batch).proposed();
                     let (fence, answers) = (self.fence.clone(), self.answers.clone());
+                    let (across, tasks) = (self.across.clone(), self.tasks.clone());
                     self.tasks.spawn(async move {
-                        finish(proposal, batch, &fence, &answers).await;
+                        let later = finish(proposal, batch, &fence, &answers).await;
+                        // What comes later comes by other entries, which want their turn.
                         drop(permit);
+                        for (waiting, outcomes) in later {
+                            let awaited = across.awaited(outcomes).await;
+                            tasks.spawn(answer_later(waiting.submission, awaited));
+                        }
                     });
                 }
                 Err(error) => {
@@ -290,15 +365,14 @@ impl Worker {
         let now_unix_ns = self.fence.platform.now_unix_ns();
         let mut entry = EntryBuilder::new(RULES_PROPOSED, self.fence.incarnation, now_unix_ns);
         let mut admitted = Vec::with_capacity(live.len());
-        for waiting in live {
-            let commands = &waiting.submission.commands;
-            let (own, others) = shorts.split_at(commands.len());
+        for mut waiting in live {
+            let (own, others) = shorts.split_at(waiting.submission.commands.len());
             shorts = others;
-            if let Err((reason, detail)) = self.admit(commands, own) {
+            if let Err((reason, detail)) = self.admit(&mut waiting, own) {
                 refuse(waiting, reason, String::new(), &detail).await;
                 continue;
             }
-            for (command, short) in commands.iter().zip(own) {
+            for (command, short) in waiting.submission.commands.iter().zip(own) {
                 match short {
                     Some(short) => entry.push_short(short),
                     None => entry.push_command_bytes(command),
@@ -309,23 +383,42 @@ impl Worker {
         if admitted.is_empty() { None } else { Some((Bytes::from(entry.finish()), admitted)) }
     }
 
-    /// Whether all commands of a call may enter the log. A command that has a short form is well-formed and between accounts
-    /// that the set has; only the others are decoded.
-    fn admit(
-        &self,
-        commands: &[Bytes],
-        shorts: &[Option<Short>],
-    ) -> Result<(), (wire::RefusalReason, String)> {
-        let mut general = commands.iter().zip(shorts).filter(|(_, short)| short.is_none()).peekable();
-        if general.peek().is_none() {
+    /// Whether all commands of a call may enter the log; what begins an attempt takes its form for the log. A command that has
+    /// a short form is well-formed and between accounts that the set has; only the others are decoded.
+    fn admit(&self, waiting: &mut Waiting, shorts: &[Option<Short>]) -> Result<(), Refused> {
+        let Waiting { submission, parts, .. } = waiting;
+        // The own leader's commands were checked when they were made.
+        if submission.origin == Origin::Own || shorts.iter().all(Option::is_some) {
             return Ok(());
         }
         let catalogue = self.catalogue.borrow().clone();
-        let set = catalogue.as_ref().and_then(|catalogue| catalogue.sets.get(&self.fence.set));
-        let Some(set) = set else {
+        let found = catalogue.as_deref().and_then(|all| Some((all, all.sets.get(&self.fence.set)?)));
+        let Some((catalogue, set)) = found else {
             return Err((wire::RefusalReason::NotHosted, "the set is not in the catalogue".into()));
         };
-        general.try_for_each(|(command, _)| admission::check(command, set))
+        for (command, short) in submission.commands.iter_mut().zip(shorts) {
+            match submission.origin {
+                Origin::Client if short.is_none() => match admission::check(command, set, catalogue)? {
+                    Entering::AsItIs => {}
+                    Entering::Reversal => parts.begins = true,
+                    Entering::Begin(begin) => {
+                        *command = begin;
+                        parts.begins = true;
+                    }
+                },
+                Origin::Set { set: from, incarnation } => {
+                    let step = admission::check_step(command, (from, incarnation), set, catalogue)?;
+                    parts.add(Parts::of(&step));
+                }
+                Origin::Client | Origin::Own => {}
+            }
+        }
+        parts.received();
+        if parts.begins && !self.across.has_room() {
+            let detail = "too many transactions over several sets are under way".to_owned();
+            return Err((wire::RefusalReason::Overloaded, detail));
+        }
+        Ok(())
     }
 }
 
@@ -344,8 +437,14 @@ async fn unknown(batch: Vec<Waiting>, reason: &str) {
     }
 }
 
-/// Waits for the entry and the gate, then answers everybody who had a part in the entry.
-async fn finish(proposal: Proposal, batch: Vec<Waiting>, fence: &Fence, answers: &Answers) {
+/// Waits for the entry and the gate, then answers everybody who had a part in the entry and whose answer that is. Gives
+/// those who have begun something that goes on, with their outcomes so far.
+async fn finish(
+    proposal: Proposal,
+    batch: Vec<Waiting>,
+    fence: &Fence,
+    answers: &Answers,
+) -> Vec<(Waiting, wire::Outcomes)> {
     let began = Instant::now();
     let last_deadline = batch.iter().map(|w| w.submission.deadline).max().expect("a batch is never empty");
     let deadline = last_deadline + Duration::from_millis(10);
@@ -357,6 +456,7 @@ async fn finish(proposal: Proposal, batch: Vec<Waiting>, fence: &Fence, answers:
     let reason = match applied.await {
         Ok(Ok((index, Applied::Outcomes(outcomes)))) => {
             answers.definite();
+            Parts::of_all(&batch).done();
             return answer(index, &outcomes, batch).await;
         }
         Ok(Ok(_)) => unreachable!("an entry of commands gives outcomes"),
@@ -369,22 +469,44 @@ async fn finish(proposal: Proposal, batch: Vec<Waiting>, fence: &Fence, answers:
         answers.unknown(batch.len(), &reason);
     }
     unknown(batch, &reason).await;
+    Vec::new()
 }
 
-async fn answer(index: u64, encoded: &EncodedOutcomes, batch: Vec<Waiting>) {
+async fn answer(
+    index: u64,
+    encoded: &EncodedOutcomes,
+    batch: Vec<Waiting>,
+) -> Vec<(Waiting, wire::Outcomes)> {
     let mut encoded = encoded.iter();
+    let mut later = Vec::new();
     for waiting in batch {
         let count = waiting.submission.commands.len();
         let outcomes: Vec<Bytes> = encoded.by_ref().take(count).collect();
         assert_eq!(outcomes.len(), count, "one outcome per command");
-        let submission = waiting.submission;
         let done = wire::Outcomes { index, outcomes };
+        if waiting.parts.begins {
+            later.push((waiting, done));
+            continue;
+        }
+        let submission = waiting.submission;
         // The router's stream may be gone; the client asks again with the same ids.
         let _ = submission
             .reply
             .send(wire::ItemReply { no: submission.no, result: Some(ItemResult::Done(done)) })
             .await;
     }
+    later
+}
+
+/// Answers when all that a call has begun has come to its end.
+async fn answer_later(submission: Submission, awaited: Awaited) {
+    let result = match tokio::time::timeout_at(submission.deadline, awaited.all()).await {
+        Ok(Some(outcomes)) => ItemResult::Done(outcomes),
+        Ok(None) => ItemResult::Unknown("this replica leads no more".to_owned()),
+        Err(_) => ItemResult::Unknown(LATE.to_owned()),
+    };
+    // As above.
+    let _ = submission.reply.send(wire::ItemReply { no: submission.no, result: Some(result) }).await;
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use twinset_control::{CONTROL_SET, Catalogue};
 use twinset_proto::cluster::v1 as wire;
 use twinset_store::LedgerReplica;
 
+use crate::across::Across;
 use crate::control_set::ControlMachine;
 use crate::fatal;
 use crate::gate::Gate;
@@ -112,6 +113,8 @@ pub struct Ledger {
     pub proposer: Proposer,
     /// Takes reads.
     pub reader: Reader,
+    /// Carries on what the set has open with others.
+    pub across: Across,
 }
 
 /// One hosted replica.

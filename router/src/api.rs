@@ -6,22 +6,26 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use tokio::time::Instant;
+use twinset_dispatch::dispatcher::{Answer, Dispatcher};
+use twinset_dispatch::link::Links;
+use twinset_dispatch::pending::Origin;
+use twinset_dispatch::reads::Reads;
+use twinset_dispatch::retry::Done;
+use twinset_dispatch::topology::Views;
+use twinset_dispatch::view::View;
+use twinset_ledger::apply::clearing_account;
 use twinset_ledger::codec::{decode_outcome, encode_command};
-use twinset_ledger::{Command, Effect, Outcome, Posted, Side, Transaction, TransactionId, amount};
+use twinset_ledger::{
+    Command, Effect, Malformed, Outcome, Posted, Rejection, Side, Transaction, TransactionId, amount,
+};
 use twinset_proto::cluster::v1::{ListTransactions, ReadReply, RequestKey, read_reply, read_request};
 use twinset_proto::ledger::v1 as wire;
 
 use crate::batch;
 use crate::config::Limits;
-use crate::dispatch::{Answer, Dispatcher};
 use crate::error::{At, Code, Error, Rejected};
-use crate::link::Links;
 use crate::metrics::Metrics;
-use crate::reads::Reads;
-use crate::retry::Done;
 use crate::route;
-use crate::topology::Views;
-use crate::view::View;
 
 /// Transactions in one page at most, and how many a page has by default.
 pub const PAGE_MAX: u32 = 1_000;
@@ -187,7 +191,7 @@ impl Api {
     /// Opens or changes an account.
     pub async fn account_command(&self, command: Command, deadline: Instant) -> Result<Receipt, Error> {
         let bytes = encode(&command)?;
-        let set = route::set_of_command(&self.view(), &command)?;
+        let set = route::way_of(&self.view(), &command)?.set;
         let outcome = self.decide(set, bytes, deadline).await?;
         match &outcome.result {
             Ok(Effect::Account) => Ok(Receipt { at: at(set, &outcome), replayed: outcome.replayed }),
@@ -198,7 +202,7 @@ impl Api {
     /// Books a transaction, or takes one back.
     pub async fn book(&self, command: Command, deadline: Instant) -> Result<Booked, Error> {
         let bytes = encode(&command)?;
-        let set = route::set_of_command(&self.view(), &command)?;
+        let set = route::way_of(&self.view(), &command)?.set;
         let outcome = self.decide(set, bytes, deadline).await?;
         let accounts = match command {
             Command::Transaction(transaction) => accounts_of(transaction),
@@ -225,25 +229,51 @@ impl Api {
 
     /// One command to one set: its outcome if that is not a rejection.
     async fn decide(&self, set: u32, bytes: Bytes, deadline: Instant) -> Result<Outcome, Error> {
-        let answer = self.dispatcher.submit(set, vec![bytes], deadline)?;
+        let answer = self.dispatcher.submit(Origin::Client, set, vec![bytes], deadline)?;
         let done = wait(answer).await?;
         let outcome =
             done.outcomes.first().map_or_else(|| Err(unreadable("empty")), |bytes| read_outcome(bytes))?;
-        not_rejected(set, outcome)
+        not_rejected(set, outcome, done.indefinite)
     }
 
-    /// An account.
+    /// An account: one that commands can name, or the clearing account of a set.
     pub async fn account(
         &self,
         id: &str,
         consistency: wire::Consistency,
         deadline: Instant,
     ) -> Result<wire::GetAccountReply, Error> {
-        let set = route::set_of_account(&self.view(), valid(id)?)?;
+        let clearing = route::clearing(id);
+        let set = match clearing {
+            Some((set, _)) => route::known_set(&self.view(), set)?,
+            None => route::set_of_account(&self.view(), valid(id)?)?,
+        };
         match self.reads.read(set, consistency, read_request::Query::Account(id.into()), deadline).await? {
             ReadReply { result: Some(read_reply::Result::Account(reply)) } => Ok(reply),
-            reply => Err(missing(&reply, &format!("there is no account {id}"))),
+            reply => Err(missing(
+                &reply,
+                &match clearing {
+                    Some((set, currency)) => {
+                        format!("nothing over several sets was booked in {currency} in set {set} yet")
+                    }
+                    None => format!("there is no account {id}"),
+                },
+            )),
         }
+    }
+
+    /// The clearing account of a set in a currency.
+    pub async fn clearing(
+        &self,
+        set: u32,
+        currency: &str,
+        consistency: wire::Consistency,
+        deadline: Instant,
+    ) -> Result<wire::GetAccountReply, Error> {
+        if !twinset_ledger::id::is_valid(currency) {
+            return Err(Malformed::Currency.into());
+        }
+        self.account(&clearing_account(set, currency), consistency, deadline).await
     }
 
     /// A transaction.
@@ -306,7 +336,7 @@ impl Api {
             ReadReply { result: Some(read_reply::Result::Account(reply)) } => Ok(Found::Account(reply)),
             ReadReply { result: Some(read_reply::Result::Rejected(bytes)) } => {
                 let outcome = Outcome { replayed: true, ..read_outcome(&bytes)? };
-                Err(not_rejected(set, outcome)
+                Err(not_rejected(set, outcome, false)
                     .err()
                     .unwrap_or_else(|| unreadable("a rejection that is none")))
             }
@@ -328,9 +358,12 @@ pub(crate) fn encode(command: &Command) -> Result<Bytes, Error> {
 
 /// Waits for an answer. A lane that ended without one proves nothing.
 pub(crate) async fn wait(answer: Answer) -> Result<Done, Error> {
-    answer.await.unwrap_or_else(|_| {
-        Err(Error::new(Code::Unknown, "the router is shutting down; ask again with the same request id"))
-    })
+    match answer.await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => {
+            Err(Error::new(Code::Unknown, "the router is shutting down; ask again with the same request id"))
+        }
+    }
 }
 
 /// Reads an outcome from its wire form. One that cannot be read says nothing about what happened.
@@ -353,12 +386,26 @@ fn at(set: u32, outcome: &Outcome) -> At {
     At { set, index: outcome.position.index(), time_unix_ns: outcome.time_unix_ns }
 }
 
-fn not_rejected(set: u32, mut outcome: Outcome) -> Result<Outcome, Error> {
+/// The outcome, if it is the end of the command and no rejection. `indefinite`: an earlier attempt to send the command
+/// has no known end.
+pub(crate) fn not_rejected(set: u32, mut outcome: Outcome, indefinite: bool) -> Result<Outcome, Error> {
     let at = at(set, &outcome);
     match outcome.result {
+        // The one rejection that is not the last word: what was sent before may yet come, and is not refused.
+        Err(rejection @ Rejection::SetUnavailable { .. }) if indefinite => Err(Error::new(
+            Code::Unknown,
+            format!(
+                "{rejection} by this attempt; but an earlier one to send the request has no known end and may yet book \
+                 it; ask again with the same request id"
+            ),
+        )),
         Err(rejection) => {
             Err(Error::Rejected(Box::new(Rejected { rejection, at, replayed: outcome.replayed })))
         }
+        Ok(Effect::Begun) => Err(Error::new(
+            Code::Unknown,
+            "the transaction is under way, and what comes of it is not known yet; ask again with the same request id",
+        )),
         Ok(effect) => {
             outcome.result = Ok(effect);
             Ok(outcome)
@@ -371,13 +418,13 @@ pub(crate) fn accounts_of(transaction: Transaction) -> Vec<String> {
     transaction.legs.into_iter().map(|leg| leg.account).collect()
 }
 
-/// What the client hears of a booking. `accounts` are those of the legs, in their order; None: no postings wanted.
+/// What the client hears of a booking that was not rejected. `accounts` are those of the legs, in their order; None: no
+/// postings wanted.
 pub(crate) fn booked(set: u32, outcome: Outcome, accounts: Option<Vec<String>>) -> Result<Booked, Error> {
-    let outcome = not_rejected(set, outcome)?;
     let at = at(set, &outcome);
     let transaction = TransactionId { set, incarnation: outcome.incarnation, position: outcome.position };
     let posted = match outcome.result {
-        Ok(Effect::Posted(posted)) => posted,
+        Ok(Effect::Posted(posted) | Effect::Settled(posted)) => posted,
         other => return Err(unexpected(&other)),
     };
     let postings = accounts.map(|accounts| {

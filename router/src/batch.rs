@@ -1,25 +1,28 @@
-//! A batch on its way: its transactions are sorted by set, packed into items of bounded size, sent all at once, and
-//! their results put back in the client's order. Each transaction stands for itself. Used by [`crate::api`] alone.
+//! A batch on its way: its transactions are sorted by the sets that they need, packed into items of bounded size, sent
+//! all at once, and their results put back in the client's order. Each transaction stands for itself, and waits for no
+//! set that it does not touch: an item is answered as a whole. Used by [`crate::api`] alone.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use tokio::time::Instant;
+use twinset_dispatch::dispatcher::Answer;
+use twinset_dispatch::failure::Failure;
+use twinset_dispatch::lane::FRAME_BYTES_MAX;
+use twinset_dispatch::pending::Origin;
+use twinset_dispatch::view::View;
 use twinset_ledger::canary::{self, Canary};
 use twinset_ledger::codec::encode_command;
 use twinset_ledger::{Command, Transaction};
 
-use crate::api::{Api, Booked, accounts_of, booked, read_outcome, wait};
-use crate::dispatch::Answer;
+use crate::api::{Api, Booked, accounts_of, booked, not_rejected, read_outcome, wait};
 use crate::error::{Code, Error};
-use crate::lane::FRAME_BYTES_MAX;
-use crate::route::set_of_command;
-use crate::view::View;
+use crate::route::{Way, way_of};
 
 /// Bytes of one item: two fit in a frame.
 const ITEM_BYTES_MAX: usize = FRAME_BYTES_MAX / 2;
 
-/// Commands of one set that travel as one item.
+/// Commands of one way that travel as one item.
 #[derive(Default)]
 struct Group {
     bytes: Vec<u8>,
@@ -37,7 +40,7 @@ struct Member {
 struct Sent {
     set: u32,
     members: Vec<Member>,
-    answer: Result<Answer, Error>,
+    answer: Result<Answer, Failure>,
 }
 
 impl Group {
@@ -64,7 +67,7 @@ pub(crate) async fn run(
     let view = api.view();
     let mut results: Vec<Option<Result<Booked, Error>>> = Vec::new();
     results.resize_with(transactions.len(), || None);
-    let mut groups: BTreeMap<u32, Group> = BTreeMap::new();
+    let mut groups: BTreeMap<Way, Group> = BTreeMap::new();
     let mut sent = Vec::new();
     for (place, transaction) in transactions.into_iter().enumerate() {
         match add(&view, &mut groups, place, transaction, with_postings) {
@@ -79,7 +82,7 @@ pub(crate) async fn run(
         groups
             .iter_mut()
             .filter(|(_, group)| !group.ends.is_empty())
-            .map(|(set, group)| send(api, *set, group, deadline)),
+            .map(|(way, group)| send(api, way.set, group, deadline)),
     );
     for item in sent {
         collect(item, &mut results).await;
@@ -95,15 +98,16 @@ pub(crate) async fn run(
 
 fn add<'a>(
     view: &View,
-    groups: &'a mut BTreeMap<u32, Group>,
+    groups: &'a mut BTreeMap<Way, Group>,
     place: usize,
     transaction: Transaction,
     with_postings: bool,
 ) -> Result<(u32, &'a mut Group), Error> {
     let command = Command::Transaction(transaction);
     command.validate()?;
-    let set = set_of_command(view, &command)?;
-    let group = groups.entry(set).or_default();
+    let way = way_of(view, &command)?;
+    let set = way.set;
+    let group = groups.entry(way).or_default();
     encode_command(&command, &mut group.bytes);
     group.ends.push(group.bytes.len());
     let accounts = match command {
@@ -116,20 +120,21 @@ fn add<'a>(
 
 fn send(api: &Api, set: u32, group: &mut Group, deadline: Instant) -> Sent {
     let members = std::mem::take(&mut group.members);
-    let answer = api.dispatcher.submit(set, group.commands(), deadline);
+    let answer = api.dispatcher.submit(Origin::Client, set, group.commands(), deadline);
     Sent { set, members, answer }
 }
 
 async fn collect(sent: Sent, results: &mut [Option<Result<Booked, Error>>]) {
     let done = match sent.answer {
         Ok(answer) => wait(answer).await,
-        Err(error) => Err(error),
+        Err(failure) => Err(failure.into()),
     };
     match done {
         Ok(done) => {
             for (member, outcome) in sent.members.into_iter().zip(done.outcomes) {
-                let result =
-                    read_outcome(&outcome).and_then(|outcome| booked(sent.set, outcome, member.accounts));
+                let result = read_outcome(&outcome)
+                    .and_then(|outcome| not_rejected(sent.set, outcome, done.indefinite))
+                    .and_then(|outcome| booked(sent.set, outcome, member.accounts));
                 results[member.place] = Some(result);
             }
         }

@@ -1,7 +1,9 @@
 //! What a call can end with other than success. Three outcomes and no fourth: `rejected` (the ledger's deterministic
 //! no), `not_applied` (certainly nothing happened) and `unknown` (it may have happened). Which status a code becomes
-//! is [`crate::status`]'s business; which outcome is honest is [`crate::retry`]'s.
+//! is [`crate::status`]'s business; which outcome is honest is
+//! [`twinset_dispatch::retry`]'s.
 
+use twinset_dispatch::failure::{Failure, Kind};
 use twinset_ledger::Rejection;
 use twinset_ledger::malformed::Malformed;
 
@@ -29,8 +31,6 @@ pub enum Code {
     UnsupportedMediaType,
     /// Asked in the name of another host while there is no authentication.
     NotLoopback,
-    /// The accounts live in different sets.
-    CrossSetNotSupported,
     /// Too many calls in progress.
     Overloaded,
     /// Too many requests wait for the set.
@@ -49,7 +49,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order of the documentation.
-    pub const ALL: [Code; 18] = [
+    pub const ALL: [Code; 17] = [
         Code::Malformed,
         Code::BodyTooLarge,
         Code::BatchTooLarge,
@@ -60,7 +60,6 @@ impl Code {
         Code::HeadersTooLarge,
         Code::UnsupportedMediaType,
         Code::NotLoopback,
-        Code::CrossSetNotSupported,
         Code::Overloaded,
         Code::SetQueueFull,
         Code::NoCatalogue,
@@ -83,7 +82,6 @@ impl Code {
             Code::HeadersTooLarge => "headers_too_large",
             Code::UnsupportedMediaType => "unsupported_media_type",
             Code::NotLoopback => "not_loopback",
-            Code::CrossSetNotSupported => "cross_set_not_supported",
             Code::Overloaded => "overloaded",
             Code::SetQueueFull => "set_queue_full",
             Code::NoCatalogue => "no_catalogue",
@@ -91,6 +89,20 @@ impl Code {
             Code::DeadlineExceeded => "deadline_exceeded",
             Code::WrongSet => "wrong_set",
             Code::Unknown => "unknown",
+        }
+    }
+}
+
+impl From<Kind> for Code {
+    fn from(kind: Kind) -> Code {
+        match kind {
+            Kind::Malformed => Code::Malformed,
+            Kind::NotFound => Code::NotFound,
+            Kind::WrongSet => Code::WrongSet,
+            Kind::QueueFull => Code::SetQueueFull,
+            Kind::NoLeader => Code::NoLeader,
+            Kind::DeadlineExceeded => Code::DeadlineExceeded,
+            Kind::Unknown => Code::Unknown,
         }
     }
 }
@@ -161,6 +173,12 @@ pub struct Rejected {
     pub at: At,
     /// Whether this is the first answer given again.
     pub replayed: bool,
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Error {
+        Error::new(failure.kind.into(), failure.detail)
+    }
 }
 
 impl Error {

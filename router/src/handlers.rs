@@ -56,7 +56,9 @@ pub async fn ledger(
 fn parameters(route: Route) -> &'static [&'static str] {
     match route {
         Route::ListTransactions => &["consistency", "after", "page_size"],
-        Route::GetAccount | Route::GetTransaction | Route::GetRequest => &["consistency"],
+        Route::GetAccount | Route::GetTransaction | Route::GetClearing | Route::GetRequest => {
+            &["consistency"]
+        }
         _ => &[],
     }
 }
@@ -84,9 +86,13 @@ async fn read(
             let found = api.request(&id, &request_id, consistency, deadline).await?;
             Ok(written(&reply::RequestFound::from(found)))
         }
+        Route::GetClearing => {
+            let currency = params.next().unwrap_or_default();
+            let reply = api.clearing(number_of_set(&id)?, &currency, consistency, deadline).await?;
+            Ok(written(&reply::AccountFound::from(reply)))
+        }
         _ => {
-            let set =
-                id.parse().map_err(|_| Error::malformed(format!("{id:?} is not the number of a set")))?;
+            let set = number_of_set(&id)?;
             let page_size = match value("page_size") {
                 Some(text) => Some(text.parse().map_err(|_| Error::malformed("page_size is a number"))?),
                 None => None,
@@ -95,6 +101,10 @@ async fn read(
             Ok(written(&reply::TransactionPage::from(page)))
         }
     }
+}
+
+fn number_of_set(text: &str) -> Result<u32, Error> {
+    text.parse().map_err(|_| Error::malformed(format!("{text:?} is not the number of a set")))
 }
 
 fn consistency(text: Option<&str>) -> Result<Consistency, Error> {

@@ -101,9 +101,11 @@ fn call_of(route: Route) -> Option<Call> {
         Route::PostTransaction => Some(Call::Transaction),
         Route::PostBatch => Some(Call::Batch),
         Route::Reverse => Some(Call::Reversal),
-        Route::GetAccount | Route::GetTransaction | Route::ListTransactions | Route::GetRequest => {
-            Some(Call::Read)
-        }
+        Route::GetAccount
+        | Route::GetTransaction
+        | Route::ListTransactions
+        | Route::GetClearing
+        | Route::GetRequest => Some(Call::Read),
         Route::OpenApi | Route::Health | Route::Ready | Route::Metrics => None,
     }
 }

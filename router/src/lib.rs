@@ -4,9 +4,9 @@
 //! state, and knows neither the store nor the node's insides.
 //!
 //! The way of a write: [`http`] or [`grpc_server`] (ports) -> [`handlers`] or [`grpc`] (spelling) -> [`api`]
-//! (meaning) -> [`route`] (which set) -> [`dispatch`] and [`lane`] (queue, frames, hold and retry; decided by
-//! [`pending`], [`retry`], [`target`]) -> [`link`] (the node).
-//! The way of a read: [`api`] -> [`reads`] -> [`link`]. What is known of the cluster: [`topology`] -> [`view`].
+//! (meaning) -> [`route`] (which set) -> [`twinset_dispatch`] (queue, frames, hold and retry, the node).
+//! The way of a read: [`api`] -> [`route`] -> [`twinset_dispatch::reads`]. What is known of the cluster comes from
+//! [`twinset_dispatch::view`].
 //!
 //! Where things go: a new call in [`api`], [`routes`], [`handlers`] and [`grpc`]; a new error code in [`error`] and
 //! [`status`]; a new figure in [`metrics`].
@@ -16,7 +16,6 @@ mod batch;
 pub mod config;
 pub mod connections;
 mod convert;
-pub mod dispatch;
 pub mod error;
 pub mod grpc;
 pub mod grpc_server;
@@ -24,20 +23,12 @@ pub mod guard;
 pub mod handlers;
 pub mod http;
 pub mod json;
-pub mod lane;
-pub mod link;
 pub mod metrics;
 pub mod openapi;
-pub mod pending;
 pub mod platform;
-pub mod reads;
-pub mod retry;
 pub mod route;
 pub mod routes;
 pub mod service;
 pub mod status;
-pub mod target;
 pub mod text;
-pub mod topology;
 pub mod unparsed;
-pub mod view;

@@ -1,15 +1,17 @@
 //! What the router measures. All series exist from the start, labels are enums, and the hot path touches counters it
 //! has in hand: nothing is looked up by name. The registry comes from `main`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
+use twinset_dispatch::metrics::Metrics as Dispatch;
+use twinset_dispatch::view::View;
 
 use crate::error::{Error, Outcome};
-use crate::retry::Cause;
 
 /// What a client can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,11 +80,9 @@ pub struct Metrics {
     calls: Vec<IntCounter>,
     /// By call.
     durations: Vec<Histogram>,
-    retries: Vec<IntCounter>,
-    frame_items: Histogram,
+    /// Of the way to the nodes.
+    pub dispatch: Arc<Dispatch>,
     batch_transactions: IntCounter,
-    queue_full: IntCounter,
-    connected: IntCounter,
     connections_refused: IntCounter,
     in_flight: IntGauge,
     catalogue_version: IntGauge,
@@ -142,19 +142,6 @@ fn durations(registry: &Registry) -> Vec<Histogram> {
     Call::ALL.into_iter().map(duration).collect()
 }
 
-fn retries(registry: &Registry) -> Vec<IntCounter> {
-    let opts = Opts::new("twinset_router_retries_total", "Attempts that did not answer the client, by why");
-    let retries = IntCounterVec::new(opts, &["cause"]).expect("the name is a valid metric name");
-    registry.register(Box::new(retries.clone())).expect("each metric is registered once");
-    Cause::ALL.into_iter().map(|cause| retries.with_label_values(&[cause.as_str()])).collect()
-}
-
-fn frame_items(registry: &Registry) -> Histogram {
-    let opts = HistogramOpts::new("twinset_router_frame_items", "Items sent to a node in one frame");
-    let buckets = vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0, 4096.0];
-    histogram(registry, opts, buckets)
-}
-
 impl Metrics {
     /// Registers all series.
     pub fn new(registry: Registry) -> Self {
@@ -164,11 +151,8 @@ impl Metrics {
         Metrics {
             calls: calls(&registry),
             durations: durations(&registry),
-            retries: retries(&registry),
-            frame_items: frame_items(&registry),
+            dispatch: Arc::new(Dispatch::new(&registry, "twinset_router")),
             batch_transactions: counter("batch_transactions_total", "Transactions that came in batches"),
-            queue_full: counter("queue_full_total", "Requests refused because a set's queue was full"),
-            connected: counter("node_connections_total", "Connections made to nodes"),
             connections_refused: counter(
                 "connections_refused_total",
                 "Client connections refused because there were too many",
@@ -189,29 +173,9 @@ impl Metrics {
         self.durations[call as usize].observe(took.as_secs_f64());
     }
 
-    /// Attempts ended without an answer.
-    pub fn retried(&self, cause: Cause, count: usize) {
-        self.retries[cause as usize].inc_by(count as u64);
-    }
-
-    /// A frame was sent.
-    pub fn frame(&self, items: usize) {
-        self.frame_items.observe(items as f64);
-    }
-
     /// A batch came in.
     pub fn batch(&self, transactions: usize) {
         self.batch_transactions.inc_by(transactions as u64);
-    }
-
-    /// A set's queue was full.
-    pub fn queue_full(&self) {
-        self.queue_full.inc();
-    }
-
-    /// A connection to a node was made.
-    pub fn connected(&self) {
-        self.connected.inc();
     }
 
     /// A client's connection was refused.
@@ -220,12 +184,7 @@ impl Metrics {
     }
 
     /// Everything in Prometheus' text format, after taking in the figures that are only read then.
-    pub fn render(
-        &self,
-        in_flight: usize,
-        view: &crate::view::View,
-        fill: &[(u32, usize, usize)],
-    ) -> Vec<u8> {
+    pub fn render(&self, in_flight: usize, view: &View, fill: &[(u32, usize, usize)]) -> Vec<u8> {
         self.in_flight.set(in_flight as i64);
         self.catalogue_version.set(view.version as i64);
         for (number, set) in &view.sets {
@@ -260,7 +219,7 @@ mod tests {
             &Err::<(), _>(Error::malformed("x")),
             Duration::from_millis(1),
         );
-        let text = String::from_utf8(metrics.render(3, &crate::view::View::default(), &[])).expect("text");
+        let text = String::from_utf8(metrics.render(3, &View::default(), &[])).expect("text");
         let has = |line: &str| assert!(text.contains(line), "{line} is not in:\n{text}");
         has("twinset_router_calls_total{call=\"read\",end=\"ok\",protocol=\"grpc\"} 1");
         has("twinset_router_calls_total{call=\"batch\",end=\"not_applied\",protocol=\"http\"} 1");

@@ -41,6 +41,9 @@ fn about(route: Route) -> (&'static str, Option<&'static str>, Option<&'static s
         Route::GetTransaction => ("Read a transaction", None, Some("TransactionFound")),
         Route::Reverse => ("Take a transaction back", Some("Reverse"), Some("TransactionBooked")),
         Route::ListTransactions => ("Read the transactions of a set in order", None, Some("TransactionPage")),
+        Route::GetClearing => {
+            ("Read the clearing account of a set in a currency", None, Some("AccountFound"))
+        }
         Route::GetRequest => ("Read what became of a request id", None, Some("RequestFound")),
         Route::OpenApi => ("This document", None, None),
         Route::Health => ("Whether the process is alive", None, None),

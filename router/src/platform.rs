@@ -8,6 +8,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::transport::{Channel, Endpoint};
+pub use twinset_dispatch::dial::Dial;
 
 /// Bytes to and from another process.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -24,12 +25,9 @@ pub trait Listener: Send + Sync {
 }
 
 /// A machine, as one process sees it.
-pub trait Platform: Send + Sync {
+pub trait Platform: Dial {
     /// Opens a port.
     fn listen(&self, at: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>>;
-
-    /// Connects to another process, with the settings of the endpoint.
-    fn dial(&self, endpoint: Endpoint) -> BoxFuture<'static, Result<Channel, tonic::transport::Error>>;
 }
 
 /// The machine itself.
@@ -42,7 +40,9 @@ impl Platform for System {
             Ok(Box::new(listener) as Box<dyn Listener>)
         })
     }
+}
 
+impl Dial for System {
     fn dial(&self, endpoint: Endpoint) -> BoxFuture<'static, Result<Channel, tonic::transport::Error>> {
         Box::pin(async move { endpoint.connect().await })
     }

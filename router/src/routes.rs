@@ -34,6 +34,8 @@ pub enum Route {
     Reverse,
     /// Reads a page of transactions.
     ListTransactions,
+    /// Reads the clearing account of a set.
+    GetClearing,
     /// Reads what became of a request id.
     GetRequest,
     /// The description of the API.
@@ -47,7 +49,7 @@ pub enum Route {
 }
 
 /// Every route: its method and path, with parameters in braces.
-pub const TABLE: [(Route, Method, &str); 18] = [
+pub const TABLE: [(Route, Method, &str); 19] = [
     (Route::PostTransaction, Method::POST, "/v1/transactions"),
     (Route::PostBatch, Method::POST, "/v1/batches"),
     (Route::GetAccount, Method::GET, "/v1/accounts/{account}"),
@@ -59,6 +61,7 @@ pub const TABLE: [(Route, Method, &str); 18] = [
     (Route::Unfreeze, Method::POST, "/v1/accounts/{account}/unfreeze"),
     (Route::CloseAccount, Method::POST, "/v1/accounts/{account}/close"),
     (Route::ListTransactions, Method::GET, "/v1/sets/{set}/transactions"),
+    (Route::GetClearing, Method::GET, "/v1/sets/{set}/clearing/{currency}"),
     (Route::GetRequest, Method::GET, "/v1/requests/{scope_account}/{request_id}"),
     (Route::DefineCurrency, Method::PUT, "/v1/currencies/{code}"),
     (Route::DefineSubject, Method::PUT, "/v1/subjects/{code}"),

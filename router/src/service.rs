@@ -9,17 +9,17 @@ use futures::future::BoxFuture;
 use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use twinset_dispatch::dispatcher::{Dispatcher, QueueLimits};
+use twinset_dispatch::link::Links;
+use twinset_dispatch::reads::Reads;
+use twinset_dispatch::topology::Follower;
 
 use crate::api::Api;
 use crate::config::Config;
-use crate::dispatch::{Dispatcher, QueueLimits};
 use crate::grpc_server;
 use crate::http;
-use crate::link::Links;
 use crate::metrics::Metrics;
 use crate::platform::{self, Listener, Platform};
-use crate::reads::Reads;
-use crate::topology::Follower;
 
 /// The router cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -82,14 +82,14 @@ pub fn start_on(
         let metrics = Arc::new(Metrics::new(registry));
         let (follower, views) = Follower::new(platform.clone(), config.seeds.clone());
         followers.spawn(follower.run(stop_following.clone()));
-        let links = Arc::new(Links::new(platform, metrics.clone()));
+        let links = Arc::new(Links::new(platform, metrics.dispatch.clone()));
         followers.spawn(links.clone().run(views.clone(), stop_following.clone()));
 
         let limits = &config.limits;
         let queues =
             QueueLimits { requests: limits.queue_per_set_requests, bytes: limits.queue_per_set_bytes };
         let dispatcher =
-            Dispatcher::new(links.clone(), views.clone(), queues, metrics.clone(), lanes.clone());
+            Dispatcher::new(links.clone(), views.clone(), queues, metrics.dispatch.clone(), lanes.clone());
         let reads = Reads::new(links.clone(), views.clone(), config.router.site.clone());
         let api = Arc::new(Api::new(views, dispatcher, reads, links, metrics, limits.clone()));
 

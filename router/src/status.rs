@@ -46,7 +46,7 @@ const NEW_ID_THERE: &str = "Name the right transaction. With the same one, this 
 const LATER: &str = "Send it again later, with the same request id.";
 
 /// The router's own codes, in the order of [`Code`].
-pub const ROUTER: [Entry; 18] = [
+pub const ROUTER: [Entry; 17] = [
     entry(
         "malformed",
         N,
@@ -115,14 +115,6 @@ pub const ROUTER: [Entry; 18] = [
         "Use localhost, 127.0.0.1 or [::1] in the URL.",
     ),
     entry(
-        "cross_set_not_supported",
-        N,
-        422,
-        Grpc::FailedPrecondition,
-        "The accounts live in different sets.",
-        "Give the accounts a common part in braces, such as {m42}:fees, so that they live together.",
-    ),
-    entry(
         "overloaded",
         N,
         429,
@@ -171,8 +163,8 @@ pub const MALFORMED: [Entry; 16] = [
     malformed("too_many_legs", "A transaction has too many legs."),
     malformed("same_account", "Both legs of a two-leg transaction name the same account."),
     malformed("scope_account_without_leg", "The scope account is not an account of the legs."),
-    malformed("too_many_legs_across_sets", "A transaction over several sets has too many legs."),
-    malformed("too_many_sets", "A transaction touches too many sets."),
+    malformed("too_many_legs_across_sets", "A transaction over several sets has more than 64 legs."),
+    malformed("too_many_sets", "A transaction touches more than 16 sets."),
     malformed("malformed_step", "A step between nodes does not fit together. Clients never see it."),
     malformed("amount_not_positive", "An amount is zero or negative."),
     malformed("date_out_of_range", "The accounting date is outside the years 1 to 9999."),
@@ -227,7 +219,7 @@ pub const REJECTIONS: [Entry; 21] = [
         N,
         503,
         Grpc::Unavailable,
-        "A set of the transaction did not answer in time. Nothing was booked.",
+        "A set that the transaction touches did not answer the one that coordinates it in time. Nothing was booked.",
         LATER,
     ),
 ];
@@ -401,6 +393,8 @@ fields, its position and whether it is a replay: over HTTP beside the others, ov
 
 A new request id is safe only if every call with the old one said `not_applied`, or one of them was `rejected` with another
 code than `request_mismatch`: that one says that the id is taken, and what was sent with it first may be booked.
+`set_unavailable` comes from a ledger as well, and is the one refusal that is not the last word: nothing was booked, and the
+same request may be tried again. Where an earlier attempt to send it has no known end, it comes as `unknown`.
 A call names its own deadline with the header `Twinset-Deadline-Ms` (or the gRPC timeout), at most 60000. Status 429 and
 503 carry `Retry-After`, status 405 `Allow`. This page is generated from the router's table of codes; a test compares
 the two.
@@ -436,6 +430,16 @@ mod tests {
         ] {
             let error = rejected(rejection);
             assert_eq!(error.outcome().as_str(), of(&error).outcome, "{error}");
+        }
+    }
+
+    #[test]
+    fn limits_are_told_as_they_are() {
+        use twinset_ledger::attempt::{LEGS_ACROSS_MAX, SETS_MAX};
+        let limits = [("too_many_legs_across_sets", LEGS_ACROSS_MAX), ("too_many_sets", SETS_MAX)];
+        for (code, limit) in limits {
+            let entry = MALFORMED.iter().find(|entry| entry.code == code).expect("it has its line");
+            assert!(entry.title.contains(&format!(" {limit} ")), "{}", entry.title);
         }
     }
 

@@ -42,7 +42,7 @@ pub use options::Options;
 pub use record::{LogId, Record, RecordKind};
 pub use replica::{
     Applied, Booked, EncodedOutcomes, LedgerReplica, Listed, Membership, Page, Read, SnapshotMeta,
-    SnapshotReader, SnapshotWriter, StagedSnapshot, Totals,
+    SnapshotReader, SnapshotWriter, StagedSnapshot, Totals, Verdict,
 };
 pub use store::{Identity, ReplicaRecord, Store};
 pub use syncer::Done;

@@ -68,6 +68,9 @@ pub enum Command {
     /// Read every replica of every set and compare the books.
     #[command(long_about = cmd::verify::HELP)]
     Verify(cmd::verify::Verify),
+    /// List transactions over several sets that are under way.
+    #[command(long_about = cmd::indoubt::HELP)]
+    Indoubt(cmd::indoubt::Indoubt),
     /// Open, read, limit, freeze and close accounts.
     #[command(subcommand)]
     Account(cmd::account::Account),

@@ -27,6 +27,8 @@ pub struct Script {
     pub connections: usize,
     /// Accounts of the traffic.
     pub accounts: usize,
+    /// Of a hundred payments, how many go to another set.
+    pub across: u8,
     /// Undisturbed traffic between two acts.
     pub pace: Duration,
 }
@@ -110,6 +112,7 @@ pub fn play<'a>(
                 name: "demo".to_owned(),
                 accounts: script.accounts,
                 hot: false,
+                across: script.across,
                 batch: 1,
                 slots: survey.catalogue()?.slot_table(),
             },
@@ -120,8 +123,9 @@ pub fn play<'a>(
         narrate(&format!("Opened {} accounts in {} sets.", script.accounts, sets.len()));
         let traffic = load.start(Until::Stopped)?;
         narrate(&format!(
-            "{} clients now pay each other through both routers, without a break.",
-            script.connections
+            "{} clients now pay each other through both routers, without a break; {} of 100 payments go from one set to \
+             another.",
+            script.connections, script.across
         ));
         let played = acts(script, cluster, &seeds, &sets, &traffic, narrate).await;
         let report = traffic.stop().await?;

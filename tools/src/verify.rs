@@ -9,7 +9,7 @@ use futures::future::join_all;
 use serde::Serialize;
 use tokio::time::Instant;
 use twinset_control::Catalogue;
-use twinset_proto::cluster::v1::{VerifyReply, VerifyRequest};
+use twinset_proto::cluster::v1::{CurrencyTotal, VerifyReply, VerifyRequest};
 
 use crate::cluster::admin::{self, Answer, Survey};
 
@@ -44,7 +44,8 @@ pub type Answers = BTreeMap<String, Answer<VerifyReply>>;
 pub fn judge(sets: &BTreeMap<u32, Answers>) -> Report {
     let mut lines = Vec::new();
     let (mut accounts, mut transactions) = (0, 0);
-    let mut totals: BTreeMap<String, (Sum, Sum)> = BTreeMap::new();
+    let (mut totals, mut clearing) = (Sums::default(), Sums::default());
+    let mut attempts = 0;
     for (set, answers) in sets {
         let wrong = wrong_in_set(answers);
         let first = answers.values().find_map(|answer| answer.as_ref().ok());
@@ -64,27 +65,52 @@ pub fn judge(sets: &BTreeMap<u32, Answers>) -> Report {
         if let Some(reply) = first {
             accounts += reply.accounts;
             transactions += reply.transactions;
-            for total in &reply.totals {
-                let sums = totals.entry(total.currency.clone()).or_default();
-                sums.0.add(&total.debits);
-                sums.1.add(&total.credits);
-            }
+            totals.add(&reply.totals);
+            clearing.add(&reply.clearing);
+            attempts += reply.attempts;
         }
     }
-    let off: Vec<String> = totals
-        .iter()
-        .filter(|(_, (debits, credits))| debits != credits)
-        .map(|(code, _)| code.clone())
-        .collect();
+    let off = totals.off();
     lines.push(Line {
         subject: "all sets".to_owned(),
         clean: off.is_empty(),
         detail: match off.is_empty() {
-            true => format!("sum to zero in {} currencies", totals.len()),
+            true => format!("sum to zero in {} currencies", totals.0.len()),
             false => format!("do not sum to zero in {}", off.join(", ")),
         },
     });
+    let off = clearing.off();
+    lines.push(Line {
+        subject: CLEARING.to_owned(),
+        // The sets are read one after the other: what is under way may be booked in one and not yet in another.
+        clean: off.is_empty() || attempts > 0,
+        detail: match (attempts, off.is_empty()) {
+            (0, true) => "nothing is open between sets".to_owned(),
+            (0, false) => format!("the sets' clearing accounts do not sum to zero in {}", off.join(", ")),
+            (open, _) => format!("{open} parts of transactions over several sets are under way"),
+        },
+    });
     Report { clean: lines.iter().all(|line| line.clean), accounts, transactions, lines }
+}
+
+/// Debits and credits by currency.
+#[derive(Default)]
+struct Sums(BTreeMap<String, (Sum, Sum)>);
+
+impl Sums {
+    fn add(&mut self, totals: &[CurrencyTotal]) {
+        for total in totals {
+            let sums = self.0.entry(total.currency.clone()).or_default();
+            sums.0.add(&total.debits);
+            sums.1.add(&total.credits);
+        }
+    }
+
+    /// The currencies whose debits and credits differ.
+    fn off(&self) -> Vec<&str> {
+        let differs = |sums: &&(Sum, Sum)| sums.0 != sums.1;
+        self.0.iter().filter(|(_, sums)| differs(sums)).map(|(code, _)| code.as_str()).collect()
+    }
 }
 
 fn currencies(reply: &VerifyReply) -> String {
@@ -204,16 +230,29 @@ impl Sum {
 pub fn verify<'a>(survey: &'a Survey, catalogue: &'a Catalogue, patience: Duration) -> BoxFuture<'a, Report> {
     Box::pin(async move {
         let deadline = Instant::now() + patience;
-        let sets = join_all(catalogue.sets.keys().map(async |&set| {
-            let leader_index = survey.leader(set).and_then(|(_, reply)| {
-                reply.replicas.iter().find(|r| r.set == set).map(|r| r.committed_index)
-            });
-            (set, ask_until_level(catalogue, set, leader_index.unwrap_or(0), deadline).await)
-        }))
-        .await;
-        judge(&sets.into_iter().collect())
+        loop {
+            let sets = join_all(catalogue.sets.keys().map(async |&set| {
+                let leader_index = survey.leader(set).and_then(|(_, reply)| {
+                    reply.replicas.iter().find(|r| r.set == set).map(|r| r.committed_index)
+                });
+                (set, ask_until_level(catalogue, set, leader_index.unwrap_or(0), deadline).await)
+            }))
+            .await;
+            let report = judge(&sets.into_iter().collect());
+            // Under traffic, what was booked between two sets' answers is booked in the later one alone.
+            let between = report.lines.iter().all(|line| line.clean || line.subject == CLEARING);
+            if report.clean || !between || Instant::now() >= deadline {
+                return report;
+            }
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
     })
 }
+
+/// The subject of the line about what is open between sets.
+const CLEARING: &str = "clearing";
+/// Between two rounds of questions.
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 async fn ask_until_level(catalogue: &Catalogue, set: u32, index: u64, deadline: Instant) -> Answers {
     let mut index = index;
@@ -233,7 +272,7 @@ async fn ask_until_level(catalogue: &Catalogue, set: u32, index: u64, deadline: 
         // Traffic goes on, or a replica is behind: ask all for the furthest one seen.
         let seen = answers.values().filter_map(|a| a.as_ref().ok()).map(|reply| reply.applied_index);
         index = seen.max().unwrap_or(index).max(index);
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(AGAIN_AFTER).await;
     }
 }
 
@@ -255,7 +294,6 @@ async fn ask(addr: &str, set: u32, index: u64, patience: Duration) -> Answer<Ver
 #[cfg(test)]
 mod tests {
     use super::*;
-    use twinset_proto::cluster::v1::CurrencyTotal;
 
     fn reply(index: u64, hash: &str, debits: &str, credits: &str) -> Answer<VerifyReply> {
         let total = CurrencyTotal { currency: "USD".into(), debits: debits.into(), credits: credits.into() };
@@ -296,6 +334,30 @@ mod tests {
             assert!(!report.clean);
             assert!(report.lines[0].detail.contains(words), "{}", report.lines[0].detail);
         }
+    }
+
+    #[test]
+    fn clearing_accounts_sum_to_zero_over_all_sets_when_nothing_is_under_way() {
+        let set = |debits: &str, credits: &str, attempts| {
+            let total =
+                CurrencyTotal { currency: "USD".into(), debits: debits.into(), credits: credits.into() };
+            let reply = reply(7, "h", "1.50", "1.50").map(|reply| VerifyReply {
+                clearing: vec![total.clone()],
+                attempts,
+                ..reply
+            });
+            BTreeMap::from([("a1".to_owned(), reply)])
+        };
+        let judged = |sets: [Answers; 2]| {
+            let report = judge(&(1..).zip(sets).collect());
+            let line = report.lines.last().unwrap();
+            (report.clean, line.detail.clone())
+        };
+        assert!(judged([set("2", "1", 0), set("1", "2", 0)]).0);
+        let (clean, detail) = judged([set("2", "1", 0), set("1", "1", 0)]);
+        assert!(!clean && detail.contains("do not sum to zero in USD"), "{detail}");
+        let (clean, detail) = judged([set("2", "1", 1), set("1", "1", 0)]);
+        assert!(clean && detail.starts_with("1 parts"), "{detail}");
     }
 
     #[test]

@@ -151,7 +151,9 @@ impl router::Platform for Simulated {
     fn listen(&self, at: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn router::Listener>>> {
         Box::pin(async move { Ok(Box::new(self.open(at).await?) as Box<dyn router::Listener>) })
     }
+}
 
+impl router::Dial for Simulated {
     fn dial(&self, endpoint: Endpoint) -> BoxFuture<'static, Result<Channel, tonic::transport::Error>> {
         self.connect(&endpoint)
     }

@@ -21,7 +21,7 @@ use crate::chance;
 
 /// Who speaks. The store's work is traced by whoever asks for it, and what the libraries between log is said again by what
 /// they send.
-const WHO: [&str; 3] = ["twinset_node", "twinset_router", "twinset_sim"];
+const WHO: [&str; 4] = ["twinset_dispatch", "twinset_node", "twinset_router", "twinset_sim"];
 /// turmoil's.
 const NETWORK: &str = "turmoil";
 /// The file of turmoil that says what becomes of a message on its way.

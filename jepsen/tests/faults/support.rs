@@ -54,8 +54,13 @@ impl Drop for Stage {
 impl Stage {
     /// Two sets, home A and home B.
     pub async fn start() -> Stage {
+        Stage::start_with(2).await
+    }
+
+    /// So many sets, home A and home B in turn.
+    pub async fn start_with(sets: u32) -> Stage {
         let dir = tempfile::tempdir().unwrap();
-        let options = LocalOptions::fresh(&dir.path().join("cluster"));
+        let options = LocalOptions { sets, ..LocalOptions::fresh(&dir.path().join("cluster")) };
         let cluster = LocalCluster::start(&options, &mut |text| println!("{text}")).await.unwrap();
         wait::whole(cluster.layout()).await.unwrap();
         Stage { cluster, disks: Vec::new(), dir: Some(dir) }
@@ -196,7 +201,7 @@ impl Stage {
             protocol: Protocol::Http,
             routers: self.cluster.layout().router_urls(),
             connections: 4,
-            shape: Shape { name: "t".to_owned(), accounts: 40, hot: false, batch: 1, slots },
+            shape: Shape { name: "t".to_owned(), accounts: 40, hot: false, across: 0, batch: 1, slots },
             deadline_ms: Some(10_000),
             samples_max: 0,
         };

@@ -229,7 +229,7 @@ impl<S: State> Turn<'_, S> {
         let Ok((coordination, _)) = self.coordinated(id) else { return Ok(Err(out_of_place(id))) };
         let Some(decided) = coordination.decided else { return Ok(Err(out_of_place(id))) };
         let coordination = coordination.clone();
-        let (_, outcome) = self.original(decided)?.expect("what was decided is remembered");
+        let outcome = self.became(decided)?.expect("what was decided is remembered");
         let Ok(Effect::Posted(own)) = outcome.result else {
             unreachable!("it was decided that it is booked")
         };
@@ -259,7 +259,7 @@ pub(super) trait Memory {
     type Error;
     fn set(&self) -> u32;
     fn decided_at(&self, scope: &str, request_id: &str) -> Result<Option<Position>, Self::Error>;
-    fn original(&self, position: Position) -> Result<Option<(Command, Outcome)>, Self::Error>;
+    fn became(&self, position: Position) -> Result<Option<Outcome>, Self::Error>;
 }
 
 impl<S: State> Memory for Turn<'_, S> {
@@ -273,8 +273,8 @@ impl<S: State> Memory for Turn<'_, S> {
         Turn::decided_at(self, scope, request_id)
     }
 
-    fn original(&self, position: Position) -> Result<Option<(Command, Outcome)>, Self::Error> {
-        Turn::original(self, position)
+    fn became(&self, position: Position) -> Result<Option<Outcome>, Self::Error> {
+        Turn::became(self, position)
     }
 }
 
@@ -292,8 +292,8 @@ impl<S: State> Memory for Reader<'_, S> {
         self.0.request(scope, request_id, Position(u64::MAX))
     }
 
-    fn original(&self, position: Position) -> Result<Option<(Command, Outcome)>, Self::Error> {
-        self.0.original(position)
+    fn became(&self, position: Position) -> Result<Option<Outcome>, Self::Error> {
+        self.0.became(position)
     }
 }
 
@@ -307,7 +307,7 @@ pub fn came_of<S: State>(state: &S, outcome: Outcome) -> Result<Outcome, S::Faul
 /// attempt, and was given up. For who reads the state between entries.
 pub fn newest_attempt<S: State>(state: &S, first: Position, request_id: &str) -> Result<Position, S::Fault> {
     let reader = Reader(state);
-    let Some((_, outcome)) = reader.original(first)? else { return Ok(first) };
+    let Some(outcome) = reader.became(first)? else { return Ok(first) };
     Ok(newest(&reader, last_word(&reader, outcome)?, request_id)?.0.position)
 }
 
@@ -323,7 +323,7 @@ fn newest<M: Memory>(
         let Some(position) = memory.decided_at(&scope, request_id)? else {
             return Ok((outcome, Some(scope)));
         };
-        let (_, next) = memory.original(position)?.expect("what a request id points at is remembered");
+        let next = memory.became(position)?.expect("what a request id points at is remembered");
         outcome = Outcome { replayed: true, ..last_word(memory, next)? };
     }
     Ok((outcome, None))
@@ -353,7 +353,7 @@ fn named<M: Memory>(memory: &M, outcome: &Outcome) -> TransactionId {
 /// What a step of an attempt came to when it was first taken in.
 fn first<M: Memory>(memory: &M, attempt: TransactionId, key: &str) -> Result<Option<Outcome>, M::Error> {
     let Some(position) = memory.decided_at(&attempt.attempt_scope(), key)? else { return Ok(None) };
-    let (_, outcome) = memory.original(position)?.expect("what a step points at is remembered");
+    let outcome = memory.became(position)?.expect("what a step points at is remembered");
     Ok(Some(outcome))
 }
 
@@ -361,7 +361,8 @@ fn out_of_place(attempt: TransactionId) -> Rejection {
     Rejection::StepOutOfPlace { attempt }
 }
 
-/// The legs as they were booked, in the client's order; None if the parts are not what was asked for.
+/// What the client is told, from what the coordinator itself and each other set has booked: the legs in the client's order.
+/// None if the parts are not what was asked for.
 fn told(coordination: &Coordination, own: &Part, parts: &[Part]) -> Option<Vec<Posted>> {
     let booked: BTreeMap<u32, &[Posted]> =
         parts.iter().chain([own]).map(|part| (part.set, part.legs.as_slice())).collect();

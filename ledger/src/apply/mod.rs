@@ -182,6 +182,15 @@ impl<S: State> Turn<'_, S> {
         Ok(Some((command, outcome.clone())))
     }
 
+    /// The same without the command.
+    fn became(&self, position: Position) -> Result<Option<Outcome>, ApplyError<S::Fault>> {
+        if position.index() != self.position.index() {
+            return self.state.became(position).map_err(ApplyError::Fault);
+        }
+        let earlier = self.earlier.get(usize::from(position.offset()));
+        Ok(earlier.filter(|outcome| outcome.is_remembered()).cloned())
+    }
+
     fn short(&mut self, short: &Short) -> Result<Outcome, ApplyError<S::Fault>> {
         transaction::apply_short(self, short)
     }

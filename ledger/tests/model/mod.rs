@@ -217,8 +217,8 @@ impl Model {
 
     fn keep(&mut self, here: Here, command: &Command, outcome: &Outcome) {
         let decided = Decided { command: command.clone(), outcome: outcome.clone() };
-        let before = self.log.insert(here.position, decided);
-        assert!(before.is_none(), "a place is given once");
+        // Who replays what clients have heard may hear of a place twice: that is for him to find wrong.
+        self.log.insert(here.position, decided);
     }
 
     fn decide(&mut self, here: Here, command: &Command) -> Result<Effect, Rejection> {

@@ -1,5 +1,6 @@
 //! What operators ask of a node.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use twinset_control::Catalogue;
 use twinset_ledger::Durability;
+use twinset_ledger::attempt::{Attempt, Coordination, Role as Part};
 use twinset_proto::cluster::v1 as wire;
 use wire::admin_server::Admin;
 
@@ -18,9 +20,11 @@ use crate::durability;
 use crate::node::{BootstrapError, Node};
 use crate::platform;
 use crate::raft::Role;
-use crate::set::{Kind, Replica};
+use crate::set::{Fence, Kind, Ledger, Replica};
 use crate::switch;
 
+/// Attempts of one set in one reply.
+const ATTEMPTS_MAX: usize = 1_000;
 /// For another change of the set to end.
 const ALONE_WITHIN: Duration = Duration::from_secs(2);
 const VERIFY_MAX: Duration = Duration::from_secs(60);
@@ -156,6 +160,16 @@ impl Admin for AdminService {
         }))
     }
 
+    async fn list_attempts(
+        &self,
+        _: Request<wire::ListAttemptsRequest>,
+    ) -> Result<Response<wire::ListAttemptsReply>, Status> {
+        let replicas = self.node.sets.all();
+        let led = replicas.iter().filter(|replica| replica.group.is_leader());
+        let sets = led.filter_map(|replica| Some(attempts(replica.ledger()?, &replica.fence)));
+        Ok(Response::new(wire::ListAttemptsReply { sets: sets.collect() }))
+    }
+
     async fn verify(
         &self,
         request: Request<wire::VerifyRequest>,
@@ -186,25 +200,20 @@ impl Admin for AdminService {
         }
         let totals = read.value;
         let mut findings = Vec::new();
-        let currencies = totals.currencies.iter().map(|(currency, total)| {
-            let (debits, credits) = total;
+        for (currency, (debits, credits)) in &totals.currencies {
             if debits != credits {
                 findings.push(format!("{currency}: debits {debits} differ from credits {credits}"));
             }
-            wire::CurrencyTotal {
-                currency: currency.clone(),
-                debits: debits.to_string(),
-                credits: credits.to_string(),
-            }
-        });
-        let totals_out = currencies.collect();
+        }
         Ok(Response::new(wire::VerifyReply {
             set: request.set,
             replica: replica.fence.replica,
             applied_index: read.index,
             running_hash: hex(&totals.running_hash),
             state_hash: hex(&totals.state_hash),
-            totals: totals_out,
+            totals: currency_totals(&totals.currencies),
+            clearing: currency_totals(&totals.clearing),
+            attempts: totals.attempts,
             accounts: totals.accounts,
             transactions: totals.transactions,
             findings,
@@ -237,6 +246,15 @@ impl AdminService {
 
 fn or_default(text: String, default: &str) -> String {
     if text.is_empty() { default.to_owned() } else { text }
+}
+
+fn currency_totals(sums: &BTreeMap<String, (i128, i128)>) -> Vec<wire::CurrencyTotal> {
+    let total = |(currency, (debits, credits)): (&String, &(i128, i128))| wire::CurrencyTotal {
+        currency: currency.clone(),
+        debits: debits.to_string(),
+        credits: credits.to_string(),
+    };
+    sums.iter().map(total).collect()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -276,4 +294,29 @@ fn replica_status(replica: &Replica, catalogue: &Catalogue) -> wire::ReplicaStat
         accounts,
         fault: view.fault.unwrap_or_default(),
     }
+}
+
+/// What a set that this node leads has open with others.
+fn attempts(ledger: &Ledger, fence: &Fence) -> wire::SetAttempts {
+    let (set, now_unix_ns) = (fence.set, fence.platform.now_unix_ns());
+    let (coordinated, others) = ledger.state.attempt_counts();
+    let found = ledger.state.attempts_where(ATTEMPTS_MAX, |_, _| true);
+    let open_attempt = |(id, attempt): (twinset_ledger::TransactionId, Attempt)| {
+        let (phase, sets) = match &attempt.role {
+            Part::Participant => ("waits", Vec::new()),
+            Part::Coordinator(coordination @ Coordination { decided, .. }) => {
+                let phase = if decided.is_some() { "books" } else { "asks" };
+                (phase, coordination.other_sets(set).into_iter().collect())
+            }
+        };
+        wire::OpenAttempt {
+            attempt: id.to_string(),
+            phase: phase.to_owned(),
+            opened_unix_ns: attempt.opened_ns,
+            age_ms: now_unix_ns.saturating_sub(attempt.opened_ns) / 1_000_000,
+            sets,
+        }
+    };
+    let attempts = found.into_iter().map(open_attempt).collect();
+    wire::SetAttempts { set, attempts, open: (coordinated + others) as u64 }
 }

@@ -1,7 +1,7 @@
 //! The ledger's records as the public API shows them: money as decimal strings, days as dates.
 
 use twinset_ledger::amount::to_decimal_string;
-use twinset_ledger::{Account, Command, Durability, Leg, Side, date};
+use twinset_ledger::{Account, Command, Durability, Leg, Posted, Side, Transaction, date};
 use twinset_proto::ledger::v1 as api;
 use twinset_store::Listed;
 
@@ -60,7 +60,8 @@ fn leg(leg: &Leg) -> api::Leg {
     }
 }
 
-/// A booked transaction or reversal; None if it is a command of another kind.
+/// A booked transaction or reversal, or what one set has booked of one over several sets; None if it is a command of another
+/// kind.
 pub fn transaction(booked: &Listed) -> Option<api::Transaction> {
     let mut out = api::Transaction {
         transaction: booked.id.to_string(),
@@ -71,34 +72,45 @@ pub fn transaction(booked: &Listed) -> Option<api::Transaction> {
     };
     let own_day = i32::try_from(booked.time_unix_ns / NS_PER_DAY).expect("days of 64-bit nanoseconds fit");
     match &booked.command {
-        Command::Transaction(t) => {
-            out.request_id.clone_from(&t.request_id);
-            out.legs = t.legs.iter().map(leg).collect();
-            out.kind = t.kind.into();
-            out.reason = t.reason.into();
-            out.accounting_date = date::format(t.accounting_date.unwrap_or(own_day));
-            out.metadata = t.metadata.clone().into_iter().collect();
-        }
+        Command::Transaction(transaction) => describe(&mut out, transaction, own_day),
         Command::Reversal(r) => {
             out.request_id.clone_from(&r.request_id);
             out.reverses = r.transaction.to_string();
             out.reason = r.reason.into();
             out.accounting_date = date::format(own_day);
             out.metadata = r.metadata.clone().into_iter().collect();
-            out.legs = booked
-                .legs
-                .iter()
-                .map(|p| api::Leg {
-                    account: p.account.clone(),
-                    side: side(p.side),
-                    amount: to_decimal_string(p.amount, p.scale),
-                    currency: String::new(),
-                })
-                .collect();
+            out.legs = booked.legs.iter().map(posted).collect();
+        }
+        Command::Begin(begin) => describe(&mut out, &begin.transaction, own_day),
+        Command::Step { attempt, .. } => {
+            out.part_of = attempt.to_string();
+            out.scope_account.clear();
+            out.accounting_date = date::format(booked.day_of_step.unwrap_or(own_day));
+            out.legs = booked.legs.iter().map(posted).collect();
         }
         _ => return None,
     }
     Some(out)
+}
+
+/// What the client has said of a transaction.
+fn describe(out: &mut api::Transaction, transaction: &Transaction, own_day: i32) {
+    out.request_id.clone_from(&transaction.request_id);
+    out.legs = transaction.legs.iter().map(leg).collect();
+    out.kind = transaction.kind.into();
+    out.reason = transaction.reason.into();
+    out.accounting_date = date::format(transaction.accounting_date.unwrap_or(own_day));
+    out.metadata = transaction.metadata.clone().into_iter().collect();
+}
+
+/// A leg as it was booked, where no client has named it.
+fn posted(posted: &Posted) -> api::Leg {
+    api::Leg {
+        account: posted.account.clone(),
+        side: side(posted.side),
+        amount: to_decimal_string(posted.amount, posted.scale),
+        currency: String::new(),
+    }
 }
 
 const NS_PER_DAY: u64 = 86_400_000_000_000;

@@ -14,13 +14,14 @@ use twinset_ledger::id::is_valid;
 use twinset_ledger::{COMMANDS_PER_ENTRY_MAX, Effect, TransactionId, codec};
 use twinset_proto::cluster::v1 as wire;
 use twinset_proto::ledger::v1 as api;
-use twinset_store::{Booked, Read};
+use twinset_store::{Booked, Read, Verdict};
 use wire::RefusalReason as Reason;
 use wire::read_reply::Result as ReadResult;
 use wire::read_request::Query;
 use wire::sets_server::Sets as SetsApi;
 
 use super::convert;
+use crate::admission::Origin;
 use crate::catalogue::CatalogueCell;
 use crate::freshness::Basis;
 use crate::metrics::Metrics;
@@ -212,6 +213,9 @@ async fn run_query(
             let Read { value, index, time_unix_ns } =
                 ledger.reader.read_at_disk(move |state| state.transaction(id.position)).await;
             let value = value.filter(|booked| booked.id == id);
+            if value.as_ref().is_some_and(is_begun) {
+                return Ok(under_way(ledger, id).await);
+            }
             Ok(one_transaction(ledger, Read { value, index, time_unix_ns }, set, basis))
         }
         Query::Request(key) => {
@@ -225,7 +229,30 @@ async fn run_query(
                 .reader
                 .read_at_disk(move |state| state.request(&key.scope_account, &key.request_id))
                 .await;
+            if let Some(booked) = read.value.as_ref().filter(|booked| is_begun(booked)) {
+                return Ok(under_way(ledger, booked.id).await);
+            }
             Ok(decided(ledger, read, set, basis).await)
+        }
+        Query::Attempt(text) => {
+            let id: TransactionId =
+                text.parse().map_err(|e: twinset_ledger::id::ParseTransactionIdError| e.to_string())?;
+            if id.set != set {
+                return Err(format!("attempt {id} is not of set {set}"));
+            }
+            let read = ledger.reader.read_at_disk(move |state| state.verdict(id)).await;
+            let decision = |verdict| match verdict {
+                Verdict::Undecided => wire::Decision::Undecided,
+                Verdict::Booked => wire::Decision::Booked,
+                Verdict::NotBooked => wire::Decision::NotBooked,
+            };
+            Ok(match read.value {
+                Some(verdict) => ReadResult::Attempt(decision(verdict).into()),
+                None => ReadResult::NotFound(wire::NotFound {
+                    as_of: as_of(read.index, read.time_unix_ns),
+                    age_ms: ledger.reader.age_ms(basis, read.time_unix_ns),
+                }),
+            })
         }
         Query::List(page) => {
             let after = if page.after.is_empty() {
@@ -250,6 +277,18 @@ async fn run_query(
             }))
         }
     }
+}
+
+fn is_begun(booked: &Booked) -> bool {
+    booked.outcome.result == Ok(Effect::Begun)
+}
+
+/// A request whose end is not known yet: there is no answer to give before that. Whoever asks hears to ask again, and not
+/// before it has ended here, if this is the replica that carries it on.
+async fn under_way(ledger: &Ledger, attempt: TransactionId) -> ReadResult {
+    // Whatever it is, it is read from the log.
+    let _ = ledger.across.end_of(attempt).await;
+    refused(Reason::NotLeader, String::new(), &format!("transaction {attempt} is under way"))
 }
 
 /// What a request id stands for: a transaction, an account as it is now, or the rejection that was its answer.
@@ -335,8 +374,13 @@ impl Intake {
             return refuse(Reason::Malformed, "an item has between 1 and 65535 commands");
         }
         let deadline = Instant::now() + Duration::from_millis(item.deadline_ms.into()).min(DEADLINE_MAX);
+        let origin = match (item.from_set, item.from_incarnation) {
+            (0, _) => Origin::Client,
+            (set, incarnation) => Origin::Set { set, incarnation },
+        };
         ledger.proposer.submit(Submission {
             no,
+            origin,
             commands: item.commands,
             deadline,
             reply: self.replies.clone(),

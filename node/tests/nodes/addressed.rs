@@ -30,7 +30,7 @@ const WRONG: [(To, &str); 5] = [
 /// Sends something that is refused as malformed as soon as anybody looks at it.
 async fn submit(channel: &Channel, (cluster_id, set, incarnation): To) -> wire::Refusal {
     let commands = vec![Bytes::from_static(b"?")];
-    let item = wire::Item { no: 7, set, incarnation, commands, deadline_ms: 10_000 };
+    let item = wire::Item { no: 7, set, incarnation, commands, deadline_ms: 10_000, ..wire::Item::default() };
     let frame = wire::SubmitFrame { cluster_id: cluster_id.to_owned(), items: vec![item] };
     let frames = tokio_stream::StreamExt::chain(tokio_stream::iter([frame]), tokio_stream::pending());
     let answer = async {

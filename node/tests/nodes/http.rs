@@ -28,7 +28,12 @@ fn served(running: &Running) -> BTreeMap<String, Metric> {
         {
             found.entry(name.to_owned()).or_default().kind = kind.to_owned();
         } else {
-            let (name, labels) = sample(line);
+            let (name, mut labels) = sample(line);
+            // Of a histogram's series the page names the whole, and not the bounds.
+            let base = ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part));
+            let base = base.filter(|base| found.get(*base).is_some_and(|whole| whole.kind == "histogram"));
+            let name = base.unwrap_or(name);
+            labels.remove("le");
             let metric = found.get_mut(name).unwrap_or_else(|| panic!("nothing is said of {line}"));
             metric.labels.extend(labels.into_keys());
         }

@@ -279,6 +279,10 @@ pub struct Transaction {
     pub reverses: String,
     /// Its reversals.
     pub reversed_by: Vec<String>,
+    /// Only in a page of transactions: this is what one set has booked of a transaction over several sets, which has
+    /// this name. The legs are those of that set, and then those of its clearing accounts.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub part_of: String,
 }
 
 /// What a transaction asked of one account.
@@ -314,6 +318,7 @@ impl From<wire::Transaction> for Transaction {
             metadata: transaction.metadata.into_iter().collect(),
             reverses: transaction.reverses,
             reversed_by: transaction.reversed_by,
+            part_of: transaction.part_of,
         }
     }
 }
@@ -365,5 +370,34 @@ impl From<wire::ListTransactionsReply> for TransactionPage {
             as_of: reply.as_of.map(Position::from),
             age_ms: reply.age_ms,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_set_has_booked_of_a_transaction_names_the_whole() {
+        let leg = |account: &str, side: wire::Side| wire::Leg {
+            account: account.into(),
+            side: side.into(),
+            amount: "4.00".into(),
+            currency: "EUR".into(),
+        };
+        let part = wire::Transaction {
+            transaction: "2-1-3-0".into(),
+            part_of: "1-1-4-0".into(),
+            legs: vec![leg("bob", wire::Side::Credit), leg("@clearing-2:EUR", wire::Side::Debit)],
+            ..wire::Transaction::default()
+        };
+        let whole = wire::Transaction { part_of: String::new(), ..part.clone() };
+        let transactions = vec![part, whole];
+        let page = wire::ListTransactionsReply { transactions, ..wire::ListTransactionsReply::default() };
+        let page = serde_json::to_value(TransactionPage::from(page)).expect("plain JSON");
+        let [part, whole] = [0, 1].map(|n| &page["transactions"][n]);
+        assert_eq!((&part["part_of"], &part["transaction"]), (&"1-1-4-0".into(), &"2-1-3-0".into()));
+        assert_eq!(part["legs"][1]["account"], "@clearing-2:EUR");
+        assert!(whole.get("part_of").is_none(), "{whole}");
     }
 }

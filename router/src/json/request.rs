@@ -198,7 +198,8 @@ pub struct CloseAccount {
 pub struct PostTransaction {
     /// The idempotency key, within the scope account.
     pub request_id: String,
-    /// Absent: the smallest account id among the outflow legs.
+    /// Absent: the smallest account id among the outflow legs; if the legs are in several sets, the smallest that is
+    /// debited.
     pub scope_account: Option<String>,
     /// Two or more, balanced per currency.
     pub legs: Vec<PostLeg>,

@@ -2,11 +2,13 @@
 //! little it finds there, and holds the lock of the state for one piece of work at a time: a client's question never
 //! holds up apply.
 
+use twinset_ledger::attempt::{Begin, Step, VOTE};
 use twinset_ledger::canary::{self, Canary};
 use twinset_ledger::codec::decode_outcome;
 use twinset_ledger::command::Command;
 use twinset_ledger::id::{Position, TransactionId};
 use twinset_ledger::outcome::Effect;
+use twinset_ledger::state::State;
 
 use super::LedgerReplica;
 use super::outcomes::Kept;
@@ -146,25 +148,53 @@ impl ReplicaState {
                 Became::Booked { time_unix_ns } if matches!(command, Command::Transaction(_)) => {
                     let (id, scope_account) = (named(incarnation), self.scope_of(&command, None)?);
                     let legs = Vec::new();
-                    listed.push(Listed { id, time_unix_ns, command, legs, scope_account, reversed });
+                    let day_of_step = None;
+                    listed.push(Listed {
+                        id,
+                        time_unix_ns,
+                        command,
+                        legs,
+                        scope_account,
+                        reversed,
+                        day_of_step,
+                    });
                 }
                 Became::Booked { .. } => return Err(no_transaction()),
                 Became::Other(outcome) => {
                     let (id, time_unix_ns) = (named(outcome.incarnation), outcome.time_unix_ns);
                     let scope_account = self.scope_of(&command, outcome.result.as_ref().err())?;
+                    let day_of_step = self.day_of_step(&command)?;
                     let booked = Booked { id, time_unix_ns, command, outcome, scope_account, reversed };
-                    listed.extend(booked.listed());
+                    listed.extend(booked.listed().map(|listed| Listed { day_of_step, ..listed }));
                 }
             }
         }
         Ok(listed)
+    }
+
+    /// The day of a step that booked: as the set was told with its legs, or as the coordinator began it. None: no such step.
+    fn day_of_step(&self, command: &Command) -> Result<Option<i32>, Fault> {
+        let Command::Step { attempt, step } = command else { return Ok(None) };
+        let told = match step {
+            Step::Commit => self.request(&attempt.attempt_scope(), VOTE, Position(u64::MAX))?,
+            Step::Decide(_) => Some(attempt.position),
+            Step::Prepare { .. } | Step::Abort | Step::Settle { .. } => return Ok(None),
+        };
+        let remembered = told.map(|position| self.remembered(position)).transpose()?.flatten();
+        Ok(remembered.map(|(command, outcome)| match command {
+            Command::Step { step: Step::Prepare { accounting_date, .. }, .. } => accounting_date,
+            Command::Begin(Begin { transaction, .. }) => {
+                transaction.accounting_date.unwrap_or_else(|| outcome.day())
+            }
+            _ => outcome.day(),
+        }))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use twinset_ledger::account::Side;
-    use twinset_ledger::attempt::{Ballot, Step};
+    use twinset_ledger::attempt::Ballot;
     use twinset_ledger::rejection::Rejection;
 
     use super::super::sample::{Fed, decide_and_settle, open, pay, pay_far, take_back_a_cent};

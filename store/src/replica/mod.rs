@@ -54,7 +54,7 @@ use state::ReplicaState;
 pub use encoded::EncodedOutcomes;
 pub use install::{SnapshotWriter, StagedSnapshot};
 pub use list::Page;
-pub use reads::{Booked, Listed, Read};
+pub use reads::{Booked, Listed, Read, Verdict};
 pub use set_state::{Applied, Membership};
 pub use snapshot::SnapshotReader;
 pub use totals::Totals;

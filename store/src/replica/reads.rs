@@ -3,7 +3,7 @@
 
 use twinset_ledger::account::Account;
 use twinset_ledger::apply::{came_of, newest_attempt};
-use twinset_ledger::attempt::Attempts;
+use twinset_ledger::attempt::{Attempt, Attempts, Coordination, Role};
 use twinset_ledger::codec::{Short, shorten};
 use twinset_ledger::command::Command;
 use twinset_ledger::id::{Position, TransactionId};
@@ -59,18 +59,31 @@ pub struct Listed {
     pub scope_account: Option<String>,
     /// What has been taken back of it.
     pub reversed: Reversed,
+    /// Of a step, the day on which all sets book it, in days since 1970-01-01.
+    pub day_of_step: Option<i32>,
+}
+
+/// What a coordinator has decided of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing yet.
+    Undecided,
+    /// It is booked, or will be, in every set.
+    Booked,
+    /// Nothing of it is booked in any set.
+    NotBooked,
 }
 
 impl Booked {
-    /// What a list shows of it; None if nothing was booked.
+    /// What is shown of it; None if nothing was booked, or not everywhere yet.
     pub fn listed(self) -> Option<Listed> {
         let Booked { id, time_unix_ns, command, outcome, scope_account, reversed } = self;
-        let Ok(Effect::Posted(legs)) = outcome.result else { return None };
+        let (Ok(Effect::Posted(legs)) | Ok(Effect::Settled(legs))) = outcome.result else { return None };
         let legs = match command {
             Command::Transaction(_) => Vec::new(),
             _ => legs,
         };
-        Some(Listed { id, time_unix_ns, command, legs, scope_account, reversed })
+        Some(Listed { id, time_unix_ns, command, legs, scope_account, reversed, day_of_step: None })
     }
 }
 
@@ -119,6 +132,50 @@ impl LedgerReplica {
     pub fn attempts(&self) -> Read<Attempts> {
         let state = self.cell.state.read();
         state.answer(state.about.attempts.clone())
+    }
+
+    /// Those of them that `wanted` asks for, `limit` at most, in the order of their names.
+    pub fn attempts_where(
+        &self,
+        limit: usize,
+        wanted: impl Fn(TransactionId, &Attempt) -> bool,
+    ) -> Vec<(TransactionId, Attempt)> {
+        let state = self.cell.state.read();
+        let open = state.about.attempts.iter().filter(|(id, attempt)| wanted(*id, attempt));
+        open.map(|(id, attempt)| (id, attempt.clone())).take(limit).collect()
+    }
+
+    /// The attempt of that name, if it is open here.
+    pub fn attempt(&self, id: TransactionId) -> Option<Attempt> {
+        self.cell.state.read().about.attempts.get(id).cloned()
+    }
+
+    /// How many are open here: of those that this set coordinates, and of those that it only takes part in.
+    pub fn attempt_counts(&self) -> (usize, usize) {
+        let state = self.cell.state.read();
+        let all = state.about.attempts.len();
+        let own =
+            state.about.attempts.iter().filter(|(_, attempt)| attempt.role != Role::Participant).count();
+        (own, all - own)
+    }
+
+    /// What this set has decided of an attempt that it coordinates; None if it never began one of that name.
+    pub fn verdict(&self, id: TransactionId) -> Result<Read<Option<Verdict>>, Fault> {
+        self.check()?;
+        let state = self.cell.state.read();
+        if let Some(Attempt { role: Role::Coordinator(Coordination { decided, .. }), .. }) =
+            state.about.attempts.get(id)
+        {
+            let verdict = if decided.is_some() { Verdict::Booked } else { Verdict::Undecided };
+            return Ok(state.answer(Some(verdict)));
+        }
+        let booked = state.booked(id.position, u64::MAX)?.filter(|booked| booked.id == id);
+        Ok(state.answer(booked.and_then(|booked| match booked.outcome.result {
+            Ok(Effect::Settled(_)) => Some(Verdict::Booked),
+            Err(_) => Some(Verdict::NotBooked),
+            // Nothing that was decided at once is an attempt.
+            Ok(_) => None,
+        })))
     }
 
     /// The durability state marked last.

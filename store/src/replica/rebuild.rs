@@ -32,6 +32,10 @@ pub(super) fn missing(position: Position) -> Fault {
     Fault::damaged("the log", detail)
 }
 
+fn bad_outcome(error: DecodeError) -> Fault {
+    Fault::damaged("an outcome", error.to_string())
+}
+
 /// A remembered command, and what became of it.
 pub(crate) struct Decided {
     pub(crate) command: Command,
@@ -70,6 +74,22 @@ impl ReplicaState {
         Ok(Some((command, outcome)))
     }
 
+    /// The first outcome alone: mostly without a look at the log.
+    pub(crate) fn outcome_at(&self, position: Position) -> Result<Option<Outcome>, Fault> {
+        let kept = self.with_outcomes(position.index(), |outcomes| {
+            Ok(match outcomes.get(position.offset()) {
+                None | Some(Kept::Nothing) => Some(None),
+                Some(Kept::Outcome(bytes)) => Some(Some(decode_outcome(bytes).map_err(bad_outcome)?)),
+                Some(Kept::Booked { .. }) => None,
+            })
+        })?;
+        match kept {
+            Some(Some(outcome)) => Ok(outcome),
+            Some(None) => Ok(self.remembered(position)?.map(|(_, outcome)| outcome)),
+            None => Ok(None),
+        }
+    }
+
     /// The same without the balances after a transaction: they are what takes long.
     pub(crate) fn decided(&self, position: Position) -> Result<Option<Decided>, Fault> {
         let (index, offset) = (position.index(), position.offset());
@@ -79,9 +99,7 @@ impl ReplicaState {
                 None | Some(Kept::Nothing) => None,
                 Some(Kept::Booked { time_unix_ns }) => Some((Became::Booked { time_unix_ns }, all_short)),
                 Some(Kept::Outcome(bytes)) => {
-                    let outcome = decode_outcome(bytes);
-                    let bad = |error: DecodeError| Fault::damaged("an outcome", error.to_string());
-                    Some((Became::Other(outcome.map_err(bad)?), all_short))
+                    Some((Became::Other(decode_outcome(bytes).map_err(bad_outcome)?), all_short))
                 }
             })
         })?;

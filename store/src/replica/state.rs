@@ -169,6 +169,10 @@ impl State for ReplicaState {
         self.remembered(position)
     }
 
+    fn became(&self, position: Position) -> Result<Option<Outcome>, Fault> {
+        self.outcome_at(position)
+    }
+
     fn reversed(&self, position: Position) -> Result<Reversed, Fault> {
         self.taken_back(position, u64::MAX)
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use twinset_ledger::account::{Account, AccountNo};
+use twinset_ledger::apply::CLEARING_SUBJECT;
 
 use super::LedgerReplica;
 use super::account::{encode_figures, encode_who};
@@ -18,6 +19,10 @@ const ACCOUNTS_PER_LOCK: u32 = 1_000;
 pub struct Totals {
     /// Debits and credits per currency.
     pub currencies: BTreeMap<String, (i128, i128)>,
+    /// The same of the clearing accounts alone.
+    pub clearing: BTreeMap<String, (i128, i128)>,
+    /// Transactions over several sets that are open.
+    pub attempts: u64,
     /// Accounts opened.
     pub accounts: u64,
     /// Transactions and reversals booked, and parts of those over several sets.
@@ -79,6 +84,7 @@ impl LedgerReplica {
         state.survey = Some(Survey { done: AtomicU32::new(0), end, kept: HashMap::new() });
         let read = state.answer(Totals {
             accounts: end.into(),
+            attempts: state.about.attempts.len() as u64,
             transactions: state.about.transactions,
             running_hash: state.about.hash,
             ..Totals::default()
@@ -104,14 +110,20 @@ impl Sums {
     fn add(&mut self, account: &Account) {
         self.hasher.update(&encode_who(account));
         self.hasher.update(&encode_figures(account));
-        let currencies = &mut self.read.value.currencies;
-        if !currencies.contains_key(&account.currency) {
-            currencies.insert(account.currency.clone(), (0, 0));
+        add(&mut self.read.value.currencies, account);
+        if account.subject == CLEARING_SUBJECT {
+            add(&mut self.read.value.clearing, account);
         }
-        let sums = currencies.get_mut(&account.currency).expect("it was just put there");
-        sums.0 += account.debits;
-        sums.1 += account.credits;
     }
+}
+
+fn add(currencies: &mut BTreeMap<String, (i128, i128)>, account: &Account) {
+    if !currencies.contains_key(&account.currency) {
+        currencies.insert(account.currency.clone(), (0, 0));
+    }
+    let sums = currencies.get_mut(&account.currency).expect("it was just put there");
+    sums.0 += account.debits;
+    sums.1 += account.credits;
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ pub enum Account {
     /// Open an account.
     #[command(long_about = "Open an account.\n\n\
         The limit is the floor of the available balance: 0 by default, a number below zero for a credit line, none for \
-        no floor. A part of the id in braces decides the set: accounts that share it can be in one transaction.\n\n\
+        no floor. A part of the id in braces decides the set: accounts that share it live together, and pay each other fastest.\n\n\
         Examples:\n  twinset account open '{shop}:cash' --subject asset --currency EUR --limit none\n  \
         twinset account open '{shop}:alice' --subject liability --currency EUR --limit -50.00")]
     Open(Open),

@@ -21,6 +21,7 @@ pub const HELP: &str = "Measure throughput and latency.\n\n\
     twinset bench --protocol grpc --seconds 30\n  \
     twinset bench --batch 8000 --connections 4       batches\n  \
     twinset bench --hot                              all into one account\n  \
+    twinset bench --across 100                       each over two sets\n  \
     twinset bench --connections 1 --requests 2000    one client, one at a time";
 
 /// Measure throughput and latency.
@@ -41,6 +42,10 @@ pub struct Bench {
     /// Credit one and the same account in every transaction.
     #[arg(long)]
     hot: bool,
+    /// Of a hundred transactions, how many pay an account of another set.
+    #[arg(long, default_value_t = 0, value_name = "PERCENT", conflicts_with = "hot",
+        value_parser = clap::value_parser!(u8).range(0..=100))]
+    across: u8,
     /// How long to measure.
     #[arg(long, default_value_t = 10, conflicts_with = "requests")]
     seconds: u64,
@@ -68,6 +73,7 @@ pub async fn run(arguments: Bench, context: &Context) -> anyhow::Result<()> {
             name: if arguments.hot { "hot" } else { "bench" }.to_owned(),
             accounts: arguments.accounts as usize,
             hot: arguments.hot,
+            across: arguments.across,
             batch: arguments.batch as usize,
             slots: slots(context).await,
         },
@@ -87,7 +93,7 @@ pub async fn run(arguments: Bench, context: &Context) -> anyhow::Result<()> {
     if context.json {
         out::json(&json!({
             "protocol": arguments.protocol, "batch": arguments.batch, "connections": arguments.connections,
-            "accounts": arguments.accounts, "hot": arguments.hot, "report": report,
+            "accounts": arguments.accounts, "hot": arguments.hot, "across": arguments.across, "report": report,
         }))?;
     } else {
         out::line(&text(&report))?;

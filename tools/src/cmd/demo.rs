@@ -43,6 +43,9 @@ pub struct Demo {
     /// How many accounts.
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(4..=10_000_000))]
     accounts: u32,
+    /// Of a hundred payments, how many go from one set to another.
+    #[arg(long, default_value_t = 25, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    across: u8,
     /// How long traffic flows undisturbed between two moves, in milliseconds.
     #[arg(long, default_value_t = 2_000, value_name = "MS")]
     pace: u64,
@@ -118,6 +121,7 @@ async fn play(
         kills: arguments.kills,
         connections: arguments.connections as usize,
         accounts: arguments.accounts as usize,
+        across: arguments.across,
         pace: Duration::from_millis(arguments.pace),
     };
     let report = drama::play(&script, cluster, &mut |text| out::say(&format!("  {text}"))).await?;

@@ -9,6 +9,7 @@ pub mod dev;
 pub mod durability;
 pub mod export;
 pub mod import;
+pub mod indoubt;
 pub mod router;
 pub mod status;
 pub mod switch;
@@ -75,6 +76,7 @@ pub fn run(cli: Cli) -> LocalBoxFuture<'static, anyhow::Result<()>> {
             Command::Switch(command) => switch::run(command, &context).await,
             Command::Durability(command) => durability::run(command, &context).await,
             Command::Verify(command) => verify::run(command, &context).await,
+            Command::Indoubt(command) => indoubt::run(command, &context).await,
             Command::Account(command) => account::run(command, &context).await,
             Command::Transaction(command) => transaction::run(command, &context).await,
             Command::Currency(command) => chart::currency(command, &context).await,

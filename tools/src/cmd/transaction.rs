@@ -14,8 +14,8 @@ use crate::{error, out};
 pub enum Transaction {
     /// Book a transaction: all its legs, or none.
     #[command(long_about = "Book a transaction: all its legs, or none.\n\n\
-        A leg is ACCOUNT:AMOUNT (the amount follows the last colon). Debits must equal credits in every currency, and all \
-        accounts must be in one set: share a tag in braces.\n\n\
+        A leg is ACCOUNT:AMOUNT (the amount follows the last colon). Debits must equal credits in every currency. \
+        Accounts that share a tag in braces are in one set, where it takes one step; over several sets it takes five.\n\n\
         Examples:\n  twinset transaction post --debit '{shop}:cash:10.00' --credit '{shop}:alice:10.00'\n  \
         twinset transaction post --debit '{shop}:cash:9.80' --debit '{shop}:fees:0.20' --credit '{shop}:alice:10' \\\n      \
         --metadata order=1234 --date 2026-03-01")]
@@ -29,7 +29,7 @@ pub enum Transaction {
     /// Find what became of a request, after an answer that said `unknown`.
     #[command(long_about = "Find what became of a request, after an answer that said `unknown`.\n\n\
         Shows the transaction (or, for a request about an account, the account), or why it was rejected. Request ids are \
-        unique within a scope account: the one that the request named, or else the smallest id among the accounts that pay; \
+        unique within a scope account: the one that the request named, or else the smallest id among the accounts that pay (over several sets, that are debited); \
         for a reversal, the original's; for a request about an account, that account.\n\n\
         Example:\n  twinset transaction request --scope '{shop}:alice' --id order-4711")]
     Request(Request),
@@ -44,7 +44,8 @@ pub struct Post {
     /// A credit leg, ACCOUNT:AMOUNT.
     #[arg(long, value_name = "LEG", required = true)]
     credit: Vec<String>,
-    /// The account in whose scope the request id is unique. Default: the smallest one that pays.
+    /// The account in whose scope the request id is unique. Default: the smallest one that pays; over several sets, the smallest
+    /// that is debited.
     #[arg(long, value_name = "ACCOUNT")]
     scope: Option<String>,
     /// A number that says what kind of transaction it is.

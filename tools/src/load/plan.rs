@@ -1,7 +1,7 @@
 //! Which accounts the traffic uses and which transfers it makes. Pure but for the randomness it is handed.
 //!
-//! Accounts are called `{bench-K}:N`: those of one group share a tag in braces and so a set, which each transaction
-//! needs. With a slot table the groups are dealt evenly over the sets.
+//! Accounts are called `{bench-K}:N`: those of one group share a tag in braces and so a set, and a transaction keeps to
+//! one group unless it is to be one over two sets. With a slot table the groups are dealt evenly over the sets.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +16,8 @@ pub struct Shape {
     pub accounts: usize,
     /// Every transaction credits one and the same account.
     pub hot: bool,
+    /// Of a hundred transactions, how many credit an account of another set.
+    pub across: u8,
     /// Transactions per request; 1: the plain call, not a batch of one.
     pub batch: usize,
     /// The owning set of every slot; empty if it is not known.
@@ -48,6 +50,7 @@ pub struct Plan {
     by_set: BTreeMap<u32, Vec<usize>>,
     accounts_per_group: usize,
     hot: bool,
+    across: u8,
     batch: usize,
 }
 
@@ -86,6 +89,7 @@ impl Plan {
             by_set: BTreeMap::new(),
             accounts_per_group,
             hot: shape.hot,
+            across: shape.across,
             batch: shape.batch.max(1),
         };
         plan.index_sets();
@@ -131,16 +135,27 @@ impl Plan {
             Some(groups) => groups[random.below(groups.len())],
             None => random.below(self.groups.len()),
         };
-        let tag = &self.groups[group].tag;
+        let cents = 1 + random.below(9_999) as u32;
         let all = self.accounts_per_group;
+        let named = |group: usize, account: usize| format!("{}:{account}", self.groups[group].tag);
+        if random.below(100) < usize::from(self.across)
+            && let Some(other) = self.group_elsewhere(self.groups[group].set, random)
+        {
+            let (debit, credit) = (random.below(all), random.below(all));
+            return Transfer { debit: named(group, debit), credit: named(other, credit), cents };
+        }
         let credit = if self.hot { 0 } else { random.below(all) };
         // Any account but the credited one, each as likely.
         let debit = (credit + 1 + random.below(all - 1)) % all;
-        Transfer {
-            debit: format!("{tag}:{debit}"),
-            credit: format!("{tag}:{credit}"),
-            cents: 1 + random.below(9_999) as u32,
-        }
+        Transfer { debit: named(group, debit), credit: named(group, credit), cents }
+    }
+
+    /// A group of another set, each set as likely; None: there is no other.
+    fn group_elsewhere(&self, set: u32, random: &mut Random) -> Option<usize> {
+        let others = self.by_set.len().checked_sub(1).filter(|others| *others > 0)?;
+        let mut elsewhere = self.by_set.iter().filter(|(other, _)| **other != set);
+        let (_, groups) = elsewhere.nth(random.below(others))?;
+        Some(groups[random.below(groups.len())])
     }
 }
 
@@ -149,7 +164,7 @@ mod tests {
     use super::*;
 
     fn shape(accounts: usize, hot: bool, slots: Vec<u32>) -> Shape {
-        Shape { name: "t".into(), accounts, hot, batch: 1, slots }
+        Shape { name: "t".into(), accounts, hot, across: 0, batch: 1, slots }
     }
 
     fn halves() -> Vec<u32> {
@@ -181,6 +196,24 @@ mod tests {
             assert!(slot >= 2048);
             assert!((1..10_000).contains(&transfer.cents));
         }
+    }
+
+    #[test]
+    fn as_many_as_asked_for_reach_another_set() {
+        let set_of = |account: &str| halves()[usize::from(twinset_ledger::slot_of(account))];
+        for (across, least, most) in [(0, 0, 0), (30, 200, 400), (100, 1000, 1000)] {
+            let plan = Plan::new(&Shape { across, ..shape(300, false, halves()) });
+            let mut random = Random::seeded(3);
+            let transfers = (0..1000).map(|_| plan.transfer(2, &mut random));
+            let over = transfers.filter(|transfer| {
+                assert_eq!(set_of(&transfer.debit), 2, "who pays is of the set that is asked for");
+                set_of(&transfer.credit) != 2
+            });
+            let over = over.count();
+            assert!((least..=most).contains(&over), "{over} of 1000 at {across} %");
+        }
+        let alone = Plan::new(&Shape { across: 100, ..shape(300, false, Vec::new()) });
+        alone.transfer(0, &mut Random::seeded(3));
     }
 
     #[test]

@@ -144,6 +144,13 @@ impl Admin for FakeNode {
         })))
     }
 
+    async fn list_attempts(
+        &self,
+        _: Request<ListAttemptsRequest>,
+    ) -> Result<Response<ListAttemptsReply>, Status> {
+        Ok(Response::new(ListAttemptsReply::default()))
+    }
+
     async fn switch(&self, request: Request<SwitchRequest>) -> Result<Response<Self::SwitchStream>, Status> {
         let phases = self.with(|script| {
             if script.tidying > 0 {

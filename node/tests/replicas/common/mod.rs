@@ -15,6 +15,7 @@ use twinset_control::{Catalogue, Role, Topology};
 use twinset_ledger::RULES_VERSION;
 use twinset_ledger::codec::{EntryBuilder, encode_command};
 use twinset_ledger::command::{Command, Metadata};
+use twinset_node::across::{Across, AcrossConfig};
 use twinset_node::config::{ProposerConfig, RaftConfig};
 use twinset_node::gate::Gate;
 use twinset_node::peer::{Links, PeerService};
@@ -184,10 +185,12 @@ async fn replica(
     let log = store.log(SET).unwrap();
     let group = Group::open(fence.clone(), links, log, machine, raft, true).await.unwrap();
     let proposer = ProposerConfig::default();
-    let proposer = Proposer::start(group.clone(), state.clone(), fence.clone(), &proposer, catalogue);
+    let (across, _) = Across::new(fence.set, &AcrossConfig::default());
+    let proposer =
+        Proposer::start(group.clone(), state.clone(), fence.clone(), &proposer, catalogue, across.clone());
     let reader = Reader::start(group.clone(), state.clone(), gate);
     group.run();
-    sets.insert(Replica { fence, group, kind: Kind::Ledger(Ledger { state, proposer, reader }) })
+    sets.insert(Replica { fence, group, kind: Kind::Ledger(Ledger { state, proposer, reader, across }) })
 }
 
 /// Ids of the set's voters, as the catalogue places them, with their nodes.

@@ -2,6 +2,7 @@
 //! plain HTTP client. Nothing here waits for time to pass; tests wait for conditions.
 #![allow(dead_code, missing_docs)]
 
+pub mod across;
 pub mod node;
 
 use std::collections::BTreeMap;
@@ -16,12 +17,13 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use tokio::sync::watch;
 use twinset_control::{Catalogue, Topology};
-use twinset_ledger::Outcome;
 use twinset_ledger::memory::MemoryState;
+use twinset_ledger::{Effect, Outcome, slot_of};
 use twinset_proto::cluster::v1::SetView;
 use twinset_router::config::Config;
 use twinset_router::service::{self, Handle};
 
+use across::Truth;
 use node::{FakeNode, Mode};
 
 /// How long a condition may take to come true before the test fails.
@@ -32,7 +34,7 @@ pub const NODES: [(&str, &str); 4] = [("a1", "A"), ("a2", "A"), ("b1", "B"), ("b
 /// What all fake nodes have in common: the ledger of each set, and who is said to lead.
 pub struct Shared {
     pub catalogue: Catalogue,
-    pub truth: Mutex<BTreeMap<u32, (MemoryState, u64)>>,
+    pub truth: Mutex<Truth>,
     pub leaders: watch::Sender<Vec<SetView>>,
     pub announce: bool,
 }
@@ -63,7 +65,7 @@ impl Cluster {
         }
         let topology: Topology = toml::from_str(&text).expect("a topology");
         let catalogue = topology.place("cluster-1").expect("a catalogue");
-        let truth = [1, 2].map(|set| (set, (MemoryState::new(set), 1))).into_iter().collect();
+        let truth = BTreeMap::from([1, 2].map(|set| (set, (MemoryState::new(set), 1))));
         let (leaders, _) = watch::channel(Vec::new());
         let shared = Arc::new(Shared { catalogue, truth: Mutex::new(truth), leaders, announce });
         let start =
@@ -113,6 +115,22 @@ impl Cluster {
         let router = self.router_that_may_be_lost(config).await;
         eventually("the router knows the cluster", async || router.has_catalogue().await).await;
         router
+    }
+
+    /// An account id that begins with `tag` and lives in `set`.
+    pub fn account_in(&self, set: u32, tag: &str) -> String {
+        let slots = self.shared.catalogue.slot_table();
+        let mut ids = (0..).map(|n| format!("{tag}{n}"));
+        ids.find(|id| slots[usize::from(slot_of(id))] == set).expect("some id hashes there")
+    }
+
+    /// How many transactions over several sets were booked.
+    pub fn settled(&self) -> usize {
+        let truth = self.shared.truth.lock().expect("no test panicked with it");
+        let outcomes = truth.values().flat_map(|(state, _)| state.history()).map(|(.., outcome)| outcome);
+        outcomes
+            .filter(|outcome| matches!(outcome.result, Ok(Effect::Settled(_))) && !outcome.replayed)
+            .count()
     }
 
     /// How many commands took effect, over all sets.
@@ -187,13 +205,17 @@ impl Router {
 
     /// Two accounts without floor that live together.
     pub async fn open_accounts(&self) {
-        for account in ["{t}:a", "{t}:b"] {
-            let body = format!(
-                r#"{{"request_id":"open-{account}","account":"{account}","subject":"asset","currency":"EUR","limit":"none"}}"#
-            );
-            let answer = self.post("/v1/accounts", &body).await;
-            assert_eq!(answer.status, 200, "{:?}", answer.body);
-        }
+        self.open("{t}:a").await;
+        self.open("{t}:b").await;
+    }
+
+    /// An account without floor.
+    pub async fn open(&self, account: &str) {
+        let body = format!(
+            r#"{{"request_id":"open-{account}","account":"{account}","subject":"asset","currency":"EUR","limit":"none"}}"#
+        );
+        let answer = self.post("/v1/accounts", &body).await;
+        assert_eq!(answer.status, 200, "{:?}", answer.body);
     }
 
     /// One transaction of 1 EUR, with a deadline.

@@ -11,9 +11,10 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
-use twinset_ledger::codec::{EntryBuilder, encode_outcome};
+use twinset_ledger::apply::{came_of, newest_attempt};
+use twinset_ledger::codec::encode_outcome;
 use twinset_ledger::memory::MemoryState;
-use twinset_ledger::{Command, TransactionId};
+use twinset_ledger::{Effect, Position, State, TransactionId};
 use twinset_proto::cluster::v1::sets_server::{Sets, SetsServer};
 use twinset_proto::cluster::v1::{
     Item, ItemReply, NotFound, Outcomes, ReadReply, ReadRequest, Refusal, RefusalReason, ReplyFrame,
@@ -22,6 +23,7 @@ use twinset_proto::cluster::v1::{
 use twinset_proto::ledger::v1 as wire;
 
 use super::Shared;
+use super::across::{self, Coordinator};
 
 /// What a node does with items.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +42,10 @@ pub enum Mode {
     BookAndBreak,
     /// Ends the stream without booking; then goes on as `NotLeader`.
     Break,
+    /// Books what one set can, and gives up what needs others.
+    GiveUp,
+    /// Books what one set can, and answers what needs others before its end is known.
+    Begin,
 }
 
 /// What a node has seen.
@@ -91,14 +97,10 @@ impl FakeNode {
         self.seen.lock().expect("no test panicked with it").items.len()
     }
 
-    fn book(&self, item: &Item) -> item_reply::Result {
+    fn book(&self, item: &Item, coordinator: Coordinator) -> item_reply::Result {
         let mut truth = self.shared.truth.lock().expect("no test panicked with it");
-        let (state, next) = truth.get_mut(&item.set).expect("a set of the cluster");
-        let index = *next;
-        *next += 1;
-        let mut entry = EntryBuilder::new(twinset_ledger::RULES_VERSION, 1, 1_000_000_000);
-        item.commands.iter().for_each(|command| entry.push_command_bytes(command));
-        let outcomes = state.apply(index, &entry.finish()).expect("an entry that can be applied");
+        let slots = self.shared.catalogue.slot_table();
+        let (index, outcomes) = across::book(&mut truth, &slots, item.set, &item.commands, coordinator);
         let outcomes = outcomes.iter().map(|outcome| {
             let mut bytes = Vec::new();
             encode_outcome(outcome, &mut bytes);
@@ -117,13 +119,15 @@ impl FakeNode {
         let mut replies = Vec::new();
         for item in &frame.items {
             let result = match &mode {
-                Mode::Lead => self.book(item),
+                Mode::Lead => self.book(item, Coordinator::Asks),
+                Mode::GiveUp => self.book(item, Coordinator::GivesUp),
+                Mode::Begin => self.book(item, Coordinator::Begins),
                 Mode::NotLeader(hint) => refusal(RefusalReason::NotLeader, hint),
                 Mode::Refuse(reason) => refusal(*reason, ""),
                 Mode::Unknown => item_reply::Result::Unknown("lost track".into()),
                 Mode::Silent => continue,
                 Mode::BookAndBreak => {
-                    self.book(item);
+                    self.book(item, Coordinator::Asks);
                     continue;
                 }
                 Mode::Break => continue,
@@ -177,32 +181,34 @@ impl FakeNode {
 
 /// What became of a request id.
 fn decided(state: &MemoryState, key: &RequestKey, as_of: Option<wire::Position>) -> read_reply::Result {
-    let used = state
-        .history()
-        .find(|(_, command, outcome)| command.request_id() == Some(&key.request_id) && !outcome.replayed);
-    let Some((position, command, outcome)) = used else {
+    let Ok(used) = state.request(&key.scope_account, &key.request_id, Position(u64::MAX));
+    let Some(first) = used else {
         return read_reply::Result::NotFound(NotFound { as_of, ..NotFound::default() });
     };
-    if outcome.result.is_err() {
-        let mut bytes = Vec::new();
-        encode_outcome(outcome, &mut bytes);
-        return read_reply::Result::Rejected(bytes.into());
+    let Ok(position) = newest_attempt(state, first, &key.request_id);
+    let Ok(original) = state.original(position);
+    let Ok(outcome) = came_of(state, original.expect("what is remembered is kept").1);
+    match outcome.result {
+        Ok(Effect::Posted(_) | Effect::Settled(_)) => {
+            let (set, incarnation) = (state.set(), outcome.incarnation);
+            let transaction = wire::Transaction {
+                transaction: TransactionId { set, incarnation, position }.to_string(),
+                request_id: key.request_id.clone(),
+                ..wire::Transaction::default()
+            };
+            let transaction = Some(transaction);
+            read_reply::Result::Transaction(wire::GetTransactionReply { transaction, as_of, age_ms: 0 })
+        }
+        Ok(Effect::Account) => {
+            let account = wire::Account { account: key.scope_account.clone(), ..wire::Account::default() };
+            read_reply::Result::Account(wire::GetAccountReply { account: Some(account), as_of, age_ms: 0 })
+        }
+        _ => {
+            let mut bytes = Vec::new();
+            encode_outcome(&outcome, &mut bytes);
+            read_reply::Result::Rejected(bytes.into())
+        }
     }
-    if let Command::Transaction(_) = command {
-        let set = as_of.map_or(0, |at| at.set);
-        let transaction = wire::Transaction {
-            transaction: TransactionId { set, incarnation: 1, position }.to_string(),
-            request_id: key.request_id.clone(),
-            ..wire::Transaction::default()
-        };
-        return read_reply::Result::Transaction(wire::GetTransactionReply {
-            transaction: Some(transaction),
-            as_of,
-            age_ms: 0,
-        });
-    }
-    let account = wire::Account { account: key.scope_account.clone(), ..wire::Account::default() };
-    read_reply::Result::Account(wire::GetAccountReply { account: Some(account), as_of, age_ms: 0 })
 }
 
 fn refusal(reason: RefusalReason, leader: &str) -> item_reply::Result {

@@ -5,8 +5,9 @@ use std::time::Duration;
 use twinset_proto::cluster::v1::{Outcomes, Refusal, RefusalReason};
 
 use super::*;
+use crate::failure::Kind;
 
-type Answers = Vec<oneshot::Receiver<Result<Done, Error>>>;
+type Answers = Vec<oneshot::Receiver<Result<Done, Failure>>>;
 
 fn pending(count: usize, now: Instant) -> (Pending<()>, Answers) {
     let mut pending = Pending::new(7, 3);
@@ -14,11 +15,20 @@ fn pending(count: usize, now: Instant) -> (Pending<()>, Answers) {
         .map(|n| {
             let (reply, answer) = oneshot::channel();
             let deadline = now + Duration::from_millis(100 + n as u64);
-            pending.add(Item { commands: vec![Bytes::from(vec![n as u8; 10])], deadline, reply, permit: () });
+            pending.add(item(Origin::Client, n as u8, deadline, reply));
             answer
         })
         .collect();
     (pending, answers)
+}
+
+fn item(
+    origin: Origin,
+    first: u8,
+    deadline: Instant,
+    reply: oneshot::Sender<Result<Done, Failure>>,
+) -> Item<()> {
+    Item { origin, commands: vec![Bytes::from(vec![first; 10])], deadline, reply, permit: () }
 }
 
 fn firsts(frame: &[WireItem]) -> Vec<u8> {
@@ -31,6 +41,11 @@ fn done() -> Option<item_reply::Result> {
 
 fn refused(reason: RefusalReason) -> Option<item_reply::Result> {
     Some(item_reply::Result::Refused(Refusal { reason: reason.into(), ..Refusal::default() }))
+}
+
+/// Why there is no good answer; None: there is one.
+fn kind(answer: &mut oneshot::Receiver<Result<Done, Failure>>) -> Option<Kind> {
+    answer.try_recv().expect("answered").err().map(|failure| failure.kind)
 }
 
 #[test]
@@ -59,6 +74,39 @@ fn what_is_sent_again_keeps_its_place() {
 }
 
 #[test]
+fn whoever_asks_is_named_each_time_it_is_sent() {
+    let now = Instant::now();
+    let (mut pending, _answers) = pending(1, now);
+    let (reply, _answer) = oneshot::channel();
+    let origin = Origin::Set { set: 3, incarnation: 2 };
+    pending.add(item(origin, 1, now + Duration::from_secs(1), reply));
+    for stream in [StreamId(1), StreamId(2)] {
+        let frame = pending.take(now, stream, 5, 100, 1000);
+        let from: Vec<_> =
+            frame.iter().map(|item| (item.incarnation, item.from_set, item.from_incarnation)).collect();
+        assert_eq!(from, [(5, 0, 0), (5, 3, 2)], "the sender's incarnation is not the addressee's");
+        pending.broken(stream);
+    }
+}
+
+#[test]
+fn an_answer_says_whether_an_attempt_before_it_has_no_known_end() {
+    let now = Instant::now();
+    let (mut pending, mut answers) = pending(3, now);
+    let first = pending.take(now, StreamId(1), 1, 2, 1000);
+    pending.settle(first[0].no, refused(RefusalReason::Overloaded));
+    pending.broken(StreamId(1));
+    for item in pending.take(now, StreamId(2), 1, 100, 1000) {
+        assert_eq!(pending.settle(item.no, done()), Settled::Answered);
+    }
+    let indefinite: Vec<bool> = answers
+        .iter_mut()
+        .map(|answer| answer.try_recv().expect("answered").expect("a good answer").indefinite)
+        .collect();
+    assert_eq!(indefinite, [false, true, false], "refused, broken, sent once");
+}
+
+#[test]
 fn a_late_reply_to_an_attempt_given_up_is_ignored() {
     let now = Instant::now();
     let (mut pending, mut answers) = pending(1, now);
@@ -77,11 +125,8 @@ fn at_the_deadline_sent_is_unknown_and_unsent_is_not_applied() {
     let (mut pending, mut answers) = pending(3, now);
     pending.take(now, StreamId(1), 1, 1, 1000);
     assert_eq!(pending.expire(now + Duration::from_millis(101)), 2);
-    let code = |answer: &mut oneshot::Receiver<Result<Done, Error>>| {
-        answer.try_recv().expect("answered").map_err(|e| e.code())
-    };
-    assert_eq!(code(&mut answers[0]), Err("unknown"));
-    assert_eq!(code(&mut answers[1]), Err("no_leader"));
+    assert_eq!(kind(&mut answers[0]), Some(Kind::Unknown));
+    assert_eq!(kind(&mut answers[1]), Some(Kind::NoLeader));
     assert!(answers[2].try_recv().is_err(), "its deadline is later");
     assert!(pending.has_waiting());
 }
@@ -112,8 +157,5 @@ fn what_certainly_did_not_happen_is_not_made_uncertain_at_the_last_moment() {
         "what may have happened is asked after"
     );
     assert_eq!(pending.expire(now + Duration::from_millis(100)), 1);
-    assert_eq!(
-        answers[0].try_recv().expect("answered").map_err(|error| error.code()),
-        Err("deadline_exceeded")
-    );
+    assert_eq!(kind(&mut answers[0]), Some(Kind::DeadlineExceeded));
 }

@@ -1,4 +1,4 @@
-//! What the router knows of the cluster at one moment: the newest catalogue it has seen and, per set, the leader with
+//! What a process knows of the cluster at one moment: the newest catalogue it has seen and, per set, the leader with
 //! the highest term that any node named. Pure; [`crate::topology`] feeds it and hands out copies. It holds no ledger
 //! truth: a view that is behind costs a detour, never a wrong answer.
 
@@ -34,7 +34,7 @@ pub struct NodeView {
     pub hosts_sets: bool,
 }
 
-/// Everything the router knows.
+/// Everything that is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
     /// Empty until a catalogue was seen.
@@ -56,11 +56,11 @@ pub enum Refused {
     #[error(transparent)]
     Catalogue(#[from] twinset_control::document::Error),
     /// It is another cluster's.
-    #[error("a catalogue of cluster {found} came in; this router follows {expected}")]
+    #[error("a catalogue of cluster {found} came in; {expected} is followed here")]
     OtherCluster {
         /// Whose it is.
         found: String,
-        /// Whom the router follows since its first catalogue.
+        /// Which one is followed since the first catalogue.
         expected: String,
     },
 }

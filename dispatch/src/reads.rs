@@ -11,7 +11,7 @@ use twinset_proto::cluster::v1::sets_client::SetsClient;
 use twinset_proto::cluster::v1::{ReadReply, ReadRequest, Refusal, RefusalReason, read_reply, read_request};
 use twinset_proto::ledger::v1::Consistency;
 
-use crate::error::{Code, Error};
+use crate::failure::{Failure, Kind};
 use crate::link::Links;
 use crate::target::{Choice, Node, Target};
 use crate::topology::Views;
@@ -50,11 +50,11 @@ impl Reads {
         consistency: Consistency,
         query: read_request::Query,
         deadline: Instant,
-    ) -> Result<ReadReply, Error> {
+    ) -> Result<ReadReply, Failure> {
         let mut views = self.views.clone();
         let view = views.borrow_and_update().clone();
         let Some(known) = view.sets.get(&set) else {
-            return Err(Error::new(Code::NotFound, format!("there is no set {set}")));
+            return Err(Failure::new(Kind::NotFound, format!("there is no set {set}")));
         };
         let stale = consistency == Consistency::Stale;
         let mut target = match stale {
@@ -65,7 +65,10 @@ impl Reads {
         loop {
             let now = Instant::now();
             if now >= deadline {
-                return Err(Error::new(Code::NoLeader, format!("not answered before the deadline: {said}")));
+                return Err(Failure::new(
+                    Kind::NoLeader,
+                    format!("not answered before the deadline: {said}"),
+                ));
             }
             let node = match target.choose(now, |node| self.links.is_up(node)) {
                 Choice::Send(node) | Choice::Probe(node) => node,
@@ -127,10 +130,10 @@ impl Reads {
         stale: bool,
         target: &mut Target,
         now: Instant,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Failure> {
         match refusal.reason() {
-            RefusalReason::Malformed => return Err(Error::malformed(refusal.detail.clone())),
-            RefusalReason::WrongSet => return Err(Error::new(Code::WrongSet, refusal.detail.clone())),
+            RefusalReason::Malformed => return Err(Failure::new(Kind::Malformed, refusal.detail.clone())),
+            RefusalReason::WrongSet => return Err(Failure::new(Kind::WrongSet, refusal.detail.clone())),
             RefusalReason::Overloaded if !stale => target.overloaded(node, now),
             _ => {
                 let hint =

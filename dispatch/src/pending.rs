@@ -1,5 +1,5 @@
 //! The items of one set that have no answer yet, in the order of their arrival: waiting, or sent on some stream. Pure
-//! bookkeeping, owned by one lane; it sends nothing and reads no clock. What may be said to a client is
+//! bookkeeping, owned by one lane; it sends nothing and reads no clock. What may be said to a caller is
 //! [`crate::retry`]'s; an item's answer goes to its caller from here, exactly once.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -11,10 +11,10 @@ use tokio::time::Instant;
 use twinset_ledger::canary::{self, Canary};
 use twinset_proto::cluster::v1::{Item as WireItem, item_reply};
 
-use crate::error::Error;
+use crate::failure::Failure;
 use crate::retry::{Cause, Done, History, Next, on_reply};
 
-/// An item that certainly has not happened is not sent again when its client waits for less than this: the answer
+/// An item that certainly has not happened is not sent again when its caller waits for less than this: the answer
 /// would come too late, and "not applied" would become "unknown".
 pub const LAST_CALL: Duration = Duration::from_millis(50);
 
@@ -22,15 +22,41 @@ pub const LAST_CALL: Duration = Duration::from_millis(50);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(pub u64);
 
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A client.
+    Client,
+    /// A set, whose leader takes an attempt a step on.
+    Set {
+        /// Its number.
+        set: u32,
+        /// Its incarnation when it asks: one that was left behind is refused.
+        incarnation: u32,
+    },
+}
+
+impl Origin {
+    /// The set and the incarnation as they are on the wire.
+    fn on_wire(self) -> (u32, u32) {
+        match self {
+            Origin::Client => (0, 0),
+            Origin::Set { set, incarnation } => (set, incarnation),
+        }
+    }
+}
+
 /// What one call asks of one set.
 #[derive(Debug)]
 pub struct Item<P> {
+    /// Who asks.
+    pub origin: Origin,
     /// In the ledger's wire form.
     pub commands: Vec<Bytes>,
-    /// How long the client waits.
+    /// How long the caller waits.
     pub deadline: Instant,
     /// Where the answer goes; the caller may be gone.
-    pub reply: oneshot::Sender<Result<Done, Error>>,
+    pub reply: oneshot::Sender<Result<Done, Failure>>,
     /// Its place in the queue: given back when the item is dropped.
     pub permit: P,
 }
@@ -44,7 +70,7 @@ struct Held<P> {
 /// What a reply meant, for whoever chooses the next node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// The client has its answer.
+    /// The caller has its answer.
     Answered,
     /// It waits again.
     Retry(Cause),
@@ -95,7 +121,7 @@ impl<P> Pending<P> {
         !self.waiting.is_empty()
     }
 
-    /// When the next client stops waiting.
+    /// When the next caller stops waiting.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
@@ -147,7 +173,8 @@ impl<P> Pending<P> {
             self.by_no.insert(no, arrival);
             let deadline_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1);
             let (set, commands) = (self.set, held.item.commands.clone());
-            frame.push(WireItem { no, set, incarnation, commands, deadline_ms });
+            let (from_set, from_incarnation) = held.item.origin.on_wire();
+            frame.push(WireItem { no, set, commands, deadline_ms, incarnation, from_set, from_incarnation });
         }
         frame
     }
@@ -222,7 +249,7 @@ impl<P> Pending<P> {
         self.waiting.insert(arrival);
     }
 
-    fn answer(&mut self, arrival: u64, answer: Result<Done, Error>) {
+    fn answer(&mut self, arrival: u64, answer: Result<Done, Failure>) {
         if let Some(item) = self.remove(arrival) {
             // A caller that has gone wants no answer.
             let _ = item.reply.send(answer);

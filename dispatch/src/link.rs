@@ -15,9 +15,9 @@ use tonic::transport::Channel;
 use twinset_proto::cluster::v1::sets_client::SetsClient;
 use twinset_proto::cluster::v1::{ItemReply, ReplyFrame, SubmitFrame};
 
+use crate::dial::Dial;
 use crate::metrics::Metrics;
 use crate::pending::{StreamId, lane_of};
-use crate::platform::Platform;
 use crate::target::Node;
 use crate::topology::{Views, endpoint};
 
@@ -64,7 +64,7 @@ pub enum LaneEvent {
 
 /// All connections, and the way back to the lanes.
 pub struct Links {
-    platform: Arc<dyn Platform>,
+    dialer: Arc<dyn Dial>,
     streams: RwLock<BTreeMap<Node, Stream>>,
     lanes: RwLock<Vec<mpsc::Sender<LaneEvent>>>,
     next_id: AtomicU64,
@@ -73,9 +73,9 @@ pub struct Links {
 
 impl Links {
     /// No connections yet.
-    pub fn new(platform: Arc<dyn Platform>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(dialer: Arc<dyn Dial>, metrics: Arc<Metrics>) -> Self {
         Links {
-            platform,
+            dialer,
             streams: RwLock::default(),
             lanes: RwLock::default(),
             next_id: AtomicU64::new(1),
@@ -163,7 +163,7 @@ impl Links {
     ) -> Result<(), tonic::Status> {
         let unavailable = |error: tonic::transport::Error| tonic::Status::unavailable(error.to_string());
         let endpoint = endpoint(address).map_err(unavailable)?;
-        let channel = self.platform.dial(endpoint).await.map_err(unavailable)?;
+        let channel = self.dialer.dial(endpoint).await.map_err(unavailable)?;
         let mut client = SetsClient::new(channel.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);

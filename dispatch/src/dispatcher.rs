@@ -1,5 +1,5 @@
 //! The lanes of all sets: one bounded queue and one task per set, made when the set is first used. A full queue
-//! answers at once; nothing waits in front of it. Above it: [`crate::api`]; below it: [`crate::lane`].
+//! answers at once; nothing waits in front of it. Above it: the process that asks; below it: [`crate::lane`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use crate::error::{Code, Error};
+use crate::failure::{Failure, Kind};
 use crate::lane::{Fill, Lane, Permit};
 use crate::link::Links;
 use crate::metrics::Metrics;
-use crate::pending::Item;
+use crate::pending::{Item, Origin};
 use crate::retry::Done;
 use crate::topology::Views;
 
@@ -47,7 +47,7 @@ pub struct Dispatcher {
 }
 
 /// Where an answer will come.
-pub type Answer = oneshot::Receiver<Result<Done, Error>>;
+pub type Answer = oneshot::Receiver<Result<Done, Failure>>;
 
 impl Dispatcher {
     /// No lanes yet; their tasks will be awaited through `tasks`.
@@ -61,45 +61,53 @@ impl Dispatcher {
         Dispatcher { lanes: RwLock::default(), links, views, limits, metrics, tasks }
     }
 
-    /// Queues commands for a set. The answer comes by the deadline, even if the caller does not wait for it.
-    pub fn submit(&self, set: u32, commands: Vec<Bytes>, deadline: Instant) -> Result<Answer, Error> {
+    /// Queues commands of one origin for a set. The answer comes by the deadline, even if the caller does not wait for
+    /// it.
+    pub fn submit(
+        &self,
+        origin: Origin,
+        set: u32,
+        commands: Vec<Bytes>,
+        deadline: Instant,
+    ) -> Result<Answer, Failure> {
         if let Some(handle) = self.lanes.read().get(&set) {
-            return self.enqueue(set, handle, commands, deadline);
+            return self.enqueue(origin, set, handle, commands, deadline);
         }
         let mut lanes = self.lanes.write();
         let handle = match lanes.entry(set) {
             std::collections::btree_map::Entry::Occupied(occupied) => occupied.into_mut(),
             std::collections::btree_map::Entry::Vacant(vacant) => vacant.insert(self.start(set)?),
         };
-        self.enqueue(set, handle, commands, deadline)
+        self.enqueue(origin, set, handle, commands, deadline)
     }
 
     fn enqueue(
         &self,
+        origin: Origin,
         set: u32,
         handle: &Handle,
         commands: Vec<Bytes>,
         deadline: Instant,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Answer, Failure> {
         let bytes = commands.iter().map(Bytes::len).sum();
         let full = || {
             self.metrics.queue_full();
-            Error::new(
-                Code::SetQueueFull,
+            Failure::new(
+                Kind::QueueFull,
                 format!("too many requests wait for set {set}; nothing was applied"),
             )
         };
         let permit =
             Permit::take(&handle.fill, bytes, self.limits.requests, self.limits.bytes).ok_or_else(full)?;
         let (reply, answer) = oneshot::channel();
-        handle.items.try_send(Item { commands, deadline, reply, permit }).map_err(|_| full())?;
+        handle.items.try_send(Item { origin, commands, deadline, reply, permit }).map_err(|_| full())?;
         Ok(answer)
     }
 
-    fn start(&self, set: u32) -> Result<Handle, Error> {
+    fn start(&self, set: u32) -> Result<Handle, Failure> {
         let (events, incoming) = mpsc::channel(EVENTS_MAX);
         let number = self.links.add_lane(events).ok_or_else(|| {
-            Error::new(Code::SetQueueFull, "this router serves no more sets; nothing was applied")
+            Failure::new(Kind::QueueFull, "no more sets can be served from here; nothing was applied")
         })?;
         let (items, queue) = mpsc::channel(self.limits.requests);
         let lane = Lane::new(set, number, self.links.clone(), self.views.clone(), self.metrics.clone());

@@ -1,6 +1,6 @@
 //! Follows the cluster: one watch stream to every known node, the seeds first, then those of the catalogue. Merges
-//! what they say into one [`View`] and hands it to the rest of the router. Needs no control set: nodes repeat what
-//! they know. Below it: [`crate::view`]; above it: lanes, reads, readiness.
+//! what they say into one [`View`] and hands it on. Needs no control set: nodes repeat what
+//! they know. Below it: [`crate::view`]; above it: lanes, links, reads, and whoever routes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tonic::transport::Endpoint;
 use twinset_proto::cluster::v1::sets_client::SetsClient;
 use twinset_proto::cluster::v1::{WatchRequest, WatchUpdate};
 
-use crate::platform::Platform;
+use crate::dial::Dial;
 use crate::view::View;
 
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
@@ -36,7 +36,7 @@ pub fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
 
 /// The task that follows the cluster.
 pub struct Follower {
-    platform: Arc<dyn Platform>,
+    dialer: Arc<dyn Dial>,
     seeds: Vec<String>,
     sender: watch::Sender<Arc<View>>,
     watched: BTreeMap<String, AbortHandle>,
@@ -48,9 +48,9 @@ pub type Views = watch::Receiver<Arc<View>>;
 
 impl Follower {
     /// Follows the cluster that `seeds` belong to.
-    pub fn new(platform: Arc<dyn Platform>, seeds: Vec<String>) -> (Follower, Views) {
+    pub fn new(dialer: Arc<dyn Dial>, seeds: Vec<String>) -> (Follower, Views) {
         let (sender, views) = watch::channel(Arc::new(View::default()));
-        (Follower { platform, seeds, sender, watched: BTreeMap::new(), watches: JoinSet::new() }, views)
+        (Follower { dialer, seeds, sender, watched: BTreeMap::new(), watches: JoinSet::new() }, views)
     }
 
     /// Runs until `stop`.
@@ -84,7 +84,7 @@ impl Follower {
         self.watch_all(sender);
     }
 
-    /// Watches every node that is known, and none that is gone. Seeds stay: they are what a router restarts from.
+    /// Watches every node that is known, and none that is gone. Seeds stay: they are what a process restarts from.
     fn watch_all(&mut self, sender: &mpsc::Sender<(String, WatchUpdate)>) {
         let view = self.sender.borrow().clone();
         let known: Vec<&str> = self
@@ -102,8 +102,8 @@ impl Follower {
         });
         for address in known {
             if !self.watched.contains_key(address) {
-                let (platform, sender) = (self.platform.clone(), sender.clone());
-                let task = watch_node(platform, address.to_string(), sender, self.sender.subscribe());
+                let (dialer, sender) = (self.dialer.clone(), sender.clone());
+                let task = watch_node(dialer, address.to_string(), sender, self.sender.subscribe());
                 self.watched.insert(address.to_string(), self.watches.spawn(task));
             }
         }
@@ -112,14 +112,14 @@ impl Follower {
 
 /// Keeps one watch stream open.
 async fn watch_node(
-    platform: Arc<dyn Platform>,
+    dialer: Arc<dyn Dial>,
     address: String,
     news: mpsc::Sender<(String, WatchUpdate)>,
     views: Views,
 ) {
     let mut backoff = BACKOFF_MIN;
     loop {
-        match watch_once(&*platform, &address, &news, &views).await {
+        match watch_once(&*dialer, &address, &news, &views).await {
             Ok(true) => backoff = BACKOFF_MIN,
             Ok(false) => {}
             Err(error) => tracing::debug!(address, error = %error.message(), "watch ended"),
@@ -131,14 +131,14 @@ async fn watch_node(
 
 /// One stream to its end. Whether it said anything.
 async fn watch_once(
-    platform: &dyn Platform,
+    dialer: &dyn Dial,
     address: &str,
     news: &mpsc::Sender<(String, WatchUpdate)>,
     views: &Views,
 ) -> Result<bool, tonic::Status> {
     let unavailable = |error: tonic::transport::Error| tonic::Status::unavailable(error.to_string());
     let endpoint = endpoint(address).map_err(unavailable)?;
-    let channel = platform.dial(endpoint).await.map_err(unavailable)?;
+    let channel = dialer.dial(endpoint).await.map_err(unavailable)?;
     let cluster_id = views.borrow().cluster_id.clone();
     let mut client = SetsClient::new(channel).max_decoding_message_size(64 << 20);
     // A connection that breaks in this very moment may leave the call hanging for ever.

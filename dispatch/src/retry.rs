@@ -6,13 +6,16 @@ use bytes::Bytes;
 use twinset_ledger::canary::{self, Canary};
 use twinset_proto::cluster::v1::{Refusal, RefusalReason, item_reply};
 
-use crate::error::{Code, Error};
+use crate::failure::{Failure, Kind};
 
 /// The definite good answer to an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Done {
     /// One outcome per command, in the ledger's wire form.
     pub outcomes: Vec<Bytes>,
+    /// An attempt to send it before this one ended without a definite answer: it may have done, or may yet do, what
+    /// these outcomes do not tell.
+    pub indefinite: bool,
 }
 
 /// Why an item is sent again.
@@ -80,8 +83,8 @@ pub struct History {
 /// What to do after a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Tell the client.
-    Answer(Result<Done, Error>),
+    /// Tell the caller.
+    Answer(Result<Done, Failure>),
     /// Send it again, with the same request ids.
     Retry(Cause),
 }
@@ -92,7 +95,7 @@ impl History {
         self.in_flight = true;
     }
 
-    /// An attempt ended without an answer for the client.
+    /// An attempt ended without an answer for the caller.
     pub fn ended(&mut self, cause: Cause) {
         self.in_flight = false;
         self.indefinite |= !cause.is_definite();
@@ -104,35 +107,35 @@ impl History {
         self.indefinite || self.in_flight
     }
 
-    /// What the client hears when its deadline passes.
-    pub fn at_deadline(&self) -> Error {
+    /// What the caller hears when its deadline passes.
+    pub fn at_deadline(&self) -> Failure {
         if self.may_have_happened() && !canary::on(Canary::UnknownToldAsNotApplied) {
-            return Error::new(
-                Code::Unknown,
+            return Failure::new(
+                Kind::Unknown,
                 "sent, and no definite answer came before the deadline; ask again with the same request id",
             );
         }
         match self.last {
-            Some(Cause::Overloaded | Cause::Late) => Error::new(
-                Code::DeadlineExceeded,
+            Some(Cause::Overloaded | Cause::Late) => Failure::new(
+                Kind::DeadlineExceeded,
                 "the set had too much to do until the deadline; nothing was applied",
             ),
-            Some(_) | None => Error::new(
-                Code::NoLeader,
+            Some(_) | None => Failure::new(
+                Kind::NoLeader,
                 "no leader of the set took the request before the deadline; nothing was applied",
             ),
         }
     }
 
     /// What a node's refusal for good may be told as.
-    fn refused_for_good(&self, code: Code, detail: &str) -> Error {
+    fn refused_for_good(&self, kind: Kind, detail: &str) -> Failure {
         if self.indefinite {
-            return Error::new(
-                Code::Unknown,
+            return Failure::new(
+                Kind::Unknown,
                 format!("an earlier attempt has no known end; the last was refused: {detail}"),
             );
         }
-        Error::new(code, format!("refused by the node: {detail}"))
+        Failure::new(kind, format!("refused by the node: {detail}"))
     }
 }
 
@@ -140,7 +143,7 @@ impl History {
 pub fn on_reply(history: &History, commands: usize, result: Option<item_reply::Result>) -> Next {
     match result {
         Some(item_reply::Result::Done(done)) if done.outcomes.len() == commands => {
-            Next::Answer(Ok(Done { outcomes: done.outcomes }))
+            Next::Answer(Ok(Done { outcomes: done.outcomes, indefinite: history.indefinite }))
         }
         // A reply that cannot be read says nothing about what happened.
         Some(item_reply::Result::Done(_) | item_reply::Result::Unknown(_)) | None => {
@@ -157,10 +160,10 @@ fn on_refusal(history: &History, refusal: &Refusal) -> Next {
         RefusalReason::Overloaded => Next::Retry(Cause::Overloaded),
         RefusalReason::Deadline => Next::Retry(Cause::Late),
         RefusalReason::Malformed => {
-            Next::Answer(Err(history.refused_for_good(Code::Malformed, &refusal.detail)))
+            Next::Answer(Err(history.refused_for_good(Kind::Malformed, &refusal.detail)))
         }
         RefusalReason::WrongSet => {
-            Next::Answer(Err(history.refused_for_good(Code::WrongSet, &refusal.detail)))
+            Next::Answer(Err(history.refused_for_good(Kind::WrongSet, &refusal.detail)))
         }
         // A reason this build does not know proves nothing.
         RefusalReason::RefusalUnspecified => Next::Retry(Cause::Unknown),
@@ -172,24 +175,23 @@ mod tests {
     use twinset_proto::cluster::v1::Outcomes;
 
     use super::*;
-    use crate::error::Outcome;
 
     #[test]
     fn at_the_deadline_only_what_is_certain_is_said() {
         use Cause::*;
-        let table: &[(&[Cause], bool, Code)] = &[
-            (&[], false, Code::NoLeader),
-            (&[], true, Code::Unknown),
-            (&[NotLeader], false, Code::NoLeader),
-            (&[Draining], false, Code::NoLeader),
-            (&[NotLeader, Overloaded], false, Code::DeadlineExceeded),
-            (&[Late], false, Code::DeadlineExceeded),
-            (&[NotLeader], true, Code::Unknown),
-            (&[Broken], false, Code::Unknown),
-            (&[Unknown], false, Code::Unknown),
-            (&[Superseded], false, Code::Unknown),
-            (&[Broken, NotLeader, NotLeader], false, Code::Unknown),
-            (&[NotLeader, Unknown, Overloaded], false, Code::Unknown),
+        let table: &[(&[Cause], bool, Kind)] = &[
+            (&[], false, Kind::NoLeader),
+            (&[], true, Kind::Unknown),
+            (&[NotLeader], false, Kind::NoLeader),
+            (&[Draining], false, Kind::NoLeader),
+            (&[NotLeader, Overloaded], false, Kind::DeadlineExceeded),
+            (&[Late], false, Kind::DeadlineExceeded),
+            (&[NotLeader], true, Kind::Unknown),
+            (&[Broken], false, Kind::Unknown),
+            (&[Unknown], false, Kind::Unknown),
+            (&[Superseded], false, Kind::Unknown),
+            (&[Broken, NotLeader, NotLeader], false, Kind::Unknown),
+            (&[NotLeader, Unknown, Overloaded], false, Kind::Unknown),
         ];
         for (attempts, in_flight, expected) in table {
             let mut history = History::default();
@@ -200,9 +202,7 @@ mod tests {
             if *in_flight {
                 history.sent();
             }
-            let error = history.at_deadline();
-            assert_eq!(error.code(), expected.as_str(), "{attempts:?} in flight: {in_flight}");
-            assert_eq!(error.outcome() == Outcome::Unknown, *expected == Code::Unknown);
+            assert_eq!(history.at_deadline().kind, *expected, "{attempts:?} in flight: {in_flight}");
         }
     }
 
@@ -211,39 +211,52 @@ mod tests {
         Some(item_reply::Result::Refused(refusal))
     }
 
+    /// What a reply means.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Meaning {
+        Done { indefinite: bool },
+        Told(Kind),
+        Again(Cause),
+    }
+
+    fn meaning(next: Next) -> Meaning {
+        match next {
+            Next::Answer(Ok(done)) => Meaning::Done { indefinite: done.indefinite },
+            Next::Answer(Err(failure)) => Meaning::Told(failure.kind),
+            Next::Retry(cause) => Meaning::Again(cause),
+        }
+    }
+
     #[test]
     fn every_reply_has_one_meaning() {
+        use Meaning::{Again, Told};
         let clean = History::default();
         let dirty = History { indefinite: true, ..History::default() };
-        let code = |next: Next| match next {
-            Next::Answer(Err(error)) => error.code(),
-            Next::Answer(Ok(_)) => "ok",
-            Next::Retry(cause) => cause.as_str(),
-        };
         let done = |n| {
             Some(item_reply::Result::Done(Outcomes {
                 outcomes: vec![Bytes::new(); n],
                 ..Outcomes::default()
             }))
         };
+        let same = |meaning| (meaning, meaning);
         let table = [
-            (done(2), "ok", "ok"),
-            (done(1), "unknown", "unknown"),
-            (None, "unknown", "unknown"),
-            (Some(item_reply::Result::Unknown("x".into())), "unknown", "unknown"),
-            (refused(RefusalReason::NotLeader), "not_leader", "not_leader"),
-            (refused(RefusalReason::NotHosted), "not_leader", "not_leader"),
-            (refused(RefusalReason::Draining), "draining", "draining"),
-            (refused(RefusalReason::Overloaded), "overloaded", "overloaded"),
-            (refused(RefusalReason::Deadline), "late", "late"),
-            (refused(RefusalReason::Malformed), "malformed", "unknown"),
-            (refused(RefusalReason::WrongSet), "wrong_set", "unknown"),
-            (refused(RefusalReason::RefusalUnspecified), "unknown", "unknown"),
+            (done(2), (Meaning::Done { indefinite: false }, Meaning::Done { indefinite: true })),
+            (done(1), same(Again(Cause::Unknown))),
+            (None, same(Again(Cause::Unknown))),
+            (Some(item_reply::Result::Unknown("x".into())), same(Again(Cause::Unknown))),
+            (refused(RefusalReason::NotLeader), same(Again(Cause::NotLeader))),
+            (refused(RefusalReason::NotHosted), same(Again(Cause::NotLeader))),
+            (refused(RefusalReason::Draining), same(Again(Cause::Draining))),
+            (refused(RefusalReason::Overloaded), same(Again(Cause::Overloaded))),
+            (refused(RefusalReason::Deadline), same(Again(Cause::Late))),
+            (refused(RefusalReason::Malformed), (Told(Kind::Malformed), Told(Kind::Unknown))),
+            (refused(RefusalReason::WrongSet), (Told(Kind::WrongSet), Told(Kind::Unknown))),
+            (refused(RefusalReason::RefusalUnspecified), same(Again(Cause::Unknown))),
         ];
-        for (reply, when_clean, when_dirty) in table {
-            assert_eq!(code(on_reply(&clean, 2, reply.clone())), when_clean, "{reply:?}");
+        for (reply, (when_clean, when_dirty)) in table {
+            assert_eq!(meaning(on_reply(&clean, 2, reply.clone())), when_clean, "{reply:?}");
             assert_eq!(
-                code(on_reply(&dirty, 2, reply.clone())),
+                meaning(on_reply(&dirty, 2, reply.clone())),
                 when_dirty,
                 "{reply:?} after an indefinite attempt"
             );

@@ -1,0 +1,359 @@
+//! Transactions over three sets whose leaders die in the middle: the coordinator's and a participant's, at every edge of
+//! the protocol. A payment is asked for until it has an answer, and asked for once more when everything is whole: it has
+//! ended the same for everybody, nothing is left open or set aside, and the books are right to the cent.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use twinset_jepsen::api::{Patience, Router};
+use twinset_jepsen::logs::{self, Allowed};
+use twinset_proto::cluster::v1::ListAttemptsRequest;
+use twinset_tools::cluster::admin;
+use twinset_tools::cluster::process::Signal;
+
+use crate::support::{ARMED, Stage};
+
+const COORDINATOR: u32 = 1;
+const PARTICIPANT: u32 = 2;
+const OTHER: u32 = 3;
+/// For one call; an election and its end fit in.
+const CALL: Duration = Duration::from_secs(8);
+/// By then a payment has its answer, and whatever it has left open is gone.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// Shorter than any election.
+const SOON: Duration = Duration::from_millis(250);
+const POLL: Duration = Duration::from_millis(20);
+/// Payments that may pass before the leader gets to the point.
+const TRIES: u32 = 60;
+
+/// What is paid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pay {
+    /// All three sets book.
+    Sound,
+    /// The third set refuses: its account is frozen.
+    Refused,
+}
+
+/// Where whose leader dies.
+struct Edge {
+    point: &'static str,
+    pay: Pay,
+    /// More of the dying leader's configuration.
+    config: &'static str,
+}
+
+const fn edge(point: &'static str, pay: Pay) -> Edge {
+    Edge { point, pay, config: "" }
+}
+
+const AT_THE_COORDINATOR: [Edge; 15] = [
+    edge("begin_proposed", Pay::Sound),
+    edge("begun", Pay::Sound),
+    edge("asked", Pay::Sound),
+    edge("first_vote", Pay::Sound),
+    edge("voted", Pay::Sound),
+    edge("decide_proposed", Pay::Sound),
+    edge("decided", Pay::Sound),
+    edge("refused", Pay::Refused),
+    edge("telling", Pay::Sound),
+    edge("undoing", Pay::Refused),
+    edge("first_booked", Pay::Sound),
+    edge("booked", Pay::Sound),
+    edge("settle_proposed", Pay::Sound),
+    edge("settled", Pay::Sound),
+    // So impatient that it gives up before anybody could answer.
+    Edge { point: "giving_up", pay: Pay::Sound, config: "[across]\ngive_up_ms = 1\n" },
+];
+
+const AT_A_PARTICIPANT: [Edge; 9] = [
+    edge("prepare_received", Pay::Sound),
+    edge("prepare_proposed", Pay::Sound),
+    edge("prepared", Pay::Sound),
+    edge("commit_received", Pay::Sound),
+    edge("commit_proposed", Pay::Sound),
+    edge("committed", Pay::Sound),
+    edge("abort_received", Pay::Refused),
+    edge("abort_proposed", Pay::Refused),
+    edge("aborted", Pay::Refused),
+];
+
+#[tokio::test]
+async fn a_coordinators_leader_that_dies_at_any_edge_leaves_nothing_in_doubt() {
+    let mut stage = Stage::start_with(3).await;
+    let mut books = Books::open(&stage).await;
+    for edge in AT_THE_COORDINATOR {
+        books.strike(&mut stage, COORDINATOR, &edge).await;
+    }
+    // The next leader dies as well, as soon as it has found what the first one left.
+    let others: Vec<String> = ["A", "B"].iter().flat_map(|site| stage.nodes_of(site)).collect();
+    for node in &others {
+        stage.reconfigure(node, "[faults]\ndie_at = \"across.resumed\"\n").await;
+    }
+    let first = arm(&mut stage, COORDINATOR, "[faults]\ndie_at = \"across.decided\"\n").await;
+    let (next, ()) =
+        tokio::join!(another_ended(&stage, &others, &first), books.leave_behind(&stage, "resumed"));
+    println!("resumed: {first} died, and then {next}");
+    for node in &others {
+        stage.configure(node, "");
+        if *node != first && *node != next {
+            stage.cluster.stop_process(node).await.unwrap();
+        }
+        stage.cluster.start_process(node).unwrap();
+    }
+    books.settle(&stage, "resumed", Pay::Sound).await;
+    books.end(stage).await;
+}
+
+#[tokio::test]
+async fn a_participants_leader_that_dies_at_any_edge_leaves_nothing_in_doubt() {
+    let mut stage = Stage::start_with(3).await;
+    let mut books = Books::open(&stage).await;
+    for edge in AT_A_PARTICIPANT {
+        books.strike(&mut stage, PARTICIPANT, &edge).await;
+    }
+    // It waits for a coordinator that stands still, asks it, and dies over that.
+    for point in ["inquiring", "inquired"] {
+        let frozen = arm(&mut stage, COORDINATOR, "[faults]\nfreeze_at = \"across.voted\"\n").await;
+        let impatient = format!("[across]\ninquire_ms = 1\n[faults]\ndie_at = \"across.{point}\"\n");
+        let victim = arm(&mut stage, PARTICIPANT, &impatient).await;
+        assert_eq!(stage.leader(COORDINATOR).await, frozen);
+        tokio::join!(books.leave_behind(&stage, point), stage.ended(&victim), stage.frozen(&frozen));
+        stage.cluster.signal(&frozen, Signal::Cont).await.unwrap();
+        stage.configure(&frozen, "");
+        stage.configure(&victim, "");
+        stage.cluster.start_process(&victim).unwrap();
+        books.settle(&stage, point, Pay::Sound).await;
+        stage.reconfigure(&frozen, "").await;
+    }
+    books.end(stage).await;
+}
+
+/// What a payment was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Told {
+    /// Booked, under that name.
+    Booked(String),
+    /// Refused, with that code.
+    Rejected(String),
+}
+
+/// The accounts, and what was answered so far.
+struct Books {
+    /// The payer in the coordinator's set, a payee in each other one, and one in the third that takes no credit.
+    payer: String,
+    payees: [String; 2],
+    frozen: String,
+    told: BTreeMap<String, Told>,
+}
+
+impl Books {
+    async fn open(stage: &Stage) -> Books {
+        let slots = stage.whole().await.catalogue().unwrap().slot_table();
+        let in_set = |name: &str, set: u32| {
+            let mut ids = (0..).map(|n| format!("{{{name}{n}}}"));
+            ids.find(|id| slots[usize::from(twinset_ledger::slot_of(id))] == set).unwrap()
+        };
+        let books = Books {
+            payer: in_set("payer", COORDINATOR),
+            payees: [in_set("payee", PARTICIPANT), in_set("payee", OTHER)],
+            frozen: in_set("frozen", OTHER),
+            told: BTreeMap::new(),
+        };
+        for account in books.accounts() {
+            let body = json!({
+                "request_id": "open", "account": account, "subject": "liability", "currency": "EUR",
+                "limit": "none",
+            });
+            let (status, said) = call(stage, "ra", Method::POST, "/v1/accounts", body).await.unwrap();
+            assert_eq!(status, StatusCode::OK, "{said}");
+        }
+        let path = format!("/v1/accounts/{}/freeze", escaped(&books.frozen));
+        let body = json!({ "request_id": "freeze", "mode": "credit" });
+        let (status, said) = call(stage, "ra", Method::POST, &path, body).await.unwrap();
+        assert_eq!(status, StatusCode::OK, "{said}");
+        books
+    }
+
+    fn accounts(&self) -> [&String; 4] {
+        [&self.payer, &self.payees[0], &self.payees[1], &self.frozen]
+    }
+
+    /// Lets the leader of `set` die at an edge, while payments are made.
+    async fn strike(&mut self, stage: &mut Stage, set: u32, edge: &Edge) {
+        let Edge { point, pay, config } = edge;
+        let faults = format!("{config}[faults]\ndie_at = \"across.{point}\"\n");
+        let victim = arm(stage, set, &faults).await;
+        let began = Instant::now();
+        let dead = async |stage: &Stage| {
+            let pid = stage.cluster.layout().process(&victim).unwrap().pid.unwrap();
+            pid.ended(Duration::ZERO).await
+        };
+        let mut asked = Vec::new();
+        for number in 0..TRIES {
+            let id = format!("{point}-{number}");
+            let told = self.pay(stage, &id, *pay).await;
+            asked.push(id.clone());
+            self.told.insert(id, told);
+            if dead(stage).await {
+                break;
+            }
+        }
+        assert!(dead(stage).await, "{victim} never got to {point}: {}", stage.log(&victim, 0));
+        println!("{point}: {victim} died; {} payments in {:?}", asked.len(), began.elapsed());
+        // The dead node is not needed for others.
+        let id = format!("{point}-without");
+        let told = self.pay(stage, &id, Pay::Sound).await;
+        self.told.insert(id, told);
+        stage.configure(&victim, "");
+        stage.cluster.start_process(&victim).unwrap();
+        for id in asked {
+            self.settle(stage, &id, *pay).await;
+        }
+    }
+
+    /// Asks once, and is gone before an election could end: nobody asks the next leader for it.
+    async fn leave_behind(&self, stage: &Stage, id: &str) {
+        let body = self.payment(id, Pay::Sound);
+        let patience = Patience::from(SOON);
+        // Whatever it hears: it is asked for again when everything is whole.
+        let _ = stage.router("ra").call(Method::POST, "/v1/transactions", body.to_string(), patience).await;
+    }
+
+    fn payment(&self, id: &str, pay: Pay) -> Value {
+        let leg = |account: &str, side: &str, amount: &str| json!({ "account": account, "side": side, "amount": amount });
+        let third = if pay == Pay::Refused { &self.frozen } else { &self.payees[1] };
+        json!({ "request_id": id, "legs": [
+            leg(&self.payer, "debit", "3.00"), leg(&self.payees[0], "credit", "2.00"), leg(third, "credit", "1.00"),
+        ]})
+    }
+
+    /// Pays, and asks again until there is an answer that lasts.
+    async fn pay(&self, stage: &Stage, id: &str, pay: Pay) -> Told {
+        let body = self.payment(id, pay);
+        let deadline = Instant::now() + PATIENCE;
+        for router in ["ra", "rb"].into_iter().cycle() {
+            let said = call(stage, router, Method::POST, "/v1/transactions", body.clone()).await;
+            match &said {
+                Ok((StatusCode::OK, booked)) => {
+                    assert_eq!(booked["postings"].as_array().map(Vec::len), Some(3), "{booked}");
+                    return Told::Booked(booked["transaction"].as_str().unwrap().to_owned());
+                }
+                Ok((_, problem)) if problem["outcome"] == "rejected" => {
+                    return Told::Rejected(problem["code"].as_str().unwrap().to_owned());
+                }
+                // Not applied, or unknown: the same request may be asked again.
+                Ok(_) | Err(_) => {}
+            }
+            assert!(Instant::now() < deadline, "{id} has no answer: {said:?}");
+        }
+        unreachable!("the routers never end")
+    }
+
+    /// When everything is whole, the payment is told as before, nothing is open, and the books are right.
+    async fn settle(&mut self, stage: &Stage, id: &str, pay: Pay) {
+        stage.whole().await;
+        let told = self.pay(stage, id, pay).await;
+        match (&told, pay) {
+            (Told::Booked(_), Pay::Sound) => {}
+            (Told::Rejected(code), Pay::Refused) if code == "account_frozen" => {}
+            (told, pay) => panic!("{id}, {pay:?}: {told:?}"),
+        }
+        let before = self.told.entry(id.to_owned()).or_insert_with(|| told.clone());
+        assert_eq!(*before, told, "{id}");
+        nothing_open(stage).await;
+        let booked = self.told.values().filter(|told| matches!(told, Told::Booked(_))).count();
+        let expected = [3 * booked, 2 * booked, booked, 0];
+        for (account, expected) in self.accounts().into_iter().zip(expected) {
+            let path = format!("/v1/accounts/{}", escaped(account));
+            let (status, said) = call(stage, "rb", Method::GET, &path, Value::Null).await.unwrap();
+            assert_eq!(status, StatusCode::OK, "{said}");
+            let figure =
+                |name: &str| said["account"][name].as_str().unwrap().trim_start_matches('-').to_owned();
+            let figures = ["posted", "held", "incoming"].map(figure);
+            assert_eq!(figures, [format!("{expected}.00"), "0.00".into(), "0.00".into()], "{id}: {said}");
+        }
+    }
+
+    async fn end(self, stage: Stage) {
+        let allowed = [logs::AFTER_KILLS, &[ARMED], AFTER_GIVING_UP].concat();
+        stage.end(&allowed).await;
+    }
+}
+
+const AFTER_GIVING_UP: &[Allowed] = &[Allowed {
+    part: "another leader has gone on with it",
+    why: "a leader that stood still may take up what has ended meanwhile",
+}];
+
+/// Lets a node lead `set` that has these sections in its configuration.
+async fn arm(stage: &mut Stage, set: u32, extra: &str) -> String {
+    let home = stage.whole().await.catalogue().unwrap().sets[&set].home.clone();
+    let deadline = Instant::now() + PATIENCE;
+    let leader = stage.leader(set).await;
+    let next = stage.nodes_of(&home).into_iter().find(|node| *node != leader).unwrap();
+    stage.reconfigure(&next, extra).await;
+    loop {
+        let leader = stage.leader(set).await;
+        if leader == next {
+            return next;
+        }
+        assert!(Instant::now() < deadline, "{next} does not lead set {set}");
+        // Asked to stop, it hands over to its neighbour.
+        stage.cluster.stop_process(&leader).await.unwrap();
+        stage.cluster.start_process(&leader).unwrap();
+    }
+}
+
+/// Waits until `first` has ended, and another of the nodes, which it gives.
+async fn another_ended(stage: &Stage, nodes: &[String], first: &String) -> String {
+    stage.ended(first).await;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        for node in nodes.iter().filter(|node| *node != first) {
+            if stage.cluster.layout().process(node).unwrap().pid.unwrap().ended(Duration::ZERO).await {
+                return node.clone();
+            }
+        }
+        assert!(Instant::now() < deadline, "nobody took up what {first} left behind");
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Waits until no set has anything open with another.
+async fn nothing_open(stage: &Stage) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut open = Vec::new();
+        for addr in stage.cluster.layout().node_addrs() {
+            let asked = admin::client(&addr).unwrap().list_attempts(ListAttemptsRequest {}).await;
+            open.extend(asked.unwrap().into_inner().sets.into_iter().filter(|set| set.open > 0));
+        }
+        if open.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "open: {open:?}");
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+async fn call(
+    stage: &Stage,
+    router: &str,
+    method: Method,
+    path: &str,
+    body: Value,
+) -> Result<(StatusCode, Value), String> {
+    let mut router: Router = stage.router(router);
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let (status, bytes) =
+        router.call(method, path, body, CALL.into()).await.map_err(|error| error.to_string())?;
+    Ok((status, serde_json::from_slice(&bytes).map_err(|error| error.to_string())?))
+}
+
+fn escaped(account: &str) -> String {
+    account.replace('{', "%7B").replace('}', "%7D")
+}
