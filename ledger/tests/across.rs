@@ -1,8 +1,8 @@
-//! The laws of transactions over several sets, under a network that does all that networks do: money is conserved in each
-//! set and over all of them, limits hold, a request has its effect once, in all its sets or in none, there is one answer to
-//! it, and each log alone gives its set. Every entry of every set is held against the model; most of the laws are checked at
-//! every step as well, in `support/world/`. A failing case is written to
-//! `tests/across.regressions`; then `cargo test -p twinset-ledger --test across` tries it first.
+//! The laws of transactions over several sets, under a network that does all that networks do, and leaders that die: money is
+//! conserved in each set and over all of them, limits hold, a request has its effect once, in all its sets or in none, there is
+//! one answer to it, and each log alone gives its set. Every entry of every set is held against the model; most of the laws are
+//! checked at every step as well, in `support/world/`. A failing case is written to `tests/across.regressions`; then
+//! `cargo test -p twinset-ledger --test across` tries it first.
 
 mod model;
 mod support;

@@ -5,13 +5,13 @@ mod support;
 use rust_decimal::Decimal;
 use support::{Books, INCARNATION, SET};
 use twinset_ledger::apply::ApplyError;
-use twinset_ledger::attempt::{Ballot, Vote};
+use twinset_ledger::attempt::{Ballot, Coordination, Part, Role, Sum, Vote};
 use twinset_ledger::codec::{DecodeError, EntryBuilder, encode_command, expand, shorten};
 use twinset_ledger::command::Metadata;
 use twinset_ledger::memory::{Error, MemoryState};
 use twinset_ledger::{
-    Begin, Command, LEGS_MAX, Leg, Malformed, Position, RULES_VERSION, Rejection, Side, Step, Transaction,
-    TransactionId,
+    Begin, Command, Effect, LEGS_MAX, Leg, Malformed, Position, Posted, RULES_VERSION, Rejection, Reversal,
+    Side, State, Step, Transaction, TransactionId,
 };
 
 fn apply(build: impl FnOnce(&mut EntryBuilder), rules: u16, time: u64) -> Error {
@@ -178,6 +178,39 @@ fn books() -> Books {
         books.apply(1, &[open]);
     }
     books
+}
+
+/// No set should tell what it has booked in another unit than it has voted in. If one does, the amount is still the same.
+#[test]
+fn a_part_is_taken_back_in_the_unit_of_the_first_leg() {
+    let mut books = books();
+    let position = Position::new(books.next_index(), 0);
+    let attempt = TransactionId { set: SET, incarnation: INCARNATION, position };
+    let legs = vec![leg("a", Side::Debit, Decimal::ONE), leg("x", Side::Credit, Decimal::ONE)];
+    let transaction = Transaction { legs, ..two_legs() };
+    let sum = Sum { currency: "EUR".to_owned(), scale: 2, debits: 0, credits: 100 };
+    let (account, side) = ("x".to_owned(), Side::Credit);
+    let posted = Posted { account, side, amount: 1000, scale: 3, posted: 1000, available: 1000 };
+    let part = Part { set: 2, position, legs: vec![posted] };
+    let step = |step| Command::Step { attempt, step };
+    let reversal = Reversal {
+        request_id: "back".to_owned(),
+        transaction: attempt,
+        amount: Some(Decimal::new(40, 2)),
+        reason: 0,
+        metadata: Metadata::new(),
+    };
+    for command in [
+        Command::Begin(Begin { transaction, sets: vec![SET, 2] }),
+        step(Step::Decide(Ballot::Votes(vec![Vote { set: 2, said: Ok(vec![sum]) }]))),
+        step(Step::Settle { parts: vec![part] }),
+    ] {
+        assert!(books.apply(1, &[command])[0].result.is_ok());
+    }
+    assert_eq!(books.apply(1, &[Command::Reversal(reversal)])[0].result, Ok(Effect::Begun));
+    let (_, open) = books.short.attempts().iter().next().expect("the reversal is open");
+    let Role::Coordinator(Coordination { legs, .. }) = &open.role else { panic!("it is begun here") };
+    assert!(legs.iter().all(|leg| leg.amount == Decimal::new(40, 2)), "{legs:?}");
 }
 
 #[test]

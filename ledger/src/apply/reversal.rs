@@ -144,12 +144,11 @@ impl<S: State> Turn<'_, S> {
         sets: &[u32],
         part: Option<i128>,
     ) -> Decision {
-        let legs = original.transaction.legs.iter().zip(&original.posted).map(|(leg, posted)| Leg {
+        // The part is in minor units of the first leg.
+        let scale = u32::from(original.posted[0].scale);
+        let legs = original.transaction.legs.iter().map(|leg| Leg {
             side: opposite(leg.side),
-            amount: match part {
-                Some(part) => Decimal::from_i128_with_scale(part, u32::from(posted.scale)),
-                None => leg.amount,
-            },
+            amount: part.map_or(leg.amount, |part| Decimal::from_i128_with_scale(part, scale)),
             ..leg.clone()
         });
         let coordination = Coordination {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use twinset_ledger::amount::to_minor;
 use twinset_ledger::attempt::{Attempt, Ballot, Coordination, Part, Role, Sum, Vote};
-use twinset_ledger::{Command, Leg, Position, Posted, Side, Step, TransactionId};
+use twinset_ledger::{Command, Leg, Position, Posted, Rejection, Side, Step, TransactionId};
 
 use crate::generate::{ACCOUNTS, across, command, open};
 use crate::model::{Answer, Model};
@@ -29,7 +29,7 @@ pub fn entries_across() -> impl Strategy<Value = Vec<(u64, Vec<Command>)>> {
 type Drawn = (Command, Option<Index>, Index, u8);
 
 fn entries_of(command: impl Strategy<Value = Command>) -> impl Strategy<Value = Vec<(u64, Vec<Command>)>> {
-    let drawn = (command, option::weighted(0.1, any::<Index>()), any::<Index>(), 0u8..24);
+    let drawn = (command, option::weighted(0.15, any::<Index>()), any::<Index>(), 0u8..24);
     let entry = (0u64..200, vec(drawn, 1..6));
     (vec(open(), 5), vec(entry, 1..24)).prop_map(|(mut opens, drawn)| {
         opens.iter_mut().zip(ACCOUNTS).for_each(|(open, id)| settle(open, id));
@@ -63,12 +63,16 @@ impl Story {
 
     fn fitted(&self, (mut command, repeat, at, twist): Drawn) -> Command {
         if let Some(repeat) = repeat {
-            let given_up = self.whose(|command, answer| {
-                command.accounts().next().is_some() && *answer == Answer::No("set_unavailable")
+            let of_client = |command: &Command| !matches!(command, Command::Step { .. });
+            let worth = self.whose(|command, answer| match twist {
+                0..8 => of_client(command) && *answer == Answer::No("set_unavailable"),
+                8..13 => of_client(command) && matches!(answer, Answer::Settled(_)),
+                13..16 => !of_client(command),
+                _ => true,
             });
-            return match given_up.is_empty() || twist > 15 {
+            return match worth.is_empty() {
                 true => repeat.get(&self.earlier).1.clone(),
-                false => repeat.get(&given_up).1.clone(),
+                false => repeat.get(&worth).1.clone(),
             };
         }
         match &mut command {
@@ -77,7 +81,7 @@ impl Story {
                 let asked =
                     |command: &Command| matches!(command, Command::Transaction(_) | Command::Begin(_));
                 let all = self.whose(|command, _| asked(command));
-                let of = if settled.is_empty() || twist > 11 { all } else { settled };
+                let of = if settled.is_empty() || twist < 6 { all } else { settled };
                 if !of.is_empty() {
                     reversal.transaction.position = at.get(&of).0;
                 }
@@ -106,16 +110,28 @@ impl Story {
             _ => false,
         };
         let fitting: Vec<_> = open.iter().filter(fits).collect();
-        let of = if fitting.is_empty() || twist == 0 { open.iter().collect() } else { fitting };
+        let others = fitting.is_empty() && !matches!(step, Step::Prepare { .. });
+        let of = if others || twist == 0 { open.iter().collect() } else { fitting };
         if of.is_empty() || twist == 1 {
             return;
         }
         let (id, open) = at.get(&of);
+        if others && twist > 3 {
+            *step = match &open.role {
+                Role::Participant => Step::Commit,
+                Role::Coordinator(Coordination { decided: None, .. }) => {
+                    Step::Decide(Ballot::Votes(Vec::new()))
+                }
+                Role::Coordinator(_) => Step::Settle { parts: Vec::new() },
+            };
+        }
         match (&open.role, step) {
             (_, Step::Prepare { .. }) => {}
             (Role::Coordinator(coordination), step) => {
                 *attempt = *id;
-                let own = &self.model.records()[open.reserved.first().map_or(0, |leg| leg.no as usize)];
+                let own = coordination.legs_of(SET).next().expect("the coordinator has a leg");
+                let accounts = self.model.records();
+                let own = accounts.iter().find(|account| account.id == own.account).expect("it was found");
                 fit(step, coordination, (&own.currency, own.scale), twist);
             }
             (Role::Participant, _) => *attempt = *id,
@@ -146,7 +162,12 @@ fn fit(step: &mut Step, coordination: &Coordination, (currency, scale): (&str, u
             };
             *votes = others.iter().map(vote).collect();
             match (refusal, votes.first_mut()) {
-                (Some(refusal), Some(first)) if twist > 8 => first.said = refusal.said,
+                (Some(refusal), Some(first)) if twist > 8 => {
+                    first.said = refusal.said;
+                    if let Some(last) = votes.get_mut(1).filter(|_| twist > 15) {
+                        last.said = Err(Rejection::AccountNotFound { account: "z".to_owned() });
+                    }
+                }
                 (Some(refusal), _) => votes.push(refusal),
                 _ => {}
             }
@@ -154,11 +175,14 @@ fn fit(step: &mut Step, coordination: &Coordination, (currency, scale): (&str, u
         }
         Step::Settle { parts } => {
             let part = |set: &u32| {
+                // Another unit is not what it voted for, but the amount is right.
+                let finer =
+                    u8::from(twist == 11 && coordination.legs.iter().all(|leg| in_minor(leg) < 1 << 60));
                 let leg = |leg: &Leg| Posted {
                     account: leg.account.clone(),
                     side: if twist == 2 { Side::Debit } else { leg.side },
-                    amount: in_minor(leg) + i128::from(twist == 3),
-                    scale,
+                    amount: in_minor(leg) * 10i128.pow(finer.into()) + i128::from(twist == 3),
+                    scale: scale + finer,
                     posted: 7,
                     available: 5,
                 };

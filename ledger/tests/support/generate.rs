@@ -69,6 +69,7 @@ pub fn across() -> impl Strategy<Value = Command> {
     prop_oneof![
         3 => begin(),
         6 => (attempt(), step()).prop_map(|(attempt, step)| Command::Step { attempt, step }),
+        1 => reversal(),
     ]
     .prop_filter("valid", |command| command.validate().is_ok())
 }
@@ -119,8 +120,16 @@ fn attempt() -> impl Strategy<Value = TransactionId> {
 fn step() -> impl Strategy<Value = Step> {
     let leg = (account(), side(), amount(), option::weighted(0.1, currency()))
         .prop_map(|(account, side, amount, currency)| Leg { account, side, amount, currency });
-    let prepare = (vec(leg, 1..3), -1i32..2)
-        .prop_map(|(legs, accounting_date)| Step::Prepare { legs, accounting_date });
+    let alike = option::weighted(0.2, prop_oneof![amount(), Just(fortune())]);
+    let legs = (vec(leg, 1..3), alike).prop_map(|(mut legs, alike)| {
+        if let Some(amount) = alike {
+            let side = legs[0].side;
+            legs.iter_mut().for_each(|leg| (leg.side, leg.amount) = (side, amount));
+        }
+        legs
+    });
+    let prepare =
+        (legs, -1i32..2).prop_map(|(legs, accounting_date)| Step::Prepare { legs, accounting_date });
     let amounts = prop_oneof![(1i128..400, Just(0)), (Just(0), 1i128..400)];
     let sum =
         amounts.prop_map(|(debits, credits)| Sum { currency: "EUR".to_owned(), scale: 2, debits, credits });
@@ -267,8 +276,13 @@ fn amount() -> impl Strategy<Value = Decimal> {
         4 => (1i64..400).prop_map(|n| Decimal::new(n, 2)),
         1 => (1i64..4).prop_map(|n| Decimal::new(n * 1000, 3)),
         1 => (1i64..4).prop_map(|n| Decimal::new(n, 3)),
-        1 => Just(Decimal::from_i128_with_scale(15_000_000_000_000_000_000_000_000_000, 2)),
+        1 => Just(fortune()),
     ]
+}
+
+/// Two of them are more than an account can keep.
+fn fortune() -> Decimal {
+    Decimal::from_i128_with_scale(15_000_000_000_000_000_000_000_000_000, 2)
 }
 
 fn limit() -> impl Strategy<Value = Decimal> {

@@ -62,13 +62,12 @@ impl World {
             Message::Vote(attempt, vote) => {
                 let refused = vote.said.is_err();
                 let votes = self.votes.entry(attempt).or_default();
-                votes.insert(vote.set, vote.clone());
+                votes.insert(vote.set, vote);
                 let heard: Vec<Vote> = votes.values().cloned().collect();
-                if refused {
-                    self.propose(attempt, attempt.set, Step::Decide(Ballot::Votes(vec![vote])));
-                } else if let Some((_, coordination)) = self.coordination(attempt)
-                    && heard.len() == coordination.other_sets(attempt.set).len()
-                {
+                let all = |(_, coordination): (_, &Coordination)| {
+                    heard.len() == coordination.other_sets(attempt.set).len()
+                };
+                if refused || self.coordination(attempt).is_some_and(all) {
                     self.propose(attempt, attempt.set, Step::Decide(Ballot::Votes(heard)));
                 }
             }
