@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the build needs and this machine lacks: a C++ compiler and libclang, for RocksDB and its bindings,
-# python3-venv for the example journal, and iproute2 and iptables for the networks of the consistency tests. Says plainly what
-# is missing if it may not install.
+# python3-venv for the example journal, iproute2 and iptables for the networks of the consistency tests, and nats-server for the
+# relay's. Says plainly what is missing if it may not install.
 set -euo pipefail
 
 missing=()
@@ -15,6 +15,7 @@ PATH=$PATH:/usr/sbin:/sbin
 command -v ip >/dev/null || missing+=(iproute2)
 command -v iptables-restore >/dev/null || missing+=(iptables)
 command -v nsenter >/dev/null || missing+=(util-linux)
+command -v nats-server >/dev/null || missing+=(nats-server)
 
 if ! command -v cargo >/dev/null; then
     echo "setup: cargo is not installed; a Rust toolchain is needed first: https://rustup.rs" >&2
@@ -34,3 +35,7 @@ command -v apt-get >/dev/null || { echo "setup: missing: ${missing[*]}; no apt-g
 echo "setup: installing ${missing[*]}" >&2
 "${install[@]}" apt-get update -qq >&2
 DEBIAN_FRONTEND=noninteractive "${install[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+# Debian starts this one at once, for everybody to reach; tests start their own, on loopback.
+if [[ " ${missing[*]} " == *" nats-server "* ]] && [ -d /run/systemd/system ]; then
+    "${install[@]}" systemctl --quiet disable --now nats-server >&2
+fi

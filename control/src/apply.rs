@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::{Action, Outcome, Record};
 use crate::catalogue::{Catalogue, Durability, EndedSwitch, Node, Set, SwitchEnd, SwitchIntent};
 use crate::command::Command;
+use crate::groups::Group;
 use crate::placement::placement_keeping;
 use crate::rejection::Rejection;
 use crate::topology::{is_address, is_name};
@@ -50,6 +51,8 @@ pub enum Effect {
     },
     /// The addresses are recorded.
     NodeRecorded,
+    /// The group is defined.
+    GroupCreated,
 }
 
 /// Where a command stands in the log, and when it was proposed.
@@ -90,6 +93,10 @@ pub fn apply(
             check_who_why(&who, &why)?;
             let node = Node { name: node, site, arbiter: false, api_addr, peer_addr, http_addr };
             upsert_node(catalogue, at, node, (who, why))?
+        }
+        Command::CreateGroup { group, who, why } => {
+            check_who_why(&who, &why)?;
+            create_group(catalogue, at, group, (who, why))?
         }
     };
     let changed = record.is_some();
@@ -269,6 +276,26 @@ fn check_addresses(catalogue: &Catalogue, node: &Node) -> Result<(), Rejection> 
         }
     }
     Ok(())
+}
+
+fn create_group(
+    catalogue: &mut Catalogue,
+    at: At,
+    group: Group,
+    who_why: (String, String),
+) -> Result<Done, Rejection> {
+    group.validate()?;
+    match catalogue.groups.get(&group.id) {
+        Some(known) if *known == group => return Ok((Effect::GroupCreated, None)),
+        Some(known) => {
+            let (parts, currency) = (known.parts.len(), known.currency.clone());
+            return Err(Rejection::GroupExists { group: group.id, parts, currency });
+        }
+        None => catalogue.check_new_group(&group)?,
+    }
+    let what = Action::Group { group: group.id.clone(), parts: group.parts.len() };
+    catalogue.groups.insert(group.id.clone(), group);
+    Ok((Effect::GroupCreated, Some(record(at, who_why, what, Outcome::Done))))
 }
 
 fn record(at: At, (who, why): (String, String), what: Action, outcome: Outcome) -> Record {

@@ -69,6 +69,13 @@ pub enum Action {
         /// The node.
         node: String,
     },
+    /// To define a group of accounts.
+    Group {
+        /// Its id.
+        group: String,
+        /// How many accounts it has.
+        parts: usize,
+    },
 }
 
 /// What came of it.

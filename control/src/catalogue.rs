@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Audit;
+use crate::groups::Group;
 use crate::{CONTROL_SET, SLOTS};
 
 /// Everything the control set knows.
@@ -30,6 +31,8 @@ pub struct Catalogue {
     pub control: ControlSet,
     /// The next replica gets this id; ids are never reused.
     pub next_replica_id: u64,
+    /// By id; none ever changes or goes.
+    pub groups: BTreeMap<String, Group>,
     /// Who did what and why, newest last.
     pub audit: Audit,
 }

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::Durability;
+use crate::groups::Group;
 
 /// A change of the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +69,16 @@ pub enum Command {
         peer_addr: String,
         /// As [`crate::Node::http_addr`].
         http_addr: String,
+        /// Who asks for it.
+        who: String,
+        /// Why.
+        why: String,
+    },
+    /// Defines a group of accounts, for ever. Its parts must be open: whoever asks has seen to that, as the control set knows
+    /// no accounts.
+    CreateGroup {
+        /// The group.
+        group: Group,
         /// Who asks for it.
         who: String,
         /// Why.

@@ -34,7 +34,7 @@ pub enum Inconsistent {
     /// A key is not the name or number of what it leads to.
     #[error("{what} {key:?} is filed under another name")]
     Misfiled {
-        /// Site, node or set.
+        /// Site, node, set or group.
         what: &'static str,
         /// The key.
         key: String,
@@ -91,6 +91,12 @@ pub enum Inconsistent {
         /// The node.
         node: String,
     },
+    /// A group is none, or shares an account with another one.
+    #[error("group {group:?} is none, or shares an account with another")]
+    Group {
+        /// Its id.
+        group: String,
+    },
 }
 
 /// Read first, so that a newer format is named as such whatever else the document holds.
@@ -121,7 +127,8 @@ impl Catalogue {
     pub fn check(&self) -> Result<(), Inconsistent> {
         self.check_sites()?;
         self.check_slots()?;
-        self.check_replicas()
+        self.check_replicas()?;
+        self.check_groups()
     }
 
     fn check_sites(&self) -> Result<(), Inconsistent> {
@@ -166,6 +173,16 @@ impl Catalogue {
         }
         match (0..SLOTS).zip(owners).find(|(_, owners)| *owners != 1) {
             Some((slot, owners)) => Err(Inconsistent::Slot { slot, owners }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_groups(&self) -> Result<(), Inconsistent> {
+        if let Some((key, _)) = self.groups.iter().find(|(key, group)| **key != group.id) {
+            return Err(Inconsistent::Misfiled { what: "group", key: key.clone() });
+        }
+        match self.inconsistent_group() {
+            Some(group) => Err(Inconsistent::Group { group: group.into() }),
             None => Ok(()),
         }
     }

@@ -14,6 +14,7 @@ pub mod catalogue;
 pub mod command;
 pub mod document;
 pub mod envelope;
+pub mod groups;
 pub mod placement;
 pub mod rejection;
 pub mod topology;
@@ -25,6 +26,7 @@ pub use catalogue::{
 };
 pub use command::Command;
 pub use envelope::{Envelope, decode_answer, encode_answer};
+pub use groups::Group;
 pub use placement::Placement;
 pub use rejection::Rejection;
 pub use topology::Topology;

@@ -127,6 +127,36 @@ pub enum Rejection {
         /// Whose it is.
         node: String,
     },
+    /// The group is defined, and otherwise. It never changes.
+    #[error("group {group:?} is defined already, with {parts} parts in {currency}, and never changes")]
+    GroupExists {
+        /// Its id.
+        group: String,
+        /// How many parts it has.
+        parts: usize,
+        /// Their currency.
+        currency: String,
+    },
+    /// The id belongs to another group, as its own or as a part's.
+    #[error("{account:?} belongs to group {group:?}")]
+    AccountOfGroup {
+        /// The id.
+        account: String,
+        /// Whose it is.
+        group: String,
+    },
+    /// Every node and router holds all groups: there is no room for more.
+    #[error(
+        "there are {groups} groups with {parts} parts; a cluster has at most {} with {} parts",
+        crate::groups::GROUPS_MAX,
+        crate::groups::PARTS_TOTAL_MAX
+    )]
+    TooManyGroups {
+        /// Groups that are defined.
+        groups: usize,
+        /// Parts that they have together.
+        parts: usize,
+    },
 }
 
 impl Rejection {
@@ -147,6 +177,9 @@ impl Rejection {
             Rejection::SwitchEnded { .. } => "switch_ended",
             Rejection::SiteFixed { .. } => "site_fixed",
             Rejection::AddressTaken { .. } => "address_taken",
+            Rejection::GroupExists { .. } => "group_exists",
+            Rejection::AccountOfGroup { .. } => "account_of_group",
+            Rejection::TooManyGroups { .. } => "too_many_groups",
         }
     }
 }

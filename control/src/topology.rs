@@ -278,6 +278,7 @@ impl Topology {
             sets,
             control,
             next_replica_id: dealer.next_id(),
+            groups: BTreeMap::new(),
             audit: Audit::default(),
         })
     }

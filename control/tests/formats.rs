@@ -4,7 +4,8 @@
 mod common;
 
 use twinset_control::document::{Error, Inconsistent};
-use twinset_control::{Catalogue, Command, Durability, Envelope, Rejection, Role};
+use twinset_control::groups::Side;
+use twinset_control::{Catalogue, Command, Durability, Envelope, Group, Rejection, Role};
 use twinset_control::{apply, decode_answer, encode_answer, envelope};
 
 fn catalogue() -> Catalogue {
@@ -22,6 +23,11 @@ fn begin() -> Command {
     }
 }
 
+fn group(parts: &[&str]) -> Group {
+    let parts = parts.iter().map(|part| part.to_string()).collect();
+    Group { id: "g".into(), currency: "EUR".into(), normal_side: Side::Credit, parts }
+}
+
 #[test]
 fn golden_catalogue() {
     let mut catalogue = catalogue();
@@ -37,6 +43,8 @@ fn golden_catalogue() {
         why: "drill".into(),
     };
     apply(&mut catalogue, 16, 17, degrade).unwrap();
+    let create = Command::CreateGroup { group: group(&["g.1", "g.2"]), who: "ops".into(), why: "hot".into() };
+    apply(&mut catalogue, 18, 19, create).unwrap();
     let golden = include_str!("golden/catalogue.json");
     assert_eq!(String::from_utf8(catalogue.to_json()).unwrap(), golden.trim_end());
     assert_eq!(Catalogue::from_json(golden.as_bytes()).unwrap(), catalogue);
@@ -78,6 +86,13 @@ fn golden_entries() {
             concat!(
                 r#"{"upsert_node_address":{"node":"a1","site":"A","api_addr":"h:1","peer_addr":"h:2","#,
                 r#""http_addr":"h:3","who":"ops","why":"moved"}}"#
+            ),
+        ),
+        (
+            Command::CreateGroup { group: group(&["g.1", "g.2"]), who: "ops".into(), why: "hot".into() },
+            concat!(
+                r#"{"create_group":{"group":{"id":"g","currency":"EUR","normal_side":"credit","#,
+                r#""parts":["g.1","g.2"]},"who":"ops","why":"hot"}}"#
             ),
         ),
     ];
@@ -122,6 +137,9 @@ fn a_rejections_code_is_its_name_on_the_wire() {
         Rejection::SwitchEnded { set: 1, id: 2, completed: true },
         Rejection::SiteFixed { node: node.clone(), site },
         Rejection::AddressTaken { address, node },
+        Rejection::GroupExists { group: "g".into(), parts: 1, currency: "EUR".into() },
+        Rejection::AccountOfGroup { account: "g.1".into(), group: "g".into() },
+        Rejection::TooManyGroups { groups: 1, parts: 2 },
     ];
     for rejection in all {
         let json = serde_json::to_value(&rejection).unwrap();
@@ -197,6 +215,18 @@ fn catalogues_that_contradict_themselves_are_refused() {
         (
             |c| c.sets.get_mut(&1).unwrap().replicas[0].node = "c1".into(),
             Inconsistent::ReplicaNode { set: 1, id: 4, node: "c1".into() },
+        ),
+        (
+            |c| _ = c.groups.insert("h".into(), group(&["g.1"])),
+            Inconsistent::Misfiled { what: "group", key: "h".into() },
+        ),
+        (|c| _ = c.groups.insert("g".into(), group(&[])), Inconsistent::Group { group: "g".into() }),
+        (
+            |c| {
+                let other = Group { id: "h".into(), ..group(&["h.1", "g.1"]) };
+                c.groups.extend([("g".into(), group(&["g.1"])), ("h".into(), other)]);
+            },
+            Inconsistent::Group { group: "h".into() },
         ),
     ];
     for (spoil, expected) in table {

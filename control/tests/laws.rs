@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use twinset_control::audit::TAIL_RECORDS_MAX;
-use twinset_control::{Catalogue, Command, Durability, Envelope, Role, SLOTS, SwitchEnd, apply};
+use twinset_control::groups::Side;
+use twinset_control::{Catalogue, Command, Durability, Envelope, Group, Role, SLOTS, SwitchEnd, apply};
 
 fn a_topology() -> impl Strategy<Value = Catalogue> {
     (2..=24u32, 2..=5u16, 2..=5u16, any::<bool>())
@@ -46,7 +47,20 @@ fn a_command() -> impl Strategy<Value = Command> {
             who,
             why: "law".into(),
         }),
+        2 => a_group().prop_map(|group| Command::CreateGroup { group, who: "ops".into(), why: "law".into() }),
     ]
+}
+
+/// Of so few names that groups meet, and contradict, each other often.
+fn a_group() -> impl Strategy<Value = Group> {
+    let name =
+        prop::sample::select(vec!["g", "h", "g.1", "g.2", "h.1", "h.2", "x", ""]).prop_map(String::from);
+    (name.clone(), any::<bool>(), prop::collection::vec(name, 0..4)).prop_map(|(id, debit, parts)| Group {
+        id,
+        currency: "EUR".into(),
+        normal_side: if debit { Side::Debit } else { Side::Credit },
+        parts,
+    })
 }
 
 /// A command, and whether to point it at the switch or the epoch that its set has now, so that many succeed.
@@ -153,6 +167,7 @@ proptest! {
                 prop_assert_eq!(set.incarnation, old.incarnation);
                 prop_assert!(set.last_safe_index >= old.last_safe_index);
             }
+            prop_assert!(before.groups.iter().all(|(id, group)| catalogue.groups.get(id) == Some(group)), "groups stay");
             let now = replica_ids(&catalogue);
             prop_assert_eq!(now.len(), ids.len());
             prop_assert_eq!(&now.into_iter().collect::<BTreeSet<_>>(), &ids);

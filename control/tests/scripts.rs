@@ -6,7 +6,8 @@ mod common;
 use std::error::Error;
 use std::fmt::Write as _;
 
-use twinset_control::{Catalogue, Command, Durability, Replica, Role, apply};
+use twinset_control::groups::Side;
+use twinset_control::{Catalogue, Command, Durability, Group, Replica, Role, apply};
 
 /// What a script can say. `who` and `why` have defaults, so that a script names only what it is about.
 #[derive(goldenscript::Command)]
@@ -68,6 +69,20 @@ enum Line {
         #[arg(key)]
         http: String,
     },
+    /// Defines a group. Parts are named, or counted and named after the group. Example: group shop EUR credit parts=a,b
+    Group {
+        id: String,
+        currency: String,
+        side: String,
+        #[arg(key)]
+        parts: Option<String>,
+        #[arg(key)]
+        count: Option<usize>,
+        #[arg(key)]
+        who: Option<String>,
+    },
+    /// Prints the groups.
+    Groups,
     /// Prints one set. Example: set 1
     Set { set: u32 },
     /// Prints sites, nodes and the control set.
@@ -152,6 +167,18 @@ impl goldenscript::Runner for Script {
                 who,
                 why,
             }),
+            Line::Group { id, currency, side, parts, count, who: by } => {
+                let named = parts.iter().flat_map(|parts| parts.split(',')).filter(|part| !part.is_empty());
+                let counted = (1..=count.unwrap_or(0)).map(|n| format!("{id}.{n}"));
+                let group = Group {
+                    id: id.clone(),
+                    currency: currency.clone(),
+                    normal_side: if side == "debit" { Side::Debit } else { Side::Credit },
+                    parts: named.map(String::from).chain(counted).collect(),
+                };
+                self.command(Command::CreateGroup { group, who: by.clone().unwrap_or(who), why })
+            }
+            Line::Groups => show_groups(self.catalogue()?),
             Line::Set { set } => show_set(self.catalogue()?, *set),
             Line::Cluster => show_cluster(self.catalogue()?),
             Line::Audit => show_audit(self.catalogue()?),
@@ -201,6 +228,18 @@ fn show_cluster(catalogue: &Catalogue) -> Result<String, Box<dyn Error>> {
     Ok(out)
 }
 
+fn show_groups(catalogue: &Catalogue) -> Result<String, Box<dyn Error>> {
+    let parts: usize = catalogue.groups.values().map(|group| group.parts.len()).sum();
+    let mut out =
+        format!("{} groups with {parts} parts, version {}\n", catalogue.groups.len(), catalogue.version);
+    for group in catalogue.groups.values().take(4) {
+        let shown = group.parts.iter().take(3).cloned().collect::<Vec<_>>().join(" ");
+        let (id, currency, side) = (&group.id, &group.currency, group.normal_side);
+        writeln!(out, "  {id} in {currency}, {side:?}: {} parts {shown}", group.parts.len())?;
+    }
+    Ok(out)
+}
+
 fn show_audit(catalogue: &Catalogue) -> Result<String, Box<dyn Error>> {
     let mut out = format!("{} records\n", catalogue.audit.total);
     for r in &catalogue.audit.tail {
@@ -237,4 +276,6 @@ macro_rules! scripts {
     };
 }
 
-scripts! { abort, audit, bootstrap, bootstrap_without_arbiter, conflicts, degrade, node_addresses, spread, switch }
+scripts! {
+    abort, audit, bootstrap, bootstrap_without_arbiter, conflicts, degrade, groups, node_addresses, spread, switch
+}

@@ -19,6 +19,7 @@
 pub mod dial;
 pub mod dispatcher;
 pub mod failure;
+pub mod groups;
 pub mod lane;
 pub mod link;
 pub mod metrics;

@@ -14,7 +14,8 @@ pub struct Metrics {
     connected: IntCounter,
 }
 
-fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
+/// A counter of that name, registered.
+pub fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
     let counter = IntCounter::new(name, help).expect("the name is a valid metric name");
     registry.register(Box::new(counter.clone())).expect("each metric is registered once");
     counter

@@ -44,6 +44,14 @@ impl Origin {
             Origin::Set { set, incarnation } => (set, incarnation),
         }
     }
+
+    /// Who asks for an item.
+    pub fn of(item: &WireItem) -> Origin {
+        match (item.from_set, item.from_incarnation) {
+            (0, _) => Origin::Client,
+            (set, incarnation) => Origin::Set { set, incarnation },
+        }
+    }
 }
 
 /// What one call asks of one set.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use twinset_control::{Catalogue, Role};
 use twinset_proto::cluster::v1::WatchUpdate;
 
+use crate::groups::Groups;
 use crate::target::Node;
 
 /// One set, as far as it is known.
@@ -43,6 +44,8 @@ pub struct View {
     pub version: u64,
     /// The set of each slot; empty until a catalogue was seen.
     pub slots: Arc<[u32]>,
+    /// Groups of accounts.
+    pub groups: Arc<Groups>,
     /// By name.
     pub nodes: Arc<BTreeMap<Node, NodeView>>,
     /// By number.
@@ -93,6 +96,7 @@ impl View {
             catalogue.sets.values().map(|set| (set.id, placed(catalogue, set, known.get(&set.id)))).collect();
         self.nodes = Arc::new(catalogue.nodes.values().map(node_view).collect());
         self.slots = catalogue.slot_table().into();
+        self.groups = Arc::new(Groups::of(catalogue, &self.slots));
         self.cluster_id = catalogue.cluster_id.clone();
         self.version = catalogue.version;
         Ok(true)

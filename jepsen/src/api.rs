@@ -118,6 +118,7 @@ pub fn payment((from, to): (u32, u32), id: &str, cents: i64) -> Ask {
         id: id.to_owned(),
         scope: None,
         label: None,
+        capture: None,
         legs: vec![(from, cents), (to, -cents)],
     })
 }

@@ -1,7 +1,9 @@
-//! The end of a run: what clients left open is asked again until it is decided, and everything that the API shows is read:
-//! all transactions of each set through each router and from each replica, every account, a sample of request ids; and the
-//! replicas are compared. Asks and records only; [`crate::check`] judges.
+//! The end of a run: what clients left open is asked again until it is decided, what sets have open with each other is waited
+//! for, and everything that the API shows is read: all transactions of each set through each router and from each replica,
+//! every account, a sample of request ids; and the replicas are compared. Asks and records only; [`crate::check`] judges.
 
+pub mod holds;
+pub mod in_doubt;
 pub mod replicas;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,11 +24,15 @@ use crate::wait;
 const DEADLINE: Duration = Duration::from_secs(10);
 /// So long after its last definite answer a reader gives up. What is left then stays unknown, which is red.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// What sets have open with each other is waited for within that time as well, but for so long at least.
+const IN_DOUBT: Duration = Duration::from_secs(10);
 /// How long the replicas may take to stand at one index.
 const VERIFY: Duration = Duration::from_secs(60);
 /// Questions under way at once.
 const AT_ONCE: usize = 32;
 const PAGE_SIZE: u32 = 1_000;
+/// Between two looks at what sets have to put away.
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// Someone who asks in the end, with connections that are kept.
 struct Asker<'a> {
@@ -53,7 +59,7 @@ impl<'a> Asker<'a> {
     /// Asks for one after the other; gives up with the first that has no definite answer.
     async fn ask_all(&mut self, asks: &[Ask], retry: Option<Retry>) {
         for ask in asks {
-            if !self.ask(ask, retry).await.is_final() {
+            if !self.ask(ask, retry).await.ends(ask) {
                 return;
             }
         }
@@ -70,7 +76,7 @@ impl<'a> Asker<'a> {
             if answer.is_open() {
                 self.process = self.recorder.process();
             }
-            if answer.is_final() || Instant::now() >= until {
+            if answer.ends(ask) || Instant::now() >= until {
                 return answer;
             }
             self.at = (self.at + 1) % self.routers.len();
@@ -88,15 +94,20 @@ pub async fn last_look(
 ) -> anyhow::Result<()> {
     let routers: Vec<String> = cluster.layout().routers().map(|router| router.http.clone()).collect();
     let survey = wait::whole(cluster.layout()).await?;
+    let began = Instant::now();
     let resolved = resolve(recorder, left, &routers).await;
     narrate(&format!(
         "the traffic has stopped after {} operations; {resolved} were asked again",
         recorder.ops()
     ));
-    recorder.phase(Phase::Final);
     let catalogue = survey.catalogue()?;
+    let channel = async |node: &str| admin::channel(&cluster.layout().process(node)?.api);
+    let patience = PATIENCE.saturating_sub(began.elapsed()).max(IN_DOUBT);
+    let all_over = in_doubt::wait(recorder, catalogue, patience, &channel).await;
+    put_away(recorder, left, &routers).await;
+    recorder.phase(Phase::Final);
     let sets: Vec<u32> = catalogue.sets.keys().copied().collect();
-    let (listed, asks) = read(recorder, left, &routers, &sets).await;
+    let (listed, asks) = read(recorder, left, all_over, &routers, &sets).await;
     narrate(&format!("read everything: {listed} transactions"));
     let report = verify::verify(&survey, catalogue, VERIFY).await;
     if report.transactions != listed as u64 {
@@ -106,7 +117,6 @@ pub async fn last_look(
     let line =
         |line: verify::Line| VerifyLine { subject: line.subject, clean: line.clean, detail: line.detail };
     recorder.add(Event::Verify { lines: report.lines.into_iter().map(line).collect() });
-    let channel = async |node: &str| admin::channel(&cluster.layout().process(node)?.api);
     replicas::read(recorder, catalogue, &asks, channel).await;
     narrate("read every replica for itself");
     recorder.phase(Phase::Done);
@@ -123,7 +133,13 @@ async fn resolve(recorder: &Arc<Recorder>, left: &Left, routers: &[String]) -> u
 }
 
 /// Reads all there is to read. Gives how many transactions the first router listed, and what was asked besides.
-async fn read(recorder: &Arc<Recorder>, left: &Left, routers: &[String], sets: &[u32]) -> (usize, Vec<Ask>) {
+async fn read(
+    recorder: &Arc<Recorder>,
+    left: &Left,
+    all_over: bool,
+    routers: &[String],
+    sets: &[u32],
+) -> (usize, Vec<Ask>) {
     let (mut listed, scopes) = (0, Mutex::new(Scopes::of(left)));
     for (number, router) in routers.iter().enumerate() {
         let lists = sets.iter().map(async |set| {
@@ -133,16 +149,46 @@ async fn read(recorder: &Arc<Recorder>, left: &Left, routers: &[String], sets: &
         let found: usize = join_all(lists).await.into_iter().sum();
         listed = listed.max(found);
     }
-    let asks = last_reads(recorder, left, &scopes.into_inner());
+    let asks = last_reads(recorder, left, &scopes.into_inner(), all_over);
     let workers = shares(&asks, AT_ONCE).enumerate().map(async |(number, asks)| {
         Asker::new(recorder, routers, number).ask_all(asks, None).await;
     });
     join_all(workers).await;
+    let held = left.held.iter().enumerate().map(async |(number, account)| {
+        let mut asker = Asker::new(recorder, routers, number);
+        holds::list(*account, async |ask| asker.ask(ask, None).await).await
+    });
+    join_all(held).await;
+    let streams = sets.iter().filter(|_| left.follows).enumerate().map(async |(number, set)| {
+        let mut asker = Asker::new(recorder, routers, number);
+        events(*set, PAGE_SIZE, async |ask| asker.ask(ask, None).await).await;
+    });
+    join_all(streams).await;
     (listed, asks)
 }
 
-/// Where the request ids of reversals stand: by the account of what they reverse, which only the lists know.
-pub struct Scopes(BTreeMap<Name, Option<u32>>);
+/// Waits until no set has a hold to put away, or the patience is over.
+async fn put_away(recorder: &Arc<Recorder>, left: &Left, routers: &[String]) {
+    let until = Instant::now() + holds::PATIENCE;
+    let mut asker = Asker::new(recorder, routers, 0);
+    for account in &left.held {
+        while holds::any_pending(*account, async |ask| asker.ask(ask, None).await).await
+            && Instant::now() < until
+        {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+/// Transactions over several sets that are read whole in the end, at most.
+const WHOLE_MAX: usize = 2_000;
+
+/// What only the lists know: where the request ids of reversals stand, by the account of what they reverse; and which
+/// transactions over several sets there are.
+pub struct Scopes {
+    reversed: BTreeMap<Name, Option<u32>>,
+    across: BTreeSet<Name>,
+}
 
 impl Scopes {
     /// Those that will be looked for.
@@ -151,15 +197,16 @@ impl Scopes {
             Ask::Reverse { transaction, .. } => Some((*transaction, None)),
             _ => None,
         });
-        Scopes(reversed.collect())
+        Scopes { reversed: reversed.collect(), across: BTreeSet::new() }
     }
 
     /// A page was read.
     pub fn see(&mut self, page: &[Found]) {
         for found in page {
-            if let Some(scope) = self.0.get_mut(&found.transaction) {
-                *scope = Some(found.scope);
+            if let Some(scope) = self.reversed.get_mut(&found.transaction) {
+                *scope = found.scope;
             }
+            self.across.extend(found.part_of.map(|part| part.of));
         }
     }
 
@@ -173,28 +220,44 @@ impl Scopes {
             Ask::Open { id, account, .. }
             | Ask::SetLimit { id, account, .. }
             | Ask::Freeze { id, account, .. }
-            | Ask::Close { id, account } => vec![(*account, id.clone())],
+            | Ask::Close { id, account }
+            | Ask::PlaceHold { id, account, .. }
+            | Ask::ReleaseHold { id, account, .. }
+            | Ask::ExtendHold { id, account, .. } => vec![(*account, id.clone())],
             Ask::Transfer(transfer) => of_legs(transfer),
             Ask::Batch { items, .. } => items.iter().flat_map(of_legs).collect(),
             Ask::Reverse { id, transaction, .. } => {
-                let scope = self.0.get(transaction).copied().flatten();
+                let scope = self.reversed.get(transaction).copied().flatten();
                 scope.map(|scope| (scope, id.clone())).into_iter().collect()
             }
             Ask::ReadAccount { .. }
             | Ask::ReadTransaction { .. }
             | Ask::ReadRequest { .. }
-            | Ask::List { .. } => Vec::new(),
+            | Ask::List { .. }
+            | Ask::ReadHold { .. }
+            | Ask::ListHolds { .. }
+            | Ask::Statement { .. }
+            | Ask::Balance { .. }
+            | Ask::Events { .. } => Vec::new(),
         }
     }
 }
 
-/// Every account, and what became of the requests that were left.
-pub fn last_reads(recorder: &Recorder, left: &Left, scopes: &Scopes) -> Vec<Ask> {
+/// Every account, what became of the requests that were left, and some transactions over several sets whole. Unless all is
+/// over: then the run is red, and who asks for what is open between sets waits in vain, so that there are accounts alone.
+pub fn last_reads(recorder: &Recorder, left: &Left, scopes: &Scopes, all_over: bool) -> Vec<Ask> {
     let level = Level::Linearizable;
     let accounts = 0..recorder.accounts_from(0).len() as u32;
+    let accounts = accounts.map(|account| Ask::ReadAccount { account, level });
+    if !all_over {
+        return accounts.collect();
+    }
     let keys: BTreeSet<_> = left.all().flat_map(|ask| scopes.keys_of(ask)).collect();
     let lookups = keys.into_iter().map(|(scope, id)| Ask::ReadRequest { scope, id, level });
-    accounts.map(|account| Ask::ReadAccount { account, level }).chain(lookups).collect()
+    // Evenly from all of them.
+    let across = scopes.across.iter().step_by(scopes.across.len().div_ceil(WHOLE_MAX).max(1));
+    let across = across.map(|transaction| Ask::ReadTransaction { transaction: *transaction, level });
+    accounts.chain(lookups).chain(across).collect()
 }
 
 /// All transactions of a set, page by page, for as long as `ask` is answered; gives how many. Whoever asks stays with
@@ -218,6 +281,18 @@ pub async fn list(
     }
 }
 
+/// All events of a set, page by page, for as long as `ask` is answered.
+pub async fn events(set: u32, page_size: u32, mut ask: impl AsyncFnMut(&Ask) -> Answer) {
+    let mut after = String::new();
+    loop {
+        let page = Ask::Events { set: Some(set), after, page_size, level: Level::Linearizable };
+        match ask(&page).await {
+            Answer::Events { next, more: true, .. } => after = next,
+            _ => return,
+        }
+    }
+}
+
 /// Equal shares of what is to be asked, for as many as ask at once.
 pub fn shares(asks: &[Ask], at_once: usize) -> impl Iterator<Item = &[Ask]> {
     asks.chunks(asks.len().div_ceil(at_once).max(1))
@@ -227,7 +302,7 @@ pub fn shares(asks: &[Ask], at_once: usize) -> impl Iterator<Item = &[Ask]> {
 mod tests {
     use super::*;
     use crate::api::payment;
-    use crate::history::{AsOf, Meta, Place};
+    use crate::history::{AsOf, Meta, Part, Place};
 
     fn name(text: &str) -> Name {
         Name(text.parse().unwrap())
@@ -238,18 +313,20 @@ mod tests {
             transaction: name(text),
             place: Place::from((1, 7, 0)),
             id: "x".into(),
-            scope,
+            scope: Some(scope),
             label: None,
             legs: vec![(3, 5), (4, -5)],
             reverses: None,
             reversed_by: Vec::new(),
+            capture: None,
+            part_of: None,
         }
     }
 
     #[test]
     fn a_list_is_read_page_by_page_to_its_end_or_as_far_as_there_are_answers() {
         let read = |pages: u32| {
-            let (scopes, mut asked) = (Mutex::new(Scopes(BTreeMap::new())), Vec::new());
+            let (scopes, mut asked) = (Mutex::new(Scopes::of(&Left::default())), Vec::new());
             let listed = list(1, 2, &scopes, async |ask| {
                 let Ask::List { set: 1, after, page_size: 2, .. } = ask else { panic!("{ask:?}") };
                 asked.push(after.map(|after| after.to_string()));
@@ -274,14 +351,20 @@ mod tests {
         let reversal =
             |id: &str, text: &str| Ask::Reverse { id: id.into(), transaction: name(text), cents: None };
         let left = Left {
-            open: vec![Ask::Batch { items: vec![transfer], with_postings: false }],
+            open: vec![Ask::Batch { items: vec![transfer], with_postings: false, atomic: false }],
             refused: vec![reversal("r", "1-1-7-0"), reversal("nothing", "1-1-8-0")],
             sample: vec![Ask::Close { id: "c".into(), account: 9 }],
+            ..Left::default()
         };
         let mut scopes = Scopes::of(&left);
-        scopes.see(&[found("1-1-7-0", 4), found("1-1-9-0", 5)]);
+        let part = Part { of: name("2-1-5-0"), day: 0 };
+        scopes.see(&[found("1-1-7-0", 4), Found { part_of: Some(part), ..found("1-1-9-0", 5) }]);
         let recorder = Recorder::in_memory(Meta::default());
-        let asked: Vec<(u32, String)> = last_reads(&recorder, &left, &scopes)
+        assert!(last_reads(&recorder, &left, &scopes, false).is_empty(), "there is no account yet");
+        let asked = last_reads(&recorder, &left, &scopes, true);
+        let whole = Ask::ReadTransaction { transaction: part.of, level: Level::Linearizable };
+        assert_eq!(asked.last(), Some(&whole));
+        let asked: Vec<(u32, String)> = asked
             .into_iter()
             .filter_map(|ask| match ask {
                 Ask::ReadRequest { scope, id, .. } => Some((scope, id)),

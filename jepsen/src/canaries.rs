@@ -74,6 +74,12 @@ const fn cage(
 /// The rules of the ledger need traffic alone; a kill or two come for free.
 const QUICK: (&str, &str) = ("mixed", "kill");
 
+/// The same for transactions over several sets.
+const SEVERAL: (&str, &str) = ("across", "kill");
+
+/// The same for holds.
+const HELD: (&str, &str) = ("holds", "kill");
+
 const CAGES: &[Cage] = &[
     cage(Canary::ReplyBeforeSafe, ("mixed", "split"), 10, &["both_sites"]),
     cage(Canary::ForgottenRequests, QUICK, 6, &["answers", "exactly_once"]),
@@ -109,6 +115,29 @@ const CAGES: &[Cage] = &[
     cage(Canary::LostReplies, QUICK, 10, &["liveness"]),
     cage(Canary::EndlessPause, ("mixed", "switches"), 25, &["liveness"]),
     cage(Canary::ReadWithoutAwaySite, ("mixed", "split"), 20, &["both_sites"]),
+    cage(Canary::CommitToAllButOne, SEVERAL, 4, &["clearing"]),
+    // A leader that is asked to stop leaves more between decision and booking than one that is killed.
+    cage(Canary::DecisionForgotten, ("across", "restart"), 8, &["atomicity"]),
+    cage(Canary::ClearingLegLeftOut, SEVERAL, 4, &["atomicity", "conservation"]),
+    cage(Canary::NothingSetAside, SEVERAL, 4, &["linearizable_reads", "limits"]),
+    cage(Canary::AnsweredBeforeBooked, SEVERAL, 4, &["visibility"]),
+    cage(Canary::RetryBeginsAnew, SEVERAL, 4, &["one_answer", "exactly_once"]),
+    // Something must be decided and not booked when the sites split: two splits are surer than one.
+    cage(Canary::AbortsByItself, ("across", "split"), 12, &["atomicity"]),
+    cage(Canary::OpenReversalsDoNotCount, SEVERAL, 6, &["answers"]),
+    cage(Canary::PartBookedTwice, SEVERAL, 4, &["linearizable_reads", "answers"]),
+    cage(Canary::GivesNothingBack, SEVERAL, 4, &["in_doubt"]),
+    cage(Canary::AnythingBalances, SEVERAL, 4, &["answers", "clearing"]),
+    cage(Canary::CaptureLeavesTheHold, HELD, 6, &["holds"]),
+    cage(Canary::IgnoredExpiry, HELD, 10, &["holds"]),
+    cage(Canary::ReleasedStaysHeld, HELD, 6, &["answers", "put_away"]),
+    cage(Canary::FinalKeepsTheRest, HELD, 6, &["linearizable_reads", "put_away"]),
+    cage(Canary::ReversalIntoTheHold, HELD, 8, &["linearizable_reads", "put_away"]),
+    cage(Canary::HoldsAreKept, HELD, 6, &["put_away"]),
+    cage(Canary::PartOfABatch, ("batches", "kill"), 4, &["together"]),
+    cage(Canary::SkippedPosting, ("statements", "kill"), 4, &["statements"]),
+    cage(Canary::BalanceTooEarly, ("statements", "kill"), 4, &["statements"]),
+    cage(Canary::LostEvent, ("events", "kill"), 4, &["events"]),
 ];
 
 /// Runs that a bug gets before it counts as missed.

@@ -180,6 +180,7 @@ impl Client {
             self.ask(&ask, router, None, patience).await
         };
         self.generator.heard(&ask, &answer);
+        self.left.note(&ask);
         if ask.is_write() {
             self.left.keep(&ask, &answer, &mut self.hand.random);
             self.recent.push(ask, router, &answer);

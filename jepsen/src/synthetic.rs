@@ -1,25 +1,33 @@
 //! A made-up history of a perfect ledger: the workloads' own calls, answered by the model in the order of its log, with
 //! overlapping processes and replays. For measuring the checkers, and for their tests, which break it in one place each.
 
+mod across;
+mod asked;
+mod past;
+
 use std::sync::Arc;
 
-use twinset_ledger::{Position, TransactionId};
+use twinset_ledger::{Command, Position, TransactionId};
 use twinset_tools::load::random::Random;
 
 use crate::check::model::{self, Model};
-use crate::check::replay::{figures, in_cents};
+use crate::check::replay::{figures, holds, in_cents};
 use crate::check::witness::Body;
 use crate::history::event::FORMAT;
 use crate::history::holdings::{Holdings, Taken};
+use crate::history::holds::Told;
 use crate::history::{
     Answer, AsOf, Ask, Found, History, Level, Meta, Name, Op, Phase, Place, Recorder, Retry, Transfer,
     VerifyLine,
 };
 use crate::workload::{self, Generate, Ground, Hand, Kind};
+use past::{News, Placed, event_kind};
 
 /// Processes that ask at the same time.
 const PROCESSES: usize = 32;
 const TICK_NS: u64 = 100_000;
+/// Between two entries of a set, by ledger time.
+const STEP_NS: u64 = 5_000_000;
 /// All of them hold a replica of each set.
 const NODES: [(&str, &str); 4] = [("a1", "A"), ("a2", "A"), ("b1", "B"), ("b2", "B")];
 const ROUTERS: [&str; 2] = ["ra", "rb"];
@@ -29,8 +37,13 @@ struct Log {
     set: u32,
     model: Model,
     index: u64,
+    /// Of the first command of the last entry; one nanosecond more for each that follows.
     time_ns: u64,
+    /// Commands of the last entry behind its first.
+    behind: u64,
     booked: Vec<Found>,
+    placed: Vec<Placed>,
+    events: Vec<Told>,
 }
 
 /// A history of so many operations of the workloads that make most of the traffic.
@@ -46,6 +59,10 @@ pub fn history(operations: u64, seed: u64) -> anyhow::Result<History> {
         "opaque",
         "lists",
         "stale",
+        "across",
+        "holds",
+        "statements",
+        "events",
     ]
     .map(str::to_owned);
     Ok(of(&workload::named(&names)?, operations, seed))
@@ -62,7 +79,10 @@ pub fn of(kinds: &[&'static Kind], operations: u64, seed: u64) -> History {
             model: Model::new(set),
             index: 10,
             time_ns: 1,
+            behind: 0,
             booked: Vec::new(),
+            placed: Vec::new(),
+            events: Vec::new(),
         }),
         history: History {
             meta: Meta {
@@ -80,6 +100,7 @@ pub fn of(kinds: &[&'static Kind], operations: u64, seed: u64) -> History {
             ..History::default()
         },
         recorder,
+        several: across::Several::default(),
         now_ns: 0,
     };
     maker.phase(Phase::Setup);
@@ -100,6 +121,7 @@ struct Maker {
     logs: [Log; 2],
     history: History,
     recorder: Arc<Recorder>,
+    several: across::Several,
     now_ns: u64,
 }
 
@@ -160,19 +182,33 @@ impl Maker {
     }
 
     fn answer(&mut self, ask: &Ask) -> Answer {
+        if let Some(coordinator) = self.coordinator(ask) {
+            return self.several(ask, coordinator);
+        }
         let set = match ask {
             Ask::Transfer(transfer) => self.history.set_of(transfer.legs[0].0),
             Ask::Reverse { transaction, .. } | Ask::ReadTransaction { transaction, .. } => {
                 Some(transaction.0.set)
             }
             Ask::List { set, .. } => Some(*set),
+            Ask::Events { set, after, page_size, .. } => {
+                return self.events(*set, after, *page_size as usize);
+            }
             Ask::Open { account, .. }
             | Ask::SetLimit { account, .. }
             | Ask::Freeze { account, .. }
             | Ask::Close { account, .. }
+            | Ask::PlaceHold { account, .. }
+            | Ask::ReleaseHold { account, .. }
+            | Ask::ExtendHold { account, .. }
+            | Ask::ReadHold { account, .. }
+            | Ask::ListHolds { account, .. }
+            | Ask::Statement { account, .. }
+            | Ask::Balance { account, .. }
             | Ask::ReadAccount { account, .. }
             | Ask::ReadRequest { scope: account, .. } => self.history.set_of(*account),
-            Ask::Batch { items, with_postings } => {
+            Ask::Batch { items, atomic: true, with_postings } => return self.together(items, *with_postings),
+            Ask::Batch { items, with_postings, .. } => {
                 let mut one = |item: &Transfer| match self.answer(&Ask::Transfer(item.clone())) {
                     Answer::Booked { transaction, place, replayed, .. } if !with_postings => {
                         Answer::Booked { transaction, place, replayed, balances: Vec::new() }
@@ -183,7 +219,11 @@ impl Maker {
             }
         };
         let log = &mut self.logs[set.map_or(0, |set| set as usize - 1)];
-        if ask.is_write() { log.write(ask, &self.history) } else { log.read(ask, &self.history) }
+        if ask.is_write() {
+            log.write(ask, &self.history)
+        } else {
+            log.read(ask, &self.history, &self.several)
+        }
     }
 
     /// The final lists and accounts, and the end.
@@ -202,9 +242,39 @@ impl Maker {
             }
             self.now_ns += TICK_NS * PROCESSES as u64;
         }
+        self.history.in_doubt = Some(Vec::new());
         for account in 0..self.history.accounts.len() as u32 {
             self.now_ns += TICK_NS * PROCESSES as u64;
             self.ask((99, 0), Ask::ReadAccount { account, level: Level::Linearizable }, None);
+        }
+        for transaction in self.several.whole.keys().copied().collect::<Vec<_>>() {
+            self.now_ns += TICK_NS * PROCESSES as u64;
+            self.ask((99, 1), Ask::ReadTransaction { transaction, level: Level::Linearizable }, None);
+        }
+        let accounts: std::collections::BTreeSet<u32> =
+            self.logs.iter().flat_map(|log| &log.placed).map(|placed| placed.account).collect();
+        for account in accounts {
+            let mut after = None;
+            loop {
+                self.now_ns += TICK_NS * PROCESSES as u64;
+                let ask = Ask::ListHolds { account, after, page_size: 100, level: Level::Linearizable };
+                match self.ask((99, 1), ask, None) {
+                    Answer::Holds { next: Some(next), .. } => after = Some(next),
+                    _ => break,
+                }
+            }
+        }
+        let follows = self.history.ops.iter().any(|op| matches!(op.ask, Ask::Events { .. }));
+        for set in [1, 2].into_iter().filter(|_| follows) {
+            let mut after = String::new();
+            loop {
+                self.now_ns += TICK_NS * PROCESSES as u64;
+                let ask = Ask::Events { set: Some(set), after, page_size: 500, level: Level::Linearizable };
+                match self.ask((99, 0), ask, None) {
+                    Answer::Events { next, more: true, .. } => after = next,
+                    _ => break,
+                }
+            }
         }
         let subject = "set 1".to_owned();
         self.history.verify.push(VerifyLine { subject, clean: true, detail: "made up".into() });
@@ -219,24 +289,36 @@ impl Maker {
 
 impl Log {
     fn place(&self) -> Place {
-        Place { set: self.set, index: self.index, time_ns: self.time_ns }
+        Place { set: self.set, index: self.index, time_ns: self.time_ns + self.behind }
     }
 
-    /// Where an earlier command stands: times rise by seven from one entry to the next.
+    fn next_entry(&mut self) {
+        self.index += 1;
+        self.time_ns += STEP_NS;
+        self.behind = 0;
+    }
+
+    /// Where an earlier command stands.
     fn place_of(&self, position: Position) -> Place {
-        let back = (self.index - position.index()) * 7;
-        Place { set: self.set, index: position.index(), time_ns: self.time_ns - back }
+        let back = (self.index - position.index()) * STEP_NS;
+        let time_ns = self.time_ns - back + u64::from(position.offset());
+        Place { set: self.set, index: position.index(), time_ns }
     }
 
     fn write(&mut self, ask: &Ask, history: &History) -> Answer {
-        self.index += 1;
-        self.time_ns += 7;
+        self.put_away();
+        self.next_entry();
         let body = match ask {
             Ask::Transfer(transfer) => Body::Transfer(transfer),
             other => Body::Other(other),
         };
         let (position, command) = (Position::new(self.index, 0), body.command(history));
-        let verdict = in_cents(&self.model.apply(position, &command), &self.model);
+        let verdict = in_cents(&self.model.apply_at(position, self.time_ns, &command), &self.model);
+        self.told(ask, &command, verdict, history)
+    }
+
+    /// What came of a command, in a client's words; what is new is kept.
+    fn told(&mut self, ask: &Ask, command: &Command, verdict: model::Verdict, history: &History) -> Answer {
         let place = self.place_of(verdict.position);
         let replayed = verdict.replayed;
         match verdict.answer {
@@ -244,13 +326,36 @@ impl Log {
             model::Answer::Booked(legs) => {
                 let transaction = self.name(verdict.position);
                 let cents = |minor: i128| i64::try_from(minor).expect("small");
-                let balances = legs.iter().map(|leg| (cents(leg.3), cents(leg.4))).collect();
+                let balances: Vec<_> = legs.iter().map(|leg| (cents(leg.3), cents(leg.4))).collect();
                 if !replayed {
-                    self.keep(ask, place, &command, legs, history);
+                    self.keep(ask, verdict.position, command, legs, history);
+                    let booked = self.booked.last().expect("it was kept").clone();
+                    let (id, legs, balances) = (&booked.id[..], &booked.legs[..], balances.clone());
+                    self.tell(verdict.position, News { kind: "booked", id, legs, balances, held: None });
                 }
                 Answer::Booked { transaction, place, replayed, balances }
             }
-            _ => Answer::Done { place, replayed },
+            model::Answer::Held(outcome) => {
+                let held = holds::figures_of(&outcome, holds::word(outcome.ended));
+                let available = i64::try_from(outcome.available).expect("small");
+                if !replayed {
+                    if let Ask::PlaceHold { account, id, .. } = ask {
+                        let (account, id) = (*account, id.clone());
+                        self.placed.push(Placed { hold: held.hold.0, account, id });
+                    }
+                    let (kind, id) = (event_kind(ask), command.request_id().unwrap_or_default());
+                    let held = Some(held);
+                    self.tell(verdict.position, News { kind, id, held, ..News::default() });
+                }
+                Answer::Held { place, replayed, held, available }
+            }
+            _ => {
+                if !replayed {
+                    let (kind, id) = (event_kind(ask), command.request_id().unwrap_or_default());
+                    self.tell(verdict.position, News { kind, id, ..News::default() });
+                }
+                Answer::Done { place, replayed }
+            }
         }
     }
 
@@ -261,12 +366,12 @@ impl Log {
     fn keep(
         &mut self,
         ask: &Ask,
-        place: Place,
-        command: &twinset_ledger::Command,
+        position: Position,
+        command: &Command,
         legs: Vec<model::Booked>,
         history: &History,
     ) {
-        let position = Position::new(place.index, 0);
+        let place = self.place_of(position);
         let number = |id: &str| history.accounts.iter().position(|known| known == id);
         let scope_id = self.model.scope(position, command);
         // The scope is an account of the legs, whose numbers the request has, or those of the original.
@@ -287,12 +392,12 @@ impl Log {
             let cents = i64::try_from(leg.2).expect("small");
             (known(&leg.0), if leg.1 == twinset_ledger::Side::Debit { cents } else { -cents })
         };
-        let (scope, legs) = (known(&scope_id), legs.iter().map(signed).collect());
+        let (scope, legs) = (Some(known(&scope_id)), legs.iter().map(signed).collect());
         let transaction = self.name(position);
         let id = command.request_id().unwrap_or_default().to_owned();
-        let label = match ask {
-            Ask::Transfer(transfer) => transfer.label,
-            _ => None,
+        let (label, capture) = match ask {
+            Ask::Transfer(transfer) => (transfer.label, transfer.capture),
+            _ => (None, None),
         };
         if let Some(original) = reverses
             && let Ok(at) = self.booked.binary_search_by_key(&original, |found| found.transaction)
@@ -308,10 +413,12 @@ impl Log {
             legs,
             reverses,
             reversed_by: Vec::new(),
+            capture,
+            part_of: None,
         });
     }
 
-    fn read(&mut self, ask: &Ask, history: &History) -> Answer {
+    fn read(&mut self, ask: &Ask, history: &History, several: &across::Several) -> Answer {
         let as_of = AsOf::now(self.place());
         match ask {
             Ask::ReadAccount { account, .. } => {
@@ -320,22 +427,31 @@ impl Log {
                     None => Answer::Absent { as_of },
                 }
             }
-            Ask::ReadTransaction { transaction, .. } => match self.find(*transaction) {
+            Ask::ReadTransaction { transaction, .. } => match self.find(*transaction, several) {
                 Some(found) => Answer::Transaction { as_of, found: Box::new(found.clone()) },
                 None => Answer::Absent { as_of },
             },
             Ask::ReadRequest { scope, id, .. } => {
-                let Some(position) = self.model.first(&history.accounts[*scope as usize], id) else {
+                let Some(first) = self.model.first(&history.accounts[*scope as usize], id) else {
                     return Answer::Absent { as_of };
                 };
+                let position = self.model.newest_attempt(first);
                 match self.model.answer(position).expect("it was decided there") {
+                    model::Answer::No("set_unavailable") => {
+                        Answer::GivenUp { place: self.place_of(position) }
+                    }
                     model::Answer::No(code) => {
                         let place = self.place_of(position);
                         Answer::Rejected { code: code.to_owned(), place, replayed: false }
                     }
-                    model::Answer::Booked(_) => {
-                        let found = self.find(self.name(position)).expect("it was booked").clone();
+                    model::Answer::Booked(_) | model::Answer::Settled(_) => {
+                        let name = self.name(position);
+                        let found = self.find(name, several).expect("it was booked").clone();
                         Answer::Transaction { as_of, found: Box::new(found) }
+                    }
+                    model::Answer::Held(held) => {
+                        let found = self.found_hold(held.hold).expect("it was placed");
+                        Answer::Hold { as_of, found: Box::new(found) }
                     }
                     _ => {
                         let known = &self.model.accounts()[&history.accounts[*scope as usize]];
@@ -352,7 +468,7 @@ impl Log {
                     if to < self.booked.len() { found.last().map(|last| last.transaction) } else { None };
                 Answer::Page { as_of, found, next }
             }
-            other => unreachable!("{other:?} is no read"),
+            past => self.read_past(past, history),
         }
     }
 
@@ -367,7 +483,14 @@ impl Log {
         taken.whole()
     }
 
-    fn find(&self, name: Name) -> Option<&Found> {
-        self.booked.binary_search_by_key(&name, |found| found.transaction).ok().map(|at| &self.booked[at])
+    fn find<'a>(&'a self, name: Name, several: &'a across::Several) -> Option<&'a Found> {
+        let own = || self.booked.binary_search_by_key(&name, |found| found.transaction).ok();
+        let own = || own().map(|at| &self.booked[at]).filter(|found| found.part_of.is_none());
+        several.whole.get(&name).or_else(own)
     }
+}
+
+/// Hundredths that one minor unit has.
+fn unit(scale: u8) -> i128 {
+    10i128.pow(2 - u32::from(scale))
 }

@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::account::{AccountNo, Side};
-use crate::command::{Leg, Transaction};
+use crate::command::{Leg, LegKind, Transaction};
 use crate::id::{Position, TransactionId};
 use crate::outcome::Posted;
 use crate::rejection::Rejection;
@@ -38,6 +38,16 @@ impl Begin {
         let at = self.transaction.legs.iter().position(|leg| leg.account == scope);
         self.sets[at.expect("the scope account has a leg")]
     }
+
+    /// The legs of one set, in the client's order.
+    pub fn legs_of(&self, set: u32) -> impl Iterator<Item = &Leg> {
+        legs_of(&self.transaction.legs, &self.sets, set)
+    }
+}
+
+/// Of legs and the set of each, those of one set.
+fn legs_of<'a>(legs: &'a [Leg], sets: &'a [u32], set: u32) -> impl Iterator<Item = &'a Leg> {
+    legs.iter().zip(sets).filter(move |(_, of)| **of == set).map(|(leg, _)| leg)
 }
 
 /// The account whose set coordinates a transaction over several sets, and under which its request id is remembered: named,
@@ -61,6 +71,8 @@ pub enum Step {
         legs: Vec<Leg>,
         /// The day on which all sets book, in days since 1970-01-01.
         accounting_date: i32,
+        /// The earlier transaction that is taken back, if one is.
+        reverses: Option<TransactionId>,
     },
     /// In the coordinator's log: whether it is booked.
     Decide(Ballot),
@@ -109,6 +121,17 @@ pub struct Sum {
     pub credits: i128,
 }
 
+impl Sum {
+    /// Of a single leg, in the minor units of that currency and scale.
+    pub(crate) fn of_one(side: Side, amount: i128, (currency, scale): (&str, u8)) -> Sum {
+        let (debits, credits) = match side {
+            Side::Debit => (amount, 0),
+            Side::Credit => (0, amount),
+        };
+        Sum { currency: currency.to_owned(), scale, debits, credits }
+    }
+}
+
 /// What one set has booked of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
@@ -129,6 +152,8 @@ pub struct Planned {
     pub side: Side,
     /// Above zero.
     pub amount: i128,
+    /// What it means for restricted funds.
+    pub kind: LegKind,
 }
 
 /// An attempt that is open in this set.
@@ -148,7 +173,10 @@ pub struct Attempt {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
     /// It has set aside its part and waits for the decision.
-    Participant,
+    Participant {
+        /// The earlier transaction that is taken back, if one is.
+        reverses: Option<TransactionId>,
+    },
     /// It decides.
     Coordinator(Coordination),
 }
@@ -160,10 +188,25 @@ pub struct Coordination {
     pub legs: Vec<Leg>,
     /// The set of each.
     pub sets: Vec<u32>,
-    /// If it takes back an earlier transaction: where that was begun, and how much of its first leg is taken back.
-    pub reverses: Option<(Position, i128)>,
+    /// If it takes back an earlier transaction: which one, and how much of its first leg is taken back.
+    pub reverses: Option<(TransactionId, i128)>,
+    /// If it captures a hold: what it takes of it.
+    pub captures: Option<Capturing>,
     /// Where it was decided that it is booked; None while the sets are asked.
     pub decided: Option<Position>,
+}
+
+/// What an attempt takes of a hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capturing {
+    /// Where the hold was placed.
+    pub hold: Position,
+    /// In minor units.
+    pub amount: i128,
+    /// Whether the rest is given back when it is booked.
+    pub is_final: bool,
+    /// If it confirms an overdue hold: the number of the try.
+    pub confirms: Option<u32>,
 }
 
 impl Coordination {
@@ -179,7 +222,7 @@ impl Coordination {
 
     /// The legs of one set, in the client's order.
     pub fn legs_of(&self, set: u32) -> impl Iterator<Item = &Leg> {
-        self.legs.iter().zip(&self.sets).filter(move |(_, of)| **of == set).map(|(leg, _)| leg)
+        legs_of(&self.legs, &self.sets, set)
     }
 }
 
@@ -214,7 +257,7 @@ impl Attempts {
     pub fn reversing(&self, original: Position) -> i128 {
         let amount = |attempt: &Attempt| match &attempt.role {
             Role::Coordinator(Coordination { reverses: Some((of, amount)), decided: None, .. })
-                if *of == original =>
+                if of.position == original =>
             {
                 *amount
             }

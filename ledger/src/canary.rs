@@ -4,6 +4,12 @@
 //!
 //! The same answer on every replica: a canary in apply is switched on for all nodes or for none.
 
+use std::collections::BTreeSet;
+
+use crate::attempt::Coordination;
+use crate::command::Leg;
+use crate::outcome::Posted;
+
 /// A bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -56,11 +62,53 @@ pub enum Canary {
     EndlessPause,
     /// A linearizable read does not wait for word from the away site.
     ReadWithoutAwaySite,
+    /// A coordinator does not tell the last of the other sets to book.
+    CommitToAllButOne,
+    /// A new leader of a coordinator lets the other sets give back what was decided to be booked.
+    DecisionForgotten,
+    /// What squares a set's own legs of a transaction over several is not booked.
+    ClearingLegLeftOut,
+    /// To prepare a part sets nothing aside.
+    NothingSetAside,
+    /// A coordinator answers when it has decided, not when all sets have booked.
+    AnsweredBeforeBooked,
+    /// Who asks again for what was booked over several sets begins another attempt.
+    RetryBeginsAnew,
+    /// A set that has waited too long gives its part back without asking its coordinator.
+    AbortsByItself,
+    /// What attempts under way may take back is left for another one.
+    OpenReversalsDoNotCount,
+    /// Every twentieth entry in which a set is told to book its part does so twice.
+    PartBookedTwice,
+    /// What was set aside for a transaction that is not booked stays set aside.
+    GivesNothingBack,
+    /// Whether the legs of several sets balance together is not looked at.
+    AnythingBalances,
+    /// A capture within one set is booked, and its hold knows nothing of it.
+    CaptureLeavesTheHold,
+    /// A hold takes commands after its time, until it is put away.
+    IgnoredExpiry,
+    /// What is given back of a hold is not available again.
+    ReleasedStaysHeld,
+    /// A final capture ends a hold without giving the rest back.
+    FinalKeepsTheRest,
+    /// What the reversal of a capture gives back is held, not available.
+    ReversalIntoTheHold,
+    /// Nobody puts a hold away whose time is over.
+    HoldsAreKept,
+    /// Of an atomic batch that is refused, what stands before the culprit is booked.
+    PartOfABatch,
+    /// A page of a statement begins one posting too late.
+    SkippedPosting,
+    /// The balance after an entry is the one before it.
+    BalanceTooEarly,
+    /// A stream of events that is resumed passes over its first one.
+    LostEvent,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 24] = [
+    pub const ALL: [Canary; 45] = [
         Canary::ReplyBeforeSafe,
         Canary::ForgottenRequests,
         Canary::StaleLeaderRead,
@@ -85,6 +133,27 @@ impl Canary {
         Canary::LostReplies,
         Canary::EndlessPause,
         Canary::ReadWithoutAwaySite,
+        Canary::CommitToAllButOne,
+        Canary::DecisionForgotten,
+        Canary::ClearingLegLeftOut,
+        Canary::NothingSetAside,
+        Canary::AnsweredBeforeBooked,
+        Canary::RetryBeginsAnew,
+        Canary::AbortsByItself,
+        Canary::OpenReversalsDoNotCount,
+        Canary::PartBookedTwice,
+        Canary::GivesNothingBack,
+        Canary::AnythingBalances,
+        Canary::CaptureLeavesTheHold,
+        Canary::IgnoredExpiry,
+        Canary::ReleasedStaysHeld,
+        Canary::FinalKeepsTheRest,
+        Canary::ReversalIntoTheHold,
+        Canary::HoldsAreKept,
+        Canary::PartOfABatch,
+        Canary::SkippedPosting,
+        Canary::BalanceTooEarly,
+        Canary::LostEvent,
     ];
 
     /// Its name.
@@ -114,6 +183,27 @@ impl Canary {
             Canary::LostReplies => "lost-replies",
             Canary::EndlessPause => "endless-pause",
             Canary::ReadWithoutAwaySite => "read-without-away-site",
+            Canary::CommitToAllButOne => "commit-to-all-but-one",
+            Canary::DecisionForgotten => "decision-forgotten",
+            Canary::ClearingLegLeftOut => "clearing-leg-left-out",
+            Canary::NothingSetAside => "nothing-set-aside",
+            Canary::AnsweredBeforeBooked => "answered-before-booked",
+            Canary::RetryBeginsAnew => "retry-begins-anew",
+            Canary::AbortsByItself => "aborts-by-itself",
+            Canary::OpenReversalsDoNotCount => "open-reversals-do-not-count",
+            Canary::PartBookedTwice => "part-booked-twice",
+            Canary::GivesNothingBack => "gives-nothing-back",
+            Canary::AnythingBalances => "anything-balances",
+            Canary::CaptureLeavesTheHold => "capture-leaves-the-hold",
+            Canary::IgnoredExpiry => "ignored-expiry",
+            Canary::ReleasedStaysHeld => "released-stays-held",
+            Canary::FinalKeepsTheRest => "final-keeps-the-rest",
+            Canary::ReversalIntoTheHold => "reversal-into-the-hold",
+            Canary::HoldsAreKept => "holds-are-kept",
+            Canary::PartOfABatch => "part-of-a-batch",
+            Canary::SkippedPosting => "skipped-posting",
+            Canary::BalanceTooEarly => "balance-too-early",
+            Canary::LostEvent => "lost-event",
         }
     }
 
@@ -160,6 +250,29 @@ pub fn on(canary: Canary) -> bool {
 #[cfg(not(feature = "canaries"))]
 pub const fn on(_: Canary) -> bool {
     false
+}
+
+/// What a coordinator that does not wait for the `others` tells the client, of its `own` legs and of what it asked them for; None
+/// from every sound one.
+pub fn told_too_soon(
+    coordination: &Coordination,
+    others: &BTreeSet<u32>,
+    own: &[Posted],
+) -> Option<Vec<Posted>> {
+    if !on(Canary::AnsweredBeforeBooked) {
+        return None;
+    }
+    let asked = |leg: &Leg| Posted {
+        account: leg.account.clone(),
+        side: leg.side,
+        amount: leg.amount.mantissa(),
+        scale: u8::try_from(leg.amount.scale()).unwrap_or(u8::MAX),
+        posted: 0,
+        available: 0,
+    };
+    let mut own = own.iter().cloned();
+    let legs = coordination.legs.iter().zip(&coordination.sets);
+    legs.map(|(leg, set)| if others.contains(set) { Some(asked(leg)) } else { own.next() }).collect()
 }
 
 #[cfg(test)]

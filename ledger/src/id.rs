@@ -1,6 +1,6 @@
 //! Identifiers: positions, transaction ids, the alphabet of ids, and the slot that an account id hashes to.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::str::FromStr;
 
 use crate::SLOTS;
@@ -59,7 +59,14 @@ impl TransactionId {
     /// The scope under which the steps of an attempt of that name are remembered, and the attempts that follow one that
     /// was given up.
     pub fn attempt_scope(self) -> String {
-        format!("{ATTEMPT_MARK}{self}")
+        self.attempt_scope_in_place().to_string()
+    }
+
+    /// The same without the heap: every step of an attempt looks there.
+    pub(crate) fn attempt_scope_in_place(self) -> InlineId {
+        let mut scope = InlineId::new("");
+        write!(scope, "{ATTEMPT_MARK}{self}").expect("an id in place takes all, or panics");
+        scope
     }
 
     /// The transaction whose [`TransactionId::scope`], or [`TransactionId::attempt_scope`], the text is; no other spelling of
@@ -142,6 +149,16 @@ impl InlineId {
     }
 }
 
+/// Panics beyond [`ID_BYTES_MAX`] bytes.
+impl Write for InlineId {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = usize::from(self.len) + text.len();
+        self.bytes[usize::from(self.len)..end].copy_from_slice(text.as_bytes());
+        self.len = end as u8;
+        Ok(())
+    }
+}
+
 impl std::ops::Deref for InlineId {
     type Target = str;
 
@@ -177,8 +194,10 @@ mod tests {
             assert_eq!(TransactionId::of_scope(other), None, "{other}");
         }
         let position = Position::new((1 << 48) - 1, u16::MAX);
-        let longest = TransactionId { set: u32::MAX, incarnation: u32::MAX, position }.scope();
-        assert!(longest.len() <= ID_BYTES_MAX && !is_valid(&longest));
+        let longest = TransactionId { set: u32::MAX, incarnation: u32::MAX, position };
+        for longest in [longest.scope(), longest.attempt_scope()] {
+            assert!(longest.len() <= ID_BYTES_MAX && !is_valid(&longest));
+        }
         for bad in ["", "1-2-3", "1-2-3-4-5", "1-2-3-+4", "1--3-4", "1-2-281474976710656-0", "1-2-3-65536"] {
             assert_eq!(bad.parse::<TransactionId>(), Err(ParseTransactionIdError), "{bad}");
         }

@@ -11,32 +11,41 @@ pub mod account;
 pub mod amount;
 pub mod apply;
 pub mod attempt;
+pub mod buffer;
 pub mod canary;
 pub mod chart;
+pub mod check_back;
 pub mod codec;
 pub mod command;
 pub mod date;
+pub mod hold;
 pub mod id;
 pub mod malformed;
 pub mod memory;
 pub mod outcome;
 pub mod rejection;
+pub mod restriction;
 pub mod state;
+pub mod sweep;
 
 pub use account::{Account, AccountNo, FreezeMode, Limit, Side};
 pub use attempt::{Attempts, Begin, Step};
-pub use command::{Command, Leg, Reversal, Transaction};
+pub use buffer::{Buffer, BufferStep, PostingMode};
+pub use check_back::{CheckBack, CheckedBack, OnExpiry};
+pub use command::{Command, Leg, LegKind, Reversal, Transaction};
 pub use id::{Position, TransactionId, slot_of};
 pub use malformed::Malformed;
 pub use outcome::{Effect, Outcome, Posted};
 pub use rejection::Rejection;
 pub use state::{Durability, Posting, State};
+pub use sweep::{RunEnd, Schedule, SetSweep, Sweep};
 
-/// The newest rules that this build can apply: since version 2 an entry may hold attempts and their steps.
+/// The newest rules that this build can apply: since version 2 an entry may hold attempts and their steps, holds, preconditions,
+/// atomic batches, restricted funds, buffered credits and sweeps.
 pub const RULES_VERSION: u16 = 2;
 /// The rules that nodes propose new entries under.
 pub const RULES_PROPOSED: u16 = 2;
-/// The first rules that know transactions over several sets.
+/// The first rules that know transactions over several sets, holds, preconditions, atomic batches and restricted funds.
 const RULES_OF_ATTEMPTS: u16 = 2;
 /// Commands in one entry at most; an offset has 16 bits, and one is kept in reserve.
 pub const COMMANDS_PER_ENTRY_MAX: usize = 65_535;

@@ -1,16 +1,20 @@
 //! What makes a command malformed: refused before it reaches a log, never remembered, needing no state to decide.
 //! What needs state is [`crate::apply`]'s to reject.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use rust_decimal::Decimal;
 
 use crate::LEGS_MAX;
 use crate::attempt::{Ballot, Begin, LEGS_ACROSS_MAX, Part, SETS_MAX, Step, Vote};
+use crate::buffer::{Announcement, BufferStep};
 use crate::chart::SCALE_MAX;
-use crate::command::{Command, Leg, Metadata, Reversal, Transaction};
+use crate::check_back::{Came, CheckBack, CheckedBack, OnExpiry, confirmation_of};
+use crate::command::{Command, Expected, Leg, LegKind, Metadata, Precondition, Reversal, Transaction};
+use crate::hold::PlaceHold;
 use crate::id::is_valid;
 use crate::rejection::Rejection;
+use crate::sweep::{INTERVAL_S_MAX, Schedule, SetSweep, run_of};
 
 /// Pairs of metadata at most.
 pub const METADATA_PAIRS_MAX: usize = 32;
@@ -65,6 +69,30 @@ pub enum Malformed {
     /// What nodes say of an attempt does not fit together.
     #[error("the step of the attempt does not fit together")]
     Step,
+    /// A capture does not name its scope account.
+    #[error("a capture names the held account as its scope account")]
+    CaptureScope,
+    /// A hold that is to be checked back has no expiry.
+    #[error("a hold that is checked back when its time is over has an expiry")]
+    CheckBack,
+    /// The name of an initiator outside the alphabet or length.
+    #[error("an initiator's name is not 1-64 of A-Za-z0-9._:-{{}}")]
+    Initiator,
+    /// A leg's preconditions repeat one, or name a version that is no whole number.
+    #[error("a leg has each precondition once, and a version is a whole number")]
+    Precondition,
+    /// An account with a restricted leg has another one.
+    #[error("an account with a restricted leg has no other leg in the transaction")]
+    RestrictedLeg,
+    /// A sweep that keeps less than nothing, or whose schedule cannot be.
+    #[error(
+        "a sweep keeps nothing or more, and runs every 1-{INTERVAL_S_MAX} seconds, above no less than what it keeps, or \
+         daily"
+    )]
+    Sweep,
+    /// A group of no transactions.
+    #[error("an atomic batch has at least one transaction")]
+    EmptyGroup,
     /// Zero or negative.
     #[error("an amount is above zero")]
     Amount,
@@ -96,6 +124,13 @@ impl Malformed {
             Malformed::TooManyLegsAcross => "too_many_legs_across_sets",
             Malformed::TooManySets => "too_many_sets",
             Malformed::Step => "malformed_step",
+            Malformed::CaptureScope => "capture_without_scope_account",
+            Malformed::CheckBack => "check_back_without_expiry",
+            Malformed::Initiator => "malformed_initiator",
+            Malformed::Precondition => "malformed_precondition",
+            Malformed::RestrictedLeg => "restricted_leg_not_alone",
+            Malformed::Sweep => "malformed_sweep",
+            Malformed::EmptyGroup => "empty_batch",
             Malformed::Amount => "amount_not_positive",
             Malformed::Date => "date_out_of_range",
             Malformed::Metadata => "metadata_too_large",
@@ -124,10 +159,29 @@ impl Command {
             Command::SetLimit { request_id, account, .. }
             | Command::Freeze { request_id, account, .. }
             | Command::Unfreeze { request_id, account, .. }
-            | Command::CloseAccount { request_id, account } => ids(request_id, account),
+            | Command::CloseAccount { request_id, account }
+            | Command::SetPostingMode { request_id, account, .. }
+            | Command::ResolveSuspense { request_id, account, .. } => ids(request_id, account),
+            Command::RemoveSweep { request_id, account } => ids(request_id, account),
+            Command::SetSweep(set) => set.validate(),
+            Command::EndRun { account, run, .. } => {
+                check(is_valid(account), Malformed::AccountId)?;
+                check(*run > 0, Malformed::Step)
+            }
+            Command::BufferStep { step, .. } => step.validate(),
             Command::Transaction(transaction) => transaction.validate(),
             Command::Reversal(reversal) => reversal.validate(),
-            Command::MarkDurability { .. } => Ok(()),
+            Command::PlaceHold(place) => place.validate(),
+            Command::ReleaseHold { request_id, account, amount, .. }
+            | Command::ReleaseRestriction { request_id, account, amount, .. } => {
+                ids(request_id, account)?;
+                check(amount.is_none_or(|amount| amount > Decimal::ZERO), Malformed::Amount)
+            }
+            Command::ExtendHold { request_id, account, .. } => ids(request_id, account),
+            Command::Together { count } => check(*count > 0, Malformed::EmptyGroup),
+            Command::ExpireRestriction { account, .. } => check(is_valid(account), Malformed::AccountId),
+            Command::CheckedBack(done) => done.validate(),
+            Command::MarkDurability { .. } | Command::ExpireHold { .. } => Ok(()),
             Command::Begin(begin) => begin.validate(),
             Command::Step { step, .. } => step.validate(),
         }
@@ -136,17 +190,67 @@ impl Command {
 
 impl Transaction {
     fn validate(&self) -> Result<(), Malformed> {
-        check(is_valid(&self.request_id), Malformed::RequestId)?;
+        let named_by_nodes = self.confirms() || run_of(&self.request_id).is_some();
+        check(is_valid(&self.request_id) || named_by_nodes, Malformed::RequestId)?;
         check(self.legs.len() >= 2, Malformed::TooFewLegs)?;
         check(self.legs.len() <= LEGS_MAX, Malformed::TooManyLegs)?;
         self.legs.iter().try_for_each(Leg::validate)?;
         if let [first, second] = self.legs.as_slice() {
             check(first.account != second.account, Malformed::SameAccount)?;
         }
+        restricted_alone(&self.legs)?;
         if let Some(scope) = &self.scope_account {
             check(self.legs.iter().any(|leg| leg.account == *scope), Malformed::ScopeAccount)?;
         }
+        check(self.capture.is_none() || self.scope_account.is_some(), Malformed::CaptureScope)?;
         check(self.accounting_date.is_none_or(|date| DATES.contains(&date)), Malformed::Date)?;
+        metadata_fits(&self.metadata)
+    }
+
+    /// Whether it is named as the confirmation of the hold that it captures as a whole.
+    fn confirms(&self) -> bool {
+        let confirmed = confirmation_of(&self.request_id).map(|(hold, _)| hold);
+        self.capture.is_some_and(|capture| capture.is_final && Some(capture.hold) == confirmed)
+    }
+}
+
+impl SetSweep {
+    fn validate(&self) -> Result<(), Malformed> {
+        ids(&self.request_id, &self.account)?;
+        check(is_valid(&self.to), Malformed::AccountId)?;
+        check(self.to != self.account, Malformed::SameAccount)?;
+        let possible = match &self.schedule {
+            Schedule::Every { seconds, .. } => (1..=INTERVAL_S_MAX).contains(seconds),
+            Schedule::Above { amount } => *amount >= self.keep,
+            Schedule::Daily => true,
+        };
+        check(self.keep >= Decimal::ZERO && possible, Malformed::Sweep)
+    }
+}
+
+impl CheckedBack {
+    /// Journals alone say of a hold that it was confirmed.
+    fn validate(&self) -> Result<(), Malformed> {
+        let sound = match self.came {
+            Came::Failed { why, .. } => why.is_sound(),
+            Came::Confirmed => false,
+            Came::Pending { .. } | Came::Cancelled | Came::Released | Came::Kept => true,
+        };
+        check(sound && self.no > 0, Malformed::Step)
+    }
+}
+
+impl PlaceHold {
+    fn validate(&self) -> Result<(), Malformed> {
+        ids(&self.request_id, &self.account)?;
+        check(self.amount > Decimal::ZERO, Malformed::Amount)?;
+        check(self.currency.as_deref().is_none_or(is_valid), Malformed::Currency)?;
+        if let OnExpiry::CheckBack(CheckBack { initiator, to }) = &self.on_expiry {
+            check(is_valid(initiator), Malformed::Initiator)?;
+            check(is_valid(to), Malformed::AccountId)?;
+            check(*to != self.account, Malformed::SameAccount)?;
+            check(self.expires_ns.is_some(), Malformed::CheckBack)?;
+        }
         metadata_fits(&self.metadata)
     }
 }
@@ -160,18 +264,21 @@ impl Begin {
         check(different.len() <= SETS_MAX, Malformed::TooManySets)?;
         check(sets.len() == transaction.legs.len() && different.len() >= 2, Malformed::Step)?;
         let legs = || transaction.legs.iter().zip(sets);
-        let lives: BTreeMap<&str, u32> = legs().map(|(leg, set)| (leg.account.as_str(), *set)).collect();
-        check(legs().all(|(leg, set)| lives[leg.account.as_str()] == *set), Malformed::Step)
+        let lives_there = |(leg, set): (&Leg, &u32)| {
+            legs().all(|(other, its_set)| other.account != leg.account || its_set == set)
+        };
+        check(legs().all(lives_there), Malformed::Step)
     }
 }
 
 impl Step {
     fn validate(&self) -> Result<(), Malformed> {
         match self {
-            Step::Prepare { legs, accounting_date } => {
+            Step::Prepare { legs, accounting_date, .. } => {
                 check((1..LEGS_ACROSS_MAX).contains(&legs.len()), Malformed::Step)?;
                 check(DATES.contains(accounting_date), Malformed::Date)?;
-                legs.iter().try_for_each(Leg::validate)
+                legs.iter().try_for_each(Leg::validate)?;
+                restricted_alone(legs)
             }
             Step::Decide(Ballot::Votes(votes)) => {
                 check(votes.len() < SETS_MAX && votes.iter().all(Vote::is_sound), Malformed::Step)
@@ -181,6 +288,31 @@ impl Step {
                 check(parts.len() < SETS_MAX && parts.iter().all(few), Malformed::Step)
             }
             Step::Decide(Ballot::GivenUp { .. }) | Step::Commit | Step::Abort => Ok(()),
+        }
+    }
+}
+
+impl BufferStep {
+    fn validate(&self) -> Result<(), Malformed> {
+        let announces = |one: &Announcement| {
+            check(is_valid(&one.account), Malformed::AccountId)?;
+            check(is_valid(&one.currency), Malformed::Currency)?;
+            check(one.scale <= SCALE_MAX, Malformed::Scale)
+        };
+        match self {
+            BufferStep::Announce(account) | BufferStep::Withdraw(account) => announces(account),
+            BufferStep::Drained { account, ends } => {
+                check(is_valid(account), Malformed::AccountId)?;
+                check(u16::try_from(ends.len()).is_ok(), Malformed::Step)
+            }
+            BufferStep::Credit(credit) => {
+                check(is_valid(&credit.account), Malformed::AccountId)?;
+                check(is_valid(&credit.currency), Malformed::Currency)?;
+                check(credit.scale <= SCALE_MAX, Malformed::Scale)?;
+                check(credit.amount > 0, Malformed::Amount)?;
+                check(DATES.contains(&credit.accounting_date), Malformed::Date)
+            }
+            BufferStep::Acknowledge { .. } => Ok(()),
         }
     }
 }
@@ -199,8 +331,21 @@ impl Leg {
     fn validate(&self) -> Result<(), Malformed> {
         check(is_valid(&self.account), Malformed::AccountId)?;
         check(self.currency.as_deref().is_none_or(is_valid), Malformed::Currency)?;
-        check(self.amount > Decimal::ZERO, Malformed::Amount)
+        check(self.amount > Decimal::ZERO, Malformed::Amount)?;
+        let rising = self.preconditions.is_sorted_by(|a, b| a.expected < b.expected);
+        let whole = |one: &Precondition| {
+            let number = u64::try_from(one.value.mantissa());
+            one.expected != Expected::Version || one.value.scale() == 0 && number.is_ok()
+        };
+        check(rising && self.preconditions.iter().all(whole), Malformed::Precondition)
     }
+}
+
+/// All that a restricted leg brings stays: nothing of it leaves by another leg, whose withdrawal would be of nothing else.
+fn restricted_alone(legs: &[Leg]) -> Result<(), Malformed> {
+    let restricted = |leg: &&Leg| matches!(leg.kind, LegKind::Restricted { .. });
+    let alone = |leg: &Leg| legs.iter().filter(|other| other.account == leg.account).count() == 1;
+    check(legs.iter().filter(restricted).all(alone), Malformed::RestrictedLeg)
 }
 
 impl Reversal {

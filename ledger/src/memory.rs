@@ -7,11 +7,15 @@ use std::convert::Infallible;
 use crate::account::{Account, AccountNo, Side};
 use crate::apply::{ApplyError, apply_entry};
 use crate::attempt::Attempts;
+use crate::buffer::Buffer;
 use crate::codec::{DecodeError, Entry, Record, decode_command, expand};
 use crate::command::Command;
+use crate::hold::{Hold, Holds};
 use crate::id::{Position, TransactionId};
 use crate::outcome::Outcome;
+use crate::restriction::{Restriction, RestrictionName, Restrictions};
 use crate::state::{Durability, Posting, Reversed, State};
+use crate::sweep::Sweeps;
 
 /// Why an entry's bytes could not be applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +39,10 @@ pub struct MemoryState {
     history: BTreeMap<Position, (Command, Outcome)>,
     reversed: BTreeMap<Position, Reversed>,
     attempts: Attempts,
+    buffer: Buffer,
+    sweeps: Sweeps,
+    holds: Holds,
+    restrictions: Restrictions,
     currencies: BTreeMap<String, u8>,
     subjects: BTreeMap<String, (String, Side)>,
     last_time: u64,
@@ -91,6 +99,26 @@ impl MemoryState {
             *credits += account.credits;
         }
         totals
+    }
+
+    /// Gives the holds that have changed since the last call, and lets go of those that are over, as a replica does.
+    pub fn take_changed_holds(&mut self) -> Vec<Hold> {
+        self.holds.take_changed()
+    }
+
+    /// All holds that ever were, unless some were let go of.
+    pub fn holds(&self) -> &Holds {
+        &self.holds
+    }
+
+    /// Gives the restrictions that have changed since the last call, and lets go of those that have ended, as a replica does.
+    pub fn take_changed_restrictions(&mut self) -> Vec<Restriction> {
+        self.restrictions.take_changed()
+    }
+
+    /// All restrictions that ever were, unless some were let go of.
+    pub fn restrictions(&self) -> &Restrictions {
+        &self.restrictions
     }
 
     /// The durability state last marked.
@@ -162,6 +190,38 @@ impl State for MemoryState {
 
     fn attempts_mut(&mut self) -> &mut Attempts {
         &mut self.attempts
+    }
+
+    fn buffer(&self) -> &Buffer {
+        &self.buffer
+    }
+
+    fn buffer_mut(&mut self) -> &mut Buffer {
+        &mut self.buffer
+    }
+
+    fn sweeps(&self) -> &Sweeps {
+        &self.sweeps
+    }
+
+    fn sweeps_mut(&mut self) -> &mut Sweeps {
+        &mut self.sweeps
+    }
+
+    fn hold(&self, at: Position) -> Option<&Hold> {
+        self.holds.get(at)
+    }
+
+    fn put_hold(&mut self, hold: Hold) {
+        self.holds.put(hold);
+    }
+
+    fn restriction(&self, name: RestrictionName) -> Option<&Restriction> {
+        self.restrictions.get(name)
+    }
+
+    fn put_restriction(&mut self, restriction: Restriction) {
+        self.restrictions.put(restriction);
     }
 
     fn currency_scale(&self, code: &str) -> Option<u8> {

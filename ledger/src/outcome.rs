@@ -2,8 +2,12 @@
 
 use crate::account::Side;
 use crate::attempt::Sum;
-use crate::id::Position;
+use crate::buffer::{Sent, StreamEnd};
+use crate::hold::Ended;
+use crate::id::{Position, TransactionId};
 use crate::rejection::Rejection;
+use crate::restriction::RestrictionEnd;
+use crate::sweep::RunEnd;
 
 /// The answer to one command. A replay carries the first answer's position, incarnation, time and result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +47,80 @@ pub enum Effect {
     Aborted,
     /// A transaction over several sets is booked in all of them: one for each leg, in the client's order.
     Settled(Vec<Posted>),
+    /// The next commands stand or fall together.
+    Grouped,
+    /// A hold was placed or changed, and now stands so.
+    Held(Held),
+    /// A transaction over several sets is booked here, and what is of other sets is on its way to them: the last word.
+    Buffered {
+        /// This set's legs in the client's order, and then its clearing legs.
+        booked: Vec<Posted>,
+        /// The other legs, in the client's order.
+        sent: Vec<Sent>,
+    },
+    /// A credit from another set could not be booked where it should be, and stands on the suspense account.
+    Suspended {
+        /// Why.
+        reason: Rejection,
+        /// The leg on the suspense account, and the clearing leg.
+        booked: Vec<Posted>,
+    },
+    /// The credit was taken in before.
+    Taken,
+    /// It is known that an account of another set need not be asked.
+    Announced,
+    /// It is known that an account of another set is to be asked; these are the ends of the streams to that set.
+    Withdrawn(Vec<StreamEnd>),
+    /// What another set has taken in is forgotten.
+    Acknowledged,
+    /// A restriction was released, or a part of it, and it now stands so.
+    Restricted(Restricted),
+    /// What came of a sweep's run is written down.
+    Ran(RunEnd),
+}
+
+/// A hold's figures after a command, in minor units.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The hold.
+    pub hold: TransactionId,
+    /// Decimal places of a minor unit.
+    pub scale: u8,
+    /// As placed.
+    pub amount: i128,
+    /// Booked by captures.
+    pub captured: i128,
+    /// In the hands of open transactions over several sets.
+    pub capturing: i128,
+    /// Given back.
+    pub released: i128,
+    /// As [`crate::hold::Hold::expires_ns`].
+    pub expires_ns: Option<u64>,
+    /// How it has ended, if it has.
+    pub ended: Option<Ended>,
+    /// Available balance of the held account.
+    pub available: i128,
+}
+
+/// A restriction's figures after a command, in minor units.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restricted {
+    /// The transaction that brought the money.
+    pub restriction: TransactionId,
+    /// Decimal places of a minor unit.
+    pub scale: u8,
+    /// As booked.
+    pub amount: i128,
+    /// What this command has released.
+    pub released: i128,
+    /// What may still not be withdrawn.
+    pub left: i128,
+    /// As [`crate::restriction::Restriction::until_ns`].
+    pub until_ns: Option<u64>,
+    /// How it has ended, if it has.
+    pub ended: Option<RestrictionEnd>,
+    /// What of the account may be withdrawn; below zero, if restricted money was paid on.
+    pub withdrawable: i128,
 }
 
 /// A leg as booked, with the balances after it, in minor units.

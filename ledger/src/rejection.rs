@@ -4,28 +4,38 @@
 //! When several reasons hold at once, the first of this order is given; within one reason, the first leg in the
 //! client's order (for `unbalanced`, the smallest currency code):
 //!
-//! | rank | transaction and reversal | account commands |
+//! | rank | transaction, capture and reversal | account, hold, restriction and sweep commands |
 //! |---|---|---|
 //! | 0 | `request_mismatch` | `request_mismatch` |
-//! | 1 | `account_not_found`, `transaction_not_found` | `account_exists`, `account_not_found` |
+//! | 1 | `account_not_found`, `transaction_not_found` | `suspense_not_found`, `suspense_resolved`; then `account_exists`, `account_not_found`, then `sweep_not_found` |
 //! | 2 | `not_reversible`, `partial_reversal_of_many_legs` | `subject_unknown`, then `currency_unknown` |
-//! | 3 | `currency_mismatch` | |
-//! | 4 | `excess_scale`, and `amount_overflow` of an amount that no minor units can hold | the same, of the limit |
-//! | 5 | `unbalanced`, `reversal_exceeds` | |
-//! | 6 | `account_closed` | `account_closed` |
-//! | 7 | `account_frozen` | |
-//! | 8 | `amount_overflow` of a balance | |
-//! | 9 | `limit_exceeded` | `account_not_empty` |
+//! | 3 | `currency_mismatch` | `currency_mismatch`, of a hold, of what is suspended, and of who gets what is swept |
+//! | 4 | `excess_scale`, and `amount_overflow` of an amount that no minor units can hold; then the same of the leg's preconditions | the same, of the limit or amount, or of what a sweep keeps and then its threshold |
+//! | 5 | `restricted_outflow`; then `hold_not_found`, `hold_ended`, `capture_without_outflow`, `hold_exceeded`, `hold_journal_full` | `hold_not_found`, `hold_ended`, then `hold_exceeded` or `expiry_too_early`, then `hold_journal_full`; `restriction_exceeded` |
+//! | 6 | `unbalanced`, `reversal_exceeds` | |
+//! | 7 | `account_closed` | `account_closed` |
+//! | 8 | `account_frozen` | `account_frozen`, of placing a hold |
+//! | 9 | `precondition_failed` | |
+//! | 10 | `amount_overflow` of a balance | `amount_overflow` of what is held |
+//! | 11 | `limit_exceeded` | `account_not_empty`, then `account_buffered`; `limit_exceeded`, of placing a hold; `too_many_sweeps` |
+//! | 12 | `withdrawable_exceeded` | |
 //!
 //! Of a transaction over several sets each set gives its own first reason for its own legs: the coordinator at once, before
 //! the others are asked; then whichever other set refuses, the first in the coordinator's log. Ranks of different sets are
 //! not compared. Whether all legs together balance is seen last, when all have said yes: `currency_conflict`, where two sets
 //! have given a currency different scales, then `unbalanced`. `set_unavailable` is the one reason that is not the last
-//! word: the same request may be tried again. A reversal of such a transaction is refused by the ranks above, and then
+//! word: the same request may be tried again. Of an atomic batch the first transaction that is refused gives its own reason, and
+//! all others `batch_refused`. A reversal of such a transaction is refused by the ranks above, and then
 //! as a transaction over several sets.
+//!
+//! Of a transaction that pays buffered accounts of other sets, the own legs are refused by the ranks 1 to 4, then the others, in
+//! their order, by what was announced of their accounts (`currency_mismatch`, `excess_scale`, `amount_overflow`), then all by the
+//! ranks from 5 on, `currency_conflict` beside `unbalanced`. Its reversal is `set_unavailable` while a part of it is on its way.
 
 use crate::account::Side;
 use crate::amount::to_decimal_string;
+use crate::command::Expected;
+use crate::date;
 use crate::id::{Position, TransactionId};
 
 /// Why a command was refused. Amounts are in minor units, with the scale beside them.
@@ -75,8 +85,8 @@ pub enum Rejection {
         /// The currency's code.
         currency: String,
     },
-    /// A leg names another currency than its account's.
-    #[error("the account {account} is in {expected}, not in the currency that the leg names")]
+    /// A leg or a hold names another currency than its account's.
+    #[error("the account {account} is in {expected}, not in the currency that is named")]
     CurrencyMismatch {
         /// The account's id.
         account: String,
@@ -165,7 +175,9 @@ pub enum Rejection {
         /// Of that.
         scale: u8,
     },
-    /// A step that nodes proposed does not fit what this set knows of the attempt. Clients never see it.
+    /// A step that nodes proposed does not fit what this set knows of the attempt, of the hold or the restriction that is to expire, or of
+    /// the sweep. Clients
+    /// never see it.
     #[error("the step does not fit the attempt {attempt}")]
     StepOutOfPlace {
         /// The attempt.
@@ -176,6 +188,138 @@ pub enum Rejection {
     SetUnavailable {
         /// Its number.
         set: u32,
+    },
+    /// No hold of that account has that name.
+    #[error("the account {account} has no hold {hold}")]
+    HoldNotFound {
+        /// The account's id.
+        account: String,
+        /// As the client named it.
+        hold: TransactionId,
+    },
+    /// It was captured, released or expired.
+    #[error("the hold {hold} has ended")]
+    HoldEnded {
+        /// The hold.
+        hold: TransactionId,
+    },
+    /// More than what is left of the hold.
+    #[error("{} is left of the hold {hold}, and {} is asked for",
+        to_decimal_string(*left, *scale), to_decimal_string(*needed, *scale))]
+    HoldExceeded {
+        /// The hold.
+        hold: TransactionId,
+        /// What can still be captured.
+        left: i128,
+        /// What was asked for.
+        needed: i128,
+        /// Of both.
+        scale: u8,
+    },
+    /// The legs of a capture together take nothing from the held account.
+    #[error("the transaction takes nothing from the held account {account}")]
+    CaptureWithoutOutflow {
+        /// The account's id.
+        account: String,
+    },
+    /// A hold's expiry is in the past, or before the one that it has.
+    #[error("the expiry must be after {}", date::timestamp(*after_ns))]
+    ExpiryTooEarly {
+        /// Ledger time in nanoseconds since the Unix epoch.
+        after_ns: u64,
+    },
+    /// A figure of an account is not as a leg expects it.
+    #[error("the account {account} does not fulfil {} {}: it has {}",
+        expected.name(), to_decimal_string(*wanted, *scale), to_decimal_string(*found, *scale))]
+    PreconditionFailed {
+        /// The account's id.
+        account: String,
+        /// Which figure, and how it is compared.
+        expected: Expected,
+        /// What it is.
+        found: i128,
+        /// What it is compared with.
+        wanted: i128,
+        /// Of both; 0 for a version.
+        scale: u8,
+    },
+    /// Another transaction of the same atomic batch was refused.
+    #[error("transaction {item} of the batch was refused, and with it all others")]
+    BatchRefused {
+        /// Which one, counted from 0.
+        item: u16,
+    },
+    /// So much has happened to the hold that it takes only what ends it.
+    #[error(
+        "the journal of the hold {hold} is full: only a final capture or a release of all that is left is taken"
+    )]
+    HoldJournalFull {
+        /// The hold.
+        hold: TransactionId,
+    },
+    /// A leg that takes money from its account says that it is restricted: only what arrives can be.
+    #[error("the restricted leg on the account {account} brings it nothing")]
+    RestrictedOutflow {
+        /// The account's id.
+        account: String,
+    },
+    /// What of the account may be withdrawn would fall below its floor.
+    #[error("the account {account} has {} withdrawable above a floor of {}, and {} is needed",
+        to_decimal_string(*withdrawable, *scale), to_decimal_string(*limit, *scale), to_decimal_string(*needed, *scale))]
+    WithdrawableExceeded {
+        /// The account's id.
+        account: String,
+        /// Available and not restricted before the transaction.
+        withdrawable: i128,
+        /// The floor.
+        limit: i128,
+        /// Net outflow of the whole transaction, beyond what a hold covers.
+        needed: i128,
+        /// Of the three.
+        scale: u8,
+    },
+    /// More than what is left of the restriction; of one that has ended, or never was, nothing is.
+    #[error("only {} is left of what {restriction} restricts on the account {account}",
+        to_decimal_string(*left, *scale))]
+    RestrictionExceeded {
+        /// The account's id.
+        account: String,
+        /// As the client named it.
+        restriction: TransactionId,
+        /// What can still be released.
+        left: i128,
+        /// Of that.
+        scale: u8,
+    },
+    /// The account may be paid from other sets without being asked.
+    #[error("the account {account} is not strict")]
+    AccountBuffered {
+        /// The account's id.
+        account: String,
+    },
+    /// Nothing of that name stands on a suspense account of this set, or ever did.
+    #[error("nothing is in suspense under {item}")]
+    SuspenseNotFound {
+        /// As the client named it.
+        item: TransactionId,
+    },
+    /// What stood on a suspense account under that name was booked on.
+    #[error("{item} was booked on before")]
+    SuspenseResolved {
+        /// As the client named it.
+        item: TransactionId,
+    },
+    /// The account has no sweep.
+    #[error("the account {account} has no sweep")]
+    SweepNotFound {
+        /// The account's id.
+        account: String,
+    },
+    /// The set has as many sweeps as it can have.
+    #[error("the set of the account has {most} sweeps, and no room for another")]
+    TooManySweeps {
+        /// As many as one set can have.
+        most: u32,
     },
     /// A part of a transaction with more than two legs is not defined.
     #[error("{transaction} has more than two legs and can only be reversed as a whole")]
@@ -210,6 +354,22 @@ impl Rejection {
             Rejection::PartialReversalOfManyLegs { .. } => 19,
             Rejection::StepOutOfPlace { .. } => 20,
             Rejection::SetUnavailable { .. } => 21,
+            Rejection::HoldNotFound { .. } => 22,
+            Rejection::HoldEnded { .. } => 23,
+            Rejection::HoldExceeded { .. } => 24,
+            Rejection::CaptureWithoutOutflow { .. } => 25,
+            Rejection::ExpiryTooEarly { .. } => 26,
+            Rejection::PreconditionFailed { .. } => 27,
+            Rejection::BatchRefused { .. } => 28,
+            Rejection::HoldJournalFull { .. } => 29,
+            Rejection::RestrictedOutflow { .. } => 30,
+            Rejection::WithdrawableExceeded { .. } => 31,
+            Rejection::RestrictionExceeded { .. } => 32,
+            Rejection::AccountBuffered { .. } => 33,
+            Rejection::SuspenseNotFound { .. } => 34,
+            Rejection::SuspenseResolved { .. } => 35,
+            Rejection::SweepNotFound { .. } => 36,
+            Rejection::TooManySweeps { .. } => 37,
         }
     }
 
@@ -226,7 +386,7 @@ impl Rejection {
 }
 
 /// All codes, in the order of their numbers from 1.
-pub const CODES: [&str; 21] = [
+pub const CODES: [&str; 37] = [
     "request_mismatch",
     "account_not_found",
     "account_exists",
@@ -248,4 +408,20 @@ pub const CODES: [&str; 21] = [
     "partial_reversal_of_many_legs",
     "step_out_of_place",
     "set_unavailable",
+    "hold_not_found",
+    "hold_ended",
+    "hold_exceeded",
+    "capture_without_outflow",
+    "expiry_too_early",
+    "precondition_failed",
+    "batch_refused",
+    "hold_journal_full",
+    "restricted_outflow",
+    "withdrawable_exceeded",
+    "restriction_exceeded",
+    "account_buffered",
+    "suspense_not_found",
+    "suspense_resolved",
+    "sweep_not_found",
+    "too_many_sweeps",
 ];

@@ -3,9 +3,13 @@
 
 use crate::account::{Account, AccountNo, Side};
 use crate::attempt::Attempts;
+use crate::buffer::Buffer;
 use crate::command::Command;
+use crate::hold::Hold;
 use crate::id::{Position, TransactionId};
 use crate::outcome::Outcome;
+use crate::restriction::{Restriction, RestrictionName};
+use crate::sweep::Sweeps;
 
 /// Whether answers of the set wait for the away site. Marked in the set's own log, entry by entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -83,6 +87,22 @@ pub trait State {
     fn attempts(&self) -> &Attempts;
     /// The same for change.
     fn attempts_mut(&mut self) -> &mut Attempts;
+    /// What the set keeps about buffered accounts.
+    fn buffer(&self) -> &Buffer;
+    /// The same for change.
+    fn buffer_mut(&mut self) -> &mut Buffer;
+    /// The sweeps of the set.
+    fn sweeps(&self) -> &Sweeps;
+    /// The same for change.
+    fn sweeps_mut(&mut self) -> &mut Sweeps;
+    /// The hold that was placed there. Of those that are over a state may know nothing any more.
+    fn hold(&self, at: Position) -> Option<&Hold>;
+    /// Puts a hold as it now stands in the place of what it was.
+    fn put_hold(&mut self, hold: Hold);
+    /// The restriction of that name. Of those that have ended a state may know nothing any more.
+    fn restriction(&self, name: RestrictionName) -> Option<&Restriction>;
+    /// Puts a restriction as it now stands in the place of what it was.
+    fn put_restriction(&mut self, restriction: Restriction);
 
     /// The scale of a currency that was defined in this set (the built-in ones are in [`crate::chart`]).
     fn currency_scale(&self, code: &str) -> Option<u8>;

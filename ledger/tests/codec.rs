@@ -1,33 +1,27 @@
-//! The stored and sent forms: golden bytes that never change, and decoding of bytes that nobody vouches for. A failing
+//! The forms of commands and entries: golden bytes that never change, and decoding of bytes that nobody vouches for. A failing
 //! case is written to `tests/codec.regressions`; then `cargo test -p twinset-ledger --test codec` tries it first.
 
 #[path = "support/generate.rs"]
 mod generate;
+#[path = "support/golden.rs"]
+mod golden;
 
-use std::fmt::Write as _;
-
+use golden::{damaged, hex, posted, sum, text, transaction, transaction_id, unhex};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use rust_decimal::Decimal;
-use twinset_ledger::attempt::{Attempt, Ballot, Coordination, Part, Planned, Role, Sum, Vote};
+use twinset_ledger::attempt::{Ballot, Part, Vote};
+use twinset_ledger::check_back::{Came, CheckBack, CheckedBack, Failure, OnExpiry};
 use twinset_ledger::codec::{
     DecodeError, Entry, EntryBuilder, HEADER_BYTES, PackedId, Record, SHORT_BYTES, Short, ShortScope,
-    decode_attempts, decode_command, decode_outcome, encode_attempts, encode_command, encode_outcome,
+    decode_command, encode_command,
 };
-use twinset_ledger::command::Metadata;
-use twinset_ledger::rejection::CODES;
+use twinset_ledger::command::{Expected, Metadata, Precondition};
+use twinset_ledger::hold::{Capture, PlaceHold};
 use twinset_ledger::{
-    Attempts, Begin, Command, Durability, Effect, FreezeMode, Leg, Outcome, Position, Posted, Rejection,
-    Reversal, Side, Step, Transaction, TransactionId,
+    Begin, Command, Durability, FreezeMode, LegKind, Position, Rejection, Reversal, Side, Step, Transaction,
 };
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a String takes all");
-        text
-    })
-}
 
 fn encoded(command: &Command) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -35,38 +29,23 @@ fn encoded(command: &Command) -> Vec<u8> {
     bytes
 }
 
-fn encoded_outcome(outcome: &Outcome) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    encode_outcome(outcome, &mut bytes);
-    bytes
+/// With what only captures and careful clients say.
+fn capture() -> Transaction {
+    let mut transaction = transaction();
+    transaction.capture = Some(Capture { hold: transaction_id(), is_final: true });
+    transaction.legs[1].preconditions = vec![
+        Precondition { expected: Expected::PostedMax, value: Decimal::new(-5, 1) },
+        Precondition { expected: Expected::Version, value: Decimal::new(7, 0) },
+    ];
+    transaction
 }
 
-fn text(text: &str) -> String {
-    text.to_owned()
-}
-
-fn transaction_id() -> TransactionId {
-    TransactionId { set: 3, incarnation: 2, position: Position::new(5, 7) }
-}
-
-fn transaction() -> Transaction {
-    Transaction {
-        request_id: text("id"),
-        scope_account: Some(text("b")),
-        legs: vec![
-            Leg { account: text("a"), side: Side::Debit, amount: Decimal::new(150, 2), currency: None },
-            Leg {
-                account: text("b"),
-                side: Side::Credit,
-                amount: Decimal::new(15, 1),
-                currency: Some(text("E")),
-            },
-        ],
-        kind: 0x0102,
-        reason: 0x0304,
-        accounting_date: Some(-1),
-        metadata: Metadata::from([(text("k"), text("v"))]),
-    }
+/// With what is said of restricted funds.
+fn restricted() -> Transaction {
+    let mut transaction = transaction();
+    transaction.legs[0].kind = LegKind::Withdrawal;
+    transaction.legs[1].kind = LegKind::Restricted { until_ns: Some(258) };
+    transaction
 }
 
 fn commands() -> Vec<(Command, &'static str)> {
@@ -125,8 +104,8 @@ fn commands() -> Vec<(Command, &'static str)> {
              82 0162 010f0000000000000000000000 0145 01016b010076 03000000 04000000",
         ),
         (
-            step(Step::Prepare { legs: transaction().legs, accounting_date: -1 }),
-            "0c 0300000002000000 0700050000000000 ffffffff 0200 01 0161 02960000000000000000000000 \
+            step(Step::Prepare { legs: transaction().legs, accounting_date: -1, reverses: None }),
+            "0c 0300000002000000 0700050000000000 ffffffff 00 0200 01 0161 02960000000000000000000000 \
              82 0162 010f0000000000000000000000 0145",
         ),
         (step(Step::Decide(Ballot::GivenUp { set: 4 })), "0d 0300000002000000 0700050000000000 00 04000000"),
@@ -136,32 +115,97 @@ fn commands() -> Vec<(Command, &'static str)> {
                 Vote { set: 5, said: Err(Rejection::AccountClosed { account: text("a") }) },
             ]))),
             "0d 0300000002000000 0700050000000000 01 02 \
-             04000000 01 01 0145 02 01000000000000000000000000000000 02000000000000000000000000000000 \
+             04000000 01 01 0145 02 01 02 \
              05000000 00 0c00 0161",
         ),
         (step(Step::Commit), "0e 0300000002000000 0700050000000000"),
         (step(Step::Abort), "0f 0300000002000000 0700050000000000"),
         (
+            Command::Transaction(capture()),
+            "080f 0201 0403 ffffffff 026964 0162 0300000002000000 0700050000000000 0200 01 0161 \
+             02960000000000000000000000 c2 0162 010f0000000000000000000000 0145 \
+             02 04 81050000000000000000000000 05 00070000000000000000000000 01016b010076",
+        ),
+        (
+            Command::PlaceHold(PlaceHold {
+                request_id: text("id"),
+                account: text("a"),
+                amount: Decimal::new(150, 2),
+                currency: Some(text("E")),
+                expires_ns: Some(258),
+                on_expiry: OnExpiry::CheckBack(CheckBack { initiator: text("i"), to: text("b") }),
+                reason: 9,
+                metadata: Metadata::from([(text("k"), text("v"))]),
+            }),
+            "11 026964 0161 02960000000000000000000000 01 0145 01 0201000000000000 01 0169 0162 0900 01016b010076",
+        ),
+        (
+            Command::ReleaseHold {
+                request_id: text("id"),
+                account: text("a"),
+                hold: transaction_id(),
+                amount: None,
+            },
+            "12 026964 0161 0300000002000000 0700050000000000 00",
+        ),
+        (
+            Command::ExtendHold {
+                request_id: text("id"),
+                account: text("a"),
+                hold: transaction_id(),
+                expires_ns: None,
+            },
+            "13 026964 0161 0300000002000000 0700050000000000 00",
+        ),
+        (
+            Command::CheckedBack(CheckedBack {
+                hold: transaction_id(),
+                no: 3,
+                came: Came::Failed { why: Failure::Refused { number: 13 }, next_ns: 258 },
+            }),
+            "1e 0300000002000000 0700050000000000 03000000 02 05 0d00 0201000000000000",
+        ),
+        (Command::ExpireHold { hold: transaction_id() }, "14 0300000002000000 0700050000000000"),
+        (Command::Together { count: 258 }, "15 0201"),
+        (
+            Command::Transaction(restricted()),
+            "0803 0201 0403 ffffffff 026964 0162 0200 21 0161 02960000000000000000000000 \
+             9a 0162 010f0000000000000000000000 0145 0201000000000000 01016b010076",
+        ),
+        (
+            step(Step::Prepare {
+                legs: transaction().legs[..1].to_vec(),
+                accounting_date: -1,
+                reverses: Some(transaction_id()),
+            }),
+            "0c 0300000002000000 0700050000000000 ffffffff 01 0300000002000000 0700050000000000 \
+             0100 01 0161 02960000000000000000000000",
+        ),
+        (
+            Command::ReleaseRestriction {
+                request_id: text("id"),
+                account: text("a"),
+                restriction: transaction_id(),
+                amount: None,
+            },
+            "16 026964 0161 0300000002000000 0700050000000000 00",
+        ),
+        (
+            Command::ExpireRestriction { account: text("a"), restriction: transaction_id() },
+            "17 0161 0300000002000000 0700050000000000",
+        ),
+        (
             step(Step::Settle {
                 parts: vec![Part { set: 4, position: Position::new(1, 2), legs: vec![posted()] }],
             }),
             "10 0300000002000000 0700050000000000 01 04000000 0200010000000000 \
-             0100 01 02 01000000000000000000000000000000 ffffffffffffffffffffffffffffffff \
-             02000000000000000000000000000000 0161",
+             0100 01 02 01 01 04 0161",
         ),
     ]
 }
 
 fn step(step: Step) -> Command {
     Command::Step { attempt: transaction_id(), step }
-}
-
-fn sum() -> Sum {
-    Sum { currency: text("E"), scale: 2, debits: 1, credits: 2 }
-}
-
-fn posted() -> Posted {
-    Posted { account: text("a"), side: Side::Debit, amount: 1, scale: 2, posted: -1, available: 2 }
 }
 
 #[test]
@@ -188,7 +232,7 @@ fn commands_of_bad_length_are_refused() {
 #[test]
 fn one_meaning_has_one_form() {
     let refused = |hex: &str| decode_command(&unhex(hex)).expect_err("refused");
-    assert_eq!(refused("11"), DecodeError::Unknown { what: "command kind", found: 17 });
+    assert_eq!(refused("18"), DecodeError::Unknown { what: "command kind", found: 24 });
     assert_eq!(refused("070269640120"), DecodeError::BadId);
     assert_eq!(refused("0702696401ff"), DecodeError::BadId);
     assert_eq!(refused("07026964 00"), DecodeError::BadId);
@@ -206,16 +250,17 @@ fn one_meaning_has_one_form() {
     // Metadata keys that do not rise.
     let twice = "09026964 0300000002000000 0700050000000000 00 0900 02 01620000 01610000";
     assert_eq!(refused(twice), DecodeError::OutOfRange { field: "metadata order" });
+    // A leg that is both kinds, and one that has a time and is not restricted.
+    for head in ["31", "39", "09", "29"] {
+        let leg = format!(
+            "0c 0300000002000000 0700050000000000 00000000 00 0100 {head} 0161 00010000000000000000000000"
+        );
+        assert_eq!(refused(&leg), DecodeError::OutOfRange { field: "leg kind" });
+    }
     let decide = |rest: &str| refused(&format!("0d 0300000002000000 0700050000000000 {rest}"));
     assert_eq!(decide("02 04000000"), DecodeError::OutOfRange { field: "ballot" });
     assert_eq!(decide("01 01 04000000 02"), DecodeError::OutOfRange { field: "vote" });
     assert_eq!(decide("01 01 04000000 01 01 0120"), DecodeError::BadId);
-}
-
-fn unhex(hex: &str) -> Vec<u8> {
-    let hex: String = hex.split_whitespace().collect();
-    let digits = hex.as_bytes().chunks_exact(2).map(|pair| std::str::from_utf8(pair).expect("ASCII"));
-    digits.map(|pair| u8::from_str_radix(pair, 16).expect("hex")).collect()
 }
 
 fn short() -> Short {
@@ -316,182 +361,6 @@ fn a_bad_entry_is_refused() {
     assert_eq!(Entry::parse(&no_amount).err(), Some(DecodeError::OutOfRange { field: "legs" }));
 }
 
-/// One of each, in the order of their numbers.
-fn rejections() -> Vec<(Rejection, &'static str)> {
-    let (account, currency, subject) = (text("a"), text("E"), text("s"));
-    let transaction = transaction_id();
-    let (a, c, s, t) = ("0161", "0145", "0173", "0300000002000000 0700050000000000");
-    let one = "01000000000000000000000000000000";
-    let two = "02000000000000000000000000000000";
-    let minus = "ffffffffffffffffffffffffffffffff";
-    let golden = |parts: &[&str]| -> &'static str { parts.concat().leak() };
-    vec![
-        (
-            Rejection::RequestMismatch { field: text("kind"), original: Position::new(1, 2) },
-            golden(&["046b696e64", "0200010000000000"]),
-        ),
-        (Rejection::AccountNotFound { account: account.clone() }, a),
-        (Rejection::AccountExists { account: account.clone() }, a),
-        (Rejection::SubjectUnknown { subject: subject.clone() }, s),
-        (Rejection::SubjectConflict { subject }, s),
-        (Rejection::CurrencyUnknown { currency: currency.clone() }, c),
-        (Rejection::CurrencyConflict { currency: currency.clone() }, c),
-        (
-            Rejection::CurrencyMismatch { account: account.clone(), expected: currency.clone() },
-            golden(&[a, c]),
-        ),
-        (Rejection::ExcessScale { account: account.clone(), scale: 2 }, golden(&[a, "02"])),
-        (Rejection::AmountOverflow { account: account.clone() }, a),
-        (Rejection::Unbalanced { currency, debits: 1, credits: 2, scale: 3 }, golden(&[c, one, two, "03"])),
-        (Rejection::AccountClosed { account: account.clone() }, a),
-        (Rejection::AccountFrozen { account: account.clone(), side: Side::Credit }, golden(&[a, "02"])),
-        (
-            Rejection::LimitExceeded {
-                account: account.clone(),
-                available: 1,
-                limit: -1,
-                needed: 2,
-                scale: 3,
-            },
-            golden(&[a, one, minus, two, "03"]),
-        ),
-        (Rejection::AccountNotEmpty { account }, a),
-        (Rejection::TransactionNotFound { transaction }, t),
-        (Rejection::NotReversible { transaction }, t),
-        (Rejection::ReversalExceeds { left: 1, scale: 2 }, golden(&[one, "02"])),
-        (Rejection::PartialReversalOfManyLegs { transaction }, t),
-        (Rejection::StepOutOfPlace { attempt: transaction }, t),
-        (Rejection::SetUnavailable { set: 5 }, "05000000"),
-    ]
-}
-
-fn outcome(result: Result<Effect, Rejection>) -> Outcome {
-    Outcome { position: Position::new(1, 2), incarnation: 4, time_unix_ns: 3, replayed: true, result }
-}
-
-#[test]
-fn outcomes_have_golden_bytes() {
-    let head = "0200010000000000 04000000 0300000000000000 01";
-    let legs = "0100 01 02 01000000000000000000000000000000 ffffffffffffffffffffffffffffffff \
-                02000000000000000000000000000000 0161";
-    let mut cases = vec![
-        (Ok(Effect::Defined { changed: false }), text("01")),
-        (Ok(Effect::Defined { changed: true }), text("02")),
-        (Ok(Effect::Account), text("03")),
-        (Ok(Effect::Posted(vec![posted()])), format!("04 {legs}")),
-        (Ok(Effect::Marked), text("05")),
-        (Ok(Effect::Begun), text("06")),
-        (
-            Ok(Effect::Prepared(vec![sum()])),
-            text("07 01 0145 02 01000000000000000000000000000000 02000000000000000000000000000000"),
-        ),
-        (Ok(Effect::Aborted), text("08")),
-        (Ok(Effect::Settled(vec![posted()])), format!("09 {legs}")),
-    ];
-    for (number, (rejection, fields)) in (1u8..).zip(rejections()) {
-        cases.push((Err(rejection), format!("00 {number:02x}00 {fields}")));
-    }
-    for (result, golden) in cases {
-        let outcome = outcome(result);
-        let mut bytes = encoded_outcome(&outcome);
-        assert_eq!(hex(&bytes), hex(&unhex(&format!("{head} {golden}"))), "{outcome:?}");
-        assert_eq!(decode_outcome(&bytes).as_ref(), Ok(&outcome));
-        for len in 0..bytes.len() {
-            assert_eq!(decode_outcome(&bytes[..len]), Err(DecodeError::Truncated), "{outcome:?}");
-        }
-        bytes.push(0);
-        assert_eq!(decode_outcome(&bytes), Err(DecodeError::Trailing { left: 1 }));
-    }
-}
-
-#[test]
-fn rejections_have_stable_numbers_and_codes() {
-    let all = rejections();
-    assert_eq!(all.len(), CODES.len());
-    for ((number, code), (rejection, _)) in (1u16..).zip(CODES).zip(all) {
-        assert_eq!((rejection.number(), rejection.code()), (number, code));
-        let sentence = rejection.to_string();
-        assert!(sentence.len() > 10 && !sentence.ends_with('.'), "{sentence}");
-    }
-}
-
-/// One attempt of each kind.
-fn attempts() -> Attempts {
-    let planned = Planned { no: 7, side: Side::Credit, amount: 3 };
-    let attempt = |role, reserved| Attempt { reserved, accounting_date: -1, opened_ns: 9, role };
-    let coordination = Coordination {
-        legs: transaction().legs,
-        sets: vec![3, 4],
-        reverses: Some((Position::new(1, 2), 5)),
-        decided: Some(Position::new(1, 3)),
-    };
-    let asking = Coordination { reverses: None, decided: None, ..coordination.clone() };
-    let id = |set| TransactionId { set, ..transaction_id() };
-    let mut attempts = Attempts::default();
-    attempts.open(id(4), attempt(Role::Participant, vec![planned]));
-    attempts.open(id(2), attempt(Role::Coordinator(coordination), Vec::new()));
-    attempts.open(id(3), attempt(Role::Coordinator(asking), vec![planned]));
-    attempts
-}
-
-fn encoded_attempts(attempts: &Attempts) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    encode_attempts(attempts, &mut bytes);
-    bytes
-}
-
-#[test]
-fn attempts_have_golden_bytes() {
-    let head = |set: u8| format!("{set:02x}000000 02000000 0700050000000000 ffffffff 0900000000000000");
-    let reserved = "01 07000000 02 03000000000000000000000000000000";
-    let legs = "0200 01 0161 02960000000000000000000000 82 0162 010f0000000000000000000000 0145";
-    let golden = [
-        text("03000000"),
-        head(2),
-        format!("00 01 {legs} 03000000 04000000"),
-        text("01 0200010000000000 05000000000000000000000000000000 01 0300010000000000"),
-        head(3),
-        format!("{reserved} 01 {legs} 03000000 04000000 00 00"),
-        head(4),
-        format!("{reserved} 00"),
-    ];
-    let mut bytes = encoded_attempts(&attempts());
-    assert_eq!(hex(&bytes), hex(&unhex(&golden.join(" "))));
-    assert_eq!(decode_attempts(&bytes), Ok(attempts()));
-    for len in 0..bytes.len() {
-        assert_eq!(decode_attempts(&bytes[..len]), Err(DecodeError::Truncated), "{len}");
-    }
-    bytes.push(0);
-    assert_eq!(decode_attempts(&bytes), Err(DecodeError::Trailing { left: 1 }));
-    assert_eq!(encoded_attempts(&Attempts::default()), [0; 4]);
-}
-
-#[test]
-fn attempts_have_one_form() {
-    let refused = |golden: &[&str]| {
-        let text = format!("{:02x}000000 {}", golden.len(), golden.concat());
-        decode_attempts(&unhex(&text)).expect_err("refused")
-    };
-    let id = "02000000 02000000 0700050000000000 ffffffff 0900000000000000";
-    let (plain, no_role) = (format!("{id} 00 00"), format!("{id} 00 02"));
-    let nothing = format!("{id} 01 07000000 02 00000000000000000000000000000000 00");
-    assert_eq!(refused(&[&plain, &plain]), DecodeError::OutOfRange { field: "attempt order" });
-    assert_eq!(refused(&[&no_role]), DecodeError::OutOfRange { field: "role" });
-    assert_eq!(refused(&[&nothing]), DecodeError::OutOfRange { field: "reserved amount" });
-}
-
-/// Bytes with a few of them changed, or cut.
-fn damaged(bytes: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
-    let len = bytes.len();
-    (Just(bytes), vec((0..len, any::<u8>()), 0..3), 0..=len).prop_map(|(mut bytes, changes, keep)| {
-        for (at, byte) in changes {
-            bytes[at] = byte;
-        }
-        bytes.truncate(if keep < 3 { keep } else { bytes.len() });
-        bytes
-    })
-}
-
 fn config() -> ProptestConfig {
     let regressions = FileFailurePersistence::Direct("tests/codec.regressions");
     ProptestConfig { failure_persistence: Some(Box::new(regressions)), ..ProptestConfig::default() }
@@ -515,25 +384,12 @@ proptest! {
     }
 
     #[test]
-    fn damaged_attempts_never_panic(bytes in damaged(encoded_attempts(&attempts()))) {
-        if let Ok(attempts) = decode_attempts(&bytes) {
-            prop_assert_eq!(encoded_attempts(&attempts), bytes);
-        }
-    }
-
-    #[test]
-    fn foreign_bytes_never_panic(bytes in vec(any::<u8>(), 0..200), kind in 0u8..18) {
+    fn foreign_bytes_never_panic(bytes in vec(any::<u8>(), 0..200), kind in 0u8..40) {
         let mut with_kind = vec![kind];
         with_kind.extend_from_slice(&bytes);
         for bytes in [&bytes, &with_kind] {
             if let Ok(command) = decode_command(bytes) {
                 prop_assert_eq!(&encoded(&command), bytes);
-            }
-            if let Ok(outcome) = decode_outcome(bytes) {
-                prop_assert_eq!(&encoded_outcome(&outcome), bytes);
-            }
-            if let Ok(attempts) = decode_attempts(bytes) {
-                prop_assert_eq!(&encoded_attempts(&attempts), bytes);
             }
             if let Ok(entry) = Entry::parse(bytes) {
                 prop_assert_eq!(entry.records().count(), entry.count());

@@ -60,8 +60,18 @@ fn the_first_rules_know_no_attempts() {
         builder.push_command_bytes(&bytes);
     };
     assert_eq!(apply(abort, 1, 1), Error::Apply(ApplyError::Malformed { offset: 0, error: Malformed::Step }));
+    let together = |builder: &mut EntryBuilder| {
+        let mut bytes = Vec::new();
+        encode_command(&Command::Together { count: 1 }, &mut bytes);
+        builder.push_command_bytes(&bytes);
+    };
+    assert_eq!(
+        apply(together, 1, 1),
+        Error::Apply(ApplyError::Malformed { offset: 0, error: Malformed::Step })
+    );
     let mut builder = EntryBuilder::new(2, INCARNATION, 1);
     abort(&mut builder);
+    together(&mut builder);
     assert!(MemoryState::new(SET).apply(1, &builder.finish()).is_ok());
 }
 
@@ -78,7 +88,7 @@ fn a_time_that_leaves_no_room_stops_the_replica() {
 }
 
 fn leg(account: &str, side: Side, amount: Decimal) -> Leg {
-    Leg { account: account.to_owned(), side, amount, currency: None }
+    Leg::new(account, side, amount)
 }
 
 fn two_legs() -> Transaction {
@@ -141,7 +151,7 @@ fn malformed_attempts_are_named() {
 
     let attempt = TransactionId { set: 1, incarnation: 1, position: Position::new(4, 0) };
     let step = |step| Command::Step { attempt, step }.validate();
-    let prepare = |legs, accounting_date| step(Step::Prepare { legs, accounting_date });
+    let prepare = |legs, accounting_date| step(Step::Prepare { legs, accounting_date, reverses: None });
     assert_eq!(prepare(many(63), 0), Ok(()));
     assert_eq!(prepare(many(64), 0), Err(Malformed::Step));
     assert_eq!(prepare(Vec::new(), 0), Err(Malformed::Step));

@@ -19,9 +19,12 @@ use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use support::{Books, SET};
 use twin::Twin;
+use twinset_ledger::apply::dry_run;
 use twinset_ledger::codec::encode_outcome;
 use twinset_ledger::memory::MemoryState;
-use twinset_ledger::{Command, Effect, Outcome, Position, Rejection, Step};
+use twinset_ledger::outcome::Held;
+use twinset_ledger::restriction::{RestrictionEnd, RestrictionEnded};
+use twinset_ledger::{Command, Effect, LegKind, Outcome, Position, Rejection, Step};
 
 /// Some of what must be met is rare.
 const HISTORIES: u32 = 1_000;
@@ -67,7 +70,8 @@ proptest! {
 
     /// The consistency suite knows positions, and no times.
     #[test]
-    fn the_model_needs_no_times(entries in either()) {
+    fn the_model_needs_no_times(mut entries in either()) {
+        entries::timeless(&mut entries);
         let mut books = Books::new();
         let mut model = Model::new(SET);
         for (time, commands) in &entries {
@@ -87,6 +91,30 @@ proptest! {
         }
     }
 
+    /// And leaves nothing behind.
+    #[test]
+    fn a_dry_run_says_what_comes(entries in either()) {
+        let mut books = Books::new();
+        for (time, commands) in &entries {
+            for command in commands {
+                let one = std::slice::from_ref(command);
+                let before = books.short.clone();
+                let said = dry_run(&books.short, books.incarnation, *time, one).expect("no fault").remove(0);
+                prop_assert!(books.short == before);
+                let came = books.apply(*time, one).remove(0);
+                prop_assert_eq!((said.time_unix_ns, said.replayed), (came.time_unix_ns, came.replayed));
+                // What names itself cannot know where it will stand.
+                match (&said.result, &came.result) {
+                    (Ok(Effect::Held(said)), Ok(Effect::Held(came))) => {
+                        prop_assert_eq!(&Held { hold: came.hold, ..said.clone() }, came);
+                    }
+                    (Err(Rejection::StepOutOfPlace { .. }), Err(Rejection::StepOutOfPlace { .. })) => {}
+                    (said, came) => prop_assert_eq!(said, came),
+                }
+            }
+        }
+    }
+
     #[test]
     fn limits_are_never_crossed(entries in either()) {
         let mut books = Books::new();
@@ -101,6 +129,33 @@ proptest! {
                     let moved = after.version != before.version;
                     prop_assert!(!(moved && before.closed), "{:?}: {:?}", command, after);
                 }
+            }
+        }
+    }
+
+    /// A withdrawal leaves the floor of what is withdrawable, and nothing is released before its time without a command.
+    #[test]
+    fn what_is_restricted_is_not_withdrawn(entries in either()) {
+        let mut books = Books::new();
+        for (time, commands) in &entries {
+            for command in commands {
+                let before: Vec<_> = books.short.accounts().cloned().collect();
+                let outcome = books.apply(*time, std::slice::from_ref(command)).remove(0);
+                let Command::Transaction(transaction) = command else { continue };
+                if outcome.result.is_err() || outcome.replayed {
+                    continue;
+                }
+                for leg in transaction.legs.iter().filter(|leg| leg.kind == LegKind::Withdrawal) {
+                    let before = before.iter().find(|before| before.id == leg.account).expect("it was booked");
+                    let after = books.short.account_by_id(&leg.account).expect("it was booked");
+                    let left = after.limit.is_none_or(|limit| after.withdrawable() >= limit);
+                    prop_assert!(after.posted() >= before.posted() || left, "{:?}: {:?}", command, after);
+                }
+            }
+        }
+        for one in books.short.restrictions().iter() {
+            if let Some(RestrictionEnded { how: RestrictionEnd::Expired, time_unix_ns, .. }) = one.ended {
+                prop_assert!(one.until_ns.is_some_and(|until| until <= time_unix_ns), "{:?}", one);
             }
         }
     }
@@ -159,7 +214,7 @@ fn the_generator_takes_attempts_from_their_beginning_to_their_end() {
 
     let mut runner = TestRunner::deterministic();
     let mut seen = BTreeMap::<String, usize>::new();
-    for _ in 0..300 {
+    for _ in 0..600 {
         let entries = entries::entries_across().new_tree(&mut runner).expect("a value").current();
         for (command, outcome) in run(&mut Books::new(), &entries) {
             let what = match (&command, &outcome.result) {
@@ -223,7 +278,7 @@ fn the_generator_reaches_the_short_form_and_most_answers() {
     let mut runner = TestRunner::deterministic();
     let mut codes = BTreeMap::<&str, usize>::new();
     let mut short_records = 0;
-    for _ in 0..200 {
+    for _ in 0..800 {
         let entries = entries::entries().new_tree(&mut runner).expect("a value").current();
         let mut books = Books::new();
         for (_, outcome) in run(&mut books, &entries) {
@@ -258,6 +313,17 @@ fn the_generator_reaches_the_short_form_and_most_answers() {
         "not_reversible",
         "reversal_exceeds",
         "partial_reversal_of_many_legs",
+        "step_out_of_place",
+        "hold_not_found",
+        "hold_ended",
+        "hold_exceeded",
+        "capture_without_outflow",
+        "expiry_too_early",
+        "precondition_failed",
+        "batch_refused",
+        "restricted_outflow",
+        "withdrawable_exceeded",
+        "restriction_exceeded",
     ] {
         assert!(codes.contains_key(code), "{code} never seen: {codes:?}");
     }

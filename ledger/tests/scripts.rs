@@ -5,36 +5,50 @@
 //! The language: `currency CODE SCALE`, `subject CODE NAME SIDE`, `open ID ACCOUNT SUBJECT CURRENCY [limit= side=]`,
 //! `limit ID ACCOUNT AMOUNT|none`, `freeze|unfreeze ID ACCOUNT MODE`, `close ID ACCOUNT`,
 //! `tx ID ACCOUNT/SIDE/AMOUNT[/CURRENCY] ... [scope= kind= reason= date=]`, `reverse ID TRANSACTION [amount= reason=]`,
-//! `mark sync|degraded`; other keys are metadata. Each command is an entry of its own, unless between `begin` and
-//! `apply`. `clock TIME` sets the leader's clock, `incarnation N` the incarnation of the entries to come. `account ID`,
-//! `postings ID`, `totals`, `reversed POSITION`, `attempts` and `durability` look.
+//! `hold ID ACCOUNT AMOUNT [expires= back=PAYEE initiator= currency= reason=]`, `release ID ACCOUNT HOLD [amount=]`, `extend ID ACCOUNT HOLD
+//! [expires=]`, `expire HOLD`, `came HOLD NUMBER WHAT [next=]`, and of a `tx` or `across` `capture=HOLD` or `final=HOLD`; of a leg
+//! `ACCOUNT/SIDE/AMOUNT@available_min/AMOUNT@version/N`, `...@withdrawal`, `...@restricted` or `...@restricted/UNTIL`;
+//! `unrestrict ID ACCOUNT TRANSACTION [amount=]`, `lapse ACCOUNT TRANSACTION`; `together COUNT`; `mark sync|degraded`; other keys are metadata. Each command is an entry of its own, unless between `begin` and
+//! `apply`, or `try`, which only tells what would come of it. `clock TIME` sets the leader's clock, `incarnation N` the incarnation of the entries to come. `account ID`,
+//! `holds`, `restrictions`, `postings ID`, `totals`, `reversed POSITION`, `attempts` and `durability` look.
 //!
 //! Over several sets: `set N` goes to another set (all is set 1's before). `across ID ACCOUNT@SET/SIDE/AMOUNT ...` begins,
-//! with the keys of `tx`; `prepare ATTEMPT ACCOUNT/SIDE/AMOUNT ... [date=]`, `decide ATTEMPT SET ...` (with what these sets
+//! with the keys of `tx`; `prepare ATTEMPT ACCOUNT/SIDE/AMOUNT ... [date= reverses=]`, `decide ATTEMPT SET ...` (with what these sets
 //! said last to its preparation), `giveup ATTEMPT SET`, `commit ATTEMPT`, `abort ATTEMPT`, `settle ATTEMPT SET ...` (with what
-//! these sets booked) are the steps.
+//! these sets booked) are the steps. What is about buffered accounts stands in `support/buffered.rs`.
 //!
 //! In outputs, `5-0 t=7` is the position (index,
 //! offset) and the ledger time; after the first incarnation, `5-0 of 2` says of which it is.
 
+#[path = "support/buffered.rs"]
+mod buffered;
 mod model;
+#[path = "support/shown.rs"]
+mod shown;
 mod support;
+#[path = "support/sweeps.rs"]
+mod sweeps;
 #[path = "support/twin.rs"]
 mod twin;
+#[path = "support/words.rs"]
+mod words;
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
 
 use goldenscript::{ArgumentConsumer, Context, Runner};
-use support::{INCARNATION, SET};
+use shown::*;
+use support::SET;
 use twin::Twin;
-use twinset_ledger::amount::{parse, to_decimal_string};
-use twinset_ledger::attempt::{Ballot, Coordination, Part, Role, Sum, Vote};
-use twinset_ledger::{
-    Begin, Command, Durability, Effect, FreezeMode, Leg, Outcome, Position, Posted, Reversal, Side, State,
-    Step, Transaction, TransactionId,
-};
+use twinset_ledger::amount::to_decimal_string;
+use twinset_ledger::apply;
+use twinset_ledger::attempt::{Ballot, Coordination, Part, Role, Vote};
+use twinset_ledger::hold::HoldChange;
+use twinset_ledger::restriction::Restriction;
+use twinset_ledger::{Command, Effect, LegKind, Position, State, Step, TransactionId};
+
+use words::*;
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
@@ -57,10 +71,25 @@ scenarios! {
     across_sets_participant
     across_sets_refused
     across_sets_reversal
+    buffered
+    buffered_mode
+    buffered_parcels
+    buffered_refused
+    buffered_reversal
+    buffered_suspense
     chart
     clearing
     close
+    dry_run
     freeze
+    hold_check_back
+    hold_check_back_across_sets
+    hold_check_back_last_resort
+    hold_check_back_refused
+    holds
+    holds_across_sets
+    holds_end
+    holds_refused
     idempotency
     idempotency_of_accounts
     idempotency_with_unknown_accounts
@@ -72,10 +101,19 @@ scenarios! {
     open_account
     overflow
     precedence
+    preconditions
+    restricted
+    restricted_across_sets
+    restricted_refused
     reversal
     reversal_of_many_legs
     scope
+    sweeps
+    sweeps_across_sets
+    sweeps_refused
+    sweeps_runs
     time
+    together
     unbalanced
 }
 
@@ -159,7 +197,12 @@ impl Script {
                     money(a.credits),
                     a.version
                 )?;
-                for (figure, name) in [(a.held, "held"), (a.incoming, "incoming"), (a.prepared, "prepared")] {
+                for (figure, name) in [
+                    (a.held, "held"),
+                    (a.incoming, "incoming"),
+                    (a.prepared, "prepared"),
+                    (a.restricted, "restricted"),
+                ] {
                     if figure != 0 {
                         write!(out, " {name}={}", money(figure))?;
                     }
@@ -198,7 +241,10 @@ impl Script {
                 for (id, attempt) in state.attempts().iter() {
                     write!(out, "{id} since t={} day={}", attempt.opened_ns, attempt.accounting_date)?;
                     match &attempt.role {
-                        Role::Participant => write!(out, " takes part")?,
+                        Role::Participant { reverses: None } => write!(out, " takes part")?,
+                        Role::Participant { reverses: Some(original) } => {
+                            write!(out, " takes part, reverses {original}")?;
+                        }
                         Role::Coordinator(Coordination { decided: None, .. }) => write!(out, " asks")?,
                         Role::Coordinator(Coordination { decided: Some(at), .. }) => {
                             write!(out, " decided {}", place(*at))?;
@@ -208,6 +254,54 @@ impl Script {
                         let account = state.account(leg.no);
                         let amount = to_decimal_string(leg.amount, account.scale);
                         write!(out, ", {} {:?} {amount}", account.id, leg.side)?;
+                        if leg.kind != LegKind::Ordinary {
+                            write!(out, " {:?}", leg.kind)?;
+                        }
+                    }
+                    writeln!(out)?;
+                }
+            }
+            "holds" => {
+                for hold in state.holds().iter() {
+                    let account = state.account(hold.account);
+                    let money = |minor| to_decimal_string(minor, account.scale);
+                    write!(out, "{} {} {}", hold.id, account.id, show_hold(hold.into(), account.scale))?;
+                    if let Some(asking) = &hold.check_back {
+                        write!(out, " {}", show_asking(asking))?;
+                    }
+                    for event in &hold.journal {
+                        write!(out, "; {} t={} ", place(event.at), event.time_unix_ns)?;
+                        match event.change {
+                            HoldChange::Captured { amount, by } => {
+                                write!(out, "captured {} by {by}", money(amount))?;
+                            }
+                            HoldChange::Released { amount } => write!(out, "released {}", money(amount))?,
+                            HoldChange::Expired { amount } => write!(out, "expired {}", money(amount))?,
+                            HoldChange::Extended { expires_ns } => write!(out, "extended {expires_ns:?}")?,
+                            HoldChange::CheckedBack { no, came } => write!(out, "try {no}: {came:?}")?,
+                        }
+                    }
+                    writeln!(out)?;
+                }
+            }
+            "sweeps" => {
+                for sweep in state.sweeps().iter() {
+                    let account = state.account(sweep.account);
+                    writeln!(out, "{} {}", account.id, show_sweep(sweep, account.scale))?;
+                }
+            }
+            "buffer" => out += &buffered::look(state)?,
+            "restrictions" => {
+                for restriction in state.restrictions().iter() {
+                    let account = state.account(restriction.account);
+                    let Restriction { transaction, made_at, made_ns, amount, left, until_ns, ended, .. } =
+                        restriction;
+                    let until = until_ns.map(|until| format!(" until={until}")).unwrap_or_default();
+                    let money = |minor| to_decimal_string(minor, account.scale);
+                    write!(out, "{transaction} {} {} left={}", account.id, money(*amount), money(*left))?;
+                    write!(out, "{until} made {} t={made_ns}", place(*made_at))?;
+                    if let Some(ended) = ended {
+                        write!(out, " {:?} {} t={}", ended.how, place(ended.at), ended.time_unix_ns)?;
                     }
                     writeln!(out)?;
                 }
@@ -240,8 +334,22 @@ impl Runner for Script {
                 let commands = self.waiting.take().ok_or("nothing was begun")?;
                 return Ok(self.apply(&commands));
             }
+            "try" => {
+                let commands = self.waiting.take().ok_or("nothing was begun")?;
+                let books = &self.sets[&self.set].books;
+                let outcomes = apply::dry_run(&books.short, books.incarnation, self.clock, &commands)?;
+                return Ok(outcomes
+                    .iter()
+                    .zip(&commands)
+                    .map(|(outcome, command)| show(outcome, command))
+                    .collect());
+            }
             _ => {
-                let command = match self.step(&command.name, &mut args)? {
+                let run = match command.name.as_str() {
+                    "run" => sweeps::run(&self.sets[&self.set].books.short, &mut args)?,
+                    _ => None,
+                };
+                let command = match run.or(self.step(&command.name, &mut args)?) {
                     Some(command) => command,
                     None => read(&command.name, &mut args)?,
                 };
@@ -273,6 +381,7 @@ impl Script {
             "prepare" => Step::Prepare {
                 legs: std::iter::from_fn(|| args.next_pos()).map(leg).collect::<Fallible<_>>()?,
                 accounting_date: args.take_key("date").map(str::parse).transpose()?.unwrap_or_default(),
+                reverses: args.take_key("reverses").map(str::parse).transpose()?,
             },
             "decide" => {
                 let said = |set| self.votes.get(&(attempt, set)).cloned().ok_or("it has not voted");
@@ -288,158 +397,4 @@ impl Script {
         };
         Ok(Some(Command::Step { attempt, step }))
     }
-}
-
-fn read(name: &str, args: &mut ArgumentConsumer<'_>) -> Fallible<Command> {
-    let mut next = || args.next_pos().map(str::to_owned).ok_or("too few arguments");
-    Ok(match name {
-        "currency" => Command::DefineCurrency { code: next()?, scale: next()?.parse()? },
-        "subject" => Command::DefineSubject { code: next()?, name: next()?, normal_side: side(&next()?)? },
-        "open" => Command::OpenAccount {
-            request_id: next()?,
-            account: next()?,
-            subject: next()?,
-            currency: next()?,
-            normal_side: args.take_key("side").map(side).transpose()?,
-            limit: limit(args.take_key("limit").unwrap_or("0"))?,
-            metadata: metadata(args),
-        },
-        "limit" => Command::SetLimit { request_id: next()?, account: next()?, limit: limit(&next()?)? },
-        "freeze" => Command::Freeze { request_id: next()?, account: next()?, mode: mode(&next()?)? },
-        "unfreeze" => Command::Unfreeze { request_id: next()?, account: next()?, mode: mode(&next()?)? },
-        "close" => Command::CloseAccount { request_id: next()?, account: next()? },
-        "tx" => {
-            let request_id = next()?;
-            let legs = std::iter::from_fn(|| args.next_pos()).map(leg).collect::<Fallible<_>>()?;
-            Command::Transaction(transaction(request_id, legs, args)?)
-        }
-        "across" => {
-            let request_id = next()?;
-            let legs: Vec<(Leg, u32)> =
-                std::iter::from_fn(|| args.next_pos()).map(leg_of_set).collect::<Fallible<_>>()?;
-            let (legs, sets) = legs.into_iter().unzip();
-            let transaction = transaction(request_id, legs, args)?;
-            Command::Begin(Begin { transaction, sets })
-        }
-        "reverse" => Command::Reversal(Reversal {
-            request_id: next()?,
-            transaction: next()?.parse()?,
-            amount: args.take_key("amount").map(parse).transpose()?,
-            reason: number(args, "reason")?,
-            metadata: metadata(args),
-        }),
-        "mark" => Command::MarkDurability {
-            durability: match next()?.as_str() {
-                "sync" => Durability::Sync,
-                "degraded" => Durability::Degraded,
-                other => return Err(format!("no durability {other}").into()),
-            },
-        },
-        _ => return Err(format!("no command {name}").into()),
-    })
-}
-
-fn transaction(request_id: String, legs: Vec<Leg>, args: &mut ArgumentConsumer<'_>) -> Fallible<Transaction> {
-    Ok(Transaction {
-        request_id,
-        legs,
-        scope_account: args.take_key("scope").map(str::to_owned),
-        kind: number(args, "kind")?,
-        reason: number(args, "reason")?,
-        accounting_date: args.take_key("date").map(str::parse).transpose()?,
-        metadata: metadata(args),
-    })
-}
-
-fn leg_of_set(text: &str) -> Fallible<(Leg, u32)> {
-    let (account, rest) = text.split_once('@').ok_or("a leg is ACCOUNT@SET/SIDE/AMOUNT[/CURRENCY]")?;
-    let (set, rest) = rest.split_once('/').ok_or("a leg is ACCOUNT@SET/SIDE/AMOUNT[/CURRENCY]")?;
-    Ok((leg(&format!("{account}/{rest}"))?, set.parse()?))
-}
-
-fn leg(text: &str) -> Fallible<Leg> {
-    let mut parts = text.split('/');
-    let mut next = || parts.next().ok_or("a leg is ACCOUNT/SIDE/AMOUNT[/CURRENCY]");
-    let (account, side, amount) = (next()?.to_owned(), side(next()?)?, parse(next()?)?);
-    Ok(Leg { account, side, amount, currency: parts.next().map(str::to_owned) })
-}
-
-fn side(text: &str) -> Fallible<Side> {
-    match text {
-        "debit" => Ok(Side::Debit),
-        "credit" => Ok(Side::Credit),
-        _ => Err(format!("no side {text}").into()),
-    }
-}
-
-fn mode(text: &str) -> Fallible<FreezeMode> {
-    match text {
-        "debit" => Ok(FreezeMode::Debit),
-        "credit" => Ok(FreezeMode::Credit),
-        "both" => Ok(FreezeMode::Both),
-        _ => Err(format!("no mode {text}").into()),
-    }
-}
-
-fn limit(text: &str) -> Fallible<Option<rust_decimal::Decimal>> {
-    if text == "none" { Ok(None) } else { Ok(Some(parse(text)?)) }
-}
-
-fn number(args: &mut ArgumentConsumer<'_>, key: &str) -> Fallible<u16> {
-    Ok(args.take_key(key).map(str::parse).transpose()?.unwrap_or_default())
-}
-
-fn metadata(args: &mut ArgumentConsumer<'_>) -> twinset_ledger::command::Metadata {
-    std::iter::from_fn(|| args.next_key()).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
-}
-
-fn place(position: Position) -> String {
-    format!("{}-{}", position.index(), position.offset())
-}
-
-fn show(outcome: &Outcome, command: &Command) -> String {
-    let replayed = if outcome.replayed { " replayed" } else { "" };
-    let result = match &outcome.result {
-        Err(rejection) => format!("rejected {}: {rejection}", rejection.code()),
-        Ok(Effect::Defined { changed: true }) => "defined".to_owned(),
-        Ok(Effect::Defined { changed: false }) => "defined before".to_owned(),
-        Ok(Effect::Account) => "done".to_owned(),
-        Ok(Effect::Marked) => "marked".to_owned(),
-        Ok(Effect::Posted(legs)) => format!("posted {}", show_legs(legs, command)),
-        Ok(Effect::Settled(legs)) => format!("settled {}", show_legs(legs, command)),
-        Ok(Effect::Begun) => "begun".to_owned(),
-        Ok(Effect::Aborted) => "aborted".to_owned(),
-        Ok(Effect::Prepared(sums)) => {
-            let sums: Vec<String> = sums.iter().map(show_sum).collect();
-            format!("prepared {}", sums.join(", "))
-        }
-    };
-    let incarnation = match outcome.incarnation {
-        INCARNATION => String::new(),
-        later => format!(" of {later}"),
-    };
-    format!("{}{incarnation} t={}{replayed} {result}\n", place(outcome.position), outcome.time_unix_ns)
-}
-
-fn show_sum(sum: &Sum) -> String {
-    let money = |minor| to_decimal_string(minor, sum.scale);
-    format!("{} debits={} credits={}", sum.currency, money(sum.debits), money(sum.credits))
-}
-
-fn show_legs(legs: &[Posted], command: &Command) -> String {
-    let accounts = command.accounts().map(Some).chain(std::iter::repeat(None));
-    let legs: Vec<String> = legs.iter().zip(accounts).map(|(leg, name)| show_leg(leg, name)).collect();
-    legs.join(", ")
-}
-
-fn show_leg(leg: &Posted, asked: Option<&str>) -> String {
-    let money = |minor| to_decimal_string(minor, leg.scale);
-    let account = asked.unwrap_or(&leg.account);
-    format!(
-        "{account} {:?} {} -> {} ({})",
-        leg.side,
-        money(leg.amount),
-        money(leg.posted),
-        money(leg.available)
-    )
 }

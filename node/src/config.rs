@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::across::AcrossConfig;
+use crate::check_back::{InitiatorConfig, config as check_back};
 use crate::faults::FaultsConfig;
 
 /// All of `node.toml`.
@@ -28,6 +29,9 @@ pub struct Config {
     /// When state is written out.
     #[serde(default)]
     pub store: StoreConfig,
+    /// Who may be called about overdue holds; nobody else ever is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub initiators: Vec<InitiatorConfig>,
     /// Faults built in for tests; none.
     #[serde(default, skip_serializing_if = "FaultsConfig::is_off")]
     pub faults: FaultsConfig,
@@ -225,6 +229,9 @@ impl Config {
         ensure(across.inquire_ms > 0, "across.inquire_ms", "must be above 0")?;
         ensure(across.attempts_max > 0, "across.attempts_max", "must be above 0")?;
         ensure(self.store.checkpoint_commands > 0, "store.checkpoint_commands", "must be above 0")?;
+        if let Some((key, reason)) = check_back::mistake(&self.initiators) {
+            return Err(Error::Invalid { key, reason });
+        }
         self.faults.mistake().map_or(Ok(()), |(key, reason)| ensure(false, key, reason))
     }
 
@@ -287,6 +294,11 @@ mod tests {
             ("[listen]", "[raft]\nheartbeat_ms = 150\n[listen]", "raft.election_timeout_min_ms"),
             ("[listen]", "[proposer]\nentry_commands = 70000\n[listen]", "proposer.entry_commands"),
             ("[listen]", "[faults]\ndie_at = \"switch.nowhere\"\n[listen]", "switch.nowhere"),
+            (
+                "[listen]",
+                "[[initiators]]\nname = \"a\"\nurl = \"x\"\nsecret_file = \"s\"\n[listen]",
+                "initiators.url",
+            ),
             ("[listen]", "[faults]\nafter_us = 1\n[listen]", "faults.after_us"),
         ] {
             let error = check(&GOOD.replace(from, to)).unwrap_err();

@@ -128,6 +128,36 @@ pub enum Point {
     /// The coordinator has answered it; nothing is proposed yet.
     #[serde(rename = "across.inquired")]
     AcrossInquired,
+    /// Parcels of an outbox are on their way to the payee's set.
+    #[serde(rename = "buffered.parcel_sent")]
+    BufferedParcelSent,
+    /// The payee's set is sent parcels; nothing is proposed yet.
+    #[serde(rename = "buffered.credit_received")]
+    BufferedCreditReceived,
+    /// What it is sent is handed to its log.
+    #[serde(rename = "buffered.credit_proposed")]
+    BufferedCreditProposed,
+    /// The parcels are taken in, safely; the payer's set was not told yet.
+    #[serde(rename = "buffered.credited")]
+    BufferedCredited,
+    /// That they are taken in is handed to the payer's log.
+    #[serde(rename = "buffered.acknowledge_proposed")]
+    BufferedAcknowledgeProposed,
+    /// A set knows, safely, that an account need not be asked; the account's set was not told yet.
+    #[serde(rename = "buffered.announced")]
+    BufferedAnnounced,
+    /// A set asks an account again, safely; the account's set was not told yet.
+    #[serde(rename = "buffered.withdrawn")]
+    BufferedWithdrawn,
+    /// A buffered account is strict again, safely.
+    #[serde(rename = "buffered.drained")]
+    BufferedDrained,
+    /// A sweep is due; nothing is proposed yet.
+    #[serde(rename = "sweep.due")]
+    SweepDue,
+    /// The transaction of its run is decided, or may be; the leader has done nothing about that yet.
+    #[serde(rename = "sweep.ran")]
+    SweepRan,
 }
 
 /// Which fault, and where. Never for a node that holds money.

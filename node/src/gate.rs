@@ -1,5 +1,5 @@
-//! The durability gate of one set replica. Everything that leaves a set (replies, reads, stale ones included, later events
-//! and messages to other sets) waits here, and only here, until the gate is open for the entry that it depends on.
+//! The durability gate of one set replica. Everything that leaves a set (replies, reads, stale ones included, events and
+//! messages to other sets) waits here, and only here, until the gate is open for the entry that it depends on.
 //!
 //! Entry *i* is safe when it is committed and on disk in *each* site, by the sites of the replicas themselves. In SYNC the
 //! gate is open up to the safe index; in DEGRADED up to the applied one, and the safe index goes on telling what both sites
@@ -45,6 +45,8 @@ impl From<wire::Horizon> for Horizon {
 pub struct Gate {
     state: Mutex<State>,
     open: watch::Sender<u64>,
+    /// What is applied here and may leave.
+    settled: watch::Sender<u64>,
     /// Somebody has answered, or who counts has changed.
     contacted: watch::Sender<()>,
 }
@@ -78,7 +80,8 @@ impl Gate {
     /// The closed gate of replica `own`; `sites` maps every replica of the set to its site.
     pub fn new(own: u64, sites: BTreeMap<u64, String>, durability: Durability) -> Self {
         let state = State { sites, durability, contacts: Contacts::of(own), ..State::default() };
-        Gate { state: Mutex::new(state), open: watch::Sender::new(0), contacted: watch::Sender::new(()) }
+        let (open, settled) = (watch::Sender::new(0), watch::Sender::new(0));
+        Gate { state: Mutex::new(state), open, settled, contacted: watch::Sender::new(()) }
     }
 
     /// The sites of the replicas, when the catalogue has changed.
@@ -201,7 +204,7 @@ impl Gate {
             state.freshness.heard(leader.open, Word { arrived: now, sent_unix_ns: at_unix_ns }, applied);
         }
         state.safe = state.safe.max(leader.safe);
-        self.open.send_if_modified(|open| raise(open, leader.open));
+        self.open_up(&state, leader.open);
     }
 
     /// Whoever takes himself for a leader speaks to this replica.
@@ -213,6 +216,11 @@ impl Gate {
     pub fn contact(&self, term: u64, replica: u64, sent_at: Instant) {
         self.state.lock().contacts.answered(term, replica, sent_at);
         self.contacted.send_replace(());
+    }
+
+    /// Up to where the gate is open, for whoever waits for it to go on.
+    pub fn opened(&self) -> watch::Receiver<u64> {
+        self.open.subscribe()
     }
 
     /// How far the gate is open, and what is safe.
@@ -248,6 +256,11 @@ impl Gate {
         let mut open = self.open.subscribe();
         // The sender is this gate itself, so the wait cannot fail.
         let _ = open.wait_for(|&open| open >= index).await;
+    }
+
+    /// Up to where entries are applied here and may leave; whoever follows the set is woken when that has grown.
+    pub fn settled(&self) -> watch::Receiver<u64> {
+        self.settled.subscribe()
     }
 
     /// Waits until a majority has answered what this leader of `term` sent after `began`: nobody else led then. False: the
@@ -306,7 +319,13 @@ impl Gate {
             Durability::Sync => state.safe,
             Durability::Degraded => state.applied,
         };
+        self.open_up(state, index);
+    }
+
+    fn open_up(&self, state: &State, index: u64) {
         self.open.send_if_modified(|open| raise(open, index));
+        let settled = state.applied.min(*self.open.borrow());
+        self.settled.send_if_modified(|before| raise(before, settled));
     }
 }
 

@@ -28,6 +28,6 @@ async fn ready(State(node): State<Arc<Node>>) -> (StatusCode, String) {
 }
 
 async fn metrics(State(node): State<Arc<Node>>) -> impl IntoResponse {
-    let text = node.metrics.render(&node.sets, node.not_ready().is_none());
+    let text = node.metrics.render(&node.sets, &node.initiators, node.not_ready().is_none());
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }

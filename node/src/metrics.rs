@@ -1,5 +1,6 @@
 //! Every metric of this binary. Counters are counted where things happen; gauges of sets are read when asked for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use prometheus::{
@@ -8,9 +9,12 @@ use prometheus::{
     register_int_gauge_vec_with_registry,
 };
 use twinset_ledger::{Effect, Rejection};
+use twinset_store::LedgerReplica;
 
+use crate::check_back::{CheckBackMetrics, Initiators};
 use crate::raft::Role;
 use crate::set::Sets;
+use crate::sweeps::SweepMetrics;
 
 /// All metrics of a node. Clones count into the same registry.
 #[derive(Clone)]
@@ -30,6 +34,23 @@ pub struct Metrics {
     set_attempts: IntGaugeVec,
     /// What comes of transactions over several sets.
     pub attempts: AttemptMetrics,
+    set_parcels: IntGaugeVec,
+    set_parcels_age: IntGaugeVec,
+    set_suspended: IntGaugeVec,
+    /// What outboxes send.
+    pub outbox: OutboxMetrics,
+    set_holds: IntGaugeVec,
+    /// Holds that leaders have put away.
+    pub holds_expired: IntCounter,
+    set_restrictions: IntGaugeVec,
+    /// Restrictions that leaders have put away.
+    pub restrictions_expired: IntCounter,
+    set_sweeps: IntGaugeVec,
+    /// What comes of the runs of sweeps.
+    pub sweeps: SweepMetrics,
+    set_holds_overdue: IntGaugeVec,
+    /// What comes of calling initiators.
+    pub check_back: CheckBackMetrics,
     /// The way to the leaders of other sets.
     pub dispatch: Arc<twinset_dispatch::metrics::Metrics>,
 }
@@ -44,6 +65,32 @@ pub struct AttemptMetrics {
     pub resumed: IntCounter,
     /// Questions to coordinators about parts that were set aside for too long.
     pub inquiries: IntCounter,
+}
+
+/// What the outboxes of all sets count, at the payer's set.
+#[derive(Clone)]
+pub struct OutboxMetrics {
+    /// Parcels that were booked where they should be.
+    pub credited: IntCounter,
+    /// Parcels that stand on a suspense account.
+    pub suspended: IntCounter,
+}
+
+impl OutboxMetrics {
+    fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let ends = register_int_counter_vec_with_registry!(
+            Opts::new(
+                "twinset_node_parcels_total",
+                "Buffered credits to other sets by what came of them there, as their leader heard it."
+            ),
+            &["end"],
+            registry
+        )?;
+        Ok(OutboxMetrics {
+            credited: ends.with_label_values(&["credited"]),
+            suspended: ends.with_label_values(&["suspended"]),
+        })
+    }
 }
 
 impl AttemptMetrics {
@@ -114,13 +161,76 @@ impl Metrics {
                 &["set", "role"],
             )?,
             attempts: AttemptMetrics::new(&registry)?,
+            set_parcels: gauges(
+                "twinset_set_parcels",
+                "Buffered credits to another set that it has not acknowledged, in the set's replica here.",
+                &["set", "to"],
+            )?,
+            set_parcels_age: gauges(
+                "twinset_set_parcels_oldest_seconds",
+                "Ledger time since the oldest of them was paid.",
+                &["set", "to"],
+            )?,
+            set_suspended: gauges(
+                "twinset_set_suspended",
+                "Credits that stand on suspense accounts in the set's replica here.",
+                &["set"],
+            )?,
+            outbox: OutboxMetrics::new(&registry)?,
+            set_holds: gauges(
+                "twinset_set_holds",
+                "Holds that are open in the set's replica here.",
+                &["set"],
+            )?,
+            holds_expired: counter(
+                "twinset_node_holds_expired_total",
+                "Holds that were put away because their time was over.",
+            )?,
+            set_restrictions: gauges(
+                "twinset_set_restrictions",
+                "Restrictions that are open in the set's replica here.",
+                &["set"],
+            )?,
+            restrictions_expired: counter(
+                "twinset_node_restrictions_expired_total",
+                "Restrictions that were put away because their time had come.",
+            )?,
+            set_sweeps: gauges(
+                "twinset_set_sweeps",
+                "Accounts that have a sweep in the set's replica here.",
+                &["set"],
+            )?,
+            sweeps: SweepMetrics::new(&registry)?,
+            set_holds_overdue: gauges(
+                "twinset_set_holds_overdue",
+                "Overdue holds in the set's replica here, by what they wait for: asked, kept, unconfigured.",
+                &["set", "waits"],
+            )?,
+            check_back: CheckBackMetrics::new(&registry)?,
             dispatch: Arc::new(twinset_dispatch::metrics::Metrics::new(&registry, "twinset_node_dispatch")),
             registry,
         })
     }
 
+    fn render_parcels(&self, set: &str, state: &LedgerReplica) {
+        let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.set_suspended.with_label_values(&[set]).set(signed(state.suspended_count() as u64));
+        let mut destinations = BTreeMap::<u32, (u64, u64)>::new();
+        for (to, waiting, age_ns) in state.waiting_parcels() {
+            let (count, oldest) = destinations.entry(to).or_default();
+            *count += waiting;
+            *oldest = age_ns.max(*oldest);
+        }
+        for (to, (waiting, age_ns)) in destinations {
+            let to = to.to_string();
+            let labels = [set, to.as_str()];
+            self.set_parcels.with_label_values(&labels).set(signed(waiting));
+            self.set_parcels_age.with_label_values(&labels).set(signed(age_ns / 1_000_000_000));
+        }
+    }
+
     /// The text that Prometheus scrapes.
-    pub fn render(&self, sets: &Sets, ready: bool) -> String {
+    pub fn render(&self, sets: &Sets, initiators: &Initiators, ready: bool) -> String {
         self.ready.set(f64::from(u8::from(ready)));
         for replica in sets.all() {
             let set = replica.fence.set.to_string();
@@ -142,6 +252,19 @@ impl Metrics {
             let degraded = replica.fence.gate.durability() == twinset_ledger::Durability::Degraded;
             self.set_degraded.with_label_values(&[&set]).set(i64::from(degraded));
             if let Some(ledger) = replica.ledger() {
+                self.render_parcels(&set, &ledger.state);
+                self.set_holds.with_label_values(&[&set]).set(signed(ledger.state.open_holds() as u64));
+                self.set_sweeps.with_label_values(&[&set]).set(signed(ledger.state.sweep_count() as u64));
+                let restrictions = ledger.state.open_restrictions() as u64;
+                self.set_restrictions.with_label_values(&[&set]).set(signed(restrictions));
+                let now = replica.fence.platform.now_unix_ns().max(ledger.state.last_time());
+                let overdue = ledger.state.overdue_holds(now, |name| initiators.get(name).is_some());
+                for (waits, count) in
+                    [("asked", overdue.asked), ("kept", overdue.kept), ("unconfigured", overdue.unconfigured)]
+                {
+                    let gauge = self.set_holds_overdue.with_label_values(&[set.as_str(), waits]);
+                    gauge.set(signed(count as u64));
+                }
                 let (coordinated, others) = ledger.state.attempt_counts();
                 for (role, count) in [("coordinator", coordinated), ("participant", others)] {
                     self.set_attempts.with_label_values(&[set.as_str(), role]).set(signed(count as u64));

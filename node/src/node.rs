@@ -17,28 +17,32 @@ use twinset_proto::cluster::v1::{
 };
 use twinset_store::{Identity, ReplicaRecord, Store};
 
-use crate::across::{Across, Dispatched, Driver, Ways};
+use crate::across::{Across, Driver, Ways};
 use crate::api::{AdminService, SetsService};
 use crate::birth;
 use crate::catalogue::{self, CatalogueCell};
+use crate::check_back::{Asker, Initiators};
 use crate::cluster_check;
 use crate::config::Config;
 use crate::control_client::ControlClient;
 use crate::control_set::ControlMachine;
 use crate::dial::MESSAGE_BYTES_MAX;
 use crate::drain;
+use crate::expiry::Expiry;
 use crate::fatal;
 use crate::gate::Gate;
 use crate::http;
 use crate::keeper::{Keeper, SwitchLock};
 use crate::listen::{self, Listeners};
 use crate::metrics::Metrics;
+use crate::outbox::Outbox;
 use crate::peer::{Links, PeerService};
 use crate::platform::{self, Platform};
 use crate::proposer::Proposer;
 use crate::raft::{Group, Machine};
 use crate::reader::Reader;
 use crate::set::{Fence, Kind, Ledger, Replica, Sets, replica_sites};
+use crate::sweeps::Sweeper;
 
 /// The catalogue that the cluster was made with: where the control set's history begins.
 const FIRST_CATALOGUE: &str = "first-catalogue";
@@ -58,6 +62,8 @@ pub struct Node {
     store: Store,
     platform: Arc<dyn Platform>,
     links: Links,
+    /// Who may be called about overdue holds.
+    pub initiators: Initiators,
     draining: watch::Sender<bool>,
     /// What runs beside the replicas, and its end.
     tasks: TaskTracker,
@@ -106,6 +112,8 @@ impl Node {
         metrics: Metrics,
     ) -> BoxFuture<'static, anyhow::Result<Arc<Self>>> {
         Box::pin(async move {
+            let initiators = Initiators::load(&config.initiators)?;
+            metrics.check_back.present(&initiators);
             let cell = CatalogueCell::open(store.clone(), platform.clone())?;
             let identity = store.identity();
             if let Some(identity) = &identity {
@@ -117,6 +125,7 @@ impl Node {
                 links: Links::new(platform.clone(), cell.watch()),
                 sets,
                 cell,
+                initiators,
                 metrics,
                 store,
                 platform,
@@ -299,7 +308,7 @@ impl Node {
             cluster_check::check_replica(held.get(&set).copied(), record)?;
             placed.push(record);
         }
-        let ways: Arc<dyn Ways> = Arc::new(Dispatched::start(
+        let ways = Arc::new(Ways::start(
             self.platform.clone(),
             catalogue,
             &self.config.node.site,
@@ -334,7 +343,7 @@ impl Node {
         &self,
         catalogue: &Catalogue,
         record: ReplicaRecord,
-        ways: &Arc<dyn Ways>,
+        ways: &Arc<Ways>,
     ) -> anyhow::Result<Arc<Replica>> {
         let ReplicaRecord { set, replica_id: id, incarnation } = record;
         self.store.put_replica(record)?;
@@ -387,6 +396,7 @@ impl Node {
                     &self.config.proposer,
                     self.cell.watch(),
                     across.clone(),
+                    self.initiators.clone(),
                 );
                 let driver = Driver {
                     fence: fence.clone(),
@@ -398,6 +408,46 @@ impl Node {
                     metrics: self.metrics.attempts.clone(),
                 };
                 self.spawn(driver.run(inbox));
+                let outbox = Outbox {
+                    fence: fence.clone(),
+                    group: group.clone(),
+                    state: state.clone(),
+                    proposer: proposer.clone(),
+                    ways: ways.clone(),
+                    catalogue: self.cell.watch(),
+                    metrics: self.metrics.outbox.clone(),
+                };
+                self.spawn(outbox.run());
+                let expiry = Expiry {
+                    fence: fence.clone(),
+                    group: group.clone(),
+                    state: state.clone(),
+                    proposer: proposer.clone(),
+                    holds_expired: self.metrics.holds_expired.clone(),
+                    restrictions_expired: self.metrics.restrictions_expired.clone(),
+                };
+                self.spawn(expiry.run());
+                let asker = Asker {
+                    fence: fence.clone(),
+                    group: group.clone(),
+                    state: state.clone(),
+                    proposer: proposer.clone(),
+                    across: across.clone(),
+                    catalogue: self.cell.watch(),
+                    initiators: self.initiators.clone(),
+                    metrics: self.metrics.check_back.clone(),
+                };
+                self.spawn(asker.run());
+                let sweeper = Sweeper {
+                    fence: fence.clone(),
+                    group: group.clone(),
+                    state: state.clone(),
+                    proposer: proposer.clone(),
+                    across: across.clone(),
+                    catalogue: self.cell.watch(),
+                    metrics: self.metrics.sweeps.clone(),
+                };
+                self.spawn(sweeper.run());
                 let reader = Reader::start(group.clone(), state.clone(), gate);
                 Kind::Ledger(Ledger { state, proposer, reader, across })
             }

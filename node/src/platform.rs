@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinError;
 use tonic::transport::{Channel, Endpoint};
+pub use twinset_dispatch::dial::Dial;
 
 use crate::{clock, fatal};
 
@@ -28,12 +29,12 @@ pub trait Listener: Send + Sync {
 }
 
 /// A machine, as one process sees it.
-pub trait Platform: Send + Sync {
+pub trait Platform: Dial {
+    /// Connects to a machine, by its name or address, and a port: where nodes do not speak gRPC.
+    fn connect(&self, host: &str, port: u16) -> BoxFuture<'static, io::Result<Box<dyn Stream>>>;
+
     /// Opens a port.
     fn listen(&self, at: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>>;
-
-    /// Connects to another process, with the settings of the endpoint.
-    fn dial(&self, endpoint: Endpoint) -> BoxFuture<'static, Result<Channel, tonic::transport::Error>>;
 
     /// The wall clock, in nanoseconds since the Unix epoch.
     fn now_unix_ns(&self) -> u64;
@@ -49,15 +50,19 @@ pub trait Platform: Send + Sync {
 pub struct System;
 
 impl Platform for System {
+    fn connect(&self, host: &str, port: u16) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
+        let host = host.to_owned();
+        Box::pin(async move {
+            let stream = tokio::net::TcpStream::connect((host, port)).await?;
+            Ok(Box::new(stream) as Box<dyn Stream>)
+        })
+    }
+
     fn listen(&self, at: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
         Box::pin(async move {
             let listener = tokio::net::TcpListener::bind(at).await?;
             Ok(Box::new(listener) as Box<dyn Listener>)
         })
-    }
-
-    fn dial(&self, endpoint: Endpoint) -> BoxFuture<'static, Result<Channel, tonic::transport::Error>> {
-        Box::pin(async move { endpoint.connect().await })
     }
 
     fn now_unix_ns(&self) -> u64 {
@@ -73,6 +78,12 @@ impl Platform for System {
         // Not `exit`, which runs what C++ wants to destroy, for a second, while other threads go on.
         // SAFETY: it only ends the process; the log is written line by line.
         unsafe { libc::_exit(fatal::EXIT_FAULT) }
+    }
+}
+
+impl Dial for System {
+    fn dial(&self, endpoint: Endpoint) -> BoxFuture<'static, Result<Channel, tonic::transport::Error>> {
+        Box::pin(async move { endpoint.connect().await })
     }
 }
 

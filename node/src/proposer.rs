@@ -12,16 +12,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::trace;
 use twinset_control::Catalogue;
+use twinset_dispatch::pending::Origin;
 use twinset_ledger::canary::{self, Canary};
 use twinset_ledger::codec::{EntryBuilder, Short};
-use twinset_ledger::{RULES_PROPOSED, Step};
+use twinset_ledger::{BufferStep, Command, RULES_PROPOSED, Step};
 use twinset_proto::cluster::v1 as wire;
 use twinset_store::{EncodedOutcomes, LedgerReplica};
 use wire::item_reply::Result as ItemResult;
 
 use crate::across::{Across, Awaited};
-use crate::admission::{self, Entering, Origin, Refused};
+use crate::admission::{self, Entering, Refused};
 use crate::answers::Answers;
+use crate::check_back::Initiators;
 use crate::config::ProposerConfig;
 use crate::faults::{self, Point};
 use crate::raft::{Applied, Group, Proposal, ProposeError, Role};
@@ -36,8 +38,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 pub struct Submission {
     /// The asker's number for it.
     pub no: u64,
-    /// Who asks.
-    pub origin: Origin,
+    /// Who asks; None: this set's own leader.
+    pub origin: Option<Origin>,
     /// In the ledger's wire form, not decoded yet.
     pub commands: Vec<Bytes>,
     /// When the asker gives up.
@@ -74,16 +76,25 @@ struct Parts {
     prepares: bool,
     commits: bool,
     aborts: bool,
+    /// It has what another set says about buffered accounts, or sends to them.
+    credits: bool,
+    announces: bool,
+    withdraws: bool,
 }
 
 impl Parts {
-    fn of(step: &Step) -> Parts {
-        Parts {
-            begins: false,
-            prepares: matches!(step, Step::Prepare { .. }),
-            commits: matches!(step, Step::Commit),
-            aborts: matches!(step, Step::Abort),
+    fn of(asked: &Command) -> Parts {
+        let mut parts = Parts::default();
+        match asked {
+            Command::Step { step: Step::Prepare { .. }, .. } => parts.prepares = true,
+            Command::Step { step: Step::Commit, .. } => parts.commits = true,
+            Command::Step { step: Step::Abort, .. } => parts.aborts = true,
+            Command::BufferStep { step: BufferStep::Credit(_), .. } => parts.credits = true,
+            Command::BufferStep { step: BufferStep::Announce(_), .. } => parts.announces = true,
+            Command::BufferStep { step: BufferStep::Withdraw(_), .. } => parts.withdraws = true,
+            _ => {}
         }
+        parts
     }
 
     fn add(&mut self, other: Parts) {
@@ -91,6 +102,9 @@ impl Parts {
         self.prepares |= other.prepares;
         self.commits |= other.commits;
         self.aborts |= other.aborts;
+        self.credits |= other.credits;
+        self.announces |= other.announces;
+        self.withdraws |= other.withdraws;
     }
 
     /// All of a batch.
@@ -102,6 +116,7 @@ impl Parts {
 
     fn received(self) {
         self.reach(Point::AcrossPrepareReceived, Point::AcrossCommitReceived, Point::AcrossAbortReceived);
+        reach_if(self.credits, Point::BufferedCreditReceived);
     }
 
     fn proposed(self) {
@@ -109,18 +124,26 @@ impl Parts {
             faults::reached(Point::AcrossBeginProposed);
         }
         self.reach(Point::AcrossPrepareProposed, Point::AcrossCommitProposed, Point::AcrossAbortProposed);
+        reach_if(self.credits, Point::BufferedCreditProposed);
     }
 
     fn done(self) {
         self.reach(Point::AcrossPrepared, Point::AcrossCommitted, Point::AcrossAborted);
+        reach_if(self.credits, Point::BufferedCredited);
+        reach_if(self.announces, Point::BufferedAnnounced);
+        reach_if(self.withdraws, Point::BufferedWithdrawn);
     }
 
     fn reach(self, prepare: Point, commit: Point, abort: Point) {
         for (has, point) in [(self.prepares, prepare), (self.commits, commit), (self.aborts, abort)] {
-            if has {
-                faults::reached(point);
-            }
+            reach_if(has, point);
         }
+    }
+}
+
+fn reach_if(has: bool, point: Point) {
+    if has {
+        faults::reached(point);
     }
 }
 
@@ -164,6 +187,7 @@ impl Proposer {
         config: &ProposerConfig,
         catalogue: watch::Receiver<Option<Arc<Catalogue>>>,
         across: Across,
+        initiators: Initiators,
     ) -> Self {
         let (queue, waiting) = mpsc::channel(config.queue_items);
         let in_flight = Arc::new(Semaphore::new(config.in_flight));
@@ -180,6 +204,7 @@ impl Proposer {
             pauses: pauses.0.subscribe(),
             catalogue,
             across,
+            initiators,
             closing: closing.clone(),
             tasks: tasks.clone(),
             carried: None,
@@ -242,6 +267,8 @@ struct Worker {
     catalogue: watch::Receiver<Option<Arc<Catalogue>>>,
     /// Where answers of transactions over several sets come from.
     across: Across,
+    /// Whom holds may name.
+    initiators: Initiators,
     closing: CancellationToken,
     tasks: TaskTracker,
     /// Taken from the queue, but too much for the last entry.
@@ -388,33 +415,52 @@ impl Worker {
     fn admit(&self, waiting: &mut Waiting, shorts: &[Option<Short>]) -> Result<(), Refused> {
         let Waiting { submission, parts, .. } = waiting;
         // The own leader's commands were checked when they were made.
-        if submission.origin == Origin::Own || shorts.iter().all(Option::is_some) {
+        let Some(origin) = submission.origin.filter(|_| shorts.iter().any(Option::is_none)) else {
             return Ok(());
-        }
+        };
         let catalogue = self.catalogue.borrow().clone();
         let found = catalogue.as_deref().and_then(|all| Some((all, all.sets.get(&self.fence.set)?)));
         let Some((catalogue, set)) = found else {
             return Err((wire::RefusalReason::NotHosted, "the set is not in the catalogue".into()));
         };
-        for (command, short) in submission.commands.iter_mut().zip(shorts) {
-            match submission.origin {
-                Origin::Client if short.is_none() => match admission::check(command, set, catalogue)? {
-                    Entering::AsItIs => {}
-                    Entering::Reversal => parts.begins = true,
-                    Entering::Begin(begin) => {
-                        *command = begin;
-                        parts.begins = true;
-                    }
-                },
-                Origin::Set { set: from, incarnation } => {
-                    let step = admission::check_step(command, (from, incarnation), set, catalogue)?;
-                    parts.add(Parts::of(&step));
+        let has_room = self.across.has_room();
+        // Whether something would begin that there is no room for. What need not ask is booked at once, and opens nothing.
+        let mut asks = false;
+        match origin {
+            Origin::Set { set: from, incarnation } => {
+                for command in &submission.commands {
+                    let asked = admission::check_step(command, (from, incarnation), set, catalogue)?;
+                    parts.add(Parts::of(&asked));
                 }
-                Origin::Client | Origin::Own => {}
+            }
+            Origin::Client => {
+                let check = |(command, short): (&Bytes, &Option<Short>)| {
+                    short
+                        .is_none()
+                        .then(|| admission::check(command, set, catalogue, &self.initiators))
+                        .transpose()
+                };
+                let entering = submission.commands.iter().zip(shorts).map(check);
+                let entering = entering.collect::<Result<Vec<_>, _>>()?;
+                admission::check_together(entering.iter().map(Option::as_ref))?;
+                for (command, entering) in submission.commands.iter_mut().zip(entering) {
+                    match entering {
+                        None | Some(Entering::AsItIs | Entering::Transaction | Entering::Together(_)) => {}
+                        Some(Entering::Reversal) => {
+                            parts.begins = true;
+                            asks |= !has_room;
+                        }
+                        Some(Entering::Begin { begin, encoded }) => {
+                            *command = encoded;
+                            parts.begins = true;
+                            asks |= !has_room && !self.state.pays_unasked(&begin);
+                        }
+                    }
+                }
             }
         }
         parts.received();
-        if parts.begins && !self.across.has_room() {
+        if asks {
             let detail = "too many transactions over several sets are under way".to_owned();
             return Err((wire::RefusalReason::Overloaded, detail));
         }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use twinset_ledger::canary::{self, Canary};
 use twinset_store::{Fault, LedgerReplica, Read};
@@ -20,6 +20,8 @@ use crate::raft::{Group, ProposeError};
 const QUEUE: usize = 4096;
 /// Reads of one set that may be at the disk at the same time; the others wait for their turn or their deadline.
 const AT_DISK: usize = 16;
+/// Reads of one set that may wait for something to happen.
+const FOLLOWING: usize = 1024;
 /// A confirmation that takes longer than this is given up; the router asks again.
 const CONFIRM_TIMEOUT: Duration = Duration::from_millis(1000);
 
@@ -31,6 +33,7 @@ pub struct Reader {
     state: LedgerReplica,
     gate: Arc<Gate>,
     at_disk: Arc<Semaphore>,
+    following: Arc<Semaphore>,
     platform: Arc<dyn Platform>,
 }
 
@@ -57,7 +60,8 @@ impl Reader {
         let (queue, waiting) = mpsc::channel(QUEUE);
         tokio::spawn(confirm_all(group.clone(), gate.clone(), waiting));
         let platform = group.platform();
-        Reader { queue, group, state, gate, at_disk: Arc::new(Semaphore::new(AT_DISK)), platform }
+        let (at_disk, following) = (Arc::new(Semaphore::new(AT_DISK)), Arc::new(Semaphore::new(FOLLOWING)));
+        Reader { queue, group, state, gate, at_disk, following, platform }
     }
 
     /// Confirms that what is read from now on is not older than now.
@@ -106,6 +110,16 @@ impl Reader {
         };
         self.gated(read.index).await;
         read
+    }
+
+    /// Up to where entries are applied here and may leave.
+    pub fn settled(&self) -> watch::Receiver<u64> {
+        self.gate.settled()
+    }
+
+    /// A place among those that wait for something to happen; None: there are too many.
+    pub fn follow(&self) -> Option<OwnedSemaphorePermit> {
+        self.following.clone().try_acquire_owned().ok()
     }
 
     async fn gated(&self, index: u64) {

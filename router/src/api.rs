@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use twinset_dispatch::dispatcher::{Answer, Dispatcher};
 use twinset_dispatch::link::Links;
 use twinset_dispatch::pending::Origin;
@@ -14,6 +16,7 @@ use twinset_dispatch::retry::Done;
 use twinset_dispatch::topology::Views;
 use twinset_dispatch::view::View;
 use twinset_ledger::apply::clearing_account;
+use twinset_ledger::buffer::Sent;
 use twinset_ledger::codec::{decode_outcome, encode_command};
 use twinset_ledger::{
     Command, Effect, Malformed, Outcome, Posted, Rejection, Side, Transaction, TransactionId, amount,
@@ -21,21 +24,23 @@ use twinset_ledger::{
 use twinset_proto::cluster::v1::{ListTransactions, ReadReply, RequestKey, read_reply, read_request};
 use twinset_proto::ledger::v1 as wire;
 
-use crate::batch;
+use crate::atomic;
+use crate::batch::{self, Batch};
 use crate::config::Limits;
 use crate::error::{At, Code, Error, Rejected};
+use crate::groups;
 use crate::metrics::Metrics;
 use crate::route;
 
 /// Transactions in one page at most, and how many a page has by default.
 pub const PAGE_MAX: u32 = 1_000;
-const PAGE_DEFAULT: u32 = 100;
+pub(crate) const PAGE_DEFAULT: u32 = 100;
 
 /// The public API.
 pub struct Api {
     pub(crate) views: Views,
     pub(crate) dispatcher: Dispatcher,
-    reads: Reads,
+    pub(crate) reads: Reads,
     links: Arc<Links>,
     /// What the router measures.
     pub metrics: Arc<Metrics>,
@@ -43,6 +48,10 @@ pub struct Api {
     pub limits: Limits,
     in_flight: AtomicUsize,
     draining: AtomicBool,
+    /// Streams of events that may yet be opened.
+    pub(crate) streams: Arc<Semaphore>,
+    /// Cancelled when streams are to end.
+    pub(crate) stopping: CancellationToken,
 }
 
 /// An account was opened or changed.
@@ -72,13 +81,22 @@ pub struct Booked {
 pub struct BookedLeg {
     /// The account.
     pub account: String,
+    /// The group that it is a part of.
+    pub group: Option<String>,
     /// Debit or credit.
     pub side: Side,
     /// In major units.
     pub amount: String,
-    /// Balance after the transaction.
+    /// The account's figures after the transaction; None: it is of another set, which has not booked its leg yet.
+    pub after: Option<Figures>,
+}
+
+/// What an account has after a transaction, in major units.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Figures {
+    /// Its balance.
     pub posted: String,
-    /// Available after the transaction.
+    /// What is available of it.
     pub available: String,
 }
 
@@ -89,6 +107,10 @@ pub enum Found {
     Transaction(wire::GetTransactionReply),
     /// A command of an account.
     Account(wire::GetAccountReply),
+    /// A command of a hold: the hold as it is now.
+    Hold(wire::GetHoldReply),
+    /// A command of a restriction: the restriction as it is now.
+    Restriction(wire::GetRestrictionReply),
 }
 
 /// A call in progress; ends when it is dropped.
@@ -111,7 +133,9 @@ impl Api {
         limits: Limits,
     ) -> Self {
         let (in_flight, draining) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Api { views, dispatcher, reads, links, metrics, limits, in_flight, draining }
+        let (streams, stopping) =
+            (Arc::new(Semaphore::new(limits.event_streams_max)), CancellationToken::new());
+        Api { views, dispatcher, reads, links, metrics, limits, in_flight, draining, streams, stopping }
     }
 
     /// A place among the calls in progress.
@@ -124,9 +148,10 @@ impl Api {
         Ok(place)
     }
 
-    /// Says in readiness that the router is going away. Calls in progress go on.
+    /// Says in readiness that the router is going away. Calls in progress go on; streams, which have no end, end.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+        self.stopping.cancel();
     }
 
     /// Why the router should get no traffic; None if it should: it holds a catalogue and at least one node that hosts
@@ -200,35 +225,32 @@ impl Api {
     }
 
     /// Books a transaction, or takes one back.
-    pub async fn book(&self, command: Command, deadline: Instant) -> Result<Booked, Error> {
+    pub async fn book(&self, mut command: Command, deadline: Instant) -> Result<Booked, Error> {
+        let view = self.view();
+        groups::expand(&view, &mut command)?;
         let bytes = encode(&command)?;
-        let set = route::way_of(&self.view(), &command)?.set;
+        let set = route::way_of(&view, &command)?.set;
         let outcome = self.decide(set, bytes, deadline).await?;
         let accounts = match command {
             Command::Transaction(transaction) => accounts_of(transaction),
             _ => Vec::new(),
         };
-        booked(set, outcome, Some(accounts))
+        Ok(groups::name(&view, booked(set, outcome, Some(accounts))?))
     }
 
-    /// Books transactions that have nothing to do with each other; one result for each, in their order.
-    pub async fn batch(
-        &self,
-        transactions: Vec<Transaction>,
-        with_postings: bool,
-        deadline: Instant,
-    ) -> Result<Vec<Result<Booked, Error>>, Error> {
-        if transactions.len() > self.limits.batch_max {
-            let text =
-                format!("{} transactions; a batch has at most {}", transactions.len(), self.limits.batch_max);
-            return Err(Error::new(Code::BatchTooLarge, text));
+    /// Books many transactions; one result for each, in their order.
+    pub async fn batch(&self, batch: Batch, deadline: Instant) -> Result<Vec<Result<Booked, Error>>, Error> {
+        let Batch { transactions, atomic, with_postings } = batch;
+        batch::check_size(transactions.len(), self.limits.batch_max, "a batch")?;
+        if atomic {
+            return atomic::run(self, transactions, with_postings, deadline).await;
         }
         self.metrics.batch(transactions.len());
         Ok(batch::run(self, transactions, with_postings, deadline).await)
     }
 
     /// One command to one set: its outcome if that is not a rejection.
-    async fn decide(&self, set: u32, bytes: Bytes, deadline: Instant) -> Result<Outcome, Error> {
+    pub(crate) async fn decide(&self, set: u32, bytes: Bytes, deadline: Instant) -> Result<Outcome, Error> {
         let answer = self.dispatcher.submit(Origin::Client, set, vec![bytes], deadline)?;
         let done = wait(answer).await?;
         let outcome =
@@ -236,29 +258,35 @@ impl Api {
         not_rejected(set, outcome, done.indefinite)
     }
 
-    /// An account: one that commands can name, or the clearing account of a set.
+    /// An account: one that commands can name, the clearing account of a set, or a group.
     pub async fn account(
         &self,
         id: &str,
         consistency: wire::Consistency,
         deadline: Instant,
     ) -> Result<wire::GetAccountReply, Error> {
-        let clearing = route::clearing(id);
-        let set = match clearing {
-            Some((set, _)) => route::known_set(&self.view(), set)?,
-            None => route::set_of_account(&self.view(), valid(id)?)?,
-        };
+        let view = self.view();
+        if let Some(group) = view.groups.get(id) {
+            return groups::read::account(self, group, consistency, deadline).await;
+        }
+        let set = self.set_of_readable(id)?;
         match self.reads.read(set, consistency, read_request::Query::Account(id.into()), deadline).await? {
-            ReadReply { result: Some(read_reply::Result::Account(reply)) } => Ok(reply),
-            reply => Err(missing(
-                &reply,
-                &match clearing {
-                    Some((set, currency)) => {
-                        format!("nothing over several sets was booked in {currency} in set {set} yet")
-                    }
-                    None => format!("there is no account {id}"),
-                },
-            )),
+            ReadReply { result: Some(read_reply::Result::Account(mut reply)) } => {
+                groups::read::not_heard_of(reply.account.as_ref())?;
+                if let (Some(account), Some(group)) = (&mut reply.account, view.groups.of_part(id)) {
+                    account.group = group.into();
+                }
+                Ok(reply)
+            }
+            reply => Err(missing(&reply, &no_account(id))),
+        }
+    }
+
+    /// The set of an account that can be read: one that commands can name, or a clearing account. A group has none.
+    pub(crate) fn set_of_readable(&self, id: &str) -> Result<u32, Error> {
+        match route::clearing(id) {
+            Some((set, _)) => route::known_set(&self.view(), set),
+            None => self.set_of_single(id),
         }
     }
 
@@ -304,10 +332,7 @@ impl Api {
         if !after.is_empty() && parse_transaction(after)?.set != set {
             return Err(Error::malformed(format!("after: {after} is no transaction of set {set}")));
         }
-        let page_size = page_size.unwrap_or(PAGE_DEFAULT);
-        if !(1..=PAGE_MAX).contains(&page_size) {
-            return Err(Error::malformed(format!("page_size {page_size} is not between 1 and {PAGE_MAX}")));
-        }
+        let page_size = page_of(page_size, PAGE_DEFAULT, PAGE_MAX)?;
         let query = read_request::Query::List(ListTransactions { after: after.into(), page_size });
         match self.reads.read(set, consistency, query, deadline).await? {
             ReadReply { result: Some(read_reply::Result::List(reply)) } => Ok(reply),
@@ -326,7 +351,7 @@ impl Api {
     ) -> Result<Found, Error> {
         let set = match TransactionId::of_scope(scope_account) {
             Some(transaction) => route::set_of_transaction(&self.view(), transaction)?,
-            None => route::set_of_account(&self.view(), valid(scope_account)?)?,
+            None => self.set_of_single(scope_account)?,
         };
         let key = RequestKey { scope_account: scope_account.into(), request_id: valid(request_id)?.into() };
         match self.reads.read(set, consistency, read_request::Query::Request(key), deadline).await? {
@@ -334,6 +359,10 @@ impl Api {
                 Ok(Found::Transaction(reply))
             }
             ReadReply { result: Some(read_reply::Result::Account(reply)) } => Ok(Found::Account(reply)),
+            ReadReply { result: Some(read_reply::Result::Hold(reply)) } => Ok(Found::Hold(reply)),
+            ReadReply { result: Some(read_reply::Result::Restriction(reply)) } => {
+                Ok(Found::Restriction(reply))
+            }
             ReadReply { result: Some(read_reply::Result::Rejected(bytes)) } => {
                 let outcome = Outcome { replayed: true, ..read_outcome(&bytes)? };
                 Err(not_rejected(set, outcome, false)
@@ -378,11 +407,11 @@ fn unreadable(why: &str) -> Error {
     )
 }
 
-fn unexpected<T: std::fmt::Debug>(result: &T) -> Error {
+pub(crate) fn unexpected<T: std::fmt::Debug>(result: &T) -> Error {
     unreadable(&format!("{result:?} answers another command"))
 }
 
-fn at(set: u32, outcome: &Outcome) -> At {
+pub(crate) fn at(set: u32, outcome: &Outcome) -> At {
     At { set, index: outcome.position.index(), time_unix_ns: outcome.time_unix_ns }
 }
 
@@ -413,38 +442,65 @@ pub(crate) fn not_rejected(set: u32, mut outcome: Outcome, indefinite: bool) -> 
     }
 }
 
-/// The accounts of the legs, in their order.
-pub(crate) fn accounts_of(transaction: Transaction) -> Vec<String> {
-    transaction.legs.into_iter().map(|leg| leg.account).collect()
+/// The accounts of the legs and their sides, in the order of the legs.
+pub(crate) fn accounts_of(transaction: Transaction) -> Vec<(String, Side)> {
+    transaction.legs.into_iter().map(|leg| (leg.account, leg.side)).collect()
 }
 
 /// What the client hears of a booking that was not rejected. `accounts` are those of the legs, in their order; None: no
 /// postings wanted.
-pub(crate) fn booked(set: u32, outcome: Outcome, accounts: Option<Vec<String>>) -> Result<Booked, Error> {
+pub(crate) fn booked(
+    set: u32,
+    outcome: Outcome,
+    accounts: Option<Vec<(String, Side)>>,
+) -> Result<Booked, Error> {
     let at = at(set, &outcome);
     let transaction = TransactionId { set, incarnation: outcome.incarnation, position: outcome.position };
-    let posted = match outcome.result {
-        Ok(Effect::Posted(posted) | Effect::Settled(posted)) => posted,
+    let postings = match outcome.result {
+        Ok(Effect::Posted(posted) | Effect::Settled(posted)) => accounts.map(|accounts| {
+            let mut accounts = accounts.into_iter().map(|(account, _)| account);
+            posted.into_iter().map(|leg| booked_leg(leg, accounts.next())).collect()
+        }),
+        Ok(Effect::Buffered { booked, sent }) => accounts.map(|accounts| in_order(accounts, booked, &sent)),
         other => return Err(unexpected(&other)),
     };
-    let postings = accounts.map(|accounts| {
-        let mut accounts = accounts.into_iter();
-        posted.into_iter().map(|leg| booked_leg(leg, accounts.next())).collect()
-    });
     Ok(Booked { transaction, at, replayed: outcome.replayed, postings })
+}
+
+/// The legs in the client's order, of which some are booked and the others sent.
+fn in_order(accounts: Vec<(String, Side)>, booked: Vec<Posted>, sent: &[Sent]) -> Vec<BookedLeg> {
+    let (mut booked, mut sent) = (booked.into_iter(), sent.iter().peekable());
+    let legs = (0u8..).zip(accounts).filter_map(|(place, (account, side))| match sent.peek() {
+        Some(next) if next.leg == place => {
+            let amount = amount::to_decimal_string(next.amount, next.scale);
+            sent.next();
+            Some(BookedLeg { account, group: None, side, amount, after: None })
+        }
+        _ => booked.next().map(|leg| booked_leg(leg, Some(account))),
+    });
+    legs.collect()
 }
 
 fn booked_leg(leg: Posted, named: Option<String>) -> BookedLeg {
     let account = if leg.account.is_empty() { named.unwrap_or_default() } else { leg.account };
     let decimal = |minor| amount::to_decimal_string(minor, leg.scale);
     let (amount, posted, available) = (decimal(leg.amount), decimal(leg.posted), decimal(leg.available));
-    BookedLeg { account, side: leg.side, amount, posted, available }
+    BookedLeg { account, group: None, side: leg.side, amount, after: Some(Figures { posted, available }) }
 }
 
-fn valid(id: &str) -> Result<&str, Error> {
+pub(crate) fn valid(id: &str) -> Result<&str, Error> {
     match twinset_ledger::id::is_valid(id) {
         true => Ok(id),
         false => Err(Error::malformed(format!("{id:?} is not 1-64 of A-Za-z0-9._:-{{}}"))),
+    }
+}
+
+/// How much one page has: what is asked for, or without that the default.
+pub(crate) fn page_of(asked: Option<u32>, default: u32, max: u32) -> Result<u32, Error> {
+    let page_size = asked.unwrap_or(default);
+    match (1..=max).contains(&page_size) {
+        true => Ok(page_size),
+        false => Err(Error::malformed(format!("page_size {page_size} is not between 1 and {max}"))),
     }
 }
 
@@ -454,7 +510,17 @@ pub fn parse_transaction(id: &str) -> Result<TransactionId, Error> {
         .map_err(|error: twinset_ledger::id::ParseTransactionIdError| Error::malformed(error.to_string()))
 }
 
-fn missing(reply: &ReadReply, detail: &str) -> Error {
+/// What there is to say of an account that is not there.
+pub(crate) fn no_account(id: &str) -> String {
+    match route::clearing(id) {
+        Some((set, currency)) => {
+            format!("nothing over several sets was booked in {currency} in set {set} yet")
+        }
+        None => format!("there is no account {id}"),
+    }
+}
+
+pub(crate) fn missing(reply: &ReadReply, detail: &str) -> Error {
     match &reply.result {
         Some(read_reply::Result::NotFound(not_found)) => {
             Error::not_found(detail, not_found.as_of.as_ref().map(position), not_found.age_ms)
@@ -463,6 +529,6 @@ fn missing(reply: &ReadReply, detail: &str) -> Error {
     }
 }
 
-fn position(position: &wire::Position) -> At {
+pub(crate) fn position(position: &wire::Position) -> At {
     At { set: position.set, index: position.index, time_unix_ns: position.time_unix_ns }
 }

@@ -13,14 +13,43 @@ use twinset_dispatch::pending::Origin;
 use twinset_dispatch::view::View;
 use twinset_ledger::canary::{self, Canary};
 use twinset_ledger::codec::encode_command;
-use twinset_ledger::{Command, Transaction};
+use twinset_ledger::{Command, Side, Transaction};
 
 use crate::api::{Api, Booked, accounts_of, booked, not_rejected, read_outcome, wait};
 use crate::error::{Code, Error};
+use crate::groups;
 use crate::route::{Way, way_of};
 
 /// Bytes of one item: two fit in a frame.
 const ITEM_BYTES_MAX: usize = FRAME_BYTES_MAX / 2;
+
+/// Transactions that come in one call.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// In the client's order.
+    pub transactions: Vec<Transaction>,
+    /// Whether all are booked or none; otherwise each stands for itself.
+    pub atomic: bool,
+    /// Whether the results name the postings.
+    pub with_postings: bool,
+}
+
+impl Batch {
+    /// Of one transaction.
+    pub fn of(transaction: Transaction) -> Batch {
+        Batch { transactions: vec![transaction], atomic: false, with_postings: true }
+    }
+}
+
+/// Refuses more transactions than `what` may have.
+pub(crate) fn check_size(count: usize, max: usize, what: &str) -> Result<(), Error> {
+    match count > max {
+        true => {
+            Err(Error::new(Code::BatchTooLarge, format!("{count} transactions; {what} has at most {max}")))
+        }
+        false => Ok(()),
+    }
+}
 
 /// Commands of one way that travel as one item.
 #[derive(Default)]
@@ -34,7 +63,7 @@ struct Group {
 
 struct Member {
     place: usize,
-    accounts: Option<Vec<String>>,
+    accounts: Option<Vec<(String, Side)>>,
 }
 
 struct Sent {
@@ -90,10 +119,11 @@ pub(crate) async fn run(
     if canary::on(Canary::ExchangedResults) && results.len() > 1 {
         results.swap(0, 1);
     }
+    let named = |result: Result<Booked, Error>| result.map(|booked| groups::name(&view, booked));
     let missing = || {
         Err(Error::new(Code::Unknown, "no answer for this transaction; ask again with the same request id"))
     };
-    results.into_iter().map(|result| result.unwrap_or_else(missing)).collect()
+    results.into_iter().map(|result| named(result.unwrap_or_else(missing))).collect()
 }
 
 fn add<'a>(
@@ -103,7 +133,8 @@ fn add<'a>(
     transaction: Transaction,
     with_postings: bool,
 ) -> Result<(u32, &'a mut Group), Error> {
-    let command = Command::Transaction(transaction);
+    let mut command = Command::Transaction(transaction);
+    groups::expand(view, &mut command)?;
     command.validate()?;
     let way = way_of(view, &command)?;
     let set = way.set;

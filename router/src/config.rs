@@ -57,6 +57,8 @@ pub struct Limits {
     pub in_flight_max: usize,
     /// Open connections of each protocol, and the same number of gRPC streams per connection.
     pub connections_max: usize,
+    /// Streams of events that are open, over both protocols.
+    pub event_streams_max: usize,
     /// Requests that wait for one set, sent or not.
     pub queue_per_set_requests: usize,
     /// Bytes of those requests.
@@ -74,6 +76,7 @@ impl Default for Limits {
             batch_max: 8190,
             in_flight_max: 16_384,
             connections_max: 4_096,
+            event_streams_max: 256,
             queue_per_set_requests: 8_192,
             queue_per_set_bytes: 64 << 20,
             deadline_ms: 5_000,
@@ -168,6 +171,7 @@ impl Limits {
             ("limits.batch_max", self.batch_max, 1, 65_535),
             ("limits.in_flight_max", self.in_flight_max, 1, 1 << 20),
             ("limits.connections_max", self.connections_max, 1, 1 << 20),
+            ("limits.event_streams_max", self.event_streams_max, 0, 1 << 16),
             ("limits.queue_per_set_requests", self.queue_per_set_requests, 1, 1 << 20),
             ("limits.queue_per_set_bytes", self.queue_per_set_bytes, 1 << 16, 1 << 36),
             ("limits.deadline_ms", self.deadline_ms as usize, 1, DEADLINE_MS_MAX as usize),

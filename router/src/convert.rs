@@ -4,12 +4,15 @@
 use twinset_ledger::{Command, FreezeMode, Leg, Reversal, Side, Transaction, TransactionId, amount, date};
 use twinset_proto::ledger::v1 as wire;
 
-use crate::api::{Booked, BookedLeg};
+use crate::api::{Booked, BookedLeg, Receipt};
+use crate::batch::Batch;
 use crate::error::{At, Error};
+use crate::holds;
 use crate::json::request::parse_limit;
+use crate::restrictions;
 use crate::status;
 
-fn narrow<T: TryFrom<u32>>(value: u32, field: &str) -> Result<T, Error> {
+pub(crate) fn narrow<T: TryFrom<u32>>(value: u32, field: &str) -> Result<T, Error> {
     T::try_from(value).map_err(|_| Error::malformed(format!("{field} {value} is too large")))
 }
 
@@ -32,7 +35,7 @@ fn given<T>(value: Option<T>, field: &str) -> Result<T, Error> {
     value.ok_or_else(|| Error::malformed(format!("{field} is missing")))
 }
 
-fn some(text: String) -> Option<String> {
+pub(crate) fn some(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
@@ -102,14 +105,30 @@ pub fn transaction(request: wire::PostTransactionRequest) -> Result<Transaction,
         kind: narrow(request.kind, "kind")?,
         reason: narrow(request.reason, "reason")?,
         accounting_date: date,
+        capture: request.capture.as_ref().map(holds::grpc::capture).transpose()?,
         metadata: request.metadata.into_iter().collect(),
     })
+}
+
+/// Transactions that come in one call.
+pub fn batch(request: wire::PostBatchRequest) -> Result<Batch, Error> {
+    let transactions = request.transactions.into_iter().map(transaction).collect::<Result<_, _>>()?;
+    Ok(Batch { transactions, atomic: request.atomic, with_postings: request.with_postings })
 }
 
 fn leg(leg: wire::Leg) -> Result<Leg, Error> {
     let amount = amount::parse(&leg.amount).map_err(|error| Error::malformed(format!("amount: {error}")))?;
     let side = given(side(leg.side, "side")?, "side")?;
-    Ok(Leg { account: leg.account, side, amount, currency: some(leg.currency) })
+    let preconditions = leg.preconditions.as_ref().map(holds::grpc::preconditions).transpose()?;
+    let kind = restrictions::grpc::kind(&leg)?;
+    Ok(Leg {
+        account: leg.account,
+        side,
+        amount,
+        currency: some(leg.currency),
+        preconditions: preconditions.unwrap_or_default(),
+        kind,
+    })
 }
 
 /// A reversal.
@@ -135,18 +154,23 @@ pub fn position(at: At) -> wire::Position {
     wire::Position { set: at.set, index: at.index, time_unix_ns: at.time_unix_ns }
 }
 
-fn posting(leg: BookedLeg) -> wire::Posting {
-    let side = match leg.side {
+pub(crate) fn side_on_wire(side: Side) -> wire::Side {
+    match side {
         Side::Debit => wire::Side::Debit,
         Side::Credit => wire::Side::Credit,
-    };
-    wire::Posting {
-        account: leg.account,
-        side: side.into(),
-        amount: leg.amount,
-        posted: leg.posted,
-        available: leg.available,
     }
+}
+
+fn posting(leg: BookedLeg) -> wire::Posting {
+    let in_transit = leg.after.is_none();
+    let (posted, available) = leg.after.map(|after| (after.posted, after.available)).unwrap_or_default();
+    let (side, group) = (side_on_wire(leg.side).into(), leg.group.unwrap_or_default());
+    wire::Posting { account: leg.account, group, side, amount: leg.amount, posted, available, in_transit }
+}
+
+/// The answer to a command of an account.
+pub fn receipt(receipt: Receipt) -> wire::AccountReply {
+    wire::AccountReply { position: Some(position(receipt.at)), replayed: receipt.replayed }
 }
 
 /// A booking.
@@ -155,6 +179,8 @@ pub fn booked(booked: Booked) -> wire::TransactionReply {
         transaction: booked.transaction.to_string(),
         position: Some(position(booked.at)),
         replayed: booked.replayed,
+        dry_run: false,
+        as_of: Vec::new(),
         postings: booked.postings.unwrap_or_default().into_iter().map(posting).collect(),
     }
 }
@@ -169,7 +195,7 @@ pub fn batch_item(result: Result<Booked, Error>) -> wire::BatchItemReply {
     wire::BatchItemReply { result: Some(result) }
 }
 
-fn problem(error: &Error) -> wire::Problem {
+pub(crate) fn problem(error: &Error) -> wire::Problem {
     let place = error.position();
     wire::Problem {
         outcome: error.outcome().as_str().into(),
@@ -177,6 +203,9 @@ fn problem(error: &Error) -> wire::Problem {
         detail: error.to_string(),
         position: place.map(|(at, _)| position(at)),
         replayed: place.is_some_and(|(_, replayed)| replayed),
+        number: status::of(error).number.into(),
+        retryable: status::of(error).retryable(),
+        dry_run: error.is_of_dry_run(),
         fields: status::error_fields(error)
             .into_iter()
             .map(|(name, value)| (name.to_string(), value))

@@ -45,11 +45,15 @@ pub enum Code {
     WrongSet,
     /// Sent, and its end is not known.
     Unknown,
+    /// An atomic batch with accounts of several sets.
+    BatchAcrossSets,
+    /// A group that this router has not heard of yet.
+    GroupUnknown,
 }
 
 impl Code {
     /// Every code, in the order of the documentation.
-    pub const ALL: [Code; 17] = [
+    pub const ALL: [Code; 19] = [
         Code::Malformed,
         Code::BodyTooLarge,
         Code::BatchTooLarge,
@@ -67,6 +71,8 @@ impl Code {
         Code::DeadlineExceeded,
         Code::WrongSet,
         Code::Unknown,
+        Code::BatchAcrossSets,
+        Code::GroupUnknown,
     ];
 
     /// What clients see. Never changes.
@@ -89,6 +95,8 @@ impl Code {
             Code::DeadlineExceeded => "deadline_exceeded",
             Code::WrongSet => "wrong_set",
             Code::Unknown => "unknown",
+            Code::BatchAcrossSets => "batch_across_sets",
+            Code::GroupUnknown => "group_unknown",
         }
     }
 }
@@ -158,9 +166,20 @@ pub enum Error {
     /// A command that the ledger would never take.
     #[error("{0}")]
     Malformed(#[from] Malformed),
+    /// The same, of one transaction of an atomic batch: none of it was sent.
+    #[error("transaction {item} of the batch: {malformed}")]
+    MalformedItem {
+        /// Its place, from 0.
+        item: usize,
+        /// What is wrong with it.
+        malformed: Malformed,
+    },
     /// The ledger's deterministic no.
     #[error("{0}")]
     Rejected(Box<Rejected>),
+    /// What a call would be told: a dry run.
+    #[error("{0}")]
+    DryRun(Box<Error>),
 }
 
 /// A rejection with its place in the log.
@@ -198,12 +217,31 @@ impl Error {
         Error::Router { code: Code::NotFound, detail: detail.into(), as_of, age_ms }
     }
 
+    /// The same, told by a dry run.
+    pub fn of_dry_run(self) -> Error {
+        Error::DryRun(Box::new(self))
+    }
+
+    /// Whether a dry run tells it.
+    pub fn is_of_dry_run(&self) -> bool {
+        matches!(self, Error::DryRun(_))
+    }
+
+    /// The error itself, whoever tells it.
+    pub fn itself(&self) -> &Error {
+        match self {
+            Error::DryRun(error) => error.itself(),
+            error => error,
+        }
+    }
+
     /// Where and when it was decided or found, and whether it was a replay.
     pub fn position(&self) -> Option<(At, bool)> {
         match self {
             Error::Router { as_of, .. } => as_of.map(|at| (at, false)),
-            Error::Malformed(_) => None,
+            Error::Malformed(_) | Error::MalformedItem { .. } => None,
             Error::Rejected(rejected) => Some((rejected.at, rejected.replayed)),
+            Error::DryRun(error) => error.position(),
         }
     }
 
@@ -211,8 +249,9 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Error::Router { code, .. } => code.as_str(),
-            Error::Malformed(malformed) => malformed.code(),
+            Error::Malformed(malformed) | Error::MalformedItem { malformed, .. } => malformed.code(),
             Error::Rejected(rejected) => rejected.rejection.code(),
+            Error::DryRun(error) => error.code(),
         }
     }
 
@@ -220,12 +259,13 @@ impl Error {
     pub fn outcome(&self) -> Outcome {
         match self {
             Error::Router { code: Code::Unknown, .. } => Outcome::Unknown,
-            Error::Router { .. } | Error::Malformed(_) => Outcome::NotApplied,
+            Error::Router { .. } | Error::Malformed(_) | Error::MalformedItem { .. } => Outcome::NotApplied,
             // The one rejection that is not the last word: the same request may be tried again.
             Error::Rejected(rejected) if matches!(rejected.rejection, Rejection::SetUnavailable { .. }) => {
                 Outcome::NotApplied
             }
             Error::Rejected(_) => Outcome::Rejected,
+            Error::DryRun(error) => error.outcome(),
         }
     }
 }

@@ -11,11 +11,17 @@ use twinset_proto::ledger::v1 as wire;
 use twinset_proto::ledger::v1::ledger_server::Ledger;
 
 use crate::api::{Api, Found, parse_transaction};
+use crate::buffered;
 use crate::config::DEADLINE_MS_MAX;
 use crate::convert;
+use crate::dry_run;
 use crate::error::Error;
+use crate::events;
+use crate::holds;
 use crate::metrics::{Call, Protocol};
+use crate::restrictions;
 use crate::status;
+use crate::sweeps;
 
 /// How long before the client's timeout the answer goes out, at most.
 const ANSWER_AHEAD: Duration = Duration::from_millis(50);
@@ -58,11 +64,18 @@ impl Service {
         command: impl FnOnce(T) -> Result<Command, Error>,
     ) -> Reply<wire::AccountReply> {
         self.call(Call::Account, request, async |api, request, deadline| {
-            let receipt = api.account_command(command(request)?, deadline).await?;
-            Ok(wire::AccountReply {
-                position: Some(convert::position(receipt.at)),
-                replayed: receipt.replayed,
-            })
+            Ok(convert::receipt(api.account_command(command(request)?, deadline).await?))
+        })
+        .await
+    }
+
+    async fn hold<T>(
+        &self,
+        request: Request<T>,
+        command: impl FnOnce(T) -> Result<Command, Error>,
+    ) -> Reply<wire::HoldReply> {
+        self.call(Call::Hold, request, async |api, request, deadline| {
+            api.hold_command(command(request)?, deadline).await
         })
         .await
     }
@@ -97,6 +110,8 @@ fn parse_timeout(text: &str) -> Option<Duration> {
 
 #[tonic::async_trait]
 impl Ledger for Service {
+    type StreamEventsStream = events::grpc::Heard;
+
     async fn define_currency(
         &self,
         request: Request<wire::DefineCurrencyRequest>,
@@ -139,6 +154,42 @@ impl Ledger for Service {
         .await
     }
 
+    async fn set_posting_mode(
+        &self,
+        request: Request<wire::SetPostingModeRequest>,
+    ) -> Reply<wire::AccountReply> {
+        self.account(request, buffered::grpc::mode).await
+    }
+
+    async fn resolve_suspense(
+        &self,
+        request: Request<wire::ResolveSuspenseRequest>,
+    ) -> Reply<wire::TransactionReply> {
+        self.call(Call::Transaction, request, async |api, request, deadline| {
+            let wire::ResolveSuspenseRequest { request_id, item, account } = request;
+            Ok(convert::booked(api.resolve_suspense(request_id, &item, account, deadline).await?))
+        })
+        .await
+    }
+
+    async fn get_in_transit(
+        &self,
+        request: Request<wire::GetInTransitRequest>,
+    ) -> Reply<wire::GetInTransitReply> {
+        self.call(Call::Read, request, async |api, request, deadline| {
+            api.in_transit(&request.account, convert::consistency(request.consistency)?, deadline).await
+        })
+        .await
+    }
+
+    async fn list_suspense(
+        &self,
+        request: Request<wire::ListSuspenseRequest>,
+    ) -> Reply<wire::ListSuspenseReply> {
+        self.call(Call::Read, request, async |api, request, deadline| api.suspense(request, deadline).await)
+            .await
+    }
+
     async fn post_transaction(
         &self,
         request: Request<wire::PostTransactionRequest>,
@@ -163,13 +214,22 @@ impl Ledger for Service {
 
     async fn post_batch(&self, request: Request<wire::PostBatchRequest>) -> Reply<wire::PostBatchReply> {
         self.call(Call::Batch, request, async |api, request, deadline| {
-            let with_postings = request.with_postings;
-            let transactions =
-                request.transactions.into_iter().map(convert::transaction).collect::<Result<_, _>>()?;
-            let results = api.batch(transactions, with_postings, deadline).await?;
-            Ok(wire::PostBatchReply { results: results.into_iter().map(convert::batch_item).collect() })
+            let results = api.batch(convert::batch(request)?, deadline).await?;
+            let results = results.into_iter().map(convert::batch_item).collect();
+            Ok(wire::PostBatchReply { results, ..wire::PostBatchReply::default() })
         })
         .await
+    }
+
+    async fn dry_run_transaction(
+        &self,
+        request: Request<wire::PostTransactionRequest>,
+    ) -> Reply<wire::TransactionReply> {
+        self.call(Call::DryRun, request, dry_run::grpc::transaction).await
+    }
+
+    async fn dry_run_batch(&self, request: Request<wire::PostBatchRequest>) -> Reply<wire::PostBatchReply> {
+        self.call(Call::DryRun, request, dry_run::grpc::batch).await
     }
 
     async fn get_account(&self, request: Request<wire::GetAccountRequest>) -> Reply<wire::GetAccountReply> {
@@ -177,6 +237,19 @@ impl Ledger for Service {
             api.account(&request.account, convert::consistency(request.consistency)?, deadline).await
         })
         .await
+    }
+
+    async fn get_statement(
+        &self,
+        request: Request<wire::GetStatementRequest>,
+    ) -> Reply<wire::GetStatementReply> {
+        self.call(Call::Read, request, async |api, request, deadline| api.statement(request, deadline).await)
+            .await
+    }
+
+    async fn get_balance(&self, request: Request<wire::GetBalanceRequest>) -> Reply<wire::GetBalanceReply> {
+        self.call(Call::Read, request, async |api, request, deadline| api.balance(request, deadline).await)
+            .await
     }
 
     async fn get_transaction(
@@ -201,6 +274,101 @@ impl Ledger for Service {
         .await
     }
 
+    async fn place_hold(&self, request: Request<wire::PlaceHoldRequest>) -> Reply<wire::HoldReply> {
+        self.hold(request, holds::grpc::place).await
+    }
+
+    async fn release_hold(&self, request: Request<wire::ReleaseHoldRequest>) -> Reply<wire::HoldReply> {
+        self.hold(request, holds::grpc::release).await
+    }
+
+    async fn extend_hold(&self, request: Request<wire::ExtendHoldRequest>) -> Reply<wire::HoldReply> {
+        self.hold(request, holds::grpc::extend).await
+    }
+
+    async fn get_hold(&self, request: Request<wire::GetHoldRequest>) -> Reply<wire::GetHoldReply> {
+        self.call(Call::Read, request, async |api, request, deadline| {
+            let consistency = convert::consistency(request.consistency)?;
+            api.hold(&request.account, &request.hold, consistency, deadline).await
+        })
+        .await
+    }
+
+    async fn list_holds(&self, request: Request<wire::ListHoldsRequest>) -> Reply<wire::ListHoldsReply> {
+        self.call(Call::Read, request, async |api, request, deadline| api.holds(request, deadline).await)
+            .await
+    }
+
+    async fn set_sweep(&self, request: Request<wire::SetSweepRequest>) -> Reply<wire::AccountReply> {
+        self.call(Call::Account, request, async |api, request, deadline| {
+            Ok(convert::receipt(api.set_sweep(sweeps::grpc::set(request)?, deadline).await?))
+        })
+        .await
+    }
+
+    async fn remove_sweep(&self, request: Request<wire::RemoveSweepRequest>) -> Reply<wire::AccountReply> {
+        self.account(request, sweeps::grpc::remove).await
+    }
+
+    async fn get_sweep(&self, request: Request<wire::GetSweepRequest>) -> Reply<wire::GetSweepReply> {
+        self.call(Call::Read, request, async |api, request, deadline| {
+            api.sweep(&request.account, convert::consistency(request.consistency)?, deadline).await
+        })
+        .await
+    }
+
+    async fn list_sweeps(&self, request: Request<wire::ListSweepsRequest>) -> Reply<wire::ListSweepsReply> {
+        self.call(Call::Read, request, async |api, request, deadline| api.sweeps(request, deadline).await)
+            .await
+    }
+
+    async fn stream_events(
+        &self,
+        request: Request<wire::StreamEventsRequest>,
+    ) -> Reply<Self::StreamEventsStream> {
+        let api = self.api.clone();
+        self.call(Call::Read, request, async |_, request, deadline| {
+            events::grpc::stream(api, request, deadline).await
+        })
+        .await
+    }
+
+    async fn release_restriction(
+        &self,
+        request: Request<wire::ReleaseRestrictionRequest>,
+    ) -> Reply<wire::RestrictionReply> {
+        self.call(Call::Restriction, request, async |api, request, deadline| {
+            api.restriction_command(restrictions::grpc::release(request)?, deadline).await
+        })
+        .await
+    }
+
+    async fn get_restriction(
+        &self,
+        request: Request<wire::GetRestrictionRequest>,
+    ) -> Reply<wire::GetRestrictionReply> {
+        self.call(Call::Read, request, async |api, request, deadline| {
+            let consistency = convert::consistency(request.consistency)?;
+            api.restriction(&request.account, &request.restriction, consistency, deadline).await
+        })
+        .await
+    }
+
+    async fn list_restrictions(
+        &self,
+        request: Request<wire::ListRestrictionsRequest>,
+    ) -> Reply<wire::ListRestrictionsReply> {
+        self.call(Call::Read, request, async |api, request, deadline| {
+            api.restrictions(request, deadline).await
+        })
+        .await
+    }
+
+    async fn list_events(&self, request: Request<wire::ListEventsRequest>) -> Reply<wire::ListEventsReply> {
+        self.call(Call::Read, request, async |api, request, deadline| api.events(request, deadline).await)
+            .await
+    }
+
     async fn get_request(&self, request: Request<wire::GetRequestRequest>) -> Reply<wire::GetRequestReply> {
         use wire::get_request_reply::Found as Reply;
         self.call(Call::Read, request, async |api, request, deadline| {
@@ -210,6 +378,8 @@ impl Ledger for Service {
             let found = match found {
                 Found::Transaction(transaction) => Reply::Transaction(transaction),
                 Found::Account(account) => Reply::Account(account),
+                Found::Hold(hold) => Reply::Hold(hold),
+                Found::Restriction(restriction) => Reply::Restriction(restriction),
             };
             Ok(wire::GetRequestReply { found: Some(found) })
         })

@@ -5,16 +5,22 @@ use http::StatusCode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
-use twinset_ledger::{Command, Transaction};
+use twinset_ledger::Command;
 use twinset_proto::ledger::v1::Consistency;
 
 use crate::api::{Api, parse_transaction};
+use crate::buffered;
+use crate::dry_run;
 use crate::error::Error;
+use crate::events;
+use crate::holds;
 use crate::http::{Reply, json, typed};
-use crate::json::{reply, request};
+use crate::json::{reply, request, statement};
 use crate::openapi;
+use crate::restrictions;
 use crate::routes::{self, Params, Route};
 use crate::status;
+use crate::sweeps;
 
 /// The longest body that is read where it came in; a longer one would keep other calls of the same thread waiting.
 const READ_HERE_BYTES_MAX: usize = 256 << 10;
@@ -30,9 +36,12 @@ pub async fn ledger(
 ) -> Result<Vec<u8>, Error> {
     let pairs = routes::query(query, parameters(route))?;
     match route {
+        Route::PostTransaction | Route::PostBatch if dry_run::http::is_wanted(&pairs)? => {
+            dry_run::http::answer(api, route, body, deadline).await
+        }
         Route::PostTransaction => {
             let request: request::PostTransaction = parse(body).await?;
-            book(api, Command::Transaction(request.into_transaction()), deadline).await
+            book(api, Command::Transaction(request.into_transaction()?), deadline).await
         }
         Route::Reverse => {
             let request: request::Reverse = parse(body).await?;
@@ -48,6 +57,23 @@ pub async fn ledger(
             let receipt = api.account_command(command, deadline).await?;
             Ok(written(&reply::AccountChanged::from(receipt)))
         }
+        Route::PlaceHold | Route::CaptureHold | Route::ReleaseHold | Route::ExtendHold => {
+            holds::http::write(api, route, params, body, deadline).await
+        }
+        Route::SetPostingMode | Route::ResolveSuspense => {
+            buffered::http::write(api, route, params, body, deadline).await
+        }
+        Route::GetInTransit | Route::ListSuspense => {
+            buffered::http::read(api, route, params, &pairs, deadline).await
+        }
+        Route::GetHold | Route::ListHolds => holds::http::read(api, params, &pairs, deadline).await,
+        Route::ReleaseRestriction => restrictions::http::release(api, params, body, deadline).await,
+        Route::GetRestriction | Route::ListRestrictions => {
+            restrictions::http::read(api, params, &pairs, deadline).await
+        }
+        Route::SetSweep | Route::RemoveSweep => sweeps::http::write(api, route, params, body, deadline).await,
+        Route::GetSweep | Route::ListSweeps => sweeps::http::read(api, route, params, &pairs, deadline).await,
+        Route::ListEvents | Route::ListAllEvents => events::http::page(api, params, &pairs, deadline).await,
         _ => read(api, route, params, &pairs, deadline).await,
     }
 }
@@ -55,10 +81,23 @@ pub async fn ledger(
 /// The query parameters that a route knows.
 fn parameters(route: Route) -> &'static [&'static str] {
     match route {
-        Route::ListTransactions => &["consistency", "after", "page_size"],
-        Route::GetAccount | Route::GetTransaction | Route::GetClearing | Route::GetRequest => {
-            &["consistency"]
-        }
+        Route::PostTransaction | Route::PostBatch => &[dry_run::http::PARAMETER],
+        Route::ListTransactions
+        | Route::ListSuspense
+        | Route::ListSweeps
+        | Route::ListEvents
+        | Route::ListAllEvents => &["consistency", "after", "page_size"],
+        Route::ListHolds | Route::ListRestrictions => &["consistency", "after", "page_size", "state"],
+        Route::GetStatement => &statement::STATEMENT_PARAMETERS,
+        Route::GetBalance => &statement::BALANCE_PARAMETERS,
+        Route::GetAccount
+        | Route::GetTransaction
+        | Route::GetClearing
+        | Route::GetRequest
+        | Route::GetInTransit
+        | Route::GetHold
+        | Route::GetRestriction
+        | Route::GetSweep => &["consistency"],
         _ => &[],
     }
 }
@@ -78,6 +117,14 @@ async fn read(
         Route::GetAccount => {
             Ok(written(&reply::AccountFound::from(api.account(&id, consistency, deadline).await?)))
         }
+        Route::GetStatement => {
+            let asked = statement::statement(id, consistency, &value)?;
+            Ok(written(&statement::Statement::from(api.statement(asked, deadline).await?)))
+        }
+        Route::GetBalance => {
+            let asked = statement::balance(id, consistency, &value)?;
+            Ok(written(&statement::Balance::from(api.balance(asked, deadline).await?)))
+        }
         Route::GetTransaction => {
             Ok(written(&reply::TransactionFound::from(api.transaction(&id, consistency, deadline).await?)))
         }
@@ -93,21 +140,23 @@ async fn read(
         }
         _ => {
             let set = number_of_set(&id)?;
-            let page_size = match value("page_size") {
-                Some(text) => Some(text.parse().map_err(|_| Error::malformed("page_size is a number"))?),
-                None => None,
-            };
+            let page_size = page_size(value("page_size"))?;
             let page = api.list(set, value("after").unwrap_or(""), page_size, consistency, deadline).await?;
             Ok(written(&reply::TransactionPage::from(page)))
         }
     }
 }
 
-fn number_of_set(text: &str) -> Result<u32, Error> {
+pub(crate) fn number_of_set(text: &str) -> Result<u32, Error> {
     text.parse().map_err(|_| Error::malformed(format!("{text:?} is not the number of a set")))
 }
 
-fn consistency(text: Option<&str>) -> Result<Consistency, Error> {
+/// The size of a page, if it is said.
+pub(crate) fn page_size(text: Option<&str>) -> Result<Option<u32>, Error> {
+    text.map(str::parse).transpose().map_err(|_| Error::malformed("page_size is a number"))
+}
+
+pub(crate) fn consistency(text: Option<&str>) -> Result<Consistency, Error> {
     match text {
         None | Some("linearizable") => Ok(Consistency::Linearizable),
         Some("stale") => Ok(Consistency::Stale),
@@ -117,15 +166,13 @@ fn consistency(text: Option<&str>) -> Result<Consistency, Error> {
     }
 }
 
-async fn book(api: &Api, command: Command, deadline: Instant) -> Result<Vec<u8>, Error> {
+pub(crate) async fn book(api: &Api, command: Command, deadline: Instant) -> Result<Vec<u8>, Error> {
     Ok(written(&reply::TransactionBooked::from(api.book(command, deadline).await?)))
 }
 
 async fn batch(api: &Api, body: Bytes, deadline: Instant) -> Result<Vec<u8>, Error> {
     let request: request::PostBatch = parse(body).await?;
-    let transactions: Vec<Transaction> =
-        request.transactions.into_iter().map(request::PostTransaction::into_transaction).collect();
-    let results = api.batch(transactions, request.with_postings, deadline).await?;
+    let results = api.batch(request.into_batch()?, deadline).await?;
     let item = |result| match result {
         Ok(booked) => reply::BatchItem::Ok(reply::TransactionBooked::from(booked)),
         Err(error) => reply::BatchItem::Problem(status::problem(&error)),
@@ -174,7 +221,7 @@ fn first(params: Params) -> String {
     params.into_iter().next().unwrap_or_default()
 }
 
-async fn parse<T: DeserializeOwned + Send + 'static>(body: Bytes) -> Result<T, Error> {
+pub(crate) async fn parse<T: DeserializeOwned + Send + 'static>(body: Bytes) -> Result<T, Error> {
     let parsed = if body.len() <= READ_HERE_BYTES_MAX {
         request::parse(&body)
     } else {
@@ -184,7 +231,7 @@ async fn parse<T: DeserializeOwned + Send + 'static>(body: Bytes) -> Result<T, E
     parsed.map_err(|error| Error::malformed(error.to_string()))
 }
 
-fn written(reply: &impl Serialize) -> Vec<u8> {
+pub(crate) fn written(reply: &impl Serialize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(512);
     serde_json::to_writer(&mut bytes, reply).expect("replies are plain JSON");
     bytes

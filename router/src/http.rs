@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -23,7 +23,7 @@ use crate::metrics::{Call, Protocol};
 use crate::platform::Listener;
 use crate::routes::{self, Route};
 use crate::unparsed::Connection;
-use crate::{guard, handlers, status};
+use crate::{dry_run, events, guard, handlers, status};
 
 /// How long a client may take to send the head of a request. The time that a connection is idle counts, so it must be
 /// longer than what clients keep connections for; the number of connections is what bounds slow clients.
@@ -39,6 +39,9 @@ static FULL: LazyLock<Vec<u8>> =
 
 /// What the server answers with.
 pub type Reply = Response<Full<Bytes>>;
+
+/// Such an answer, or one without an end of its own.
+type AnyReply = Response<Either<Full<Bytes>, events::http::Body>>;
 
 /// Serves until `stop`, then lets the requests in progress end.
 pub async fn serve(listener: Box<dyn Listener>, api: Arc<Api>, stop: CancellationToken) {
@@ -57,20 +60,44 @@ pub async fn serve(listener: Box<dyn Listener>, api: Arc<Api>, stop: Cancellatio
 }
 
 /// One request.
-async fn answer(api: &Api, request: Request<Incoming>) -> Reply {
+async fn answer(api: &Arc<Api>, request: Request<Incoming>) -> AnyReply {
     let start = Instant::now();
     let (parts, body) = request.into_parts();
     let found = guard::local(&parts).and_then(|()| routes::find(&parts.method, parts.uri.path()));
     let (route, params) = match found {
         Ok(found) => found,
-        Err(error) => return no_route(&error, parts.uri.path()),
+        Err(error) => return no_route(&error, parts.uri.path()).map(Either::Left),
     };
-    let Some(call) = call_of(route) else { return handlers::of_the_router(api, route) };
+    let Some(call) = call_of(route, parts.uri.query()) else {
+        return handlers::of_the_router(api, route).map(Either::Left);
+    };
+    if events::http::wants_stream(route, &parts) {
+        return stream(api, params, &parts, start).await;
+    }
     let result = handle(api, route, params, &parts, body, start).await;
     api.metrics.call(Protocol::Http, call, &result, start.elapsed());
     match result {
         Ok(body) => json(StatusCode::OK, body),
         Err(error) => problem(&error),
+    }
+    .map(Either::Left)
+}
+
+/// A request for a stream of events.
+async fn stream(
+    api: &Arc<Api>,
+    params: routes::Params,
+    parts: &http::request::Parts,
+    start: Instant,
+) -> AnyReply {
+    let opened = match deadline(api, parts) {
+        Ok(wait) => events::http::stream(api, params, parts, start + wait).await,
+        Err(error) => Err(error),
+    };
+    api.metrics.call(Protocol::Http, Call::Read, &opened, start.elapsed());
+    match opened {
+        Ok(reply) => reply.map(Either::Right),
+        Err(error) => problem(&error).map(Either::Left),
     }
 }
 
@@ -92,20 +119,40 @@ async fn handle(
 }
 
 /// What a route is counted as; None: it is about the router itself.
-fn call_of(route: Route) -> Option<Call> {
+fn call_of(route: Route, query: Option<&str>) -> Option<Call> {
     match route {
+        Route::PostTransaction | Route::PostBatch if dry_run::http::is_asked(query) => Some(Call::DryRun),
         Route::DefineCurrency | Route::DefineSubject => Some(Call::Define),
-        Route::OpenAccount | Route::SetLimit | Route::Freeze | Route::Unfreeze | Route::CloseAccount => {
-            Some(Call::Account)
-        }
-        Route::PostTransaction => Some(Call::Transaction),
+        Route::OpenAccount
+        | Route::SetLimit
+        | Route::Freeze
+        | Route::Unfreeze
+        | Route::SetPostingMode
+        | Route::SetSweep
+        | Route::RemoveSweep
+        | Route::CloseAccount => Some(Call::Account),
+        Route::PostTransaction | Route::CaptureHold | Route::ResolveSuspense => Some(Call::Transaction),
+        Route::PlaceHold | Route::ReleaseHold | Route::ExtendHold => Some(Call::Hold),
+        Route::ReleaseRestriction => Some(Call::Restriction),
         Route::PostBatch => Some(Call::Batch),
         Route::Reverse => Some(Call::Reversal),
         Route::GetAccount
+        | Route::GetStatement
+        | Route::GetBalance
         | Route::GetTransaction
         | Route::ListTransactions
         | Route::GetClearing
-        | Route::GetRequest => Some(Call::Read),
+        | Route::GetRequest
+        | Route::GetHold
+        | Route::ListHolds
+        | Route::GetInTransit
+        | Route::ListSuspense
+        | Route::GetRestriction
+        | Route::ListRestrictions
+        | Route::GetSweep
+        | Route::ListSweeps
+        | Route::ListEvents
+        | Route::ListAllEvents => Some(Call::Read),
         Route::OpenApi | Route::Health | Route::Ready | Route::Metrics => None,
     }
 }

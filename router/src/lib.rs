@@ -8,27 +8,40 @@
 //! The way of a read: [`api`] -> [`route`] -> [`twinset_dispatch::reads`]. What is known of the cluster comes from
 //! [`twinset_dispatch::view`].
 //!
+//! A leg on a group of accounts becomes one on its part before anything else is done ([`groups`]).
+//! An atomic batch is one item of that way; a dry run is a read of every set that would be asked.
+//!
 //! Where things go: a new call in [`api`], [`routes`], [`handlers`] and [`grpc`]; a new error code in [`error`] and
 //! [`status`]; a new figure in [`metrics`].
 
 pub mod api;
-mod batch;
+mod atomic;
+pub mod batch;
+pub mod buffered;
 pub mod config;
 pub mod connections;
 mod convert;
+mod dry_run;
 pub mod error;
+pub mod errors_page;
+pub mod events;
+mod groups;
 pub mod grpc;
 pub mod grpc_server;
 pub mod guard;
 pub mod handlers;
+pub mod holds;
 pub mod http;
 pub mod json;
 pub mod metrics;
 pub mod openapi;
 pub mod platform;
+pub mod restrictions;
 pub mod route;
 pub mod routes;
 pub mod service;
+mod statement;
 pub mod status;
+pub mod sweeps;
 pub mod text;
 pub mod unparsed;

@@ -8,7 +8,7 @@ use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
-use twinset_dispatch::metrics::Metrics as Dispatch;
+use twinset_dispatch::metrics::{Metrics as Dispatch, counter};
 use twinset_dispatch::view::View;
 
 use crate::error::{Error, Outcome};
@@ -29,12 +29,27 @@ pub enum Call {
     Reversal,
     /// Any read.
     Read,
+    /// Placing, releasing or extending a hold.
+    Hold,
+    /// What transactions would come to.
+    DryRun,
+    /// Releasing a restriction.
+    Restriction,
 }
 
 impl Call {
     /// Every call.
-    pub const ALL: [Call; 6] =
-        [Call::Define, Call::Account, Call::Transaction, Call::Batch, Call::Reversal, Call::Read];
+    pub const ALL: [Call; 9] = [
+        Call::Define,
+        Call::Account,
+        Call::Transaction,
+        Call::Batch,
+        Call::Reversal,
+        Call::Read,
+        Call::Hold,
+        Call::DryRun,
+        Call::Restriction,
+    ];
 
     fn as_str(self) -> &'static str {
         match self {
@@ -44,6 +59,9 @@ impl Call {
             Call::Batch => "batch",
             Call::Reversal => "reversal",
             Call::Read => "read",
+            Call::Hold => "hold",
+            Call::DryRun => "dry_run",
+            Call::Restriction => "restriction",
         }
     }
 }
@@ -84,17 +102,15 @@ pub struct Metrics {
     pub dispatch: Arc<Dispatch>,
     batch_transactions: IntCounter,
     connections_refused: IntCounter,
+    /// By protocol.
+    event_streams: [IntGauge; 2],
+    events_sent: [IntCounter; 2],
+    event_lag: Histogram,
     in_flight: IntGauge,
     catalogue_version: IntGauge,
     set_has_leader: IntGaugeVec,
     set_queue_requests: IntGaugeVec,
     set_queue_bytes: IntGaugeVec,
-}
-
-fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
-    let counter = IntCounter::new(name, help).expect("the name is a valid metric name");
-    registry.register(Box::new(counter.clone())).expect("each metric is registered once");
-    counter
 }
 
 fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
@@ -142,6 +158,47 @@ fn durations(registry: &Registry) -> Vec<Histogram> {
     Call::ALL.into_iter().map(duration).collect()
 }
 
+fn event_streams(registry: &Registry) -> [IntGauge; 2] {
+    let opts = Opts::new("twinset_router_event_streams", "Streams of events that are open");
+    let streams = IntGaugeVec::new(opts, &["protocol"]).expect("the name is a valid metric name");
+    registry.register(Box::new(streams.clone())).expect("each metric is registered once");
+    PROTOCOLS.map(|protocol| streams.with_label_values(&[protocol]))
+}
+
+fn events_sent(registry: &Registry) -> [IntCounter; 2] {
+    let opts = Opts::new("twinset_router_events_sent_total", "Events given to streams");
+    let sent = IntCounterVec::new(opts, &["protocol"]).expect("the name is a valid metric name");
+    registry.register(Box::new(sent.clone())).expect("each metric is registered once");
+    PROTOCOLS.map(|protocol| sent.with_label_values(&[protocol]))
+}
+
+fn event_lag(registry: &Registry) -> Histogram {
+    let help = "How far behind the set's newest entry an event was when it was given to a stream";
+    let buckets = vec![0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 20.0, 60.0, 600.0, 3_600.0, 86_400.0];
+    histogram(registry, HistogramOpts::new("twinset_router_event_lag_seconds", help), buckets)
+}
+
+/// A stream of events that is open; ends when it is dropped.
+pub struct StreamOpen {
+    streams: IntGauge,
+    sent: IntCounter,
+    lag: Histogram,
+}
+
+impl StreamOpen {
+    /// An event is given to the client, so far behind its set's newest entry.
+    pub fn sent(&self, behind: Duration) {
+        self.sent.inc();
+        self.lag.observe(behind.as_secs_f64());
+    }
+}
+
+impl Drop for StreamOpen {
+    fn drop(&mut self) {
+        self.streams.dec();
+    }
+}
+
 impl Metrics {
     /// Registers all series.
     pub fn new(registry: Registry) -> Self {
@@ -157,6 +214,9 @@ impl Metrics {
                 "connections_refused_total",
                 "Client connections refused because there were too many",
             ),
+            event_streams: event_streams(&registry),
+            events_sent: events_sent(&registry),
+            event_lag: event_lag(&registry),
             in_flight: gauge("calls_in_flight", "Calls in progress"),
             catalogue_version: gauge("catalogue_version", "Version of the catalogue followed"),
             set_has_leader: per_set("set_has_leader", "Whether a leader of the set is known"),
@@ -176,6 +236,13 @@ impl Metrics {
     /// A batch came in.
     pub fn batch(&self, transactions: usize) {
         self.batch_transactions.inc_by(transactions as u64);
+    }
+
+    /// A stream of events is open until what this gives is dropped.
+    pub fn stream_opened(&self, protocol: Protocol) -> StreamOpen {
+        let (streams, sent) = (&self.event_streams[protocol as usize], &self.events_sent[protocol as usize]);
+        streams.inc();
+        StreamOpen { streams: streams.clone(), sent: sent.clone(), lag: self.event_lag.clone() }
     }
 
     /// A client's connection was refused.

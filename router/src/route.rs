@@ -9,6 +9,7 @@ use twinset_ledger::id::is_valid;
 use twinset_ledger::{Begin, Command, Transaction, TransactionId, slot_of};
 
 use crate::error::{Code, Error};
+use crate::groups;
 
 /// Where a command goes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,7 +60,8 @@ pub fn known_set(view: &View, set: u32) -> Result<u32, Error> {
     }
 }
 
-/// The way of a valid command that names accounts or a transaction. Definitions go to every set and have none.
+/// The way of a valid command that names accounts or a transaction, and no group any more. Definitions go to every set and have
+/// none.
 pub fn way_of(view: &View, command: &Command) -> Result<Way, Error> {
     match command {
         Command::Reversal(reversal) => Ok(Way::to(set_of_transaction(view, reversal.transaction)?)),
@@ -67,6 +69,7 @@ pub fn way_of(view: &View, command: &Command) -> Result<Way, Error> {
         _ => {
             let account = command.accounts().next();
             let account = account.ok_or_else(|| Error::malformed("the command names no account"))?;
+            groups::single(&view.groups, account, "the command names")?;
             Ok(Way::to(set_of_account(view, account)?))
         }
     }
@@ -113,7 +116,7 @@ mod tests {
     }
 
     fn leg(account: &str, side: Side) -> Leg {
-        Leg { account: account.to_string(), side, amount: 1.into(), currency: None }
+        Leg::new(account, side, 1.into())
     }
 
     fn transaction(legs: Vec<Leg>, scope: Option<&str>) -> Transaction {

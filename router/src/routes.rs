@@ -16,6 +16,10 @@ pub enum Route {
     OpenAccount,
     /// Reads an account.
     GetAccount,
+    /// Reads a page of an account's statement.
+    GetStatement,
+    /// Reads an account's balance of a time or a position.
+    GetBalance,
     /// Changes an account's floor.
     SetLimit,
     /// Freezes an account.
@@ -38,6 +42,44 @@ pub enum Route {
     GetClearing,
     /// Reads what became of a request id.
     GetRequest,
+    /// Sets an amount aside.
+    PlaceHold,
+    /// Books what a hold has set aside.
+    CaptureHold,
+    /// Gives back what a hold has set aside.
+    ReleaseHold,
+    /// Moves the end of a hold.
+    ExtendHold,
+    /// Reads a hold.
+    GetHold,
+    /// Reads the holds of an account.
+    ListHolds,
+    /// Says whether sets whose accounts pay an account ask it first.
+    SetPostingMode,
+    /// Reads what is on its way to an account.
+    GetInTransit,
+    /// Reads what could not be booked where it should be.
+    ListSuspense,
+    /// Books such a credit on.
+    ResolveSuspense,
+    /// Lets restricted money be withdrawn.
+    ReleaseRestriction,
+    /// Reads a restriction.
+    GetRestriction,
+    /// Reads the restrictions of an account.
+    ListRestrictions,
+    /// Sets the sweep of an account.
+    SetSweep,
+    /// Takes it away.
+    RemoveSweep,
+    /// Reads the sweep of an account.
+    GetSweep,
+    /// Reads the sweeps of a set.
+    ListSweeps,
+    /// Reads events of a set, in pages or as a stream.
+    ListEvents,
+    /// Reads events of all sets.
+    ListAllEvents,
     /// The description of the API.
     OpenApi,
     /// Whether the process is alive.
@@ -49,10 +91,12 @@ pub enum Route {
 }
 
 /// Every route: its method and path, with parameters in braces.
-pub const TABLE: [(Route, Method, &str); 19] = [
+pub const TABLE: [(Route, Method, &str); 40] = [
     (Route::PostTransaction, Method::POST, "/v1/transactions"),
     (Route::PostBatch, Method::POST, "/v1/batches"),
     (Route::GetAccount, Method::GET, "/v1/accounts/{account}"),
+    (Route::GetStatement, Method::GET, "/v1/accounts/{account}/statement"),
+    (Route::GetBalance, Method::GET, "/v1/accounts/{account}/balance"),
     (Route::GetTransaction, Method::GET, "/v1/transactions/{transaction}"),
     (Route::Reverse, Method::POST, "/v1/transactions/{transaction}/reversals"),
     (Route::OpenAccount, Method::POST, "/v1/accounts"),
@@ -61,8 +105,27 @@ pub const TABLE: [(Route, Method, &str); 19] = [
     (Route::Unfreeze, Method::POST, "/v1/accounts/{account}/unfreeze"),
     (Route::CloseAccount, Method::POST, "/v1/accounts/{account}/close"),
     (Route::ListTransactions, Method::GET, "/v1/sets/{set}/transactions"),
+    (Route::ListEvents, Method::GET, "/v1/sets/{set}/events"),
+    (Route::ListAllEvents, Method::GET, "/v1/events"),
     (Route::GetClearing, Method::GET, "/v1/sets/{set}/clearing/{currency}"),
     (Route::GetRequest, Method::GET, "/v1/requests/{scope_account}/{request_id}"),
+    (Route::PlaceHold, Method::POST, "/v1/accounts/{account}/holds"),
+    (Route::ListHolds, Method::GET, "/v1/accounts/{account}/holds"),
+    (Route::GetHold, Method::GET, "/v1/accounts/{account}/holds/{hold}"),
+    (Route::CaptureHold, Method::POST, "/v1/accounts/{account}/holds/{hold}/captures"),
+    (Route::ReleaseHold, Method::POST, "/v1/accounts/{account}/holds/{hold}/release"),
+    (Route::ExtendHold, Method::POST, "/v1/accounts/{account}/holds/{hold}/extend"),
+    (Route::SetPostingMode, Method::POST, "/v1/accounts/{account}/posting-mode"),
+    (Route::GetInTransit, Method::GET, "/v1/accounts/{account}/in-transit"),
+    (Route::ListSuspense, Method::GET, "/v1/sets/{set}/suspense"),
+    (Route::ResolveSuspense, Method::POST, "/v1/suspense/{item}/resolve"),
+    (Route::ListRestrictions, Method::GET, "/v1/accounts/{account}/restrictions"),
+    (Route::GetRestriction, Method::GET, "/v1/accounts/{account}/restrictions/{restriction}"),
+    (Route::ReleaseRestriction, Method::POST, "/v1/accounts/{account}/restrictions/{restriction}/release"),
+    (Route::SetSweep, Method::POST, "/v1/accounts/{account}/sweep"),
+    (Route::RemoveSweep, Method::POST, "/v1/accounts/{account}/sweep/remove"),
+    (Route::GetSweep, Method::GET, "/v1/accounts/{account}/sweep"),
+    (Route::ListSweeps, Method::GET, "/v1/sets/{set}/sweeps"),
     (Route::DefineCurrency, Method::PUT, "/v1/currencies/{code}"),
     (Route::DefineSubject, Method::PUT, "/v1/subjects/{code}"),
     (Route::OpenApi, Method::GET, "/openapi.json"),
@@ -202,6 +265,7 @@ mod tests {
             ("/v1/transactions", "POST"),
             ("/v1/accounts/a", "GET, HEAD"),
             ("/v1/currencies/EUR", "PUT"),
+            ("/v1/accounts/a/holds", "POST, GET, HEAD"),
             ("/metrics", "GET, HEAD"),
             ("/v2", ""),
         ];

@@ -170,7 +170,7 @@ fn transfer(dice: &mut Dice, accounts: u64) -> Command {
     let credit = (debit + 1 + dice.roll() % (accounts - 1)) % accounts;
     let (a, b) = (dice.roll(), dice.roll());
     let amount = Decimal::new((dice.roll() % 100_000) as i64 + 1, 2);
-    let leg = |no: u64, side| Leg { account: format!("account-{no}"), side, amount, currency: None };
+    let leg = |no: u64, side| Leg::new(&format!("account-{no}"), side, amount);
     Command::Transaction(Transaction {
         request_id: format!(
             "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",

@@ -1,8 +1,10 @@
 //! Keys. Numbers are big-endian, so that the order of keys is the order of numbers. Every key of a replica's state and
 //! log begins with its generation: a number that is unique on this node and changes when a snapshot is installed, so
-//! that old and new never mix. What belongs to an account (its records, its postings, its request ids) goes on with the
+//! that old and new never mix. What belongs to an account (its records, its postings, its holds, its restrictions, its request ids) goes on with the
 //! account's slot, so that a slot is one range in each of these tables and can move one day. What belongs to a log index
 //! (records, outcomes, links) does not: it stays with the log.
+
+use twinset_ledger::id::TransactionId;
 
 use crate::wire::{BadRecord, Fields};
 
@@ -106,12 +108,60 @@ pub(crate) fn parse_posting(key: &[u8]) -> Result<u64, BadRecord> {
     Ok(first)
 }
 
+/// The hold on an account that was placed at `at`.
+pub(crate) fn hold(generation: Generation, slot: u16, account: u32, at: u64) -> [u8; 18] {
+    posting(generation, slot, account, at)
+}
+
+/// Where the hold of a hold key was placed.
+pub(crate) fn parse_hold(key: &[u8]) -> Result<u64, BadRecord> {
+    parse_posting(key)
+}
+
+/// What a transaction restricts on an account.
+pub(crate) fn restriction(
+    generation: Generation,
+    slot: u16,
+    account: u32,
+    transaction: TransactionId,
+) -> [u8; 26] {
+    let mut key = [0; 26];
+    key[..10].copy_from_slice(&of_account(generation, slot, account));
+    key[10..14].copy_from_slice(&transaction.set.to_be_bytes());
+    key[14..18].copy_from_slice(&transaction.incarnation.to_be_bytes());
+    key[18..].copy_from_slice(&transaction.position.0.to_be_bytes());
+    key
+}
+
+/// The first key after the restrictions of an account.
+pub(crate) fn restriction_end(generation: Generation, slot: u16, account: u32) -> [u8; 10] {
+    of_account(generation, slot, account + 1)
+}
+
+/// What the keys of an account begin with.
+fn of_account(generation: Generation, slot: u16, account: u32) -> [u8; 10] {
+    let mut key = [0; 10];
+    key[..4].copy_from_slice(&generation.to_be_bytes());
+    key[4..6].copy_from_slice(&slot.to_be_bytes());
+    key[6..].copy_from_slice(&account.to_be_bytes());
+    key
+}
+
 /// The outcomes of the entry at `index`.
 pub(crate) fn outcome(generation: Generation, index: u64) -> [u8; 12] {
     let mut key = [0; 12];
     key[..4].copy_from_slice(&generation.to_be_bytes());
     key[4..].copy_from_slice(&index.to_be_bytes());
     key
+}
+
+/// The index in an outcome key.
+pub(crate) fn parse_outcome(key: &[u8]) -> Result<u64, BadRecord> {
+    let mut fields = Fields::new(key);
+    fields.take(4)?;
+    let index = u64::from_be_bytes(fields.array()?);
+    fields.end()?;
+    Ok(index)
 }
 
 /// The link from an original to a reversal of it, both by position.
@@ -149,6 +199,8 @@ pub(crate) fn parse_named(name: &str, key: &[u8]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use twinset_ledger::id::Position;
+
     use super::*;
 
     #[test]
@@ -159,8 +211,14 @@ mod tests {
         assert_eq!(parse_account(&account(3, 4095, 77, 1)), Ok((4095, 77, 1)));
         assert_eq!(parse_posting(&posting(3, 9, 77, 1 << 40)), Ok(1 << 40));
         assert_eq!(parse_request(&request(3, 1 << 100)), Ok(1 << 100));
+        assert_eq!(parse_outcome(&outcome(3, 1 << 40)), Ok(1 << 40));
         assert_eq!(parse_link(&link(3, 8, 9)), Ok((8, 9)));
         assert!(posting(1, 0, 2, u64::MAX) < posting(1, 0, 3, 0));
+        let id = |set, index| TransactionId { set, incarnation: 1, position: Position::new(index, 0) };
+        assert!(restriction(1, 0, 2, id(1, 255)) < restriction(1, 0, 2, id(1, 256)));
+        assert!(restriction(1, 0, 2, id(1, 256)) < restriction(1, 0, 2, id(2, 0)));
+        assert!(restriction(1, 0, 2, id(u32::MAX, 0))[..] < restriction_end(1, 0, 2)[..]);
+        assert!(restriction_end(1, 0, 2)[..] < restriction(1, 0, 3, id(0, 0))[..]);
         assert!(outcome(1, 2) < outcome(1, 3));
         assert_eq!(parse_named("vote", &named("vote", 7)), Some(7));
         assert_eq!(parse_named("vote", &named("votes", 7)), None);
@@ -188,6 +246,7 @@ mod tests {
         assert!(parse_account(&[0; 10]).is_err());
         assert!(parse_posting(&[0; 17]).is_err());
         assert!(parse_request(&[0; 19]).is_err());
+        assert!(parse_outcome(&[0; 13]).is_err());
         assert!(parse_link(&[0; 21]).is_err());
         assert_eq!(parse_named("vote", b"vote/abc"), None);
     }

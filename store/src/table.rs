@@ -20,10 +20,14 @@ pub(crate) enum Table {
     Outcome = 7,
     /// Reversals.
     Link = 8,
+    /// Holds.
+    Hold = 9,
+    /// Restrictions.
+    Restriction = 10,
 }
 
 impl Table {
-    pub(crate) const ALL: [Table; 8] = [
+    pub(crate) const ALL: [Table; 10] = [
         Table::Log,
         Table::Raft,
         Table::Meta,
@@ -32,10 +36,20 @@ impl Table {
         Table::Posting,
         Table::Outcome,
         Table::Link,
+        Table::Hold,
+        Table::Restriction,
     ];
     /// The tables that hold a replica's state and log, by generation; snapshots carry them in this order.
-    pub(crate) const OF_REPLICA: [Table; 6] =
-        [Table::Account, Table::Request, Table::Posting, Table::Outcome, Table::Link, Table::Log];
+    pub(crate) const OF_REPLICA: [Table; 8] = [
+        Table::Account,
+        Table::Request,
+        Table::Posting,
+        Table::Outcome,
+        Table::Link,
+        Table::Hold,
+        Table::Restriction,
+        Table::Log,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -47,6 +61,8 @@ impl Table {
             Table::Posting => "posting",
             Table::Outcome => "outcome",
             Table::Link => "link",
+            Table::Hold => "hold",
+            Table::Restriction => "restriction",
         }
     }
 
@@ -77,11 +93,13 @@ mod tests {
                 (5, "request"),
                 (6, "posting"),
                 (7, "outcome"),
-                (8, "link")
+                (8, "link"),
+                (9, "hold"),
+                (10, "restriction")
             ]
         );
         assert!(Table::ALL.into_iter().all(|table| Table::ALL[table.place()] == table));
         assert_eq!(Table::from_number(6), Some(Table::Posting));
-        assert_eq!(Table::from_number(9), None);
+        assert_eq!(Table::from_number(11), None);
     }
 }

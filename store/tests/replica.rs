@@ -9,9 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Dice, GROUNDS, Ground, Load, append, catch_up, compare, model, open};
 use twinset_ledger::attempt::{Attempt, Step, scope_across};
+use twinset_ledger::buffer::{BufferStep, Stream, StreamName};
 use twinset_ledger::codec::EntryBuilder;
+use twinset_ledger::hold::{Ended, Hold};
 use twinset_ledger::memory::MemoryState;
-use twinset_ledger::{Command, Effect, Position, State, TransactionId};
+use twinset_ledger::restriction::{Restriction, RestrictionEnd};
+use twinset_ledger::{Command, Effect, Outcome, Position, Rejection, State, TransactionId};
 use twinset_store::{Fault, LedgerReplica, Log, LogId, SnapshotReader};
 
 #[test]
@@ -202,6 +205,56 @@ fn a_snapshot_under_writes_is_of_its_moment_and_the_receiver_goes_on() {
     }
 }
 
+/// What a snapshot carries beside balances: parcels on their way and how far those of others are taken in, what stands in
+/// suspense, what is restricted, and whom overdue holds wait for. The receiver has nothing else to go by.
+#[test]
+fn a_fresh_replica_goes_on_as_its_source() {
+    const MOMENT: u64 = 140;
+    const END: u64 = 215;
+    for make in GROUNDS {
+        let (a, b) = (make(), make());
+        let load = Load { seed: 8, set: 1 };
+        let (sender, receiver) = (a.open(), b.open());
+        let (log, replica) = (sender.log(1).unwrap(), sender.ledger(1).unwrap());
+        let mut dice = Dice::new(5);
+        feed(load, &log, &replica, MOMENT);
+        let before = model(load, Some(MOMENT - 1));
+        let asked =
+            |hold: &Hold| hold.ended.is_none() && hold.check_back.as_ref().is_some_and(|c| c.tries > 0);
+        let buffer = before.buffer();
+        let standing = [
+            buffer.streams().any(|(_, stream)| stream.acknowledged() > 0 && stream.waiting() > 0),
+            buffer.inboxes().next().is_some() && buffer.suspended().len() > 0,
+            buffer.all_own().any(|(_, own)| own.draining) && buffer.all_own().any(|(_, own)| !own.draining),
+            before.restrictions().iter().any(|one| one.ended.is_none() && one.left < one.amount),
+            before.holds().iter().any(asked),
+        ];
+        assert_eq!(standing, [true; 5], "the load has put all of it there");
+        transfer(replica.snapshot().unwrap(), &receiver.ledger(1).unwrap(), &mut dice);
+        // From the disk, before it goes on.
+        receiver.close();
+        let receiver = b.open();
+        let (far_log, far) = (receiver.log(1).unwrap(), receiver.ledger(1).unwrap());
+        compare(&far, &before, &mut dice);
+        for index in MOMENT..END {
+            let record = load.record(index);
+            append(&log, vec![record.clone()]);
+            append(&far_log, vec![record.clone()]);
+            assert_eq!(far.apply(&record).unwrap(), replica.apply(&record).unwrap(), "entry {index}");
+            assert_eq!(far.hash_at(index), replica.hash_at(index), "entry {index}");
+        }
+        let after = model(load, Some(END - 1));
+        compare(&far, &after, &mut dice);
+        let went_on = |(name, stream): (StreamName, &Stream)| {
+            let then = after.buffer().stream(name).unwrap();
+            stream.acknowledged() < then.acknowledged()
+        };
+        assert!(buffer.streams().any(went_on), "what was on its way then was acknowledged later");
+        let resolved = |position| after.buffer().suspended().all(|left| left != position);
+        assert!(buffer.suspended().any(resolved), "what stood in suspense then was booked later");
+    }
+}
+
 #[test]
 fn records_above_a_snapshot_are_kept_and_an_older_snapshot_changes_nothing() {
     for make in GROUNDS {
@@ -255,6 +308,105 @@ fn damaged_snapshots_are_refused_and_leave_the_replica_alone() {
         assert!(matches!(other.begin_install().unwrap().write_chunk(&whole), Err(Fault::BadSnapshot { .. })));
         assert_eq!(far.applied().log_id, None);
         far.apply(&load.record(0)).unwrap();
+    }
+}
+
+#[test]
+fn the_load_takes_holds_and_restrictions_to_every_end() {
+    let mut seen = BTreeMap::<&str, usize>::new();
+    for (seed, set) in [(1, 1), (2, 2), (3, 1)] {
+        let model = model(Load { seed, set }, Some(800));
+        let holds = || model.holds().iter();
+        let ended = |end| holds().filter(|hold| hold.ended == Some(end)).count();
+        let restrictions = |end: Option<RestrictionEnd>| {
+            let how = |one: &&Restriction| one.ended.map(|ended| ended.how) == end;
+            model.restrictions().iter().filter(how).count()
+        };
+        let refused = |(_, _, outcome): &(_, _, &Outcome)| {
+            matches!(outcome.result, Err(Rejection::BatchRefused { .. }))
+        };
+        for (what, count) in [
+            ("open", holds().filter(|hold| hold.ended.is_none()).count()),
+            ("captured", ended(Ended::Captured)),
+            ("released", ended(Ended::Released)),
+            ("expired", ended(Ended::Expired)),
+            ("in hand of an attempt", holds().filter(|hold| hold.capturing > 0).count()),
+            ("restricted", restrictions(None)),
+            ("restriction released", restrictions(Some(RestrictionEnd::Released))),
+            ("restriction expired", restrictions(Some(RestrictionEnd::Expired))),
+            ("restriction reversed", restrictions(Some(RestrictionEnd::Reversed))),
+            ("batch refused", model.history().filter(refused).count()),
+            ("tried", holds().filter(|hold| hold.check_back.as_ref().is_some_and(|c| c.tries > 0)).count()),
+            ("kept", holds().filter(|hold| hold.check_back.as_ref().is_some_and(|c| c.kept)).count()),
+        ] {
+            *seen.entry(what).or_default() += count;
+        }
+    }
+    for (what, at_least) in [
+        ("open", 100),
+        ("captured", 20),
+        ("released", 20),
+        ("expired", 10),
+        ("in hand of an attempt", 2),
+        ("restricted", 20),
+        ("restriction released", 3),
+        ("restriction expired", 3),
+        ("restriction reversed", 1),
+        ("batch refused", 20),
+        ("tried", 12),
+        ("kept", 3),
+    ] {
+        let times = seen.get(what).copied().unwrap_or_default();
+        assert!(times >= at_least, "{what}: {times}, of {seen:?}");
+    }
+}
+
+#[test]
+fn the_load_takes_parcels_to_every_end() {
+    let mut seen = BTreeMap::<&str, usize>::new();
+    for (seed, set) in [(1, 1), (2, 2), (3, 1)] {
+        let model = model(Load { seed, set }, Some(800));
+        for (_, command, outcome) in model.history().filter(|(.., outcome)| !outcome.replayed) {
+            let what = match (command, &outcome.result) {
+                (_, Ok(Effect::Buffered { .. })) => "paid",
+                (Command::Reversal(_), Err(Rejection::SetUnavailable { .. })) => "reversed too early",
+                (Command::SetPostingMode { .. }, Ok(_)) => "mode",
+                (Command::ResolveSuspense { .. }, Ok(_)) => "resolved",
+                (Command::ResolveSuspense { .. }, Err(rejection)) => rejection.code(),
+                (Command::BufferStep { step, .. }, result) => match (step, result) {
+                    (BufferStep::Credit(_), Ok(Effect::Posted(_))) => "credited",
+                    (_, Ok(Effect::Suspended { .. })) => "suspended",
+                    (_, Ok(Effect::Taken)) => "credited again",
+                    (BufferStep::Credit(_), Err(_)) => "credited too early",
+                    (BufferStep::Acknowledge { .. }, Ok(_)) => "acknowledged",
+                    (BufferStep::Drained { .. }, Ok(_)) => "drained",
+                    (BufferStep::Drained { .. }, Err(_)) => "drained too early",
+                    (BufferStep::Withdraw(_), Ok(_)) => "withdrawn",
+                    _ => continue,
+                },
+                _ => continue,
+            };
+            *seen.entry(what).or_default() += 1;
+        }
+    }
+    for (what, at_least) in [
+        ("paid", 300),
+        ("reversed too early", 3),
+        ("mode", 50),
+        ("credited", 200),
+        ("suspended", 50),
+        ("credited again", 10),
+        ("credited too early", 10),
+        ("acknowledged", 50),
+        ("drained", 2),
+        ("drained too early", 10),
+        ("withdrawn", 10),
+        ("resolved", 10),
+        ("suspense_resolved", 1),
+        ("suspense_not_found", 10),
+    ] {
+        let times = seen.get(what).copied().unwrap_or_default();
+        assert!(times >= at_least, "{what}: {times}, of {seen:?}");
     }
 }
 

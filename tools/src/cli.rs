@@ -74,9 +74,30 @@ pub enum Command {
     /// Open, read, limit, freeze and close accounts.
     #[command(subcommand)]
     Account(cmd::account::Account),
+    /// Show what was posted to an account, with the balance after each posting.
+    #[command(long_about = cmd::statement::HELP)]
+    Statement(cmd::statement::Statement),
+    /// Show what was decided in a set or in all, in order, and follow it.
+    #[command(long_about = cmd::events::HELP)]
+    Events(cmd::events::Events),
     /// Post, read, reverse and list transactions; find what became of a request.
     #[command(subcommand)]
     Transaction(cmd::transaction::Transaction),
+    /// Make one account out of many, for credits of hot accounts; list and show such groups.
+    #[command(subcommand)]
+    Group(cmd::group::Group),
+    /// Set amounts aside, capture them, give them back.
+    #[command(subcommand)]
+    Hold(cmd::hold::Hold),
+    /// See credits from other sets that could not be booked where they should be, and book them on.
+    #[command(subcommand)]
+    Suspense(cmd::suspense::Suspense),
+    /// Show and release what is restricted: available, and not withdrawable.
+    #[command(subcommand)]
+    Restriction(cmd::restriction::Restriction),
+    /// Have what an account may withdraw moved to another one, again and again.
+    #[command(subcommand)]
+    Sweep(cmd::sweep::Sweep),
     /// Define currencies beyond ISO 4217.
     #[command(subcommand)]
     Currency(cmd::chart::Currency),

@@ -10,9 +10,9 @@ use twinset_proto::cluster::v1::SwitchRequest;
 
 use crate::cluster::LocalCluster;
 use crate::cluster::admin::{self, Survey};
-use crate::cmd::switch;
+use crate::cmd::{account, switch, verify};
 use crate::error;
-use crate::load::plan::Shape;
+use crate::load::plan::{Payee, Shape};
 use crate::load::record::LoadReport;
 use crate::load::{LoadOptions, Protocol, Running, Until};
 
@@ -29,6 +29,10 @@ pub struct Script {
     pub accounts: usize,
     /// Of a hundred payments, how many go to another set.
     pub across: u8,
+    /// Of a hundred payments, how many are set aside first.
+    pub held: u8,
+    /// Of a hundred payments, how many go to one merchant, which no set is asked about.
+    pub merchant: u8,
     /// Undisturbed traffic between two acts.
     pub pace: Duration,
 }
@@ -90,6 +94,8 @@ struct Act {
 const SAMPLES_MAX: usize = 30_000_000;
 /// How long a set may take to come back, and a node to catch up.
 const HEAL: Duration = Duration::from_secs(60);
+/// The account that everybody pays.
+const MERCHANT: &str = "merchant";
 const POLL: Duration = Duration::from_millis(20);
 /// Requests that were held during an act end soon after it; they belong to it.
 const AFTERMATH_US: u64 = 500_000;
@@ -112,23 +118,39 @@ pub fn play<'a>(
                 name: "demo".to_owned(),
                 accounts: script.accounts,
                 hot: false,
+                into: (script.merchant > 0)
+                    .then(|| Payee { account: MERCHANT.to_owned(), percent: script.merchant }),
                 across: script.across,
+                held: script.held,
                 batch: 1,
                 slots: survey.catalogue()?.slot_table(),
             },
             deadline_ms: None,
             samples_max: SAMPLES_MAX,
         };
+        if script.merchant > 0 {
+            account::open_buffered(&cluster.layout().router_urls()[0], MERCHANT).await?;
+        }
         let load = crate::cmd::bench::prepare(options).await?;
         narrate(&format!("Opened {} accounts in {} sets.", script.accounts, sets.len()));
         let traffic = load.start(Until::Stopped)?;
         narrate(&format!(
             "{} clients now pay each other through both routers, without a break; {} of 100 payments go from one set to \
-             another.",
-            script.connections, script.across
+             another, and {} of 100 are set aside first and captured then.",
+            script.connections, script.across, script.held
         ));
+        if script.merchant > 0 {
+            narrate(&format!(
+                "{} of 100 payments go to one {MERCHANT}, and no set is asked about it.",
+                script.merchant
+            ));
+        }
         let played = acts(script, cluster, &seeds, &sets, &traffic, narrate).await;
         let report = traffic.stop().await?;
+        if script.merchant > 0 {
+            until_shipped(&seeds).await?;
+            narrate("All that was paid to the merchant has arrived.");
+        }
         Ok(judged(played?, report))
     })
 }
@@ -210,6 +232,24 @@ async fn kill_one(
     narrate(&format!("  {leader} is back and has caught up."));
     let what = format!("kill {leader}, leader of set {set}");
     Ok(Act { what, set, kill: true, leader_pause_us: None, from_us, to_us })
+}
+
+/// Waits until no set has anything on its way to another.
+async fn until_shipped(seeds: &[String]) -> anyhow::Result<()> {
+    let deadline = Instant::now() + HEAL;
+    loop {
+        let books = verify::report(seeds, HEAL).await?;
+        if books.clean && books.in_transit == 0 {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return Err(error::failure(
+                format!("waited {HEAL:?} in vain for {} credits to arrive", books.in_transit),
+                "`twinset status` shows the sets; the nodes' logs say why",
+            ));
+        }
+        tokio::time::sleep(POLL).await;
+    }
 }
 
 /// Whether the replicas on `node` have applied all that was committed at the time of `then`.

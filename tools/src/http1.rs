@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -98,6 +99,20 @@ impl Connection {
     /// Whether the router has not closed it yet.
     pub fn is_open(&self) -> bool {
         !self.sender.is_closed()
+    }
+
+    /// Sends one request and reads the head of an answer whose body may have no end.
+    pub async fn begin(
+        &mut self,
+        request: Request<Full<Bytes>>,
+        patience: Duration,
+    ) -> Result<Response<Incoming>, Error> {
+        let addr = &self.addr;
+        let broken = |source| Error::Broken { addr: addr.clone(), source };
+        match tokio::time::timeout(patience, self.sender.send_request(request)).await {
+            Ok(answer) => answer.map_err(broken),
+            Err(_) => Err(Error::Silent { addr: addr.clone(), after: patience }),
+        }
     }
 
     /// Sends one request and reads the whole answer.

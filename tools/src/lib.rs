@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod cmd;
 pub mod drama;
 pub mod error;
+pub mod group;
 pub mod http1;
 pub mod journal;
 pub mod load;

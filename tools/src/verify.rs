@@ -33,6 +33,8 @@ pub struct Report {
     pub accounts: u64,
     /// Transactions over all sets.
     pub transactions: u64,
+    /// Credits that are on their way to buffered accounts.
+    pub in_transit: u64,
     /// One line per check.
     pub lines: Vec<Line>,
 }
@@ -45,7 +47,7 @@ pub fn judge(sets: &BTreeMap<u32, Answers>) -> Report {
     let mut lines = Vec::new();
     let (mut accounts, mut transactions) = (0, 0);
     let (mut totals, mut clearing) = (Sums::default(), Sums::default());
-    let mut attempts = 0;
+    let (mut attempts, mut parcels) = (0, 0);
     for (set, answers) in sets {
         let wrong = wrong_in_set(answers);
         let first = answers.values().find_map(|answer| answer.as_ref().ok());
@@ -68,6 +70,7 @@ pub fn judge(sets: &BTreeMap<u32, Answers>) -> Report {
             totals.add(&reply.totals);
             clearing.add(&reply.clearing);
             attempts += reply.attempts;
+            parcels += reply.parcels;
         }
     }
     let off = totals.off();
@@ -83,14 +86,19 @@ pub fn judge(sets: &BTreeMap<u32, Answers>) -> Report {
     lines.push(Line {
         subject: CLEARING.to_owned(),
         // The sets are read one after the other: what is under way may be booked in one and not yet in another.
-        clean: off.is_empty() || attempts > 0,
-        detail: match (attempts, off.is_empty()) {
-            (0, true) => "nothing is open between sets".to_owned(),
-            (0, false) => format!("the sets' clearing accounts do not sum to zero in {}", off.join(", ")),
-            (open, _) => format!("{open} parts of transactions over several sets are under way"),
+        clean: off.is_empty() || attempts + parcels > 0,
+        detail: match (attempts, parcels, off.is_empty()) {
+            (0, 0, true) => "nothing is open between sets".to_owned(),
+            (0, 0, false) => format!("the sets' clearing accounts do not sum to zero in {}", off.join(", ")),
+            (open, 0, _) => format!("{open} parts of transactions over several sets are under way"),
+            (0, sent, _) => format!("{sent} credits are on their way to buffered accounts"),
+            (open, sent, _) => format!(
+                "{open} parts of transactions over several sets are under way, and {sent} credits to buffered accounts"
+            ),
         },
     });
-    Report { clean: lines.iter().all(|line| line.clean), accounts, transactions, lines }
+    let clean = lines.iter().all(|line| line.clean);
+    Report { clean, accounts, transactions, in_transit: parcels, lines }
 }
 
 /// Debits and credits by currency.
@@ -338,12 +346,13 @@ mod tests {
 
     #[test]
     fn clearing_accounts_sum_to_zero_over_all_sets_when_nothing_is_under_way() {
-        let set = |debits: &str, credits: &str, attempts| {
+        let set = |debits: &str, credits: &str, (attempts, parcels)| {
             let total =
                 CurrencyTotal { currency: "USD".into(), debits: debits.into(), credits: credits.into() };
             let reply = reply(7, "h", "1.50", "1.50").map(|reply| VerifyReply {
                 clearing: vec![total.clone()],
                 attempts,
+                parcels,
                 ..reply
             });
             BTreeMap::from([("a1".to_owned(), reply)])
@@ -353,11 +362,13 @@ mod tests {
             let line = report.lines.last().unwrap();
             (report.clean, line.detail.clone())
         };
-        assert!(judged([set("2", "1", 0), set("1", "2", 0)]).0);
-        let (clean, detail) = judged([set("2", "1", 0), set("1", "1", 0)]);
+        assert!(judged([set("2", "1", (0, 0)), set("1", "2", (0, 0))]).0);
+        let (clean, detail) = judged([set("2", "1", (0, 0)), set("1", "1", (0, 0))]);
         assert!(!clean && detail.contains("do not sum to zero in USD"), "{detail}");
-        let (clean, detail) = judged([set("2", "1", 1), set("1", "1", 0)]);
+        let (clean, detail) = judged([set("2", "1", (1, 0)), set("1", "1", (0, 0))]);
         assert!(clean && detail.starts_with("1 parts"), "{detail}");
+        let (clean, detail) = judged([set("2", "1", (0, 3)), set("1", "1", (0, 0))]);
+        assert!(clean && detail.starts_with("3 credits"), "{detail}");
     }
 
     #[test]

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic anywhere, in its helpers too")]
 
 mod fakes;
+mod holds;
+mod restrictions;
+mod sweeps;
 
 use std::process::{Command, Output};
 
@@ -36,6 +39,10 @@ fn wrong_questions_exit_with_64_and_say_what_to_try() {
         &["import", "books.ledger", "--subject", "Funds=money"],
         &["import", "books.beancount", "--subject", "Funds=asset"],
         &["currency", "define", "X", "--scale", "13"],
+        &["statement", "a", "--limit", "0"],
+        &["statement", "a", "--kind", "65536"],
+        &["events", "--follow", "--limit", "7"],
+        &["account", "balance", "a", "--time", "2026-03-01", "--position", "7"],
         &["subject", "define", "x", "--name", "X"],
         &["cluster", "bootstrap", "--topology", "nowhere.toml"],
     ] {
@@ -49,7 +56,14 @@ fn wrong_questions_exit_with_64_and_say_what_to_try() {
 
 #[test]
 fn help_goes_to_stdout_and_teaches_by_example() {
-    for command in [&["switch", "--help"][..], &["bench", "--help"], &["dev", "up", "--help"]] {
+    for command in [
+        &["switch", "--help"][..],
+        &["bench", "--help"],
+        &["dev", "up", "--help"],
+        &["statement", "--help"],
+        &["events", "--help"],
+        &["account", "balance", "--help"],
+    ] {
         let output = twinset(command);
         assert_eq!(output.status.code(), Some(0));
         assert!(String::from_utf8_lossy(&output.stdout).contains("Example"), "{command:?}");
@@ -171,6 +185,41 @@ async fn the_end_of_a_request_can_be_looked_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_tells_what_would_come_of_a_transaction() {
+    let url = fakes::router::start(|method, path, body| {
+        assert_eq!((method, path), ("POST", "/v1/transactions?dry_run=true"));
+        let body: serde_json::Value = serde_json::from_slice(body).unwrap();
+        match body["legs"][0]["amount"].as_str() {
+            Some("1") => Some((
+                200,
+                r#"{"dry_run":true,"replayed":false,"postings":[
+                    {"account":"{s}:a","side":"debit","amount":"1.00","posted":"9.00","available":"9.00"},
+                    {"account":"far","side":"credit","amount":"1.00"}]}"#
+                    .into(),
+            )),
+            Some("2") => Some((200, r#"{"dry_run":true,"replayed":true,"transaction":"1-1-5-0"}"#.into())),
+            _ => Some((422, r#"{"code":"limit_exceeded","outcome":"rejected","detail":"the limit"}"#.into())),
+        }
+    })
+    .await;
+    let post = async |amount: &str| {
+        let legs = [format!("{{s}}:a:{amount}"), format!("far:{amount}")];
+        let asked = ["transaction", "post", "--dry-run", "--debit", &legs[0], "--credit", &legs[1]];
+        let output = against(&url, &asked).await;
+        (output.status.code(), stdout(&output), stderr(&output))
+    };
+    let (code, said, _) = post("1").await;
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(code == Some(0) && lines[0] == "it would be booked now", "{said}");
+    assert!(lines[1].contains("9.00") && lines[2].ends_with("1.00"), "{said}");
+    let (code, said, _) = post("2").await;
+    assert!(code == Some(0) && said.starts_with("1-1-5-0 (booked before"), "{said}");
+    let (code, _, said) = post("3").await;
+    assert!(code == Some(1) && said.contains("would be refused: the limit"), "{said}");
+    assert!(said.contains("nothing was booked"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn currencies_and_subjects_are_defined_by_command() {
     let url = fakes::router::start(|method, path, body| {
         let body: serde_json::Value = serde_json::from_slice(body).unwrap();
@@ -197,6 +246,81 @@ async fn currencies_and_subjects_are_defined_by_command() {
     let other = against(&url, &["currency", "define", "POINTS", "--scale", "2"]).await;
     assert_eq!(other.status.code(), Some(1));
     assert!(stderr(&other).contains("next: a definition cannot be changed"), "{}", stderr(&other));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_is_asked_for_until_it_ends_or_is_long_enough() {
+    let url = fakes::router::start(|method, path, _| {
+        let page = |lines: &str, next: &str| {
+            let about = r#""account":"{s}:a","currency":"EUR","normal_side":"credit""#;
+            Some((
+                200,
+                format!(r#"{{{about},"opening":"0.00","closing":"3.00","lines":[{lines}],"next":"{next}"}}"#),
+            ))
+        };
+        let line = |posted: &str| format!(r#"{{"side":"credit","amount":"1.00","posted":"{posted}"}}"#);
+        assert_eq!(method, "GET");
+        match path.strip_prefix("/v1/accounts/%7Bs%7D:a/").unwrap() {
+            "statement?page_size=100&from=2026-03-01T00:00:00Z" => page("", "1.2.3.0"),
+            "statement?page_size=100&from=2026-03-01T00:00:00Z&cursor=1.2.3.0" => {
+                page(&line("1.00"), "1.4.0.0")
+            }
+            "statement?page_size=99&from=2026-03-01T00:00:00Z&cursor=1.4.0.0" => page(&line("2.00"), ""),
+            "statement?page_size=1" => page(&line("1.00"), "1.4.0.0"),
+            "balance?time=2026-03-01T00:00:00Z" => {
+                let position = r#"{"set":1,"index":9,"time":"2026-02-28T23:59:59Z"}"#;
+                Some((200, format!(r#"{{"posted":"3.00","currency":"EUR","position":{position}}}"#)))
+            }
+            "balance?" => Some((200, r#"{"posted":"0.00","currency":"EUR"}"#.into())),
+            _ => Some((400, r#"{"code":"malformed","outcome":"not_applied","detail":"from is bad"}"#.into())),
+        }
+    })
+    .await;
+    let ask = async |arguments: &[&str]| against(&url, &[&["statement", "{s}:a"], arguments].concat()).await;
+    let whole = ask(&["--from", "2026-03-01", "--json"]).await;
+    let whole: serde_json::Value = serde_json::from_slice(&whole.stdout).unwrap();
+    assert_eq!((whole["lines"].as_array().unwrap().len(), &whole["next"]), (2, &"".into()));
+    let short = ask(&["--limit", "1"]).await;
+    assert!(stdout(&short).contains("opening balance 0.00, closing balance 3.00"), "{}", stdout(&short));
+    assert!(stderr(&short).contains("--cursor 1.4.0.0"), "{}", stderr(&short));
+    let bad = ask(&["--from", "tomorrow"]).await;
+    assert_eq!(bad.status.code(), Some(1));
+    assert!(stderr(&bad).contains("from is bad") && stderr(&bad).contains("next: "), "{}", stderr(&bad));
+
+    let then = against(&url, &["account", "balance", "{s}:a", "--time", "2026-03-01"]).await;
+    assert_eq!(stdout(&then), "3.00 EUR at 2026-02-28T23:59:59Z, position 9 of set 1\n");
+    let never = against(&url, &["account", "balance", "{s}:a"]).await;
+    assert_eq!(stdout(&never), "0.00 EUR before the set's first command\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_asked_for_until_they_end_or_are_enough() {
+    let url = fakes::router::start(|_, path, _| {
+        let event = |n: u32| format!(r#"{{"event":"1-1-{n}-0","resume":"1-1-{n}-0","kind":"booked"}}"#);
+        let page = |events: &[u32], next: &str, more: bool| {
+            let events: Vec<String> = events.iter().map(|n| event(*n)).collect();
+            Some((200, format!(r#"{{"events":[{}],"next":"{next}","more":{more}}}"#, events.join(","))))
+        };
+        match path {
+            "/v1/sets/1/events?page_size=100" => page(&[1, 2], "1-1-2-0", true),
+            "/v1/sets/1/events?page_size=98&after=1-1-2-0" => page(&[], "1-1-2-0+1-1-9-0", true),
+            "/v1/events?page_size=1" => page(&[1, 2], "1-1-2-0", true),
+            _ if path.starts_with("/v1/sets/1/events?page_size=98&after=") => page(&[3], "1-1-3-0", false),
+            _ => Some((404, r#"{"code":"not_found","outcome":"not_applied","detail":"no set"}"#.into())),
+        }
+    })
+    .await;
+    let all = against(&url, &["events", "--set", "1", "--json"]).await;
+    let lines: Vec<serde_json::Value> =
+        stdout(&all).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names: Vec<&str> = lines.iter().filter_map(|event| event["event"].as_str()).collect();
+    assert_eq!(names, ["1-1-1-0", "1-1-2-0", "1-1-3-0"]);
+    let one = against(&url, &["events", "--limit", "1"]).await;
+    assert_eq!(stdout(&one).lines().count(), 1);
+    assert!(stderr(&one).contains("--after 1-1-1-0"), "{}", stderr(&one));
+    let none = against(&url, &["events", "--set", "9", "--follow"]).await;
+    assert_eq!(none.status.code(), Some(1));
+    assert!(stderr(&none).contains("no set") && stderr(&none).contains("next: "), "{}", stderr(&none));
 }
 
 #[test]

@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 
 const PAGE: &str = include_str!("../../docs/reference/configuration.md");
-const EXAMPLES: [(&str, &str); 3] = [
+const EXAMPLES: [(&str, &str); 4] = [
     ("node.toml", include_str!("../../deploy/examples/node.toml")),
     ("router.toml", include_str!("../../deploy/examples/router.toml")),
+    ("relay.toml", include_str!("../../deploy/examples/relay.toml")),
     ("topology.toml", include_str!("../../deploy/examples/topology.toml")),
 ];
 

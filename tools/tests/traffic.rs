@@ -16,7 +16,16 @@ use twinset_tools::load::record::LoadReport;
 use twinset_tools::load::{Load, LoadOptions, Protocol, Until};
 
 fn options(routers: Vec<String>, batch: usize) -> LoadOptions {
-    let shape = Shape { name: "t".into(), accounts: 40, hot: false, across: 0, batch, slots: Vec::new() };
+    let shape = Shape {
+        name: "t".into(),
+        accounts: 40,
+        hot: false,
+        into: None,
+        across: 0,
+        held: 0,
+        batch,
+        slots: Vec::new(),
+    };
     LoadOptions {
         protocol: Protocol::Http,
         routers,

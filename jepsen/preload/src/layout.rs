@@ -4,6 +4,11 @@
 /// In the first word of a file of this layout.
 pub const MAGIC: u64 = 0x7477_696e_7365_7401;
 
+/// In [`Word::FailSyncsOf`]: any file but a write-ahead log of the database.
+pub const FAIL_NO_LOG: u64 = 1;
+/// In [`Word::FailSyncsOf`]: the database's list of its files.
+pub const FAIL_LIST: u64 = 2;
+
 /// Words of the first part, by their place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
@@ -12,8 +17,9 @@ pub enum Word {
     Magic,
     /// So many of the next syncs fail with EIO.
     FailSyncs,
-    /// Not 0: those that fail are not syncs of write-ahead logs, but the next others.
-    SpareLogs,
+    /// Which syncs fail: 0, the next ones; [`FAIL_NO_LOG`], the next that are not of write-ahead logs; [`FAIL_LIST`],
+    /// the next of the database's list of its files.
+    FailSyncsOf,
     /// Every sync takes so much longer, in microseconds.
     SyncDelayUs,
     /// Not 0: syncs are reported as done and not done.

@@ -8,7 +8,7 @@ use std::ffi::{c_int, c_uint};
 use libc::{AT_FDCWD, S_IFDIR, S_IFMT, S_IFREG, off64_t};
 
 use crate::control::{self, Control};
-use crate::layout::{SHADOW_DIR, Word};
+use crate::layout::{FAIL_LIST, SHADOW_DIR, Word};
 use crate::text::Text;
 use crate::tracked::{self, Tracked};
 use crate::{names, place, real};
@@ -83,9 +83,13 @@ fn sync(file: c_int, really: impl FnOnce() -> c_int) -> c_int {
 }
 
 fn is_spared(control: &Control, file: c_int) -> bool {
-    control.read(Word::SpareLogs) != 0
-        && place::of_descriptor(control, file)
-            .is_some_and(|name| name.get().is_some_and(|name| name.ends_with(b".log")))
+    let which = control.read(Word::FailSyncsOf);
+    which != 0
+        && place::of_descriptor(control, file).is_some_and(|name| {
+            let name = name.get().unwrap_or_default();
+            let file = name.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+            if which == FAIL_LIST { !file.starts_with(b"MANIFEST-") } else { file.ends_with(b".log") }
+        })
 }
 
 fn target(control: &'static Control, file: c_int) -> Option<Target> {

@@ -67,7 +67,7 @@ impl Asker {
         for turn in 0.. {
             let again = retry.or((turn > 0 && ask.is_write()).then_some(Retry::Again));
             let answer = self.ask(ask, turn % ROUTERS.len(), again, deadline.into()).await;
-            if answer.is_final() {
+            if answer.ends(ask) {
                 return answer;
             }
             tokio::time::sleep(POLL).await;
@@ -79,7 +79,7 @@ impl Asker {
     pub async fn insist_on(&mut self, router: usize, ask: &Ask, deadline: Duration) -> Answer {
         loop {
             let answer = self.ask(ask, router, None, deadline.into()).await;
-            if answer.is_final() {
+            if answer.ends(ask) {
                 return answer;
             }
             tokio::time::sleep(POLL).await;

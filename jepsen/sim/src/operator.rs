@@ -1,6 +1,6 @@
 //! The operator of a simulated cluster, over the same calls as the `twinset` command: gives the blank nodes their cluster,
 //! opens the accounts, switches sets when a fault says so, and at the end asks again for everything that clients have left
-//! open, and reads everything. Judges nothing.
+//! open, waits for what sets have open with each other, and reads everything. Judges nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +11,7 @@ use futures::future::join_all;
 use parking_lot::Mutex;
 use tonic::transport::{Channel, Endpoint};
 use tracing::trace;
-use twinset_jepsen::books::{Scopes, last_reads, list, replicas, shares};
+use twinset_jepsen::books::{Scopes, events, holds, in_doubt, last_reads, list, replicas, shares};
 use twinset_jepsen::history::{self, Answer, Ask, Retry};
 use twinset_proto::cluster::v1 as cluster_api;
 use twinset_proto::cluster::v1::admin_client::AdminClient;
@@ -25,6 +25,8 @@ use crate::watch;
 
 const POLL: Duration = Duration::from_millis(50);
 const DEADLINE: Duration = Duration::from_secs(5);
+/// How long sets may have anything open with each other once everything is resolved.
+const IN_DOUBT: Duration = Duration::from_secs(60);
 /// Questions under way at once.
 const AT_ONCE: usize = 16;
 const PAGE_SIZE: u32 = 200;
@@ -60,8 +62,12 @@ impl Operator {
         }
         self.shared.enter(Phase::Asking);
         self.resolve().await;
+        let catalogue = cluster::catalogue(self.shared.plan.sets);
+        let channel = async |node: &str| self.channel(node).await;
+        let all_over = in_doubt::wait(&self.shared.recorder, &catalogue, IN_DOUBT, channel).await;
+        self.put_away().await;
         self.shared.recorder.phase(history::Phase::Final);
-        self.read_everything().await;
+        self.read_everything(all_over).await;
         self.shared.enter(Phase::Done);
         Ok(())
     }
@@ -174,7 +180,7 @@ impl Operator {
     }
 
     /// All transactions of all sets through both routers, every account, and what became of some requests.
-    async fn read_everything(&self) {
+    async fn read_everything(&self, all_over: bool) {
         let Shared { recorder, ground, left, .. } = &*self.shared;
         let scopes = Mutex::new(Scopes::of(&left.lock()));
         let lists = (0..ROUTERS.len()).flat_map(|router| ground.sets().iter().map(move |set| (router, *set)));
@@ -183,14 +189,46 @@ impl Operator {
             list(set, PAGE_SIZE, &scopes, async |ask| asker.insist_on(router, ask, DEADLINE).await).await
         });
         join_all(lists).await;
-        let asks = last_reads(recorder, &left.lock(), &scopes.into_inner());
+        let asks = last_reads(recorder, &left.lock(), &scopes.into_inner(), all_over);
         self.ask_all(asks.clone(), None).await;
+        self.holds(async |account, asker| {
+            holds::list(account, async |ask| asker.insist(ask, None, DEADLINE).await).await;
+        })
+        .await;
+        let follows = self.shared.left.lock().follows;
+        for set in ground.sets().iter().filter(|_| follows) {
+            let mut asker = Asker::new(recorder, OPERATOR);
+            events(*set, PAGE_SIZE, async |ask| asker.insist(ask, None, DEADLINE).await).await;
+        }
         while !watch::have_met(&self.processes.nodes(), self.shared.plan.sets) {
             tokio::time::sleep(POLL).await;
         }
         let catalogue = cluster::catalogue(self.shared.plan.sets);
         let channel = async |node: &str| self.channel(node).await;
         replicas::read(recorder, &catalogue, &asks, channel).await;
+    }
+
+    /// Waits until no set has a hold to put away, or the patience is over.
+    async fn put_away(&self) {
+        let until = tokio::time::Instant::now() + holds::PATIENCE;
+        self.holds(async |account, asker| {
+            let mut pending = async || {
+                holds::any_pending(account, async |ask| asker.insist(ask, None, DEADLINE).await).await
+            };
+            while pending().await && tokio::time::Instant::now() < until {
+                tokio::time::sleep(POLL).await;
+            }
+        })
+        .await;
+    }
+
+    /// Something with each account on which a hold may have been placed.
+    async fn holds(&self, mut each: impl AsyncFnMut(u32, &mut Asker)) {
+        let held = self.shared.left.lock().held.clone();
+        let mut asker = Asker::new(&self.shared.recorder, OPERATOR);
+        for account in held {
+            each(account, &mut asker).await;
+        }
     }
 
     /// Some at a time, each until there is a definite answer.

@@ -104,6 +104,10 @@ impl Plan {
         plan.workloads = (0..=random.below(2)).map(|_| single[random.below(single.len())].name).collect();
         plan.workloads.dedup();
         plan.faults = faults::schedule(&mut random, safety, plan.sets);
+        // The most to go wrong is between sets.
+        if random.below(3) == 0 && !plan.workloads.contains(&workload::ACROSS) {
+            plan.workloads.push(workload::ACROSS);
+        }
         plan
     }
 }
@@ -122,6 +126,16 @@ mod tests {
         assert_eq!(text(1), text(1));
         let plans: BTreeSet<String> = (0..100).map(text).collect();
         assert_eq!(plans.len(), 100);
+    }
+
+    #[test]
+    fn every_workload_is_drawn_some_time_and_the_one_over_several_sets_often() {
+        let plans: Vec<Plan> = (0..200).map(|seed| Plan::draw(seed, SAFETY)).collect();
+        let count = |name: &'static str| plans.iter().filter(|plan| plan.workloads.contains(&name)).count();
+        for kind in &workload::ALL[..workload::ALL.len() - 1] {
+            assert!(count(kind.name) > 0, "{}", kind.name);
+        }
+        assert!(count(workload::ACROSS) > 50, "{}", count(workload::ACROSS));
     }
 
     #[test]

@@ -120,12 +120,16 @@ pub async fn dial(from: &Simulated, endpoint: &Endpoint) -> Result<Channel, toni
 }
 
 impl node::Platform for Simulated {
-    fn listen(&self, at: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn node::Listener>>> {
-        Box::pin(async move { Ok(Box::new(self.open(at).await?) as Box<dyn node::Listener>) })
+    fn connect(&self, host: &str, port: u16) -> BoxFuture<'static, io::Result<Box<dyn node::Stream>>> {
+        let (to, life) = (format!("{host}:{port}"), self.life.clone());
+        Box::pin(async move {
+            let stream = TcpStream::connect(to).await?;
+            Ok(Box::new(Connection { stream, life }) as Box<dyn node::Stream>)
+        })
     }
 
-    fn dial(&self, endpoint: Endpoint) -> BoxFuture<'static, Result<Channel, tonic::transport::Error>> {
-        self.connect(&endpoint)
+    fn listen(&self, at: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn node::Listener>>> {
+        Box::pin(async move { Ok(Box::new(self.open(at).await?) as Box<dyn node::Listener>) })
     }
 
     fn now_unix_ns(&self) -> u64 {

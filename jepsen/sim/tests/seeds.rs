@@ -20,7 +20,7 @@ fn a_handful_of_seeds_holds_every_promise() {
 #[test]
 fn clients_ask_again_in_every_way_that_those_of_real_processes_have() {
     let dir = tempfile::tempdir().expect("a directory");
-    run(&["--seed", "5", "--time", "10", "--dir", dir.path().to_str().expect("text")]);
+    run(&["--seed", "9", "--time", "10", "--dir", dir.path().to_str().expect("text")]);
     let history = std::fs::read_to_string(dir.path().join("history.jsonl")).expect("a history");
     for retry in ["again", "beside", "after_failover", "other_body"] {
         let word = format!("\"retry\":\"{retry}\"");

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use tokio::time::Instant;
 use tonic::transport::Channel;
 use twinset_control::Catalogue;
-use twinset_ledger::{Position, TransactionId};
+use twinset_ledger::{Position, TransactionId, date};
 use twinset_proto::cluster::v1::read_reply::Result as Read;
 use twinset_proto::cluster::v1::read_request::Query;
 use twinset_proto::cluster::v1::sets_client::SetsClient;
@@ -18,8 +18,9 @@ use twinset_proto::ledger::v1 as wire;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::cents;
-use crate::history::holdings::{ABSENT, ACCOUNT, Holdings, REJECTED, Taken};
-use crate::history::{Figures, Found, Name, Place, Recorder, label};
+use crate::history::holdings::{ABSENT, ACCOUNT, HOLD, Holdings, REJECTED, Taken};
+use crate::history::holds::Capture;
+use crate::history::{Figures, Found, Name, Part, Place, Recorder, label};
 
 const DEADLINE_MS: u32 = 10_000;
 /// A node that has just begun refuses for a moment.
@@ -85,6 +86,7 @@ impl<'a> Replica<'a> {
                         taken.request(*scope, id, &found.transaction);
                     }
                     Read::Account(_) => taken.request(*scope, id, ACCOUNT),
+                    Read::Hold(_) => taken.request(*scope, id, HOLD),
                     Read::Rejected(_) => taken.request(*scope, id, REJECTED),
                     Read::NotFound(_) => taken.request(*scope, id, ABSENT),
                     other => bail!("request {id} is {other:?}"),
@@ -164,18 +166,18 @@ impl<'a> Replica<'a> {
 
 /// What [`Figures`] leave out.
 fn rest(account: &wire::Account) -> String {
-    let wire::Account { account: id, subject, currency, normal_side, held, incoming, .. } = account;
+    let wire::Account { account: id, subject, currency, normal_side, .. } = account;
     let wire::Account { restricted, withdrawable, metadata, .. } = account;
     let metadata: BTreeMap<_, _> = metadata.iter().collect();
-    format!(
-        "{id} {subject} {currency} {normal_side} {held} {incoming} {restricted} {withdrawable} {metadata:?}"
-    )
+    format!("{id} {subject} {currency} {normal_side} {restricted} {withdrawable} {metadata:?}")
 }
 
 fn figures(account: &wire::Account) -> Option<Figures> {
     Some(Figures {
         posted: cents(&account.posted)?,
         available: cents(&account.available)?,
+        held: cents(&account.held)?,
+        incoming: cents(&account.incoming)?,
         debits: cents(&account.debits)?,
         credits: cents(&account.credits)?,
         limit: if account.limit == "none" { None } else { Some(cents(&account.limit)?) },
@@ -199,15 +201,28 @@ fn transaction(recorder: &Recorder, one: &wire::Transaction) -> Option<Found> {
     let name = |text: &String| text.parse().ok().map(Name);
     let position = one.position.as_ref()?;
     let metadata = one.metadata.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    let part_of = match one.part_of.as_str() {
+        "" => None,
+        of => Some(Part { of: Name(of.parse().ok()?), day: date::parse(&one.accounting_date)? }),
+    };
+    let written = (one.kind, one.reason);
     Some(Found {
         transaction: name(&one.transaction)?,
         place: Place { set: position.set, index: position.index, time_ns: position.time_unix_ns },
         id: one.request_id.clone(),
-        scope: recorder.account(&one.scope_account),
-        label: label::read((one.kind, one.reason), &one.accounting_date, &metadata, position.time_unix_ns)?,
+        scope: (!one.scope_account.is_empty()).then(|| recorder.account(&one.scope_account)),
+        label: match part_of {
+            None => label::read(written, &one.accounting_date, &metadata, position.time_unix_ns)?,
+            Some(_) => None,
+        },
         legs: one.legs.iter().map(leg).collect::<Option<_>>()?,
         reverses: if one.reverses.is_empty() { None } else { Some(name(&one.reverses)?) },
         reversed_by: one.reversed_by.iter().map(name).collect::<Option<_>>()?,
+        capture: match &one.capture {
+            Some(capture) => Some(Capture { hold: name(&capture.hold)?, is_final: capture.r#final }),
+            None => None,
+        },
+        part_of,
     })
 }
 
@@ -236,8 +251,21 @@ mod tests {
             ..Default::default()
         };
         let found = transaction(&recorder, &one).unwrap();
-        assert_eq!((found.legs, found.scope, found.place), (vec![(0, 150), (1, -150)], 0, (1, 9, 7).into()));
+        assert_eq!(
+            (found.legs, found.scope, found.place),
+            (vec![(0, 150), (1, -150)], Some(0), (1, 9, 7).into())
+        );
         assert_eq!(found.reverses, Some(Name("1-1-8-0".parse().unwrap())));
+        let part = wire::Transaction {
+            part_of: "2-1-7-0".into(),
+            scope_account: String::new(),
+            reverses: String::new(),
+            accounting_date: "2026-01-01".into(),
+            ..one.clone()
+        };
+        let found = transaction(&recorder, &part).unwrap();
+        let of = Name("2-1-7-0".parse().unwrap());
+        assert_eq!((found.scope, found.part_of), (None, Some(Part { of, day: 20_454 })));
         one.legs[0].side = 0;
         assert_eq!(transaction(&recorder, &one), None);
         let account = wire::Account { limit: "none".into(), ..Default::default() };

@@ -1,12 +1,16 @@
 //! What a reply says. What cannot be read promises nothing: it is an unknown end. Pure.
 
+mod holds;
+mod past;
+
 use std::collections::BTreeMap;
 
 use http::StatusCode;
 use serde::Deserialize;
 use twinset_ledger::date;
 
-use crate::history::{Answer, AsOf, Ask, Figures, Found, Name, Place, Recorder, Transfer, label};
+use crate::history::holds::Capture;
+use crate::history::{Answer, AsOf, Ask, Figures, Found, Name, Part, Place, Recorder, Transfer, label};
 
 #[derive(Deserialize)]
 struct Position<'a> {
@@ -72,6 +76,8 @@ struct Account<'a> {
     frozen_credit: bool,
     closed: bool,
     posted: &'a str,
+    held: &'a str,
+    incoming: &'a str,
     available: &'a str,
     debits: &'a str,
     credits: &'a str,
@@ -102,6 +108,17 @@ struct Transaction<'a> {
     reverses: &'a str,
     #[serde(borrow)]
     reversed_by: Vec<&'a str>,
+    #[serde(borrow, default)]
+    capture: Option<Captured<'a>>,
+    #[serde(default)]
+    part_of: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Captured<'a> {
+    hold: &'a str,
+    #[serde(rename = "final")]
+    is_final: bool,
 }
 
 /// Any read that found something.
@@ -113,6 +130,8 @@ struct Read<'a> {
     transaction: Option<Transaction<'a>>,
     #[serde(borrow, default)]
     transactions: Option<Vec<Transaction<'a>>>,
+    #[serde(borrow, default)]
+    hold: Option<holds::Hold<'a>>,
     #[serde(default)]
     next: &'a str,
     #[serde(borrow)]
@@ -133,6 +152,19 @@ pub fn answer(accounts: &Recorder, ask: &Ask, status: StatusCode, body: &[u8]) -
             Ask::Reverse { .. } => parse(body).and_then(|reply: Booked<'_>| booked(accounts, &reply, None)),
             Ask::Batch { items, .. } => {
                 parse(body).and_then(|reply: Batch<'_>| batch(accounts, &reply, items))
+            }
+            Ask::PlaceHold { .. } | Ask::ReleaseHold { .. } | Ask::ExtendHold { .. } => {
+                parse(body).and_then(|reply: holds::Changed<'_>| holds::changed(&reply))
+            }
+            Ask::ListHolds { .. } => {
+                parse(body).and_then(|reply: holds::Page<'_>| holds::page(accounts, &reply))
+            }
+            Ask::Statement { .. } => {
+                parse(body).and_then(|reply: past::Statement<'_>| past::statement(accounts, &reply))
+            }
+            Ask::Balance { .. } => parse(body).and_then(|reply: past::Balance<'_>| past::balance(&reply)),
+            Ask::Events { .. } => {
+                parse(body).and_then(|reply: past::Events<'_>| past::events(accounts, &reply))
             }
             write if write.is_write() => parse(body).and_then(|reply: Changed<'_>| changed(&reply)),
             _ => parse(body).and_then(|reply: Read<'_>| found(accounts, &reply)),
@@ -190,6 +222,9 @@ fn problem(reply: &Problem<'_>) -> Option<Answer> {
             let age_ms = reply.age_ms.as_ref().map_or(Some(0), |text| text.parse().ok())?;
             Some(Answer::Absent { as_of: AsOf { place: place(position)?, age_ms } })
         }
+        ("not_applied", Some(position)) if reply.code == "set_unavailable" => {
+            Some(Answer::GivenUp { place: place(position)? })
+        }
         ("not_applied", _) => Some(Answer::NotApplied { code }),
         ("unknown", _) => Some(Answer::Unknown { why: code }),
         _ => None,
@@ -204,6 +239,9 @@ fn found(accounts: &Recorder, reply: &Read<'_>) -> Option<Answer> {
     if let Some(one) = &reply.transaction {
         return Some(Answer::Transaction { as_of, found: Box::new(transaction(accounts, one)?) });
     }
+    if let Some(one) = &reply.hold {
+        return Some(Answer::Hold { as_of, found: Box::new(holds::hold(accounts, one)?) });
+    }
     let found = reply.transactions.as_ref()?.iter().map(|one| transaction(accounts, one));
     let next = if reply.next.is_empty() { None } else { Some(name(reply.next)?) };
     Some(Answer::Page { as_of, found: found.collect::<Option<_>>()?, next })
@@ -213,6 +251,8 @@ fn figures(account: &Account<'_>) -> Option<Figures> {
     Some(Figures {
         posted: cents(account.posted)?,
         available: cents(account.available)?,
+        held: cents(account.held)?,
+        incoming: cents(account.incoming)?,
         debits: cents(account.debits)?,
         credits: cents(account.credits)?,
         limit: if account.limit == "none" { None } else { Some(cents(account.limit)?) },
@@ -226,15 +266,29 @@ fn figures(account: &Account<'_>) -> Option<Figures> {
 fn transaction(accounts: &Recorder, one: &Transaction<'_>) -> Option<Found> {
     let leg = |leg: &Leg<'_>| signed(accounts, leg.account, leg.side, leg.amount);
     let place = place(&one.position)?;
+    let part_of = match one.part_of {
+        "" => None,
+        of => Some(Part { of: name(of)?, day: date::parse(one.accounting_date)? }),
+    };
+    let label = match part_of {
+        None => label::read((one.kind, one.reason), one.accounting_date, &one.metadata, place.time_ns)?,
+        // What else is written on the transaction stands with the whole of it.
+        Some(_) => None,
+    };
     Some(Found {
         transaction: name(one.transaction)?,
         place,
         id: one.request_id.to_owned(),
-        scope: accounts.account(one.scope_account),
-        label: label::read((one.kind, one.reason), one.accounting_date, &one.metadata, place.time_ns)?,
+        scope: (!one.scope_account.is_empty()).then(|| accounts.account(one.scope_account)),
+        label,
         legs: one.legs.iter().map(leg).collect::<Option<_>>()?,
         reverses: if one.reverses.is_empty() { None } else { Some(name(one.reverses)?) },
         reversed_by: one.reversed_by.iter().map(|text| name(text)).collect::<Option<_>>()?,
+        capture: match &one.capture {
+            Some(Captured { hold, is_final }) => Some(Capture { hold: name(hold)?, is_final: *is_final }),
+            None => None,
+        },
+        part_of,
     })
 }
 
@@ -344,6 +398,8 @@ mod tests {
         let of = |body: &str| of(StatusCode::BAD_GATEWAY, body);
         assert_eq!(of(&problem("rejected")), Answer::Rejected { code: "c".into(), place, replayed: false });
         assert_eq!(of(&problem("not_applied")), Answer::NotApplied { code: "c".into() });
+        let given_up = problem("not_applied").replace(r#""c""#, r#""set_unavailable""#);
+        assert_eq!(of(&given_up), Answer::GivenUp { place });
         for open in [problem("unknown").as_str(), "<html>", "{}"] {
             assert!(of(open).is_open(), "{open}");
         }

@@ -1,23 +1,27 @@
 //! How a call is spelled over HTTP: method, path and JSON body. Pure text, written by hand, since ids and amounts need no
 //! escapes and thousands are written each second; but for metadata, which are anything.
 
+mod holds;
+
 use std::fmt::Write as _;
 
 use http::Method;
 use twinset_ledger::date;
 
+use crate::history::holds::Capture;
 use crate::history::label::{Written, written};
-use crate::history::{Ask, Level, Mode, Recorder, Transfer};
+use crate::history::{Ask, Level, Mode, Recorder, Transfer, clearing};
 
 /// Method, path and body of what is asked.
 pub fn call(accounts: &Recorder, ask: &Ask) -> (Method, String, String) {
     let id_of = |account: &u32| accounts.account_id(*account);
     match ask {
         Ask::Transfer(transfer) => (Method::POST, "/v1/transactions".into(), transaction(accounts, transfer)),
-        Ask::Batch { items, with_postings } => {
+        Ask::Batch { items, with_postings, atomic } => {
             let items: Vec<String> = items.iter().map(|item| transaction(accounts, item)).collect();
-            let body =
-                format!("{{\"transactions\":[{}],\"with_postings\":{with_postings}}}", items.join(","));
+            let atomic = if *atomic { ",\"atomic\":true" } else { "" };
+            let items = items.join(",");
+            let body = format!("{{\"transactions\":[{items}],\"with_postings\":{with_postings}{atomic}}}");
             (Method::POST, "/v1/batches".into(), body)
         }
         Ask::Reverse { id, transaction, cents } => {
@@ -52,6 +56,9 @@ pub fn call(accounts: &Recorder, ask: &Ask) -> (Method, String, String) {
             let path = format!("/v1/accounts/{}/close", escaped(&id_of(account)));
             (Method::POST, path, format!("{{\"request_id\":\"{id}\"}}"))
         }
+        Ask::PlaceHold { .. } | Ask::ReleaseHold { .. } | Ask::ExtendHold { .. } => {
+            holds::write(accounts, ask)
+        }
         read => (Method::GET, read_path(accounts, read), String::new()),
     }
 }
@@ -59,17 +66,54 @@ pub fn call(accounts: &Recorder, ask: &Ask) -> (Method, String, String) {
 fn read_path(accounts: &Recorder, ask: &Ask) -> String {
     let id_of = |account: &u32| escaped(&accounts.account_id(*account));
     let (path, level) = match ask {
-        Ask::ReadAccount { account, level } => (format!("/v1/accounts/{}", id_of(account)), level),
+        Ask::ReadAccount { account, level } => {
+            let path = match clearing(&accounts.account_id(*account)) {
+                Some((set, currency)) => format!("/v1/sets/{set}/clearing/{currency}"),
+                None => format!("/v1/accounts/{}", id_of(account)),
+            };
+            (path, level)
+        }
         Ask::ReadTransaction { transaction, level } => (format!("/v1/transactions/{transaction}"), level),
         Ask::ReadRequest { scope, id, level } => (format!("/v1/requests/{}/{id}", id_of(scope)), level),
         Ask::List { set, after, page_size, level } => {
             let after = after.map_or_else(String::new, |after| after.to_string());
             let path = format!("/v1/sets/{set}/transactions?page_size={page_size}&after={after}");
-            return if *level == Level::Stale { path + "&consistency=stale" } else { path };
+            return paged(&path, *level);
+        }
+        Ask::ReadHold { account, hold, level } => (holds::path(accounts, *account, Some(hold)), level),
+        Ask::ListHolds { account, after, page_size, level } => {
+            let after = after.map_or_else(String::new, |after| after.to_string());
+            let path = holds::path(accounts, *account, None);
+            return paged(&format!("{path}?page_size={page_size}&after={after}"), *level);
+        }
+        Ask::Statement { account, cursor, page_size, level } => {
+            // A parameter that is there says something.
+            let cursor = if cursor.is_empty() { String::new() } else { format!("&cursor={cursor}") };
+            let path = format!("/v1/accounts/{}/statement?page_size={page_size}{cursor}", id_of(account));
+            return paged(&path, *level);
+        }
+        Ask::Balance { account, index, level } => {
+            return paged(&format!("/v1/accounts/{}/balance?position={index}", id_of(account)), *level);
+        }
+        Ask::Events { set, after, page_size, level } => {
+            let of = set.map_or_else(String::new, |set| format!("/sets/{set}"));
+            let after = if after.is_empty() { String::new() } else { format!("&after={}", plus(after)) };
+            return paged(&format!("/v1{of}/events?page_size={page_size}{after}"), *level);
         }
         write => unreachable!("{write:?} is not read"),
     };
     if *level == Level::Stale { path + "?consistency=stale" } else { path }
+}
+
+/// A path that has a query, at that level.
+fn paged(path: &str, level: Level) -> String {
+    let stale = if level == Level::Stale { "&consistency=stale" } else { "" };
+    format!("{path}{stale}")
+}
+
+/// In a query a plus is a space, unless it is escaped.
+fn plus(text: &str) -> String {
+    text.replace('+', "%2B")
 }
 
 fn transaction(accounts: &Recorder, transfer: &Transfer) -> String {
@@ -87,6 +131,9 @@ fn transaction(accounts: &Recorder, transfer: &Transfer) -> String {
             write!(text, "{comma}{{\"account\":\"{account}\",\"side\":\"{side}\",\"amount\":\"{amount}\"}}");
     }
     text.push(']');
+    if let Some(Capture { hold, is_final }) = transfer.capture {
+        let _ = write!(text, ",\"capture\":{{\"hold\":\"{hold}\",\"final\":{is_final}}}");
+    }
     put_written(&mut text, written(transfer.label));
     text.push('}');
     text
@@ -114,7 +161,8 @@ pub fn decimal(cents: i64) -> String {
     format!("{sign}{}.{:02}", cents.unsigned_abs() / 100, cents.unsigned_abs() % 100)
 }
 
-fn escaped(text: &str) -> String {
+/// As a part of a path: of what an id may hold, only braces need it.
+pub fn escaped(text: &str) -> String {
     text.replace('{', "%7B").replace('}', "%7D")
 }
 
@@ -131,6 +179,7 @@ mod tests {
             id: "x".into(),
             scope: Some(two),
             label: Some(3),
+            capture: None,
             legs: vec![(one, 1205), (two, -1205)],
         };
         let (method, path, body) = call(&accounts, &Ask::Transfer(transfer));
@@ -146,6 +195,9 @@ mod tests {
         );
         let (_, path, _) = call(&accounts, &Ask::ReadAccount { account: one, level: Level::Stale });
         assert_eq!(path, "/v1/accounts/%7Bt%7D:1?consistency=stale");
+        let clearing = accounts.account("@clearing-2:JPY");
+        let ask = Ask::ReadAccount { account: clearing, level: Level::Linearizable };
+        assert_eq!(call(&accounts, &ask).1, "/v1/sets/2/clearing/JPY");
         assert_eq!(decimal(-7), "-0.07");
     }
 }

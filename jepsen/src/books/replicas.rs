@@ -10,7 +10,7 @@ use twinset_control::Catalogue;
 use twinset_control::catalogue::Set;
 
 use crate::api::replica::Replica;
-use crate::history::{Ask, Event, Recorder};
+use crate::history::{Ask, Event, Recorder, set_of};
 
 /// The nodes that hold a replica of each set.
 pub fn placed(catalogue: &Catalogue) -> BTreeMap<u32, Vec<String>> {
@@ -32,7 +32,7 @@ pub async fn read(
     let accounts: Vec<(u32, String)> =
         (0..).zip(recorder.accounts_from(0)).map(|(number, id)| (number, id.to_string())).collect();
     let slots = catalogue.slot_table();
-    let set_of = |account: &str| slots[usize::from(twinset_ledger::slot_of(account))];
+    let set_of = |account: &str| set_of(&slots, account).unwrap_or_default();
     let of_set = |set: u32| {
         let owned = accounts.iter().filter(|(_, id)| set_of(id) == set);
         let requests = asks.iter().filter_map(|ask| match ask {

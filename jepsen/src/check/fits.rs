@@ -1,6 +1,7 @@
 //! Answers fit their questions: of the kind that was asked for, about what was asked, and from the set that owns the
 //! accounts. The other checkers judge an answer within the set that it names; this one judges the name. Pure.
 
+use super::across::coordinator;
 use super::witness::{Body, Call, calls};
 use super::{Case, Found};
 use crate::api::UNREADABLE;
@@ -42,23 +43,36 @@ fn of_write(history: &History, call: &Call<'_>) -> Result<(), String> {
             Ask::Open { account, .. }
             | Ask::SetLimit { account, .. }
             | Ask::Freeze { account, .. }
-            | Ask::Close { account, .. },
+            | Ask::Close { account, .. }
+            | Ask::PlaceHold { account, .. }
+            | Ask::ReleaseHold { account, .. }
+            | Ask::ExtendHold { account, .. },
         ) => vec![history.set_of(*account)],
         Body::Other(Ask::Reverse { transaction, .. }) => vec![Some(transaction.0.set)],
         Body::Other(_) => Vec::new(),
     };
     let (place, _) = call.answer.decided().ok_or("it was not decided")?;
-    if owners.iter().any(|owner| *owner != Some(place.set)) {
+    let coordinator = match call.body {
+        Body::Transfer(transfer) => coordinator(history, transfer),
+        Body::Other(_) => None,
+    };
+    let alone = |owner: &Option<u32>| *owner == Some(place.set);
+    if !coordinator.map_or_else(|| owners.iter().all(alone), |set| set == place.set) {
         return Err(format!("set {} answered for accounts of {owners:?}", place.set));
     }
     let books = matches!(call.body, Body::Transfer(_) | Body::Other(Ask::Reverse { .. }));
+    let changes_hold = matches!(
+        call.body,
+        Body::Other(Ask::PlaceHold { .. } | Ask::ReleaseHold { .. } | Ask::ExtendHold { .. })
+    );
     let brief = matches!(call.op.ask, Ask::Batch { with_postings: false, .. });
     match call.answer {
         Answer::Booked { balances, .. } if books && balances.is_empty() == brief => Ok(()),
         Answer::Booked { .. } if books => {
             Err("the balances are missing, or nobody asked for them".to_owned())
         }
-        Answer::Done { .. } if !books => Ok(()),
+        Answer::Done { .. } if !books && !changes_hold => Ok(()),
+        Answer::Held { .. } if changes_hold => Ok(()),
         Answer::Rejected { .. } => Ok(()),
         _ => Err("that is no answer to it".to_owned()),
     }
@@ -67,11 +81,15 @@ fn of_write(history: &History, call: &Call<'_>) -> Result<(), String> {
 /// The set that has to answer a read.
 pub(super) fn owner_of_read(history: &History, ask: &Ask) -> Option<u32> {
     match ask {
-        Ask::ReadAccount { account, .. } | Ask::ReadRequest { scope: account, .. } => {
-            history.set_of(*account)
-        }
+        Ask::ReadAccount { account, .. }
+        | Ask::ReadRequest { scope: account, .. }
+        | Ask::ReadHold { account, .. }
+        | Ask::ListHolds { account, .. }
+        | Ask::Statement { account, .. }
+        | Ask::Balance { account, .. } => history.set_of(*account),
         Ask::ReadTransaction { transaction, .. } => Some(transaction.0.set),
         Ask::List { set, .. } => Some(*set),
+        Ask::Events { set, .. } => *set,
         _ => None,
     }
 }
@@ -86,16 +104,24 @@ fn of_read(history: &History, op: &Op) -> Result<(), String> {
                 Ask::ReadRequest { .. },
                 Answer::Account { .. }
                     | Answer::Transaction { .. }
+                    | Answer::Hold { .. }
                     | Answer::Absent { .. }
                     | Answer::Rejected { .. }
+                    | Answer::GivenUp { .. }
             )
             | (Ask::List { .. }, Answer::Page { .. })
+            | (Ask::ReadHold { .. }, Answer::Hold { .. } | Answer::Absent { .. })
+            | (Ask::ListHolds { .. }, Answer::Holds { .. } | Answer::Absent { .. })
+            | (Ask::Statement { .. }, Answer::Statement { .. } | Answer::Absent { .. })
+            | (Ask::Balance { .. }, Answer::Balance { .. } | Answer::Absent { .. })
+            | (Ask::Events { .. }, Answer::Events { .. })
     );
     let place = op.answer.as_of().map(|as_of| as_of.place);
-    let place = place.or_else(|| op.answer.decided().map(|(place, _)| place));
+    let place = place.or_else(|| op.answer.decided().map(|(place, _)| place)).or(op.answer.given_up());
     match place {
         _ if !fits => Err("that is no answer to it".to_owned()),
-        Some(place) if Some(place.set) != owner => {
+        // Of the events of all sets none is the owner.
+        Some(place) if Some(place.set) != owner && !matches!(op.ask, Ask::Events { set: None, .. }) => {
             Err(format!("set {} answered for what set {owner:?} has", place.set))
         }
         _ => Ok(()),

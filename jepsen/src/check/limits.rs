@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Case, Found};
 use crate::history::event::EURO;
-use crate::history::{Answer, Ask};
+use crate::history::{Answer, Ask, History, clearing};
 
 /// No floor is crossed at any index: the model's word, and the balances that clients were told.
 pub fn limits(case: &Case<'_>) -> Found {
@@ -52,7 +52,7 @@ type Sums<'h> = BTreeMap<(u32, &'h str), (i128, i128)>;
 /// Debits equal credits in each set and currency at every index, and in the accounts as they are read in the end.
 pub fn conservation(case: &Case<'_>) -> Found {
     let mut found = Found::default();
-    let currencies = currencies(case);
+    let currencies = currencies(case.history);
     let currency = |account: u32| currencies.get(&account).copied().unwrap_or(EURO);
     let mut sums = Sums::new();
     for (set, listed) in &case.witness.listed {
@@ -107,13 +107,14 @@ pub fn conservation(case: &Case<'_>) -> Found {
     found
 }
 
-/// In which currency each account was opened.
-fn currencies<'h>(case: &Case<'h>) -> HashMap<u32, &'h str> {
-    let opened = case.history.ops.iter().filter_map(|op| match (&op.ask, &op.answer) {
+/// In which currency each account was opened; a clearing account says so itself.
+pub fn currencies<'h>(history: &'h History) -> HashMap<u32, &'h str> {
+    let opened = history.ops.iter().filter_map(|op| match (&op.ask, &op.answer) {
         (Ask::Open { account, currency, .. }, Answer::Done { .. }) => Some((*account, currency.as_str())),
         _ => None,
     });
-    opened.collect()
+    let of_clearing = |(number, id): (u32, &'h String)| Some((number, clearing(id)?.1));
+    opened.chain((0..).zip(&history.accounts).filter_map(of_clearing)).collect()
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! Lists and look-ups: a page shows exactly what was booked between where it begins and where it ends, in order, as of its
 //! index; a transaction is shown as it was booked, with the reversals it had by then. Pure.
 
-use twinset_ledger::Position;
+use twinset_ledger::{Position, TransactionId};
 
 use super::replay::shown_rightly;
 use super::{Case, Found};
-use crate::history::{Answer, Ask, Found as Listed, Level, Name};
+use crate::history::{Answer, Ask, Found as Listed, Level, Name, Op};
 
 /// Pages, transactions by name, and request ids, linearizable and stale.
 pub fn check(case: &Case<'_>) -> Found {
@@ -25,14 +25,10 @@ pub fn check(case: &Case<'_>) -> Found {
                 same(*transaction, found).and_then(|()| shown_rightly(case, found, index))
             }
             (Ask::ReadTransaction { transaction, .. }, Answer::Absent { .. }) => {
-                let id = transaction.0;
-                match case.replay.booked_at(id.set, id.position) {
-                    Some(_) if id.position.index() <= index => Err("it was booked by then".to_owned()),
-                    _ => Ok(()),
-                }
+                lacks(case, transaction.0, index, op)
             }
             (Ask::ReadRequest { id, scope, .. }, Answer::Transaction { found, .. }) => {
-                if found.id == *id && found.scope == *scope {
+                if found.id == *id && found.scope == Some(*scope) {
                     shown_rightly(case, found, index)
                 } else {
                     // The id may have been used before all accounts of its legs were known.
@@ -48,6 +44,22 @@ pub fn check(case: &Case<'_>) -> Found {
         }
     }
     found
+}
+
+/// A transaction that is not there was not booked by then; one over several sets is there when somebody was told of it.
+fn lacks(case: &Case<'_>, id: TransactionId, index: u64, op: &Op) -> Result<(), String> {
+    if let Some((set, number)) = case.witness.across.get(&id) {
+        let told_ns = case.witness.sets[set][*number].end_ns;
+        let late = op.ask.read_level() == Some(Level::Linearizable) && told_ns < op.begin_ns;
+        return if late { Err("somebody had been told of it by then".to_owned()) } else { Ok(()) };
+    }
+    match case.replay.booked_at(id.set, id.position) {
+        // Parts are found in lists alone.
+        Some(booked) if booked.part_of.is_none() && id.position.index() <= index => {
+            Err("it was booked by then".to_owned())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn same(asked: Name, found: &Listed) -> Result<(), String> {

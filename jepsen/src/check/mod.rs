@@ -3,8 +3,11 @@
 //! ([`replay`]). Then each claim of `docs/reference/guarantees.md` has a checker of its own, in the table [`ALL`]. All of it
 //! takes O(n log n) time and O(n) memory. They send nothing and know nothing of processes.
 
+pub mod across;
 mod both_sites;
+mod events;
 mod fits;
+mod holds;
 mod limits;
 mod lists;
 pub mod live;
@@ -15,7 +18,10 @@ mod opaque;
 mod order;
 pub mod replay;
 mod run;
+mod several;
 mod stale;
+mod statements;
+mod together;
 pub mod witness;
 
 use std::collections::BTreeMap;
@@ -232,6 +238,62 @@ pub const ALL: &[Checker] = &[
         "nothing is answered while one site cannot tell the other what it has on disk",
         both_sites::check,
     ),
+    checker(
+        "atomicity",
+        "G15",
+        "all sets of a transaction have booked their part, or none has; and it is what was asked for",
+        several::atomicity,
+    )
+    .that_needs_the_end(),
+    checker(
+        "one_answer",
+        "G16",
+        "a request over several sets is booked once, whatever was retried or given up",
+        several::one_answer,
+    )
+    .that_needs_the_end(),
+    checker(
+        "visibility",
+        "G17",
+        "after an answer every linearizable read of any of its sets has it",
+        several::visibility,
+    ),
+    checker(
+        "clearing",
+        "G18",
+        "in the end the clearing accounts of all sets are zero together, and nothing is open",
+        several::clearing_accounts,
+    ),
+    checker("in_doubt", "G19", "in the end nothing is set aside on any account but for holds", several::in_doubt),
+    checker(
+        "holds",
+        "G20",
+        "a hold's figures add up, no more is captured than was held, and nothing happens to it after its end",
+        holds::holds,
+    )
+    .that_needs_the_end(),
+    checker(
+        "put_away",
+        "G21",
+        "in the end accounts hold back what is left of their holds, and what is over was put away",
+        holds::put_away,
+    ),
+    checker("together", "G22", "an atomic batch is booked whole, in its order and in one entry, or not at all", together::check)
+        .that_needs_the_end(),
+    checker(
+        "statements",
+        "G23",
+        "pages of a statement show all postings between their ends, in order, with the balance after each",
+        statements::check,
+    )
+    .that_needs_the_end(),
+    checker(
+        "events",
+        "G24",
+        "events come in order, without a gap, under a key for ever, and tell of what was done and nothing else",
+        events::check,
+    )
+    .that_needs_the_end(),
     checker("faults_act", "-", "each fault was seen to act and was undone", run::faults),
     checker(
         "harness",
@@ -263,10 +325,12 @@ impl<'h> Case<'h> {
         last
     }
 
-    /// Whether the history breaks off before everything was read: calls with an open end may have done anything.
+    /// Whether the history breaks off before everything was read: calls with an open end may have done anything, and what other
+    /// sets than its coordinator booked of a transaction only their lists say.
     fn is_broken_off(&self) -> bool {
         let is_listed = |set: &u32| self.witness.listed.contains_key(set);
-        !self.history.meta.sets.iter().all(is_listed) && !self.witness.open.is_empty()
+        let unseen = !self.witness.open.is_empty() || !self.witness.across.is_empty();
+        !self.history.meta.sets.iter().all(is_listed) && unseen
     }
 }
 

@@ -65,7 +65,7 @@ pub fn refused_is_never(case: &Case<'_>) -> Found {
     let mut refused: HashMap<&str, bool> = HashMap::new();
     for call in calls(case.history) {
         let nothing = match call.answer {
-            Answer::NotApplied { .. } => true,
+            Answer::GivenUp { .. } | Answer::NotApplied { .. } => true,
             Answer::Rejected { code, .. } => code != "request_mismatch",
             _ => false,
         };

@@ -96,7 +96,7 @@ fn jars(case: &Case<'_>) -> HashMap<u32, HashMap<u32, Gift>> {
         });
         gift.begin_ns = gift.begin_ns.min(call.op.begin_ns);
         let refused = match call.answer {
-            Answer::NotApplied { .. } => true,
+            Answer::GivenUp { .. } | Answer::NotApplied { .. } => true,
             Answer::Rejected { code, .. } => code != "request_mismatch",
             _ => false,
         };

@@ -1,15 +1,31 @@
 //! The replay: every set's log, as the witness has it, is put through the independent model; at its position each write must
 //! have been answered what the model says, and each read of an account or a request id must show the model's state. Keeps
 //! what later checks need: which transactions were booked, with what legs, and what reverses what.
+//!
+//! Transactions over several sets are begun in the replay of their coordinator and booked in that of each set, where its list
+//! has its part ([`several`]); what may be set aside for them meanwhile is in [`reserved`].
 
-use std::collections::{BTreeMap, HashMap};
+pub mod holds;
+mod reserved;
+mod several;
+mod shown;
+mod together;
+mod words;
 
-use twinset_ledger::{Position, Side};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use twinset_ledger::{Position, Side, TransactionId};
 
 use super::Found as Findings;
+use super::across::{Plans, Spot, spot};
 use super::model::{self, Model};
-use super::witness::{Body, Call, CallRef, Decided, Witness};
-use crate::history::{Answer, AsOf, Ask, Figures, Found, History, Level, Name};
+use super::witness::{Body, Call, CallRef, Decided, What, Witness};
+use crate::history::{Answer, AsOf, Ask, History, Level, Place};
+
+pub use several::{PartLeg, Whole};
+pub use shown::shown_rightly;
+use words::{agrees, is_limit};
+pub(crate) use words::{figures, in_cents};
 
 /// A transaction as the model booked it.
 #[derive(Clone, Debug)]
@@ -20,12 +36,14 @@ pub struct Booked {
     pub decided: u32,
     /// The call that asked for it.
     pub call: CallRef,
-    /// The account that its request id belongs to.
-    pub scope: u32,
+    /// The account that its request id belongs to; none of a part.
+    pub scope: Option<u32>,
     /// Account and cents, debits above zero.
     pub legs: Vec<(u32, i64)>,
     /// What it reverses.
     pub reverses: Option<Position>,
+    /// The transaction over several sets that this is a part of.
+    pub part_of: Option<TransactionId>,
 }
 
 /// What the replay gave.
@@ -45,8 +63,17 @@ pub struct Replay {
     pub looked_up: Findings,
     /// By set, in the order of positions.
     pub booked: BTreeMap<u32, Vec<Booked>>,
-    /// Reversals by set and what they reverse, in their order.
-    pub reversed_by: HashMap<(u32, Position), Vec<Position>>,
+    /// Reversals by set and what they reverse, in their order: the index of the entry that took it back, and the reversal's
+    /// position.
+    pub reversed_by: HashMap<(u32, Position), Vec<(u64, Position)>>,
+    /// Transactions over several sets that somebody was told of.
+    pub across: BTreeMap<TransactionId, Whole>,
+    /// What each set has booked of them.
+    pub parts: HashMap<(TransactionId, u32), Vec<PartLeg>>,
+    /// Attempts with a refusal that another set had a reason for.
+    explained: HashSet<(u32, usize)>,
+    /// Attempts whose refusal another set must explain, with the words if none does.
+    to_explain: Vec<((u32, usize), String)>,
 }
 
 /// A read that the model can answer.
@@ -62,20 +89,14 @@ impl Replay {
     /// Replays all sets.
     pub fn of(witness: &Witness<'_>) -> Self {
         let mut replay = Replay::default();
-        let numbers: HashMap<&str, u32> = witness
-            .history
-            .accounts
-            .iter()
-            .enumerate()
-            .map(|(number, id)| (id.as_str(), number as u32))
-            .collect();
+        let plans = Plans::of(witness);
         let mut reads = reads_by_set(witness.history);
         for (set, log) in &witness.sets {
             let reads = reads.remove(set).unwrap_or_default();
-            let run =
-                Run { witness, numbers: &numbers, set: *set, model: Model::new(*set), replay: &mut replay };
-            run.through(log, &reads);
+            Run::new(witness, &plans, *set, &mut replay).through(log, &reads);
         }
+        replay.explain();
+        replay.balances_across(witness, &plans);
         for read in reads.into_values().flatten() {
             // Of a set that decided nothing: only emptiness can be read there.
             if !matches!(read.answer, Answer::Absent { .. }) {
@@ -98,7 +119,9 @@ fn reads_by_set(history: &History) -> BTreeMap<u32, Vec<Read<'_>>> {
     let mut reads: BTreeMap<u32, Vec<Read<'_>>> = BTreeMap::new();
     for (number, op) in history.ops.iter().enumerate() {
         let (Some(level), Some(as_of)) = (op.ask.read_level(), op.answer.as_of()) else { continue };
-        if matches!(op.answer, Answer::Account { .. } | Answer::Absent { .. }) {
+        let is_state =
+            matches!(op.answer, Answer::Account { .. } | Answer::Hold { .. } | Answer::Holds { .. });
+        if is_state || matches!(op.answer, Answer::Absent { .. }) {
             let read = Read { as_of, op: number, level, ask: &op.ask, answer: &op.answer };
             reads.entry(as_of.place.set).or_default().push(read);
         }
@@ -112,31 +135,89 @@ fn reads_by_set(history: &History) -> BTreeMap<u32, Vec<Read<'_>>> {
 /// One set on its way through the model.
 struct Run<'a, 'h> {
     witness: &'a Witness<'h>,
-    numbers: &'a HashMap<&'h str, u32>,
+    plans: &'a Plans<'h>,
     set: u32,
     model: Model,
     replay: &'a mut Replay,
+    /// What may be set aside where it has come to.
+    reserved: reserved::Reserved,
+    /// Sets that may have refused, of those that were asked by now: numbers in the plans.
+    doubts: (usize, Vec<usize>),
+    /// Where it has come to.
+    spot: Spot,
+    /// Steps that nobody saw are put at places that no log has, counted down from the last.
+    unseen: u64,
+    /// What the model says to transactions of atomic batches that were refused, by their places.
+    grouped: HashMap<Place, model::Verdict>,
 }
 
-impl Run<'_, '_> {
+impl<'a, 'h> Run<'a, 'h> {
+    fn new(witness: &'a Witness<'h>, plans: &'a Plans<'h>, set: u32, replay: &'a mut Replay) -> Self {
+        Run {
+            witness,
+            plans,
+            set,
+            model: Model::new(set),
+            replay,
+            reserved: reserved::Reserved::default(),
+            doubts: (0, Vec::new()),
+            spot: (0, 0),
+            unseen: u64::MAX,
+            grouped: HashMap::new(),
+        }
+    }
+
     fn through(mut self, log: &[Decided], reads: &[Read<'_>]) {
         let mut reads = reads.iter().peekable();
         for (number, decided) in log.iter().enumerate() {
             while let Some(read) = reads.next_if(|read| read.as_of.place < decided.place) {
                 self.read(read);
             }
-            self.decide(number as u32, decided);
+            self.ask_doubts(spot(decided.place));
+            self.reach(spot(decided.place));
+            match decided.what {
+                What::Part(row) => self.part(number, decided, row),
+                What::Expired(hold) => self.expire(decided, hold),
+                _ if self.plans.begun.contains_key(&(self.set, number)) => self.begin(number, decided),
+                What::GivenUp => {
+                    let call = self.witness.call(decided.call);
+                    self.replay.answers.wrong(|| {
+                        format!("{:?} at {:?} was given up, and asks one set", call.body, decided.place)
+                    });
+                }
+                What::Command => self.decide(number, decided),
+            }
         }
+        self.ask_doubts(super::across::NEVER);
         for read in reads {
             self.read(read);
         }
         self.look_up(log);
     }
 
-    fn decide(&mut self, number: u32, decided: &Decided) {
+    fn decide(&mut self, number: usize, decided: &Decided) {
         let call = self.witness.call(decided.call);
         let command = call.body.command(self.witness.history);
-        let verdict = in_cents(&self.model.apply(decided.position, &command), &self.model);
+        if self.is_hidden_mismatch(decided, &call, &command) {
+            self.replay.answers.checked += 1;
+            return;
+        }
+        let accounts = self.touched(&call);
+        // What may be set aside counts where only that explains the answer, and not where it would forbid it.
+        let promised = match self.code_told(decided) {
+            Some("limit_exceeded" | "account_not_empty") => self.promise(&accounts),
+            _ => Vec::new(),
+        };
+        let verdict = match self.together(decided) {
+            Some(verdict) => verdict,
+            None => {
+                let (place, lent) = (self.free(decided.position), self.lend(decided, &call));
+                let verdict = self.model.apply_at(place, decided.place.time_ns, &command);
+                self.unlend(lent);
+                in_cents(&verdict, &self.model)
+            }
+        };
+        self.forgive(promised);
         if verdict.replayed {
             self.replay.twice.wrong(|| {
                 format!(
@@ -151,31 +232,80 @@ impl Run<'_, '_> {
         if verdict.replayed {
             return;
         }
-        let signed = |(id, side, cents, ..): &model::Booked| {
-            let cents = i64::try_from(*cents).expect("what a client asked for is 64 bits");
-            (self.numbers[id.as_str()], if *side == Side::Debit { cents } else { -cents })
-        };
         let scope = self.model.scope(decided.position, &command);
         let reverses = match call.body {
             Body::Other(Ask::Reverse { transaction, .. }) => Some(transaction.0.position),
             _ => None,
         };
         if let Some(original) = reverses {
-            self.replay.reversed_by.entry((self.set, original)).or_default().push(decided.position);
+            let by = (decided.position.index(), decided.position);
+            self.replay.reversed_by.entry((self.set, original)).or_default().push(by);
         }
         let booked = Booked {
             position: decided.position,
-            decided: number,
+            decided: number as u32,
             call: decided.call,
-            scope: self.numbers[scope.as_str()],
-            legs: legs.iter().map(signed).collect(),
+            scope: self.plans.numbers.get(scope.as_str()).copied(),
+            legs: legs.iter().map(|leg| self.signed(leg)).collect(),
             reverses,
+            part_of: None,
         };
         self.replay.booked.entry(self.set).or_default().push(booked);
     }
 
+    /// A place, or another one if it is taken: whoever says so of two has said it of one too many, and the model has places for
+    /// all.
+    fn free(&mut self, place: Position) -> Position {
+        if self.model.answer(place).is_none() {
+            return place;
+        }
+        self.unseen -= 1;
+        Position(self.unseen)
+    }
+
+    /// Account and cents of a leg as the model booked it, in cents already.
+    fn signed(&self, (id, side, cents, ..): &model::Booked) -> (u32, i64) {
+        let cents = i64::try_from(*cents).expect("what a client asked for is 64 bits");
+        let number = self.plans.numbers.get(id.as_str()).copied().unwrap_or(u32::MAX);
+        (number, if *side == Side::Debit { cents } else { -cents })
+    }
+
+    /// The accounts of a command.
+    fn touched(&self, call: &Call<'_>) -> Vec<u32> {
+        match call.body {
+            Body::Transfer(transfer) => transfer.legs.iter().map(|(account, _)| *account).collect(),
+            Body::Other(
+                Ask::Close { account, .. }
+                | Ask::PlaceHold { account, .. }
+                | Ask::ReleaseHold { account, .. }
+                | Ask::ExtendHold { account, .. },
+            ) => vec![*account],
+            Body::Other(Ask::Reverse { transaction, .. }) => {
+                let booked = self.replay.booked_at(self.set, transaction.0.position);
+                booked.into_iter().flat_map(|booked| &booked.legs).map(|(account, _)| *account).collect()
+            }
+            Body::Other(_) => Vec::new(),
+        }
+    }
+
+    /// The code of the rejection that was told of what stands here.
+    fn code_told(&self, decided: &Decided) -> Option<&'h str> {
+        let replies = &self.witness.replies[decided.replies.clone()];
+        replies.iter().find_map(|reply| match self.witness.call(*reply).answer {
+            Answer::Rejected { code, .. } => Some(code.as_str()),
+            _ => None,
+        })
+    }
+
     /// All answers that name this place against what the model says there.
     fn answers(&mut self, decided: &Decided, call: &Call<'_>, verdict: &model::Verdict) {
+        let slacks = match &verdict.answer {
+            model::Answer::Booked(legs) => legs.iter().map(|leg| self.slack(self.signed(leg).0)).collect(),
+            model::Answer::Held(_) => {
+                self.touched(call).into_iter().map(|account| self.slack(account)).collect()
+            }
+            _ => Vec::new(),
+        };
         let (mut firsts, mut first_begin, mut soonest_end) = (0, 0, u64::MAX);
         for reply in &self.witness.replies[decided.replies.clone()] {
             let reply = self.witness.call(*reply);
@@ -187,7 +317,7 @@ impl Run<'_, '_> {
             self.replay.answers.checked += 1;
             let about_limit = is_limit(told) || verdict.answer == model::Answer::No("limit_exceeded");
             self.replay.limits.checked += u64::from(about_limit);
-            if !agrees(told, verdict) {
+            if !agrees(told, verdict, &slacks) {
                 let list = if about_limit { &mut self.replay.limits } else { &mut self.replay.answers };
                 list.wrong(|| {
                     format!(
@@ -224,7 +354,9 @@ impl Run<'_, '_> {
                 continue;
             }
             asked.push(other.body.key());
-            let again = self.model.apply(decided.position, &other.body.command(self.witness.history));
+            let place = self.free(decided.position);
+            let command = other.body.command(self.witness.history);
+            let again = self.model.apply_at(place, decided.place.time_ns, &command);
             if !again.replayed || again.position != decided.position {
                 let place = decided.place;
                 let words = || format!("two requests share {place:?}: {:?} and {:?}", call.body, other.body);
@@ -235,7 +367,8 @@ impl Run<'_, '_> {
 
     /// What the model has found under a request id so far.
     fn found(&self, scope: u32, id: &str) -> Option<(Position, model::Answer)> {
-        let position = self.model.first(&self.witness.history.accounts[scope as usize], id)?;
+        let first = self.model.first(&self.witness.history.accounts[scope as usize], id)?;
+        let position = self.model.newest_attempt(first);
         Some((position, self.model.answer(position)?))
     }
 
@@ -270,23 +403,39 @@ impl Run<'_, '_> {
     }
 
     fn read(&mut self, read: &Read<'_>) {
+        self.reach(spot(read.as_of.place));
         let right = match (read.ask, read.answer) {
             (
                 Ask::ReadAccount { account, .. } | Ask::ReadRequest { scope: account, .. },
                 Answer::Account { figures: told, .. },
             ) => {
-                let id = &self.witness.history.accounts[*account as usize];
                 let did = match read.ask {
                     Ask::ReadRequest { id: request, .. } => {
                         self.found(*account, request).is_some_and(|(_, answer)| answer == model::Answer::Done)
                     }
                     _ => true,
                 };
-                did && self.model.accounts().get(id).map(figures).as_ref() == Some(told)
+                did && self.shows(*account, told)
             }
-            (Ask::ReadAccount { account, .. }, Answer::Absent { .. }) => {
-                !self.model.accounts().contains_key(&self.witness.history.accounts[*account as usize])
+            (Ask::ReadHold { account, hold, .. }, Answer::Hold { found, .. }) => {
+                (found.account, found.held.hold) == (*account, *hold) && self.shows_hold(found, read.as_of)
             }
+            (Ask::ReadRequest { scope, id, .. }, Answer::Hold { found, .. }) => {
+                let did = self.found(*scope, id).is_some_and(|(_, answer)| {
+                    matches!(answer, model::Answer::Held(held) if held.hold == found.held.hold.0)
+                });
+                did && self.shows_hold(found, read.as_of)
+            }
+            (ask, Answer::Holds { found, next, .. }) => self.shows_holds(ask, (found, *next), read.as_of),
+            (Ask::ReadHold { hold, .. }, Answer::Absent { .. }) => self.model.hold(hold.0).is_none(),
+            (Ask::ListHolds { account, .. } | Ask::Statement { account, .. }, Answer::Absent { .. }) => {
+                self.may_lack(*account)
+            }
+            // A position that was not reached may be absent as well.
+            (Ask::Balance { account, index, .. }, Answer::Absent { as_of }) => {
+                self.may_lack(*account) || as_of.place.index < *index
+            }
+            (Ask::ReadAccount { account, .. }, Answer::Absent { .. }) => self.may_lack(*account),
             (Ask::ReadRequest { scope, id, .. }, Answer::Absent { .. }) => {
                 self.model.first(&self.witness.history.accounts[*scope as usize], id).is_none()
             }
@@ -303,93 +452,12 @@ impl Run<'_, '_> {
                     let state = self.model.accounts().get(id).map(figures);
                     format!("account {id} is {state:?} there")
                 }
+                Ask::ReadHold { hold, .. } => {
+                    format!("it is {:?} there", holds::known(&self.model, *hold, read.as_of.place.time_ns))
+                }
                 _ => String::new(),
             };
             list.wrong(|| format!("operation {} ({:?}) read {:?}; {about}", read.op, read.ask, read.answer));
         }
     }
-}
-
-fn is_limit(answer: &Answer) -> bool {
-    matches!(answer, Answer::Rejected { code, .. } if code == "limit_exceeded")
-}
-
-/// Whether an answer to a write says what the model says.
-fn agrees(told: &Answer, verdict: &model::Verdict) -> bool {
-    match (told, &verdict.answer) {
-        (Answer::Booked { balances, .. }, model::Answer::Booked(legs)) => {
-            balances.is_empty()
-                || balances.len() == legs.len()
-                    && balances
-                        .iter()
-                        .zip(legs)
-                        .all(|(told, leg)| (i128::from(told.0), i128::from(told.1)) == (leg.3, leg.4))
-        }
-        (Answer::Done { .. }, model::Answer::Done) => true,
-        (Answer::Rejected { code, .. }, model::Answer::No(expected)) => code == expected,
-        _ => false,
-    }
-}
-
-/// What the model says, in the history's cents: hundredths in every currency.
-pub(crate) fn in_cents(verdict: &model::Verdict, model: &Model) -> model::Verdict {
-    let mut verdict = verdict.clone();
-    if let model::Answer::Booked(legs) = &mut verdict.answer {
-        for (id, _, amount, posted, available) in legs {
-            let cents = model.accounts()[id.as_str()].cents_of_a_minor_unit();
-            [amount, posted, available].into_iter().for_each(|minor| *minor *= cents);
-        }
-    }
-    verdict
-}
-
-/// An account of the model as the API shows it.
-pub(crate) fn figures(account: &model::Account) -> Figures {
-    let cents = |minor: i128| {
-        let cents = minor * account.cents_of_a_minor_unit();
-        i64::try_from(cents).expect("what clients asked for adds up to 64 bits")
-    };
-    Figures {
-        posted: cents(account.balance()),
-        available: cents(account.balance()),
-        debits: cents(account.debits),
-        credits: cents(account.credits),
-        limit: account.limit.map(cents),
-        frozen_debit: account.frozen.contains(&Side::Debit),
-        frozen_credit: account.frozen.contains(&Side::Credit),
-        closed: account.closed,
-        version: account.legs,
-    }
-}
-
-/// Whether a transaction is shown as it was booked, with its reversals as of a log index.
-pub fn shown_rightly(case: &super::Case<'_>, found: &Found, as_of_index: u64) -> Result<(), String> {
-    let id = found.transaction.0;
-    let booked = case.replay.booked_at(id.set, id.position).filter(|_| id.incarnation == 1);
-    let Some(booked) = booked else {
-        return Err(format!("{} was never booked: {found:?}", found.transaction));
-    };
-    let decided = &case.witness.sets[&id.set][booked.decided as usize];
-    let name = |position: &Position| Name(twinset_ledger::TransactionId { position: *position, ..id });
-    let reversed_by: Vec<Name> = case
-        .replay
-        .reversed_by
-        .get(&(id.set, id.position))
-        .into_iter()
-        .flatten()
-        .filter(|by| by.index() <= as_of_index)
-        .map(name)
-        .collect();
-    let body = case.witness.call(booked.call).body;
-    let expected = Found {
-        transaction: found.transaction,
-        place: decided.place,
-        id: body.id().to_owned(),
-        scope: booked.scope,
-        label: body.label(),
-        legs: booked.legs.clone(),
-        reverses: booked.reverses.as_ref().map(name),
-        reversed_by,
-    };
-    if *found == expected { Ok(()) } else { Err(format!("{found:?} should be {expected:?}")) }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::witness::calls;
 use super::{Case, Found};
-use crate::history::holdings::{ABSENT, ACCOUNT, REJECTED, Taken};
+use crate::history::holdings::{ABSENT, ACCOUNT, HOLD, REJECTED, Taken};
 use crate::history::{Answer, Ask, History, Phase};
 use crate::play::nemeses;
 
@@ -78,6 +78,7 @@ fn read_requests(history: &History, set: u32, read: &mut Taken) {
                 read.request(*scope, id, &found.transaction.0.to_string());
             }
             Answer::Account { .. } => read.request(*scope, id, ACCOUNT),
+            Answer::Hold { .. } => read.request(*scope, id, HOLD),
             Answer::Rejected { .. } => read.request(*scope, id, REJECTED),
             Answer::Absent { .. } => read.request(*scope, id, ABSENT),
             _ => {}

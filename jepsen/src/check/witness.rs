@@ -1,17 +1,18 @@
 //! The order that the answers claim: every command that some answer places, sorted by its position in its set's log. Built by
-//! sorting, never by searching. A write whose end stayed open is placed by the final list, if it stands there. What does not
-//! fit together while the order is built is kept for the checker whose claim it breaks.
+//! sorting, never by searching. A write whose end stayed open is placed by the final list, if it stands there; so is what each
+//! set booked of a transaction over several, which itself stands where its coordinator began it. What does not fit together while
+//! the order is built is kept for the checker whose claim it breaks.
 
-use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{Hash, Hasher};
 
-use rust_decimal::Decimal;
-use twinset_ledger::{Command, FreezeMode, Leg, Position, Reversal, Side, Transaction, TransactionId};
+use twinset_ledger::{Position, TransactionId};
+
+mod body;
+mod held;
 
 use super::Found as Findings;
-use crate::history::label::{Written, written};
-use crate::history::{Answer, Ask, Found, History, Mode, Op, Phase, Place, Transfer};
+use crate::history::holds::FoundHold;
+use crate::history::{Answer, Ask, Found, History, Op, Phase, Place, Transfer};
 
 /// One command of one call: an operation, or one item of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,14 +45,29 @@ pub struct Call<'h> {
     pub answer: &'h Answer,
 }
 
+/// What stands at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A command that was decided there; if it is over several sets, it was begun there.
+    Command,
+    /// An attempt was begun there that was given up.
+    GivenUp,
+    /// The set's part of a transaction over several sets was booked there: its number in the final list.
+    Part(usize),
+    /// The set itself put a hold away there, whose time was over.
+    Expired(TransactionId),
+}
+
 /// A command at its place in its set's log.
 #[derive(Clone, Debug)]
 pub struct Decided {
+    /// Of which kind it is.
+    pub what: What,
     /// Where the answers say that it was decided.
     pub place: Place,
     /// The same as the log counts.
     pub position: Position,
-    /// The transaction's name, if it is one and was booked.
+    /// The name of the transaction or hold, if it is one and was booked or placed.
     pub name: Option<TransactionId>,
     /// A call that asked for it.
     pub call: CallRef,
@@ -73,8 +89,14 @@ pub struct Witness<'h> {
     pub replies: Vec<CallRef>,
     /// Calls whose outcome nobody knows.
     pub open: Vec<CallRef>,
+    /// Where each transaction over several sets that somebody was told of is: set and number in its log.
+    pub across: BTreeMap<TransactionId, (u32, usize)>,
     /// What the final lists say, by set, where they are complete.
     pub listed: BTreeMap<u32, Vec<&'h Found>>,
+    /// The holds of each account on which somebody placed one, as they are in the end, where the list is whole.
+    pub held: BTreeMap<u32, Vec<&'h FoundHold>>,
+    /// As of which index that list is.
+    pub held_as_of: BTreeMap<u32, u64>,
     /// Final lists that end before their end, in words.
     pub unlisted: Vec<String>,
     /// Listed, but answered to nobody.
@@ -109,101 +131,6 @@ fn call_of(number: u32, item: u32, op: &Op) -> Call<'_> {
     Call { at: CallRef { op: number, item }, op, body, answer }
 }
 
-impl<'h> Body<'h> {
-    /// Equal for equal requests with equal content.
-    pub fn key(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        self.hash(&mut hasher);
-        hasher.finish()
-    }
-
-    /// What else is written on it.
-    pub fn label(&self) -> Option<u16> {
-        match self {
-            Body::Transfer(transfer) => transfer.label,
-            Body::Other(_) => None,
-        }
-    }
-
-    /// The request id.
-    pub fn id(&self) -> &'h str {
-        match *self {
-            Body::Transfer(transfer) => &transfer.id,
-            Body::Other(
-                Ask::Open { id, .. }
-                | Ask::SetLimit { id, .. }
-                | Ask::Freeze { id, .. }
-                | Ask::Close { id, .. }
-                | Ask::Reverse { id, .. },
-            ) => id,
-            Body::Other(_) => "",
-        }
-    }
-
-    /// As the ledger and its model take it.
-    pub fn command(&self, history: &History) -> Command {
-        let name = |account: u32| history.accounts[account as usize].clone();
-        let money = |cents: i64| Decimal::new(cents, 2);
-        match self {
-            Body::Transfer(transfer) => {
-                let leg = |(account, cents): &(u32, i64)| Leg {
-                    account: name(*account),
-                    side: if *cents > 0 { Side::Debit } else { Side::Credit },
-                    amount: money(cents.abs()),
-                    currency: None,
-                };
-                let Written { kind, reason, accounting_date, metadata } = written(transfer.label);
-                Command::Transaction(Transaction {
-                    request_id: transfer.id.clone(),
-                    scope_account: transfer.scope.map(name),
-                    legs: transfer.legs.iter().map(leg).collect(),
-                    kind,
-                    reason,
-                    accounting_date,
-                    metadata,
-                })
-            }
-            Body::Other(ask) => match (*ask).clone() {
-                Ask::Open { id, account, subject, currency, limit } => Command::OpenAccount {
-                    request_id: id,
-                    account: name(account),
-                    subject,
-                    currency,
-                    normal_side: None,
-                    limit: limit.map(money),
-                    metadata: BTreeMap::new(),
-                },
-                Ask::SetLimit { id, account, limit } => {
-                    Command::SetLimit { request_id: id, account: name(account), limit: limit.map(money) }
-                }
-                Ask::Freeze { id, account, mode, on } => {
-                    let (request_id, account) = (id, name(account));
-                    let mode = match mode {
-                        Mode::Debit => FreezeMode::Debit,
-                        Mode::Credit => FreezeMode::Credit,
-                        Mode::Both => FreezeMode::Both,
-                    };
-                    match on {
-                        true => Command::Freeze { request_id, account, mode },
-                        false => Command::Unfreeze { request_id, account, mode },
-                    }
-                }
-                Ask::Close { id, account } => {
-                    Command::CloseAccount { request_id: id, account: name(account) }
-                }
-                Ask::Reverse { id, transaction, cents } => Command::Reversal(Reversal {
-                    request_id: id,
-                    transaction: transaction.0,
-                    amount: cents.map(money),
-                    reason: 0,
-                    metadata: BTreeMap::new(),
-                }),
-                other => unreachable!("{other:?} is no command"),
-            },
-        }
-    }
-}
-
 impl<'h> Witness<'h> {
     /// The witness order of a history.
     pub fn of(history: &'h History) -> Self {
@@ -212,7 +139,10 @@ impl<'h> Witness<'h> {
             sets: BTreeMap::new(),
             replies: Vec::new(),
             open: Vec::new(),
+            across: BTreeMap::new(),
             listed: BTreeMap::new(),
+            held: BTreeMap::new(),
+            held_as_of: BTreeMap::new(),
             unlisted: Vec::new(),
             phantoms: Vec::new(),
             shared: Findings::default(),
@@ -221,11 +151,40 @@ impl<'h> Witness<'h> {
         let requests = witness.place_replies();
         witness.read_final_lists();
         witness.place_open(&requests);
+        witness.place_parts();
+        witness.read_final_holds();
+        witness.place_expiries();
         for (set, log) in &mut witness.sets {
             log.sort_by_key(|decided| decided.place);
             number_positions(*set, log, &mut witness.misplaced);
         }
+        witness.across = witness.find_across();
         witness
+    }
+
+    /// Transactions over several sets that were booked, and then the reversals of these.
+    fn find_across(&self) -> BTreeMap<TransactionId, (u32, usize)> {
+        let mut across = BTreeMap::new();
+        for of_reversals in [false, true] {
+            for (set, log) in &self.sets {
+                for (number, decided) in log.iter().enumerate() {
+                    let (What::Command, Some(name)) = (decided.what, decided.name) else { continue };
+                    let is_one = match self.call(decided.call).body {
+                        Body::Transfer(transfer) => {
+                            !of_reversals && self.history.sets_across(transfer).is_some()
+                        }
+                        Body::Other(Ask::Reverse { transaction, .. }) => {
+                            of_reversals && across.contains_key(&transaction.0)
+                        }
+                        Body::Other(_) => false,
+                    };
+                    if is_one {
+                        across.insert(name, (*set, number));
+                    }
+                }
+            }
+        }
+        across
     }
 
     /// A call by its number.
@@ -233,20 +192,21 @@ impl<'h> Witness<'h> {
         call_of(at.op, at.item, &self.history.ops[at.op as usize])
     }
 
-    /// Gives every definitely answered request its place; says of each request when it was first asked, and whether it is
-    /// decided.
-    fn place_replies(&mut self) -> HashMap<u64, (u64, bool)> {
-        let mut requests: HashMap<u64, (u64, bool)> = HashMap::new();
+    /// Gives every definitely answered request its place; says what is known of each.
+    fn place_replies(&mut self) -> HashMap<u64, Asked> {
+        let mut requests: HashMap<u64, Asked> = HashMap::new();
         let mut placed: Vec<(Place, u64, CallRef, u64)> = Vec::new();
         for call in calls(self.history) {
             let key = call.body.key();
-            let request = requests.entry(key).or_insert((u64::MAX, false));
+            let request = requests.entry(key).or_default();
+            request.first_ns = request.first_ns.min(call.op.begin_ns);
             // A call that was told `not_applied` did nothing: what is there was done by a later one.
-            if !matches!(call.answer, Answer::NotApplied { .. }) {
-                request.0 = request.0.min(call.op.begin_ns);
+            if !call.answer.is_nothing() {
+                request.begin_ns = request.begin_ns.min(call.op.begin_ns);
             }
-            if let Some((place, _)) = call.answer.decided() {
-                request.1 = true;
+            let decided = call.answer.decided().map(|(place, _)| place);
+            request.decided |= decided.is_some();
+            if let Some(place) = decided.or(call.answer.given_up()) {
                 placed.push((place, call.op.end_ns.unwrap_or(u64::MAX), call.at, key));
             }
         }
@@ -255,19 +215,29 @@ impl<'h> Witness<'h> {
         let mut from = 0;
         for group in placed.chunk_by(|a, b| a.0 == b.0) {
             let &(place, end_ns, call, _) = group.first().expect("a group has a first");
+            let given_up =
+                group.iter().filter(|reply| self.call(reply.2).answer.given_up().is_some()).count();
+            if given_up != 0 && given_up != group.len() {
+                self.shared.wrong(|| format!("what stands at {place:?} is told as given up and as decided"));
+            }
+            let what = if given_up == group.len() { What::GivenUp } else { What::Command };
             // The same may be asked for in two spellings: the replay says whether they mean the same.
-            let begins = group.iter().map(|(.., key)| requests[key].0);
+            let begins = group.iter().map(|(.., key)| match what {
+                What::GivenUp => requests[key].first_ns,
+                _ => requests[key].begin_ns,
+            });
             let begin_ns = begins.min().expect("a group has a first");
             let replies = from..from + group.len();
             from = replies.end;
-            let names = || group.iter().filter_map(|reply| name_in(self.call(reply.2).answer));
+            let names = || group.iter().filter_map(|reply| name_in(&self.call(reply.2)));
             let name = names().next();
             if let Some(other) = names().find(|other| Some(*other) != name) {
                 let first = name.expect("there is another");
                 self.shared.wrong(|| format!("what stands at {place:?} is told as {first} and as {other}"));
             }
             let log = self.sets.entry(place.set).or_default();
-            log.push(Decided { place, position: Position::default(), name, call, begin_ns, end_ns, replies });
+            let position = Position::default();
+            log.push(Decided { what, place, position, name, call, begin_ns, end_ns, replies });
         }
         requests
     }
@@ -313,9 +283,38 @@ impl<'h> Witness<'h> {
         }
     }
 
+    /// Places what each set booked of transactions over several sets that somebody was told of.
+    fn place_parts(&mut self) {
+        let mut told: HashMap<TransactionId, (CallRef, u64, u64)> = HashMap::new();
+        for decided in self.sets.values().flatten() {
+            if let Some(name) = decided.name {
+                told.insert(name, (decided.call, decided.begin_ns, decided.end_ns));
+            }
+        }
+        for (set, found) in &self.listed {
+            for (number, found) in found.iter().enumerate() {
+                let Some(part) = found.part_of else { continue };
+                let Some((call, begin_ns, end_ns)) = told.get(&part.of.0).copied() else {
+                    self.phantoms.push(found);
+                    continue;
+                };
+                self.sets.entry(*set).or_default().push(Decided {
+                    what: What::Part(number),
+                    place: found.place,
+                    position: Position::default(),
+                    name: Some(found.transaction.0),
+                    call,
+                    begin_ns,
+                    end_ns,
+                    replies: 0..0,
+                });
+            }
+        }
+    }
+
     /// Places what has an open end by the final lists; keeps what is nowhere.
-    fn place_open(&mut self, requests: &HashMap<u64, (u64, bool)>) {
-        let undecided = |call: &Call<'_>| !requests[&call.body.key()].1 && call.answer.is_open();
+    fn place_open(&mut self, requests: &HashMap<u64, Asked>) {
+        let undecided = |call: &Call<'_>| !requests[&call.body.key()].decided && call.answer.is_open();
         let open: Vec<Call<'h>> = calls(self.history).filter(undecided).collect();
         let mut by_id: HashMap<&str, Vec<&Call<'h>>> = HashMap::new();
         for call in &open {
@@ -325,7 +324,8 @@ impl<'h> Witness<'h> {
         for (set, found) in &self.listed {
             let known: HashSet<Place> =
                 self.sets.get(set).into_iter().flatten().map(|decided| decided.place).collect();
-            for found in found.iter().filter(|found| !known.contains(&found.place)) {
+            let whole = found.iter().filter(|found| found.part_of.is_none());
+            for found in whole.filter(|found| !known.contains(&found.place)) {
                 let asked = by_id.get(found.id.as_str()).into_iter().flatten();
                 let Some(call) = asked.into_iter().find(|call| asks_for(call.body, found)) else {
                     self.phantoms.push(found);
@@ -334,11 +334,12 @@ impl<'h> Witness<'h> {
                 let key = call.body.key();
                 resolved.insert(key);
                 self.sets.entry(*set).or_default().push(Decided {
+                    what: What::Command,
                     place: found.place,
                     position: Position::default(),
                     name: Some(found.transaction.0),
                     call: call.at,
-                    begin_ns: requests[&key].0,
+                    begin_ns: requests[&key].begin_ns,
                     end_ns: u64::MAX,
                     replies: 0..0,
                 });
@@ -346,6 +347,22 @@ impl<'h> Witness<'h> {
         }
         self.open =
             open.iter().filter(|call| !resolved.contains(&call.body.key())).map(|call| call.at).collect();
+    }
+}
+
+/// What is known of a request while places are given.
+struct Asked {
+    /// When it was first asked.
+    first_ns: u64,
+    /// The same of calls that may have done something.
+    begin_ns: u64,
+    /// Whether some answer says that it is decided.
+    decided: bool,
+}
+
+impl Default for Asked {
+    fn default() -> Self {
+        Asked { first_ns: u64::MAX, begin_ns: u64::MAX, decided: false }
     }
 }
 
@@ -360,7 +377,8 @@ struct Chain<'h> {
 fn asks_for(body: Body<'_>, found: &Found) -> bool {
     match body {
         Body::Transfer(transfer) => {
-            (&transfer.legs, transfer.label) == (&found.legs, found.label) && found.reverses.is_none()
+            (&transfer.legs, transfer.label, transfer.capture) == (&found.legs, found.label, found.capture)
+                && found.reverses.is_none()
         }
         Body::Other(Ask::Reverse { transaction, cents, .. }) => {
             found.reverses == Some(*transaction)
@@ -400,9 +418,10 @@ fn number_positions(set: u32, log: &mut [Decided], misplaced: &mut Findings) {
     }
 }
 
-fn name_in(answer: &Answer) -> Option<TransactionId> {
-    match answer {
-        Answer::Booked { transaction, .. } => Some(transaction.0),
+fn name_in(call: &Call<'_>) -> Option<TransactionId> {
+    match (call.body, call.answer) {
+        (_, Answer::Booked { transaction, .. }) => Some(transaction.0),
+        (Body::Other(Ask::PlaceHold { .. }), Answer::Held { held, .. }) => Some(held.hold.0),
         _ => None,
     }
 }

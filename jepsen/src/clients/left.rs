@@ -1,5 +1,7 @@
 //! What clients leave behind when they stop: what is to be asked again, and what is to be looked up. Pure.
 
+use std::collections::BTreeSet;
+
 use twinset_tools::load::random::Random;
 
 use super::again::Again;
@@ -19,6 +21,10 @@ pub struct Left {
     pub refused: Vec<Ask>,
     /// Some of all writes, to be looked up.
     pub sample: Vec<Ask>,
+    /// Accounts on which a hold may have been placed.
+    pub held: BTreeSet<u32>,
+    /// Whether anybody has followed events.
+    pub follows: bool,
 }
 
 impl Left {
@@ -27,12 +33,20 @@ impl Left {
         self.open.iter().chain(&self.refused).chain(&self.sample)
     }
 
+    /// Something new was asked.
+    pub fn note(&mut self, ask: &Ask) {
+        self.follows |= matches!(ask, Ask::Events { .. });
+        if let Ask::PlaceHold { account, .. } = ask {
+            self.held.insert(*account);
+        }
+    }
+
     /// A write was answered.
     pub fn keep(&mut self, ask: &Ask, answer: &Answer, random: &mut Random) {
         if answer.is_open() {
             self.open.push(ask.clone());
         }
-        let refused = matches!(answer, Answer::NotApplied { .. });
+        let refused = answer.is_nothing();
         let pile = if refused { &mut self.refused } else { &mut self.sample };
         if pile.len() < SAMPLE {
             pile.push(ask.clone());
@@ -55,5 +69,7 @@ impl Left {
         self.open.append(&mut other.open);
         self.refused.append(&mut other.refused);
         self.sample.append(&mut other.sample);
+        self.held.append(&mut other.held);
+        self.follows |= other.follows;
     }
 }

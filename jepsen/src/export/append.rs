@@ -6,13 +6,16 @@
 //! the witness's word, in what was appended as in what was read. What clients saw is when: a transaction spans from
 //! its first call to its first definite answer; and how much: a read's list ends where its own count says, not where
 //! its position does. A count that no list has after any transaction ends in an element that nobody appended.
+//!
+//! What is promised is an order per set: of a transaction over several each part is a transaction here. Clearing accounts are
+//! left out; they would join accounts that nothing else joins.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::io::Write;
 
 use crate::check::Case;
-use crate::history::{Answer, Ask, Level};
+use crate::history::{Answer, Ask, Level, clearing};
 
 /// Postings of one key.
 pub const ROTATE: u64 = 256;
@@ -78,13 +81,14 @@ impl List {
 pub fn transactions(case: &Case<'_>) -> Vec<Txn> {
     let mut lists: HashMap<u32, List> = HashMap::new();
     let mut all = Vec::new();
+    let is_clearing = |account: u32| clearing(&case.history.accounts[account as usize]).is_some();
     let mut value = 0;
     for (set, booked) in &case.replay.booked {
         for one in booked {
             value += 1;
             let mut steps = Vec::new();
             for (at, (account, _)) in one.legs.iter().enumerate() {
-                if one.legs[..at].iter().any(|(earlier, _)| earlier == account) {
+                if one.legs[..at].iter().any(|(earlier, _)| earlier == account) || is_clearing(*account) {
                     continue;
                 }
                 let legs = one.legs.iter().filter(|(other, _)| other == account).count() as u64;
@@ -109,6 +113,9 @@ pub fn transactions(case: &Case<'_>) -> Vec<Txn> {
         else {
             continue;
         };
+        if is_clearing(*account) {
+            continue;
+        }
         let empty = List::default();
         let list = lists.get(account).unwrap_or(&empty);
         all.push(Txn {

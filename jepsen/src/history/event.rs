@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use twinset_ledger::TransactionId;
 
 use super::FaultSpan;
 use super::holdings::Holdings;
+pub use super::place::{AsOf, Name, Place};
+
+use super::holds::{Capture, FoundHold, Held, Line, Told};
 use crate::nemesis::{Evidence, Fault};
 
 /// The format that this build writes and reads.
@@ -110,6 +112,11 @@ pub enum Event {
     },
     /// What one replica itself holds in the end.
     Holdings(Holdings),
+    /// What the leaders of all sets have open between sets, before everything is read in the end.
+    InDoubt {
+        /// None: nothing is under way.
+        open: Vec<InDoubt>,
+    },
     /// Something that should not have happened around the traffic.
     Note {
         /// In words.
@@ -126,6 +133,17 @@ pub struct VerifyLine {
     pub clean: bool,
     /// The figures, or what is wrong.
     pub detail: String,
+}
+
+/// A transaction over several sets that one of them has not ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InDoubt {
+    /// The set that has it open.
+    pub set: u32,
+    /// The transaction.
+    pub attempt: Name,
+    /// How far it is there, in the word of that set's leader.
+    pub phase: String,
 }
 
 /// The parts of a run.
@@ -227,6 +245,9 @@ pub struct Transfer {
     /// What else is written on it: see [`super::label`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<u16>,
+    /// What it captures, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capture: Option<Capture>,
     /// In the client's order.
     pub legs: Vec<Leg>,
 }
@@ -266,8 +287,29 @@ pub enum Ask {
     Transfer(Transfer),
     /// Take one back, whole or so much of it.
     Reverse { id: String, transaction: Name, cents: Option<i64> },
-    /// Book many, each for itself.
-    Batch { items: Vec<Transfer>, with_postings: bool },
+    /// Book many, each for itself or, if it is `atomic`, all or none.
+    Batch {
+        items: Vec<Transfer>,
+        with_postings: bool,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        atomic: bool,
+    },
+    /// Set an amount aside.
+    PlaceHold { id: String, account: u32, cents: i64, expires_ns: Option<u64> },
+    /// Give a part of a hold back, or all that is left.
+    ReleaseHold { id: String, account: u32, hold: Name, cents: Option<i64> },
+    /// Let it end later, or never.
+    ExtendHold { id: String, account: u32, hold: Name, expires_ns: Option<u64> },
+    /// Read a hold.
+    ReadHold { account: u32, hold: Name, level: Level },
+    /// Read a page of an account's holds.
+    ListHolds { account: u32, after: Option<Name>, page_size: u32, level: Level },
+    /// Read a page of an account's statement; an empty cursor: from its first posting on.
+    Statement { account: u32, cursor: String, page_size: u32, level: Level },
+    /// Read an account's balance after an entry of its set.
+    Balance { account: u32, index: u64, level: Level },
+    /// Read a page of a set's events, or of those of all sets; empty: from the first one on.
+    Events { set: Option<u32>, after: String, page_size: u32, level: Level },
     /// Read an account.
     ReadAccount { account: u32, level: Level },
     /// Read a transaction.
@@ -290,59 +332,19 @@ impl Ask {
             Ask::ReadAccount { level, .. }
             | Ask::ReadTransaction { level, .. }
             | Ask::ReadRequest { level, .. }
-            | Ask::List { level, .. } => Some(*level),
+            | Ask::List { level, .. }
+            | Ask::ReadHold { level, .. }
+            | Ask::ListHolds { level, .. }
+            | Ask::Statement { level, .. }
+            | Ask::Balance { level, .. }
+            | Ask::Events { level, .. } => Some(*level),
             _ => None,
         }
     }
 }
 
-/// Where something was decided, or as of where it was read: set, log index, ledger time in nanoseconds since 1970.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(from = "(u32, u64, u64)", into = "(u32, u64, u64)")]
-pub struct Place {
-    /// The set.
-    pub set: u32,
-    /// The index of the entry in the set's log.
-    pub index: u64,
-    /// Ledger time; for a read, that of the last command before it.
-    pub time_ns: u64,
-}
-
-impl From<(u32, u64, u64)> for Place {
-    fn from((set, index, time_ns): (u32, u64, u64)) -> Self {
-        Place { set, index, time_ns }
-    }
-}
-
-impl From<Place> for (u32, u64, u64) {
-    fn from(place: Place) -> Self {
-        (place.set, place.index, place.time_ns)
-    }
-}
-
-/// A transaction's name, in JSON as its text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Name(pub TransactionId);
-
-impl TryFrom<String> for Name {
-    type Error = twinset_ledger::id::ParseTransactionIdError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse().map(Name)
-    }
-}
-
-impl From<Name> for String {
-    fn from(name: Name) -> Self {
-        name.0.to_string()
-    }
-}
-
-impl std::fmt::Display for Name {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
+fn is_zero(cents: &i64) -> bool {
+    *cents == 0
 }
 
 /// An account's figures, in cents.
@@ -351,6 +353,10 @@ impl std::fmt::Display for Name {
 pub struct Figures {
     pub posted: i64,
     pub available: i64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub held: i64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub incoming: i64,
     pub debits: i64,
     pub credits: i64,
     pub limit: Option<i64>,
@@ -367,10 +373,11 @@ pub struct Found {
     pub transaction: Name,
     /// Where it was booked.
     pub place: Place,
-    /// Its request id.
+    /// Its request id; empty for what a list shows of one over several sets.
     pub id: String,
-    /// The account that the id belongs to.
-    pub scope: u32,
+    /// The account that the id belongs to; none where a list shows none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<u32>,
     /// What else is written on it: see [`super::label`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<u16>,
@@ -382,20 +389,22 @@ pub struct Found {
     /// Its reversals.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reversed_by: Vec<Name>,
+    /// What it captures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capture: Option<Capture>,
+    /// In a list: this is what the set has booked of that transaction over several sets, clearing legs last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part_of: Option<Part>,
 }
 
-/// As of when a read is, by its own word.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AsOf {
-    /// Where in the log.
-    pub place: Place,
-    /// How old it may be, in milliseconds.
-    pub age_ms: u64,
+/// What a row in a list is a part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The transaction over several sets.
+    pub of: Name,
+    /// The day that it is booked on, in days since 1970-01-01: the same in all sets.
+    pub day: i32,
 }
-
-/// The codes of `not_applied` that name a passing trouble.
-const PASSING: [&str; 7] =
-    ["unsent", "no_leader", "overloaded", "set_queue_full", "no_catalogue", "deadline_exceeded", "wrong_set"];
 
 /// What came back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -444,6 +453,64 @@ pub enum Answer {
         /// Where the next page begins; none: there is none.
         next: Option<Name>,
     },
+    /// A hold was placed or changed.
+    Held {
+        /// Where.
+        place: Place,
+        /// Whether this was the first answer given again.
+        replayed: bool,
+        /// As it stands then.
+        held: Held,
+        /// What is available on its account then.
+        available: i64,
+    },
+    /// A hold.
+    Hold {
+        /// As of when.
+        as_of: AsOf,
+        /// What it is.
+        found: Box<FoundHold>,
+    },
+    /// A page of holds.
+    Holds {
+        /// As of when.
+        as_of: AsOf,
+        /// In the order in which they were placed.
+        found: Vec<FoundHold>,
+        /// Behind which the next page begins; none: there is none.
+        next: Option<Name>,
+    },
+    /// A page of a statement.
+    Statement {
+        /// As of when.
+        as_of: AsOf,
+        /// In the order of booking.
+        lines: Vec<Line>,
+        /// The balances before the first posting and after the last one of all pages.
+        ends: (i64, i64),
+        /// The cursor of the next page; empty: there is none.
+        next: String,
+    },
+    /// A balance of the past.
+    Balance {
+        /// As of when.
+        as_of: AsOf,
+        /// What it was.
+        posted: i64,
+    },
+    /// A page of events.
+    Events {
+        /// As of when, by set.
+        as_of: Vec<Place>,
+        /// How old it may be, in milliseconds.
+        age_ms: u64,
+        /// In the order of each set.
+        events: Vec<Told>,
+        /// Whether there was more already.
+        more: bool,
+        /// Where the next page begins.
+        next: String,
+    },
     /// There is nothing of that name.
     Absent {
         /// As of when.
@@ -458,6 +525,12 @@ pub enum Answer {
         /// Whether this was the first answer given again.
         replayed: bool,
     },
+    /// A set did not answer in time: nothing was booked, and the same may be asked again. Of a request id that is looked up, what
+    /// came of it so far.
+    GivenUp {
+        /// Where the attempt was begun.
+        place: Place,
+    },
     /// Certainly nothing happened in this call.
     NotApplied {
         /// The stable code; `unsent` when no router took the connection.
@@ -468,59 +541,4 @@ pub enum Answer {
         /// What was seen instead of an answer.
         why: String,
     },
-}
-
-impl Answer {
-    /// Whether it, or a part of it, may still happen.
-    pub fn is_open(&self) -> bool {
-        match self {
-            Answer::Unknown { .. } => true,
-            Answer::Batch(answers) => answers.iter().any(Answer::is_open),
-            _ => false,
-        }
-    }
-
-    /// Where it was decided, by a definite answer to a write.
-    pub fn decided(&self) -> Option<(Place, bool)> {
-        match self {
-            Answer::Done { place, replayed }
-            | Answer::Booked { place, replayed, .. }
-            | Answer::Rejected { place, replayed, .. } => Some((*place, *replayed)),
-            _ => None,
-        }
-    }
-
-    /// As of when a read is.
-    pub fn as_of(&self) -> Option<AsOf> {
-        match self {
-            Answer::Account { as_of, .. }
-            | Answer::Transaction { as_of, .. }
-            | Answer::Page { as_of, .. }
-            | Answer::Absent { as_of } => Some(*as_of),
-            _ => None,
-        }
-    }
-
-    /// Whether asking once more can bring nothing new.
-    pub fn is_final(&self) -> bool {
-        match self {
-            Answer::Batch(items) => items.iter().all(Answer::is_final),
-            answer => !answer.is_open() && !answer.will_pass(),
-        }
-    }
-
-    /// A `not_applied` that says something of the moment, not of what was asked: later it may be done.
-    pub fn will_pass(&self) -> bool {
-        matches!(self, Answer::NotApplied { code } if PASSING.contains(&code.as_str()))
-    }
-
-    /// How it ended, in a word.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Answer::Rejected { .. } => "rejected",
-            Answer::NotApplied { .. } => "not_applied",
-            Answer::Unknown { .. } => "unknown",
-            _ => "ok",
-        }
-    }
 }

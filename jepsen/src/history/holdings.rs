@@ -13,6 +13,8 @@ use super::{Figures, Found};
 pub const CHUNK: usize = 1_000;
 /// What became of a request that is no transaction: a change of an account,
 pub const ACCOUNT: &str = "account";
+/// a command on a hold,
+pub const HOLD: &str = "hold";
 /// a no,
 pub const REJECTED: &str = "rejected";
 /// or nothing that is known.
@@ -138,11 +140,13 @@ mod tests {
                 transaction: Name(name.parse().unwrap()),
                 place: Place::from((1, number + 1, number)),
                 id: "x".into(),
-                scope: 0,
+                scope: Some(0),
                 label: None,
                 legs: vec![(0, if other == Some(number) { 2 } else { 1 })],
                 reverses: None,
                 reversed_by: Vec::new(),
+                capture: None,
+                part_of: None,
             });
         }
         taken.account(3, &Figures::default());

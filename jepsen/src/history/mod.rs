@@ -5,9 +5,12 @@
 //! one operation at a time, and is not used again after an unknown end. Faults, changes of leaders and the phases of a run
 //! stand between them, all on one monotonic clock.
 
+mod answer;
 pub mod event;
 pub mod holdings;
+pub mod holds;
 pub mod label;
+mod place;
 mod read;
 mod recorder;
 
@@ -16,8 +19,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use event::{
-    Answer, AsOf, Ask, End, Event, Figures, Found, Invoke, Level, Meta, Mode, Name, Phase, Place, Retry,
-    Transfer, VerifyLine,
+    Answer, AsOf, Ask, End, Event, Figures, Found, InDoubt, Invoke, Level, Meta, Mode, Name, Part, Phase,
+    Place, Retry, Transfer, VerifyLine,
 };
 pub use read::{Error, read};
 pub use recorder::{Recorder, Sink};
@@ -93,10 +96,26 @@ pub struct History {
     pub verify: Vec<VerifyLine>,
     /// What each replica itself held in the end.
     pub holdings: Vec<Holdings>,
+    /// What was open between sets before everything was read in the end; None: nobody asked.
+    pub in_doubt: Option<Vec<InDoubt>>,
     /// What went wrong around the traffic: unlisted lines in logs, processes that died by themselves.
     pub notes: Vec<String>,
     /// The file ends in the middle of a line.
     pub cut: bool,
+}
+
+/// The set of an account, clearing accounts included.
+pub fn set_of(slots: &[u32], account: &str) -> Option<u32> {
+    match clearing(account) {
+        Some((set, _)) => Some(set),
+        None => slots.get(usize::from(twinset_ledger::slot_of(account))).copied(),
+    }
+}
+
+/// Set and currency of a clearing account; None for any other.
+pub fn clearing(account: &str) -> Option<(u32, &str)> {
+    let (set, currency) = account.strip_prefix("@clearing-")?.split_once(':')?;
+    Some((set.parse().ok()?, currency))
 }
 
 impl History {
@@ -107,8 +126,13 @@ impl History {
 
     /// The set of each account, where the slots are known.
     pub fn set_of(&self, account: u32) -> Option<u32> {
-        let slot = twinset_ledger::slot_of(self.accounts.get(account as usize)?);
-        self.meta.slots.get(usize::from(slot)).copied()
+        set_of(&self.meta.slots, self.accounts.get(account as usize)?)
+    }
+
+    /// The set of each leg of a transaction, if there are several.
+    pub fn sets_across(&self, transfer: &Transfer) -> Option<Vec<u32>> {
+        let sets: Option<Vec<u32>> = transfer.legs.iter().map(|(account, _)| self.set_of(*account)).collect();
+        sets.filter(|sets| sets.iter().any(|set| *set != sets[0]))
     }
 
     /// Where processes do two things at a time, or go on after an unknown end: such a history proves nothing.

@@ -117,6 +117,7 @@ impl History {
             Event::Phase { at_ns, phase } => self.phases.push((phase, at_ns)),
             Event::Verify { lines } => self.verify = lines,
             Event::Holdings(holdings) => self.holdings.push(holdings),
+            Event::InDoubt { open } => self.in_doubt = Some(open),
             Event::Note { text } => self.notes.push(text),
         }
         Ok(())
@@ -149,7 +150,7 @@ mod tests {
         let recorder = Recorder::to_file(&path, meta()).unwrap();
         let (one, two) = (recorder.account("{t}:1"), recorder.account("{t}:2"));
         let legs = vec![(one, 150), (two, -150)];
-        let ask = Ask::Transfer(Transfer { id: "x".into(), scope: None, label: None, legs });
+        let ask = Ask::Transfer(Transfer { id: "x".into(), scope: None, label: None, capture: None, legs });
         let op = recorder.invoke(recorder.process(), 0, 1, None, &ask);
         let answer = Answer::Rejected {
             code: "limit_exceeded".into(),

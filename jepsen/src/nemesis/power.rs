@@ -10,7 +10,7 @@ use twinset_tools::cluster::process::Signal;
 use twinset_tools::load::random::Random;
 
 use super::{Evidence, Fault};
-use crate::preload::image::{self, Lost};
+use crate::preload::image::{self, Lost, Unsynced};
 use crate::preload::layout::Word;
 use crate::preload::{Machines, ending};
 use crate::wait;
@@ -57,7 +57,20 @@ pub fn inject<'a>(
         let Fault::PowerLoss { victims, seed, .. } = fault else {
             anyhow::bail!("{fault:?} is no power cut")
         };
-        let mut random = Random::seeded(*seed);
+        cut(cluster, machines, victims, *seed, Unsynced::Drawn).await
+    })
+}
+
+/// The same, for who knows what is to become of what was not synced.
+pub fn cut<'a>(
+    cluster: &'a mut LocalCluster,
+    machines: &'a Machines,
+    victims: &'a [String],
+    seed: u64,
+    unsynced: Unsynced,
+) -> LocalBoxFuture<'a, anyhow::Result<Acting>> {
+    Box::pin(async move {
+        let mut random = Random::seeded(seed);
         if random.below(2) == 0 {
             slow(machines, victims, SLOW)?;
             tokio::time::sleep(SLOW).await;
@@ -71,7 +84,7 @@ pub fn inject<'a>(
         for (victim, pid) in victims.iter().zip(&pids) {
             anyhow::ensure!(pid.ended(wait::HEAL).await, "{victim} does not end");
             let seed = random.bits();
-            let cut = machines.of(victim)?.work(move |machine| image::cut_power(machine, seed));
+            let cut = machines.of(victim)?.work(move |machine| image::cut_power(machine, seed, unsynced));
             lost.push((victim.clone(), cut.await?));
         }
         slow(machines, victims, Duration::ZERO)?;

@@ -77,7 +77,7 @@ impl Control {
     pub fn calm(&self) -> anyhow::Result<()> {
         let faults = [
             Word::FailSyncs,
-            Word::SpareLogs,
+            Word::FailSyncsOf,
             Word::SyncDelayUs,
             Word::Lie,
             Word::DiskFull,

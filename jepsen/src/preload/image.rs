@@ -26,6 +26,15 @@ const LIST: &str = "db/MANIFEST-";
 /// The database's tables, which are never written again once they are whole.
 const TABLE: &str = "sst";
 
+/// What becomes of bytes that no sync has covered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsynced {
+    /// Some of them are there, others not.
+    Drawn,
+    /// All are lost.
+    Gone,
+}
+
 /// What a power cut took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lost {
@@ -45,7 +54,7 @@ impl Lost {
 }
 
 /// Puts what a power cut leaves in the place of the data directory, and empties the books: that is what the disk holds.
-pub fn cut_power(machine: &Machine, seed: u64) -> anyhow::Result<Lost> {
+pub fn cut_power(machine: &Machine, seed: u64, unsynced: Unsynced) -> anyhow::Result<Lost> {
     let control = &machine.control;
     let unbooked = control.read(Word::Unbooked)?;
     anyhow::ensure!(unbooked == 0, "the books have {unbooked} gaps: what a power cut leaves is not known");
@@ -75,7 +84,11 @@ pub fn cut_power(machine: &Machine, seed: u64) -> anyhow::Result<Lost> {
             Bytes::Named(name) => machine.data.join(name),
             Bytes::Grave(number) => control.beside(GRAVE_DIR).join(number.to_string()),
         };
-        let (kept, taken) = survivor(control, &files, &from, !name.starts_with(LIST), &mut random)?;
+        let tear = |bytes: &Torn, random: &mut Random| match unsynced {
+            Unsynced::Drawn => bytes.drawn(!name.starts_with(LIST), random),
+            Unsynced::Gone => bytes.synced().to_vec(),
+        };
+        let (kept, taken) = survivor(control, &files, &from, |torn| tear(torn, &mut random))?;
         match kept {
             Some(kept) => fs::write(image.join(name), kept)?,
             // As it is, without writing gigabytes that no power cut writes.
@@ -93,13 +106,43 @@ pub fn cut_power(machine: &Machine, seed: u64) -> anyhow::Result<Lost> {
     Ok(lost)
 }
 
+/// A file with bytes that no sync has covered.
+enum Torn {
+    /// It only grows.
+    Tail { now: Vec<u8>, covered: usize },
+    /// It is written in place.
+    InPlace { now: Vec<u8>, synced: Vec<u8> },
+}
+
+impl Torn {
+    fn now(&self) -> &[u8] {
+        let (Torn::Tail { now, .. } | Torn::InPlace { now, .. }) = self;
+        now
+    }
+
+    /// What the syncs have covered.
+    fn synced(&self) -> &[u8] {
+        match self {
+            Torn::Tail { now, covered } => &now[..*covered],
+            Torn::InPlace { synced, .. } => synced,
+        }
+    }
+
+    /// That, and a part of the rest.
+    fn drawn(&self, zeros: bool, random: &mut Random) -> Vec<u8> {
+        match self {
+            Torn::Tail { now, covered } => tear::tail(now.clone(), *covered, zeros, random),
+            Torn::InPlace { now, synced } => tear::in_place(now, synced, random),
+        }
+    }
+}
+
 /// What is left of one file, None if all of it; and if some of it was not synced, how many of those bytes are gone or changed.
 fn survivor(
     control: &Control,
     files: &BTreeMap<u64, Booked>,
     from: &Path,
-    zeros: bool,
-    random: &mut Random,
+    tear: impl FnOnce(&Torn) -> Vec<u8>,
 ) -> anyhow::Result<(Option<Vec<u8>>, Option<u64>)> {
     let status = fs::metadata(from)?;
     let key = key(status.dev(), status.ino());
@@ -111,16 +154,16 @@ fn survivor(
         return Ok((None, None));
     }
     let now = fs::read(from)?;
-    let covered = usize::try_from(booked.covered)?.min(now.len());
-    let (kept, open) = if has_shadow {
-        let synced = fs::read(&shadow)?;
-        (tear::in_place(&now, &synced, random), synced != now)
+    let torn = if has_shadow {
+        Torn::InPlace { now, synced: fs::read(&shadow)? }
     } else {
-        (tear::tail(now.clone(), covered, zeros, random), covered < now.len())
+        let covered = usize::try_from(booked.covered)?.min(now.len());
+        Torn::Tail { now, covered }
     };
-    let changed = kept.iter().zip(&now).filter(|(kept, byte)| kept != byte).count();
+    let (kept, now) = (tear(&torn), torn.now());
+    let changed = kept.iter().zip(now).filter(|(kept, byte)| kept != byte).count();
     let taken = (changed + now.len().saturating_sub(kept.len())) as u64;
-    Ok((Some(kept), open.then_some(taken)))
+    Ok((Some(kept), (torn.synced() != now).then_some(taken)))
 }
 
 /// All names below a directory.

@@ -77,7 +77,7 @@ fn tiles(history: &History, results: &Results) -> Vec<(String, String)> {
 fn point(op: &Op) -> Option<Point> {
     let outcome = match &op.answer {
         Answer::Rejected { .. } => Outcome::Rejected,
-        Answer::NotApplied { .. } => Outcome::NotApplied,
+        Answer::GivenUp { .. } | Answer::NotApplied { .. } => Outcome::NotApplied,
         answer if answer.is_open() => Outcome::Unknown,
         _ => Outcome::Ok,
     };

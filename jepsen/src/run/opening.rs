@@ -13,8 +13,9 @@ use crate::net::Net;
 use crate::play::Stage;
 use crate::preload::Machines;
 use crate::results::RESULTS_JSON;
-use crate::{canaries, death, export, logs, of_cluster, report, wait};
+use crate::{canaries, death, export, logs, of_cluster, report, wait, workload};
 
+/// Sets of a run; of one over several sets alone one more, so that one can refuse what another has set aside.
 const SETS: u32 = 2;
 /// Snapshots so often that a node needs one after it was away for a few seconds.
 const SNAPSHOTS: &str = "[raft]\nsnapshot_entries = 500\nkeep_entries = 0\n";
@@ -55,7 +56,7 @@ pub async fn open(
     let ports = arguments.base_port.map_or(Ports::Free, Ports::Base);
     let net = if arguments.plain { Net::plain(ports)? } else { Net::open(ports).await? };
     let mut options = LocalOptions {
-        sets: SETS,
+        sets: SETS + u32::from(arguments.workload == [workload::ACROSS]),
         ports: net.ports(),
         launch: net.launch(),
         bin_dir: arguments.bin_dir.clone(),

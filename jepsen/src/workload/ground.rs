@@ -3,14 +3,27 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Kind;
 use crate::history::event::EURO;
-use crate::history::{Ask, Name, Recorder};
+use crate::history::{Ask, Name, Place, Recorder};
 
 /// Transactions with what they moved, which all clients know.
 pub type Shelf = Arc<Mutex<VecDeque<(Name, i64)>>>;
+
+/// A hold that was placed.
+#[derive(Clone, Copy, Debug)]
+pub struct Placed {
+    /// The held account.
+    pub account: u32,
+    /// The hold.
+    pub hold: Name,
+    /// Its amount.
+    pub cents: i64,
+    /// Whether its time will be over.
+    pub ends: bool,
+}
 
 /// A row of like accounts in each set.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +64,14 @@ pub struct Ground {
     opens: Vec<Ask>,
     /// What all clients try to take back.
     pub(super) shelf: Shelf,
+    /// The same of transactions over several sets.
+    pub(super) shelf_across: Shelf,
+    /// Captures of holds, to be taken back.
+    pub(super) shelf_captured: Shelf,
+    /// Holds that all clients try to use.
+    pub(super) holds: Arc<Mutex<VecDeque<Placed>>>,
+    /// The last ledger time that anybody heard of, by set.
+    times: Mutex<BTreeMap<u32, u64>>,
     /// Counts what is given out once, to whichever client.
     pub(super) gifts: Arc<AtomicU32>,
 }
@@ -67,6 +88,10 @@ impl Ground {
             plots: BTreeMap::new(),
             opens: Vec::new(),
             shelf: Shelf::default(),
+            shelf_across: Shelf::default(),
+            shelf_captured: Shelf::default(),
+            holds: Arc::default(),
+            times: Mutex::default(),
             gifts: Arc::default(),
         };
         for kind in kinds {
@@ -123,6 +148,18 @@ impl Ground {
     /// An account beside a workload's own in a set.
     pub fn account(&self, kind: &'static str, set: u32, name: &str) -> u32 {
         self.recorder.account(&format!("{}:{name}", self.tags[&(kind, set)]))
+    }
+
+    /// Somebody was told that a command stands there.
+    pub(super) fn hear(&self, place: Place) {
+        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = times.entry(place.set).or_default();
+        *known = place.time_ns.max(*known);
+    }
+
+    /// The last ledger time of a set that anybody was told of.
+    pub(super) fn time_ns(&self, set: u32) -> Option<u64> {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner).get(&set).copied()
     }
 
     /// The set of an account.

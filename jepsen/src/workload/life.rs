@@ -82,6 +82,7 @@ fn transfer(ground: &Ground, account: u32, cents: i64, hand: &mut Hand) -> Ask {
         id: hand.id(),
         scope: None,
         label: None,
+        capture: None,
         legs: vec![(account, cents), (bank, -cents)],
     })
 }

@@ -38,6 +38,7 @@ impl Generate for Limits {
                     id: hand.id(),
                     scope: None,
                     label: None,
+                    capture: None,
                     legs: vec![(bank, cents), (purse, -cents)],
                 })
             }
@@ -46,7 +47,7 @@ impl Generate for Limits {
                 let (a, b) = hand.pair(self.ground.plot(NAME, "purse", set));
                 let (one, two) = (hand.cents(200), hand.cents(200));
                 let legs = vec![(a, one), (b, two), (bank, -one - two)];
-                Ask::Transfer(Transfer { id: hand.id(), scope: None, label: None, legs })
+                Ask::Transfer(Transfer { id: hand.id(), scope: None, label: None, capture: None, legs })
             }
             _ => {
                 let cents = hand.cents(400);
@@ -54,6 +55,7 @@ impl Generate for Limits {
                     id: hand.id(),
                     scope: None,
                     label: None,
+                    capture: None,
                     legs: vec![(purse, cents), (bank, -cents)],
                 })
             }

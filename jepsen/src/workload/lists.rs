@@ -50,6 +50,7 @@ impl Generate for Lists {
                     id: hand.id(),
                     scope: None,
                     label: None,
+                    capture: None,
                     legs: vec![(a, cents), (b, -cents)],
                 })
             }

@@ -56,6 +56,7 @@ impl Generate for Opaque {
             id: hand.id(),
             scope: None,
             label: None,
+            capture: None,
             legs: vec![(source, cents), (account, -cents)],
         })
     }

@@ -53,6 +53,7 @@ impl Generate for Reversals {
                     id: hand.id(),
                     scope: None,
                     label: None,
+                    capture: None,
                     legs: vec![(payee, cents), (payer, -cents)],
                 })
             }
@@ -61,7 +62,7 @@ impl Generate for Reversals {
                 let (one, two) = (hand.cents(300), hand.cents(300));
                 let other = self.pick(set, hand).0;
                 let legs = vec![(payer, one + two), (payee, -one), (other, -two)];
-                Ask::Transfer(Transfer { id: hand.id(), scope: None, label: None, legs })
+                Ask::Transfer(Transfer { id: hand.id(), scope: None, label: None, capture: None, legs })
             }
             _ => {
                 let (payee, payer) = self.pick(set, hand);
@@ -70,6 +71,7 @@ impl Generate for Reversals {
                     id: hand.id(),
                     scope: None,
                     label: None,
+                    capture: None,
                     legs: vec![(payer, cents), (payee, -cents)],
                 })
             }

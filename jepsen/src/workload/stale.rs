@@ -40,6 +40,7 @@ impl Generate for Stale {
                     id: hand.id(),
                     scope: None,
                     label: None,
+                    capture: None,
                     legs: vec![(a, cents), (b, -cents)],
                 })
             }

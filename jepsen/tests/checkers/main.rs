@@ -5,6 +5,8 @@
 
 mod faults;
 mod once;
+mod past;
+mod several;
 
 use twinset_jepsen::api::UNREADABLE;
 use twinset_jepsen::check::{ALL, Case, Finding, Verdict, all, overall};
@@ -290,7 +292,7 @@ fn time_that_stands_still_and_a_misplaced_name_are_caught() {
         let at = find(history, |op| booked(op) && op.retry.is_none());
         all_answers(history, at, |answer| {
             if let Answer::Booked { place, .. } = answer {
-                place.time_ns += 700;
+                place.time_ns += 700_000_000;
             }
         });
     });

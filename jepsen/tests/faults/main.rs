@@ -4,10 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic anywhere, in its helpers too")]
 
 mod across;
+mod buffered;
 mod disk;
+mod groups;
 mod moving;
 mod probe;
 mod refusals;
+mod relay;
 mod running;
 mod sites;
 mod snapshots;

@@ -13,7 +13,16 @@ use twinset_tools::drama::{self, Script};
 async fn switches_and_killed_leaders_fail_no_request() {
     let mut stage = Stage::start().await;
     let pace = Duration::from_millis(300);
-    let script = Script { switches: 4, kills: 2, connections: 8, accounts: 40, across: 30, pace };
+    let script = Script {
+        switches: 4,
+        kills: 2,
+        connections: 8,
+        accounts: 40,
+        across: 30,
+        held: 20,
+        merchant: 20,
+        pace,
+    };
     let report = drama::play(&script, &mut stage.cluster, &mut |text| println!("{text}")).await.unwrap();
     assert!(report.load.requests > 0, "the traffic proves nothing: {report:?}");
     assert_eq!(report.load.failed_requests, 0, "{report:?}");

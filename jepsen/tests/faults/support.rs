@@ -19,6 +19,7 @@ use twinset_proto::cluster::v1::SetDurabilityRequest;
 use twinset_tools::cluster::admin;
 use twinset_tools::cluster::admin::Survey;
 use twinset_tools::cluster::layout::Kind;
+use twinset_tools::cluster::process::Pid;
 use twinset_tools::cluster::{LocalCluster, LocalOptions};
 use twinset_tools::load::plan::Shape;
 use twinset_tools::load::random::Random;
@@ -157,15 +158,24 @@ impl Stage {
         }
     }
 
+    fn pid(&self, name: &str) -> Pid {
+        self.cluster.layout().process(name).unwrap().pid.unwrap()
+    }
+
+    /// Whether a process has ended by itself.
+    pub async fn has_ended(&self, name: &str) -> bool {
+        self.pid(name).ended(Duration::ZERO).await
+    }
+
     /// Waits until a process has ended by itself.
     pub async fn ended(&self, name: &str) {
-        let pid = self.cluster.layout().process(name).unwrap().pid.unwrap();
+        let pid = self.pid(name);
         assert!(pid.ended(wait::HEAL).await, "{name} goes on: {}", self.log(name, 0));
     }
 
     /// Waits until a process has frozen itself.
     pub async fn frozen(&self, name: &str) {
-        let stat = format!("/proc/{}/stat", self.cluster.layout().process(name).unwrap().pid.unwrap().number);
+        let stat = format!("/proc/{}/stat", self.pid(name).number);
         let deadline = tokio::time::Instant::now() + wait::HEAL;
         while !std::fs::read_to_string(&stat).unwrap().contains(") T ") {
             assert!(tokio::time::Instant::now() < deadline, "{name} goes on: {}", self.log(name, 0));
@@ -201,7 +211,16 @@ impl Stage {
             protocol: Protocol::Http,
             routers: self.cluster.layout().router_urls(),
             connections: 4,
-            shape: Shape { name: "t".to_owned(), accounts: 40, hot: false, across: 0, batch: 1, slots },
+            shape: Shape {
+                name: "t".to_owned(),
+                accounts: 40,
+                hot: false,
+                into: None,
+                across: 0,
+                held: 0,
+                batch: 1,
+                slots,
+            },
             deadline_ms: Some(10_000),
             samples_max: 0,
         };

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use twinset_jepsen::preload::image;
+use twinset_jepsen::preload::image::{self, Unsynced};
 use twinset_jepsen::preload::layout::Word;
 
 use crate::program::Bench;
@@ -18,11 +18,11 @@ fn left(acts: &str, lie: bool, names: &[&str]) -> BTreeSet<Vec<Option<String>>> 
         let said = bench.run(acts);
         assert!(said.iter().all(|said| said == "done"), "{said:?}");
         let before: Vec<Option<Vec<u8>>> = names.iter().map(|name| bench.read(name)).collect();
-        let lost = image::cut_power(&bench.machine, seed).unwrap();
+        let lost = image::cut_power(&bench.machine, seed, Unsynced::Drawn).unwrap();
         let after: Vec<Option<Vec<u8>>> = names.iter().map(|name| bench.read(name)).collect();
         assert!(before == after || lost.anything(), "seed {seed}: {lost:?}");
         // What is left is on disk: a second cut takes nothing.
-        assert!(!image::cut_power(&bench.machine, seed + 1).unwrap().anything());
+        assert!(!image::cut_power(&bench.machine, seed + 1, Unsynced::Drawn).unwrap().anything());
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace('\0', "0");
         after.into_iter().map(|bytes| bytes.map(text)).collect::<Vec<_>>()
     };

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use twinset_jepsen::nemesis::{Fault, power};
+use twinset_jepsen::nemesis::power;
 use twinset_jepsen::preload::ending;
+use twinset_jepsen::preload::image::Unsynced;
 use twinset_jepsen::preload::layout::Word;
 
 use crate::stage::Stage;
@@ -32,8 +33,10 @@ async fn disks_that_lie_lose_acknowledged_writes_and_somebody_notices() {
     }
     let victims: Vec<String> = stage.cluster.layout().nodes().map(|node| node.name.clone()).collect();
     let logs: Vec<u64> = victims.iter().map(|name| ending::log_end(&stage.cluster, name)).collect();
-    let fault = Fault::PowerLoss { victims: victims.clone(), down_ms: 0, seed: stage.random.bits() >> 32 };
-    let acting = power::inject(&mut stage.cluster, &stage.machines, &fault).await.unwrap();
+    // All that is not synced is lost: a cut that leaves most of it would, now and then, take nothing that both sites had.
+    let seed = stage.random.bits();
+    let acting =
+        power::cut(&mut stage.cluster, &stage.machines, &victims, seed, Unsynced::Gone).await.unwrap();
     stage.machines.calm().unwrap();
     println!("{}", power::heal(&mut stage.cluster, &acting).unwrap().detail);
     // Either the stores see it when they open, or the books are wrong.

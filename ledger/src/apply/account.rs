@@ -1,9 +1,9 @@
-//! Commands on one account: open, limit, freeze and unfreeze, close. Their scope is the account itself.
+//! Commands on one account: open, limit, freeze and unfreeze, posting mode, close. Their scope is the account itself.
 
 use rust_decimal::Decimal;
 
 use super::idempotency::Recalled;
-use super::{ApplyError, Decision, Turn};
+use super::{ApplyError, Stop, Turn, decided};
 use crate::account::{Account, AccountNo, FreezeMode, Limit, Side};
 use crate::amount::{AmountError, to_minor};
 use crate::canary::{self, Canary};
@@ -24,12 +24,12 @@ impl<S: State> Turn<'_, S> {
         if let Recalled::Known(outcome) = self.recall(&[account], &[], request_id, command)? {
             return Ok(outcome);
         }
-        let decision = self.decide_account_command(account, command);
+        let decision = decided(self.decide_account_command(account, command))?;
         self.remember(account, request_id)?;
         Ok(self.outcome(decision))
     }
 
-    fn decide_account_command(&mut self, account: &str, command: &Command) -> Decision {
+    fn decide_account_command(&mut self, account: &str, command: &Command) -> Result<Effect, Stop<S::Fault>> {
         match command {
             Command::OpenAccount { subject, currency, normal_side, limit, metadata, .. } => {
                 self.open(account, subject, currency, *normal_side, *limit, metadata)?;
@@ -53,11 +53,19 @@ impl<S: State> Turn<'_, S> {
                 let figures =
                     [record.posted(), record.held, record.incoming, record.restricted, record.prepared];
                 if figures != [0; 5] && !canary::on(Canary::ClosedWithMoney) {
-                    return Err(Rejection::AccountNotEmpty { account: account.to_owned() });
+                    return Err(Rejection::AccountNotEmpty { account: account.to_owned() }.into());
                 }
-                record.closed = true;
+                if self.state.buffer().own(no).is_some() {
+                    return Err(Rejection::AccountBuffered { account: account.to_owned() }.into());
+                }
+                self.state.account_mut(no).closed = true;
+                self.sweep_closed(no);
             }
-            _ => unreachable!("the other commands are not on one account"),
+            Command::SetPostingMode { mode, .. } => return Ok(self.set_posting_mode(account, *mode)?),
+            Command::SetSweep(set) => return Ok(self.set_sweep(set)?),
+            Command::RemoveSweep { .. } => return Ok(self.remove_sweep(account)?),
+            Command::ReleaseRestriction { .. } => return self.restriction_command(account, command),
+            _ => return self.hold_command(account, command),
         }
         Ok(Effect::Account)
     }
@@ -85,7 +93,7 @@ impl<S: State> Turn<'_, S> {
         Ok(())
     }
 
-    fn existing(&self, account: &str) -> Result<AccountNo, Rejection> {
+    pub(super) fn existing(&self, account: &str) -> Result<AccountNo, Rejection> {
         self.state
             .account_no(account)
             .ok_or_else(|| Rejection::AccountNotFound { account: account.to_owned() })

@@ -7,18 +7,21 @@
 //!
 //! Invariant: what is set aside is booked or given back exactly once, and only as the coordinator's log decided.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use super::booking::Terms;
+use super::buffer::pays_unasked;
 use super::idempotency::Recalled;
 use super::reserve::{book_set_aside, clearing_account, give_back, set_aside};
 use super::transaction::{check_balance, plan, sums};
-use super::{ApplyError, Decision, Turn};
+use super::{ApplyError, Decision, Stop, Turn, decided};
 use crate::amount::to_minor;
 use crate::attempt::{
     Attempt, Ballot, Begin, Coordination, DECISION, END, Part, Planned, RESULT, Role, Step, Sum, VOTE, Vote,
     scope_across,
 };
-use crate::command::{Command, Leg};
+use crate::canary::{self, Canary};
+use crate::command::{Command, Leg, Transaction};
 use crate::id::{Position, TransactionId};
 use crate::outcome::{Effect, Outcome, Posted};
 use crate::rejection::Rejection;
@@ -39,7 +42,7 @@ impl<S: State> Turn<'_, S> {
         begin: &Begin,
         command: &Command,
     ) -> Result<Outcome, ApplyError<S::Fault>> {
-        let Begin { transaction, sets } = begin;
+        let transaction = &begin.transaction;
         if begin.coordinator() != self.state.set() {
             return Ok(self.outcome(Err(out_of_place(self.here()))));
         }
@@ -47,27 +50,59 @@ impl<S: State> Turn<'_, S> {
         let mut scope = scope_across(transaction).to_owned();
         if let Recalled::Known(outcome) = self.recall(&[&scope], &[], request_id, command)? {
             match self.newest(outcome, request_id)? {
+                Met::Answer(outcome)
+                    if canary::on(Canary::RetryBeginsAnew)
+                        && matches!(outcome.result, Ok(Effect::Settled(_))) =>
+                {
+                    scope = named(self, &outcome).attempt_scope();
+                }
                 Met::Answer(outcome) => return Ok(outcome),
                 Met::Free(next) => scope = next,
             }
         }
+        if let Some(out_of_place) =
+            self.confirms_out_of_place(transaction).or_else(|| self.sweeps_out_of_place(transaction))
+        {
+            return Ok(self.outcome(Err(out_of_place)));
+        }
+        let decision = match pays_unasked(self.state, begin) {
+            true => decided(self.pay(begin))?,
+            false => decided(self.ask(begin))?,
+        };
+        self.remember(&scope, request_id)?;
+        self.ran(transaction, &decision);
+        Ok(self.outcome(decision))
+    }
+
+    /// Opens the attempt of a transaction whose other sets are to be asked.
+    fn ask(&mut self, Begin { transaction, sets }: &Begin) -> Result<Effect, Stop<S::Fault>> {
         let coordination = Coordination {
             legs: transaction.legs.clone(),
             sets: sets.clone(),
             reverses: None,
+            captures: None,
             decided: None,
         };
         let day = transaction.accounting_date.unwrap_or_else(|| self.day());
-        let decision = self.open_attempt(coordination, day);
-        self.remember(&scope, request_id)?;
-        Ok(self.outcome(decision))
+        self.open_attempt(coordination, Some(transaction), day)
     }
 
-    /// Sets aside the coordinator's own legs, and opens the attempt.
-    pub(super) fn open_attempt(&mut self, coordination: Coordination, accounting_date: i32) -> Decision {
+    /// Sets aside the coordinator's own legs, and opens the attempt. `asked`: the transaction, unless it is a reversal.
+    pub(super) fn open_attempt(
+        &mut self,
+        mut coordination: Coordination,
+        asked: Option<&Transaction>,
+        accounting_date: i32,
+    ) -> Result<Effect, Stop<S::Fault>> {
         let own: Vec<Leg> = coordination.legs_of(self.state.set()).cloned().collect();
         let legs = plan(self.state, &own)?;
-        let (reserved, _) = set_aside(self.state, self.position, &legs)?;
+        let capturing = asked.map(|asked| self.capturing(asked, &legs)).transpose()?.flatten();
+        let terms = Terms { asked: &own, ..self.terms_of(capturing) };
+        let (reserved, _) = set_aside(self.state, self.position, &legs, terms)?;
+        if let Some(capturing) = capturing {
+            self.capture_begins(capturing);
+        }
+        coordination.captures = capturing;
         let role = Role::Coordinator(coordination);
         let attempt = Attempt { reserved, accounting_date, opened_ns: self.time_unix_ns, role };
         let id = self.here();
@@ -105,13 +140,16 @@ impl<S: State> Turn<'_, S> {
     ) -> Result<Outcome, ApplyError<S::Fault>> {
         // What has ended is not prepared any more, however late the request for it comes.
         let keys: &[&str] = if step.key() == VOTE { &[END, VOTE] } else { &[step.key()] };
+        let scope = attempt.attempt_scope_in_place();
         for key in keys {
-            if let Some(outcome) = first(self, attempt, key)? {
+            if let Some(outcome) = first(self, &scope, key)? {
                 return Ok(Outcome { replayed: true, ..outcome });
             }
         }
         let decision = match step {
-            Step::Prepare { legs, accounting_date } => self.prepare(attempt, legs, *accounting_date),
+            Step::Prepare { legs, accounting_date, reverses } => {
+                self.prepare(attempt, legs, *accounting_date, *reverses)
+            }
             Step::Decide(ballot) => self.decide(attempt, ballot),
             Step::Commit => self.commit(attempt),
             Step::Abort => self.abort(attempt),
@@ -119,18 +157,26 @@ impl<S: State> Turn<'_, S> {
         };
         // A step that came out of its order may come again in it.
         if !matches!(decision, Err(Rejection::StepOutOfPlace { .. })) {
-            self.remember(&attempt.attempt_scope(), step.key())?;
+            self.remember(&scope, step.key())?;
         }
         Ok(self.outcome(decision))
     }
 
-    fn prepare(&mut self, id: TransactionId, legs: &[Leg], accounting_date: i32) -> Decision {
+    fn prepare(
+        &mut self,
+        id: TransactionId,
+        legs: &[Leg],
+        accounting_date: i32,
+        reverses: Option<TransactionId>,
+    ) -> Decision {
         if id.set == self.state.set() {
             return Err(out_of_place(id));
         }
-        let legs = plan(self.state, legs)?;
-        let (reserved, sums) = set_aside(self.state, self.position, &legs)?;
-        let role = Role::Participant;
+        let asked = legs;
+        let legs = plan(self.state, asked)?;
+        let terms = Terms { asked, covered: None };
+        let (reserved, sums) = set_aside(self.state, self.position, &legs, terms)?;
+        let role = Role::Participant { reverses };
         let attempt = Attempt { reserved, accounting_date, opened_ns: self.time_unix_ns, role };
         self.state.attempts_mut().open(id, attempt);
         Ok(Effect::Prepared(sums))
@@ -153,25 +199,34 @@ impl<S: State> Turn<'_, S> {
                 }
                 match refusal {
                     Some(refusal) => Err(refusal.clone()),
+                    None if canary::on(Canary::AnythingBalances) => Ok(()),
                     None => self.check_balance_across(coordination, reserved, votes),
                 }
             }
         };
-        let reverses = coordination.reverses;
+        let (reverses, captures) = (coordination.reverses, coordination.captures);
         let reserved = reserved.to_vec();
         if let Err(rejection) = verdict {
-            give_back(self.state, &reserved);
+            if !canary::on(Canary::GivesNothingBack) {
+                give_back(self.state, &reserved);
+            }
+            if let Some(capturing) = captures {
+                self.capture_failed(capturing);
+            }
             self.state.attempts_mut().close(id);
             return Err(rejection);
         }
-        let posted = book_set_aside(self.state, self.position, &reserved);
+        if let Some(capturing) = captures {
+            self.capture_decided(capturing, id);
+        }
+        let posted = self.book_part(id, reverses.map(|(original, _)| original), &reserved);
         let attempt = self.state.attempts_mut().get_mut(id).expect("it is open");
         attempt.reserved.clear();
         if let Role::Coordinator(coordination) = &mut attempt.role {
             coordination.decided = Some(self.position);
         }
         if let Some((original, amount)) = reverses {
-            self.state.add_reversal(original, id, self.position, amount);
+            self.state.add_reversal(original.position, id, self.position, amount);
         }
         Ok(Effect::Posted(posted))
     }
@@ -185,33 +240,32 @@ impl<S: State> Turn<'_, S> {
     ) -> Result<(), Rejection> {
         let own = coordination.legs_of(self.state.set()).count();
         let own = sums(self.state, &reserved[..own])?;
-        let mut all = BTreeMap::<&str, Sum>::new();
         let said = votes.iter().flat_map(|vote| vote.said.as_ref().expect("nobody refused"));
-        for sum in own.iter().chain(said) {
-            let Some(total) = all.get_mut(sum.currency.as_str()) else {
-                all.insert(&sum.currency, sum.clone());
-                continue;
-            };
-            if total.scale != sum.scale {
-                return Err(Rejection::CurrencyConflict { currency: sum.currency.clone() });
-            }
-            let debits = total.debits.checked_add(sum.debits);
-            let credits = total.credits.checked_add(sum.credits);
-            let (Some(debits), Some(credits)) = (debits, credits) else {
-                let account = clearing_account(self.state.set(), &sum.currency);
-                return Err(Rejection::AmountOverflow { account });
-            };
-            (total.debits, total.credits) = (debits, credits);
-        }
-        check_balance(all.into_values())
+        check_balance_across(self.state.set(), own.iter().chain(said))
     }
 
     fn commit(&mut self, id: TransactionId) -> Decision {
-        if !self.is_participant(id) {
+        let Some(&Attempt { role: Role::Participant { reverses }, .. }) = self.state.attempts().get(id)
+        else {
             return Err(out_of_place(id));
-        }
+        };
         let attempt = self.state.attempts_mut().close(id).expect("it is open");
-        Ok(Effect::Posted(book_set_aside(self.state, self.position, &attempt.reserved)))
+        Ok(Effect::Posted(self.book_part(id, reverses, &attempt.reserved)))
+    }
+
+    /// Books what was set aside, and does what its legs mean for restricted funds.
+    fn book_part(
+        &mut self,
+        id: TransactionId,
+        reverses: Option<TransactionId>,
+        reserved: &[Planned],
+    ) -> Vec<Posted> {
+        let posted = book_set_aside(self.state, self.position, reserved);
+        match reverses {
+            Some(original) => self.unrestrict(original, reserved),
+            None => self.restrict(id, reserved),
+        }
+        posted
     }
 
     /// Also where nothing was set aside: a request to prepare that comes later finds that it has ended.
@@ -228,13 +282,12 @@ impl<S: State> Turn<'_, S> {
     fn settle(&mut self, id: TransactionId, parts: &[Part]) -> Result<Decision, ApplyError<S::Fault>> {
         let Ok((coordination, _)) = self.coordinated(id) else { return Ok(Err(out_of_place(id))) };
         let Some(decided) = coordination.decided else { return Ok(Err(out_of_place(id))) };
-        let coordination = coordination.clone();
         let outcome = self.became(decided)?.expect("what was decided is remembered");
         let Ok(Effect::Posted(own)) = outcome.result else {
             unreachable!("it was decided that it is booked")
         };
         let own = Part { set: self.state.set(), position: decided, legs: own };
-        let Some(legs) = told(&coordination, &own, parts) else { return Ok(Err(out_of_place(id))) };
+        let Some(legs) = told(coordination, &own, parts) else { return Ok(Err(out_of_place(id))) };
         self.state.attempts_mut().close(id);
         Ok(Ok(Effect::Settled(legs)))
     }
@@ -249,9 +302,39 @@ impl<S: State> Turn<'_, S> {
         }
     }
 
-    fn is_participant(&self, id: TransactionId) -> bool {
-        self.state.attempts().get(id).is_some_and(|attempt| attempt.role == Role::Participant)
+    /// Whether this set has booked its part of an attempt that it coordinates and that is not settled yet.
+    pub(super) fn is_decided(&self, id: TransactionId) -> bool {
+        self.coordinated(id).is_ok_and(|(coordination, _)| coordination.decided.is_some())
     }
+}
+
+/// Whether the sums of all sets' legs balance, per currency and in the same minor units: those of the coordinator, and then of
+/// the others.
+pub fn check_balance_across<'a>(
+    coordinator: u32,
+    sums: impl IntoIterator<Item = &'a Sum>,
+) -> Result<(), Rejection> {
+    // In the order of their codes.
+    let mut all: Vec<(&Sum, i128, i128)> = Vec::with_capacity(1);
+    for sum in sums {
+        match all.binary_search_by(|(first, ..)| first.currency.cmp(&sum.currency)) {
+            Err(at) => all.insert(at, (sum, sum.debits, sum.credits)),
+            Ok(at) if all[at].0.scale != sum.scale => {
+                return Err(Rejection::CurrencyConflict { currency: sum.currency.clone() });
+            }
+            Ok(at) => {
+                let (_, debits, credits) = &mut all[at];
+                let more = debits.checked_add(sum.debits).zip(credits.checked_add(sum.credits));
+                let Some(more) = more else {
+                    let account = clearing_account(coordinator, &sum.currency);
+                    return Err(Rejection::AmountOverflow { account });
+                };
+                (*debits, *credits) = more;
+            }
+        }
+    }
+    let uneven = all.into_iter().filter(|(_, debits, credits)| debits != credits);
+    check_balance(uneven.map(|(of, debits, credits)| Sum { debits, credits, ..of.clone() }))
 }
 
 /// Where decisions are looked up: by a command in its turn, or by a reader of the state.
@@ -334,9 +417,9 @@ pub(super) fn last_word<M: Memory>(memory: &M, outcome: Outcome) -> Result<Outco
     if outcome.result != Ok(Effect::Begun) {
         return Ok(outcome);
     }
-    let attempt = named(memory, &outcome);
+    let scope = named(memory, &outcome).attempt_scope_in_place();
     for key in [RESULT, DECISION] {
-        if let Some(step) = first(memory, attempt, key)?
+        if let Some(step) = first(memory, &scope, key)?
             && !matches!(step.result, Ok(Effect::Posted(_)))
         {
             return Ok(Outcome { result: step.result, ..outcome });
@@ -350,9 +433,9 @@ fn named<M: Memory>(memory: &M, outcome: &Outcome) -> TransactionId {
     TransactionId { set: memory.set(), incarnation, position }
 }
 
-/// What a step of an attempt came to when it was first taken in.
-fn first<M: Memory>(memory: &M, attempt: TransactionId, key: &str) -> Result<Option<Outcome>, M::Error> {
-    let Some(position) = memory.decided_at(&attempt.attempt_scope(), key)? else { return Ok(None) };
+/// What a step of the attempt of that scope came to when it was first taken in.
+fn first<M: Memory>(memory: &M, scope: &str, key: &str) -> Result<Option<Outcome>, M::Error> {
+    let Some(position) = memory.decided_at(scope, key)? else { return Ok(None) };
     let outcome = memory.became(position)?.expect("what a step points at is remembered");
     Ok(Some(outcome))
 }
@@ -363,16 +446,17 @@ fn out_of_place(attempt: TransactionId) -> Rejection {
 
 /// What the client is told, from what the coordinator itself and each other set has booked: the legs in the client's order.
 /// None if the parts are not what was asked for.
-fn told(coordination: &Coordination, own: &Part, parts: &[Part]) -> Option<Vec<Posted>> {
-    let booked: BTreeMap<u32, &[Posted]> =
-        parts.iter().chain([own]).map(|part| (part.set, part.legs.as_slice())).collect();
-    if booked.len() != parts.len() + 1 || !booked.keys().eq(&coordination.all_sets()) {
+pub fn told(coordination: &Coordination, own: &Part, parts: &[Part]) -> Option<Vec<Posted>> {
+    let part_of = |set: u32| [own].into_iter().chain(parts).find(|part| part.set == set);
+    let sets = coordination.all_sets();
+    // As many parts as sets, and one of each.
+    if sets.len() != parts.len() + 1 || sets.iter().any(|set| part_of(*set).is_none()) {
         return None;
     }
-    let mut left: BTreeMap<u32, _> = booked.into_iter().map(|(set, legs)| (set, legs.iter())).collect();
-    let legs = coordination.legs.iter().zip(&coordination.sets);
-    legs.map(|(leg, set)| {
-        let posted = left.get_mut(set)?.next()?;
+    let legs = coordination.legs.iter().zip(&coordination.sets).enumerate();
+    legs.map(|(at, (leg, set))| {
+        let nth = coordination.sets[..at].iter().filter(|before| *before == set).count();
+        let posted = part_of(*set)?.legs.get(nth)?;
         let same = posted.account == leg.account
             && posted.side == leg.side
             && to_minor(leg.amount, posted.scale) == Ok(posted.amount);

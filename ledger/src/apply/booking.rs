@@ -1,12 +1,11 @@
 //! Booking: the only place where balances change. Takes legs that are known to balance, checks what the accounts say
-//! to them (closed, frozen, overflow, limit, in that order), and then books all or none. Of an attempt the two are done
-//! apart: `reserve` checks and sets aside, and books later what needs no check any more.
-
-use std::collections::BTreeMap;
+//! to them (closed, frozen, overflow, limit, what is withdrawable, in that order), and then books all or none. Of an
+//! attempt the two are done apart: `reserve` checks and sets aside, and books later what needs no check any more.
 
 use crate::account::{Account, AccountNo, Side};
 use crate::attempt::Planned;
 use crate::canary::{self, Canary};
+use crate::command::{Expected, Leg, LegKind};
 use crate::id::Position;
 use crate::outcome::Posted;
 use crate::rejection::Rejection;
@@ -22,12 +21,14 @@ pub(super) struct Effect {
     pub no: AccountNo,
     pub debits: i128,
     pub credits: i128,
+    /// Whether a leg is a withdrawal.
+    withdraws: bool,
     legs: u64,
 }
 
 impl Effect {
     pub fn of(leg: &Planned) -> Self {
-        let mut effect = Effect { no: leg.no, debits: 0, credits: 0, legs: 0 };
+        let mut effect = Effect { no: leg.no, debits: 0, credits: 0, withdraws: false, legs: 0 };
         effect.add(leg);
         effect
     }
@@ -37,6 +38,7 @@ impl Effect {
             Side::Debit => self.debits += leg.amount,
             Side::Credit => self.credits += leg.amount,
         }
+        self.withdraws |= leg.kind == LegKind::Withdrawal;
         self.legs += 1;
     }
 
@@ -49,12 +51,22 @@ impl Effect {
     }
 }
 
+/// What a transaction brings beside its legs.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Terms<'a> {
+    /// The legs as asked for, whose preconditions are to hold.
+    pub asked: &'a [Leg],
+    /// What a hold has set aside for an account already.
+    pub covered: Option<(AccountNo, i128)>,
+}
+
 /// Books legs that balance, or says why not. The sums of all legs must fit an `i128`, as whoever balanced them knows.
 /// `named`: with the accounts' ids in the result.
 pub(super) fn book<S: State>(
     state: &mut S,
     position: Position,
     legs: &[Planned],
+    terms: Terms<'_>,
     named: bool,
 ) -> Result<Vec<Posted>, Rejection> {
     match legs {
@@ -63,41 +75,44 @@ pub(super) fn book<S: State>(
                 && a.amount == b.amount
                 && state.account(a.no).currency == state.account(b.no).currency;
             assert!(balanced, "what is booked balances, at {position:?}");
-            check_and_raise(state, position, legs, &[Effect::of(a), Effect::of(b)], named)
+            check_and_raise(state, position, legs, &[Effect::of(a), Effect::of(b)], terms, named)
         }
         _ => {
             assert_balanced(state, position, legs);
-            check_and_raise(state, position, legs, &effects(legs), named)
+            check_and_raise(state, position, legs, &effects(legs), terms, named)
         }
     }
 }
 
-/// One effect per account, in the order of their first legs.
+/// One effect per account, in the order of their first legs. A transaction has few of them: a list does.
 pub(super) fn effects(legs: &[Planned]) -> Vec<Effect> {
-    let mut at = BTreeMap::new();
-    let mut effects: Vec<Effect> = Vec::new();
+    let mut effects: Vec<Effect> = Vec::with_capacity(legs.len());
     for leg in legs {
-        match at.get(&leg.no) {
-            Some(&at) => Effect::add(&mut effects[at], leg),
-            None => {
-                at.insert(leg.no, effects.len());
-                effects.push(Effect::of(leg));
-            }
+        match effects.iter_mut().find(|effect| effect.no == leg.no) {
+            Some(effect) => effect.add(leg),
+            None => effects.push(Effect::of(leg)),
         }
     }
     effects
 }
 
 pub(super) fn assert_balanced<S: State>(state: &S, position: Position, legs: &[Planned]) {
-    let mut sums = BTreeMap::<&str, i128>::new();
+    if canary::on(Canary::ClearingLegLeftOut) {
+        return;
+    }
+    let mut sums: Vec<(&str, i128)> = Vec::with_capacity(1);
     for leg in legs {
-        let sum = sums.entry(&state.account(leg.no).currency).or_default();
-        match leg.side {
-            Side::Debit => *sum += leg.amount,
-            Side::Credit => *sum -= leg.amount,
+        let currency = state.account(leg.no).currency.as_str();
+        let amount = match leg.side {
+            Side::Debit => leg.amount,
+            Side::Credit => -leg.amount,
+        };
+        match sums.iter_mut().find(|(of, _)| *of == currency) {
+            Some((_, sum)) => *sum += amount,
+            None => sums.push((currency, amount)),
         }
     }
-    assert!(sums.values().all(|&sum| sum == 0), "what is booked balances, at {position:?}");
+    assert!(sums.iter().all(|(_, sum)| *sum == 0), "what is booked balances, at {position:?}");
 }
 
 fn check_and_raise<S: State>(
@@ -105,9 +120,10 @@ fn check_and_raise<S: State>(
     position: Position,
     legs: &[Planned],
     effects: &[Effect],
+    terms: Terms<'_>,
     named: bool,
 ) -> Result<Vec<Posted>, Rejection> {
-    check(state, position, legs, effects)?;
+    check(state, position, legs, effects, terms)?;
     Ok(raise(state, position, legs, effects, named))
 }
 
@@ -117,13 +133,22 @@ pub(super) fn check<S: State>(
     position: Position,
     legs: &[Planned],
     effects: &[Effect],
+    terms: Terms<'_>,
 ) -> Result<(), Rejection> {
     if !(canary::on(Canary::IgnoredFreeze) && legs.len() == 2) {
         check_status(state, legs)?;
     }
+    terms.asked.iter().try_for_each(|leg| check_preconditions(state, leg))?;
     effects.iter().try_for_each(|effect| check_overflow(state.account(effect.no), effect))?;
     if !(canary::on(Canary::LimitOfTheFirst) && position.offset() > 0) {
-        effects.iter().try_for_each(|effect| check_limit(state.account(effect.no), effect))?;
+        let covered =
+            |no| terms.covered.filter(|(account, _)| *account == no).map_or(0, |(_, amount)| amount);
+        let checked = |effect: &Effect| check_limit(state.account(effect.no), effect, covered(effect.no));
+        effects.iter().try_for_each(checked)?;
+        let withdraws = |effect: &&Effect| effect.withdraws;
+        let checked =
+            |effect: &Effect| check_withdrawable(state.account(effect.no), effect, covered(effect.no));
+        effects.iter().filter(withdraws).try_for_each(checked)?;
     }
     Ok(())
 }
@@ -164,7 +189,7 @@ fn posted(account: &Account, leg: &Planned, named: bool) -> Posted {
     }
 }
 
-fn check_status<S: State>(state: &S, legs: &[Planned]) -> Result<(), Rejection> {
+pub(super) fn check_status<S: State>(state: &S, legs: &[Planned]) -> Result<(), Rejection> {
     for leg in legs {
         let account = state.account(leg.no);
         if account.closed {
@@ -196,9 +221,48 @@ pub(super) fn check_overflow(account: &Account, effect: &Effect) -> Result<(), R
     }
 }
 
-/// Only what falls needs cover: an inflow never fails on a limit, not even while the balance is below it.
-fn check_limit(account: &Account, effect: &Effect) -> Result<(), Rejection> {
-    let net = effect.net(account);
+/// No account can keep more than that, whatever stands on it.
+pub(super) fn overflow_of(account: &str, amount: i128) -> Result<(), Rejection> {
+    match amount > SUM_MAX {
+        true => Err(Rejection::AmountOverflow { account: account.to_owned() }),
+        false => Ok(()),
+    }
+}
+
+/// What holds set aside is kept as balances are.
+pub(super) fn held_overflow(account: &Account, more: i128) -> Result<(), Rejection> {
+    match account.held.checked_add(more) {
+        Some(held) if held <= SUM_MAX => Ok(()),
+        _ => Err(Rejection::AmountOverflow { account: account.id.clone() }),
+    }
+}
+
+fn check_preconditions<S: State>(state: &S, leg: &Leg) -> Result<(), Rejection> {
+    if leg.preconditions.is_empty() {
+        return Ok(());
+    }
+    let account = state.account(state.account_no(&leg.account).expect("the legs were planned"));
+    for precondition in &leg.preconditions {
+        let (wanted, scale) = precondition.minor(account.scale).expect("it was planned");
+        let (found, holds) = match precondition.expected {
+            Expected::AvailableMin => (account.available(), account.available() >= wanted),
+            Expected::AvailableMax => (account.available(), account.available() <= wanted),
+            Expected::PostedMin => (account.posted(), account.posted() >= wanted),
+            Expected::PostedMax => (account.posted(), account.posted() <= wanted),
+            Expected::Version => (account.version.into(), i128::from(account.version) == wanted),
+        };
+        if !holds {
+            let (account, expected) = (account.id.clone(), precondition.expected);
+            return Err(Rejection::PreconditionFailed { account, expected, found, wanted, scale });
+        }
+    }
+    Ok(())
+}
+
+/// Only what falls, beyond what is `covered` by a hold, needs cover: an inflow never fails on a limit, not even while the
+/// balance is below it.
+pub(super) fn check_limit(account: &Account, effect: &Effect, covered: i128) -> Result<(), Rejection> {
+    let net = effect.net(account) + covered;
     let Some(limit) = account.limit.filter(|_| net < 0) else {
         return Ok(());
     };
@@ -213,4 +277,19 @@ fn check_limit(account: &Account, effect: &Effect) -> Result<(), Rejection> {
         needed: -net,
         scale: account.scale,
     })
+}
+
+/// A withdrawal leaves at least the floor of what is withdrawable, too. What a hold covers was set aside before, restricted or
+/// not: it only needs no cover a second time.
+fn check_withdrawable(account: &Account, effect: &Effect, covered: i128) -> Result<(), Rejection> {
+    let net = effect.net(account);
+    let Some(limit) = account.limit.filter(|_| net < 0) else {
+        return Ok(());
+    };
+    let (withdrawable, needed) = (account.withdrawable(), -(net + covered));
+    if withdrawable - needed >= limit {
+        return Ok(());
+    }
+    let (account, scale) = (account.id.clone(), account.scale);
+    Err(Rejection::WithdrawableExceeded { account, withdrawable, limit, needed, scale })
 }

@@ -11,7 +11,8 @@ use super::{ApplyError, Turn};
 use crate::account::Side;
 use crate::canary::{self, Canary};
 use crate::chart::normal_side;
-use crate::command::{Command, Leg, Metadata, Reversal, Transaction};
+use crate::command::{Command, Leg, LegKind, Metadata, Reversal, Transaction};
+use crate::hold::PlaceHold;
 use crate::id::Position;
 use crate::outcome::Outcome;
 use crate::rejection::Rejection;
@@ -168,10 +169,33 @@ fn difference<S: State>(state: &S, first: &Command, second: &Command) -> Option<
             Some("legs")
         }
         (Command::Reversal(a), Command::Reversal(b)) => reversal_difference(a, b),
+        (Command::PlaceHold(a), Command::PlaceHold(b)) => hold_difference(state, a, b),
+        (
+            Command::ReleaseHold { hold: a, amount: a_amount, .. },
+            Command::ReleaseHold { hold: b, amount: b_amount, .. },
+        ) => differs(a != b, "hold").or(differs(a_amount != b_amount, "amount")),
+        (
+            Command::ReleaseRestriction { restriction: a, amount: a_amount, .. },
+            Command::ReleaseRestriction { restriction: b, amount: b_amount, .. },
+        ) => differs(a != b, "restriction").or(differs(a_amount != b_amount, "amount")),
+        (
+            Command::ExtendHold { hold: a, expires_ns: a_end, .. },
+            Command::ExtendHold { hold: b, expires_ns: b_end, .. },
+        ) => differs(a != b, "hold").or(differs(a_end != b_end, "expires_at")),
         (Command::SetLimit { limit: a, .. }, Command::SetLimit { limit: b, .. }) => differs(a != b, "limit"),
         (Command::Freeze { mode: a, .. }, Command::Freeze { mode: b, .. })
         | (Command::Unfreeze { mode: a, .. }, Command::Unfreeze { mode: b, .. }) => differs(a != b, "mode"),
-        (Command::CloseAccount { .. }, Command::CloseAccount { .. }) => None,
+        (Command::CloseAccount { .. }, Command::CloseAccount { .. })
+        | (Command::RemoveSweep { .. }, Command::RemoveSweep { .. }) => None,
+        (Command::SetSweep(a), Command::SetSweep(b)) => differs(a.to != b.to, "to")
+            .or(differs(a.keep != b.keep, "keep"))
+            .or(differs(a.schedule != b.schedule, "schedule")),
+        (Command::SetPostingMode { mode: a, .. }, Command::SetPostingMode { mode: b, .. }) => {
+            differs(a != b, "mode")
+        }
+        (Command::ResolveSuspense { account: a, .. }, Command::ResolveSuspense { account: b, .. }) => {
+            differs(a != b, "account")
+        }
         _ => match (opening(state, first), opening(state, second)) {
             (Some(a), Some(b)) => open_difference(a, b),
             _ => Some("command"),
@@ -212,6 +236,16 @@ fn reversal_difference(a: &Reversal, b: &Reversal) -> Option<&'static str> {
         .or(differs(a.metadata != b.metadata, "metadata"))
 }
 
+fn hold_difference<S: State>(state: &S, a: &PlaceHold, b: &PlaceHold) -> Option<&'static str> {
+    let [a_named, b_named] = [a, b].map(|place| named_currency(state, &place.account, &place.currency));
+    differs(a.amount != b.amount, "amount")
+        .or(differs(a_named != b_named, "currency"))
+        .or(differs(a.expires_ns != b.expires_ns, "expires_at"))
+        .or(differs(a.on_expiry != b.on_expiry, "on_expiry"))
+        .or(differs(a.reason != b.reason, "reason"))
+        .or(differs(a.metadata != b.metadata, "metadata"))
+}
+
 /// The scope account comes last: unless it was named, it follows from the legs.
 fn transaction_difference<S: State>(state: &S, a: &Transaction, b: &Transaction) -> Option<String> {
     content_difference(state, a, b, |a, b| {
@@ -237,6 +271,7 @@ fn content_difference<S: State>(
     differs(a.kind != b.kind, "kind")
         .or(differs(a.reason != b.reason, "reason"))
         .or(differs(a.accounting_date != b.accounting_date, "accounting_date"))
+        .or(differs(a.capture != b.capture, "capture"))
         .or(differs(a.metadata != b.metadata, "metadata"))
         .or_else(|| differs(!same_scope(a, b), "scope_account"))
         .map(str::to_owned)
@@ -246,11 +281,22 @@ fn leg_difference<S: State>(state: &S, a: &Leg, b: &Leg) -> Option<&'static str>
     differs(a.account != b.account, "account")
         .or(differs(a.side != b.side, "side"))
         .or(differs(a.amount != b.amount, "amount"))
-        .or_else(|| differs(named_currency(state, a) != named_currency(state, b), "currency"))
+        .or_else(|| {
+            let [a, b] = [a, b].map(|leg| named_currency(state, &leg.account, &leg.currency));
+            differs(a != b, "currency")
+        })
+        .or_else(|| differs(a.preconditions != b.preconditions, "preconditions"))
+        .or_else(|| kind_difference(a.kind, b.kind))
 }
 
-/// The currency that a leg names, unless it is the account's own: naming that says nothing.
-fn named_currency<'a, S: State>(state: &S, leg: &'a Leg) -> Option<&'a str> {
-    let own = state.account_no(&leg.account).map(|no| state.account(no).currency.as_str());
-    leg.currency.as_deref().filter(|&currency| own != Some(currency))
+/// Fields as requests name them.
+fn kind_difference(a: LegKind, b: LegKind) -> Option<&'static str> {
+    let withdrawal = |kind| kind == LegKind::Withdrawal;
+    differs(withdrawal(a) != withdrawal(b), "withdrawal").or(differs(a != b, "restricted"))
+}
+
+/// The currency that is named for an account, unless it is the account's own: naming that says nothing.
+fn named_currency<'a, S: State>(state: &S, account: &str, currency: &'a Option<String>) -> Option<&'a str> {
+    let own = state.account_no(account).map(|no| state.account(no).currency.as_str());
+    currency.as_deref().filter(|&currency| own != Some(currency))
 }

@@ -2,10 +2,12 @@
 //! back, and neither can be refused any more. What a set's own legs leave open stands on its clearing accounts, so that
 //! its books balance at every index; over all sets these show what is in flight.
 
-use super::booking::{Effect, SUM_MAX, assert_balanced, check, check_overflow, effects, raise};
+use super::booking::{Effect, Terms, assert_balanced, check, check_overflow, effects, overflow_of, raise};
 use super::transaction::sums;
 use crate::account::{Account, AccountNo, Side};
 use crate::attempt::{Planned, Sum};
+use crate::canary::{self, Canary};
+use crate::command::LegKind;
 use crate::id::Position;
 use crate::outcome::Posted;
 use crate::rejection::Rejection;
@@ -25,39 +27,64 @@ pub(super) fn set_aside<S: State>(
     state: &mut S,
     position: Position,
     legs: &[Planned],
+    terms: Terms<'_>,
 ) -> Result<(Vec<Planned>, Vec<Sum>), Rejection> {
     let sums = sums(state, legs)?;
-    check(state, position, legs, &effects(legs))?;
-    let open: Vec<&Sum> = sums.iter().filter(|sum| sum.debits != sum.credits).collect();
-    for sum in &open {
-        let fits = |no| check_overflow(state.account(no), &Effect::of(&clearing_leg(no, sum)));
-        let id = clearing_account(state.set(), &sum.currency);
-        match state.account_no(&id) {
-            Some(no) => fits(no)?,
-            None if (sum.debits - sum.credits).abs() > SUM_MAX => {
-                return Err(Rejection::AmountOverflow { account: id });
-            }
-            None => {}
-        }
-    }
-    let mut all = legs.to_vec();
-    for sum in open {
-        let id = clearing_account(state.set(), &sum.currency);
-        let no = state.account_no(&id).unwrap_or_else(|| open_clearing(state, position, &id, sum));
+    check(state, position, legs, &effects(legs), terms)?;
+    let left_out = canary::on(Canary::ClearingLegLeftOut);
+    let open = || sums.iter().filter(|sum| sum.debits != sum.credits && !left_out);
+    // None is opened before all have room.
+    let found = open().map(|sum| find_clearing(state, sum)).collect::<Result<Vec<_>, _>>()?;
+    let mut all = Vec::with_capacity(legs.len() + found.len());
+    all.extend_from_slice(legs);
+    for (sum, (id, no)) in open().zip(found) {
+        let no = no.unwrap_or_else(|| open_clearing(state, position, &id, sum));
         all.push(clearing_leg(no, sum));
     }
-    shift(state, &all, 1);
+    shift(state, &effects(&all), 1);
     Ok((all, sums))
+}
+
+/// Whether the clearing account has room for what the sum leaves open.
+pub(super) fn check_clearing<S: State>(state: &S, sum: &Sum) -> Result<(), Rejection> {
+    find_clearing(state, sum).map(|_| ())
+}
+
+/// The id of the clearing account for what the sum leaves open, for which it has room, and its number, if it is open.
+fn find_clearing<S: State>(state: &S, sum: &Sum) -> Result<(String, Option<AccountNo>), Rejection> {
+    let id = clearing_account_for(state, sum);
+    let no = state.account_no(&id);
+    match no {
+        Some(no) => check_overflow(state.account(no), &Effect::of(&clearing_leg(no, sum)))?,
+        None => overflow_of(&id, (sum.debits - sum.credits).abs())?,
+    }
+    Ok((id, no))
+}
+
+fn clearing_account_for<S: State>(state: &S, sum: &Sum) -> String {
+    account_in_scale(state, clearing_account(state.set(), &sum.currency), sum.scale)
+}
+
+/// The id of a set's own account, in minor units of that scale. Another set may have given a currency another scale than
+/// this one: what came from there stands apart.
+pub(super) fn account_in_scale<S: State>(state: &S, id: String, scale: u8) -> String {
+    match state.account_no(&id) {
+        Some(no) if state.account(no).scale != scale => format!("{id}@{scale}"),
+        _ => id,
+    }
 }
 
 /// Gives back what was set aside.
 pub(super) fn give_back<S: State>(state: &mut S, legs: &[Planned]) {
-    shift(state, legs, -1);
+    shift(state, &effects(legs), -1);
 }
 
 /// Adds to what is set aside on the accounts of the legs (1), or takes it away again (-1).
-fn shift<S: State>(state: &mut S, legs: &[Planned], sign: i128) {
-    for effect in effects(legs) {
+fn shift<S: State>(state: &mut S, effects: &[Effect], sign: i128) {
+    if canary::on(Canary::NothingSetAside) {
+        return;
+    }
+    for effect in effects {
         let account = state.account_mut(effect.no);
         let net = effect.net(account);
         *(if net < 0 { &mut account.held } else { &mut account.incoming }) += sign * net.abs();
@@ -68,15 +95,19 @@ fn shift<S: State>(state: &mut S, legs: &[Planned], sign: i128) {
 /// Books what was set aside.
 pub(super) fn book_set_aside<S: State>(state: &mut S, position: Position, legs: &[Planned]) -> Vec<Posted> {
     assert_balanced(state, position, legs);
-    give_back(state, legs);
-    raise(state, position, legs, &effects(legs), true)
+    let effects = effects(legs);
+    shift(state, &effects, -1);
+    if canary::on(Canary::PartBookedTwice) && position.index().is_multiple_of(20) {
+        raise(state, position, legs, &effects, true);
+    }
+    raise(state, position, legs, &effects, true)
 }
 
 /// The leg that squares one currency of a set's legs.
 fn clearing_leg(no: AccountNo, sum: &Sum) -> Planned {
     let open = sum.debits - sum.credits;
     let side = if open > 0 { Side::Credit } else { Side::Debit };
-    Planned { no, side, amount: open.abs() }
+    Planned { no, side, amount: open.abs(), kind: LegKind::Ordinary }
 }
 
 fn open_clearing<S: State>(state: &mut S, position: Position, id: &str, sum: &Sum) -> AccountNo {

@@ -5,31 +5,41 @@
 //!
 //! What was booked in several sets is taken back in all of them: the reversal opens an attempt, which the set of the
 //! original coordinates, so that reversals never exceed it together. What open ones may yet take back is not left for
-//! another.
+//! another. What was paid without asking can be taken back when all of it has been taken in.
 
 use rust_decimal::Decimal;
 
 use super::account::reject_amount;
 use super::attempt::{Met, last_word};
-use super::booking::book;
+use super::booking::{Terms, book};
 use super::idempotency::{Recalled, scope_account};
-use super::{ApplyError, Decision, Turn};
-use crate::account::Side;
+use super::{ApplyError, Decision, Stop, Turn, decided};
 use crate::amount::to_minor;
 use crate::attempt::{Begin, Coordination, Planned, scope_across};
+use crate::buffer::Sent;
 use crate::canary::{self, Canary};
-use crate::command::{Command, Leg, Reversal, Transaction};
-use crate::id::{Position, TransactionId};
+use crate::command::{Command, Leg, LegKind, Reversal, Transaction};
+use crate::id::TransactionId;
 use crate::outcome::{Effect, Outcome, Posted};
 use crate::rejection::Rejection;
 use crate::state::State;
 
-/// A booked transaction: as asked, as booked, its scope account, and the set of each leg if there are several.
+/// A booked transaction: as asked, its scope account, the set of each leg if there are several, and as booked.
 struct Original {
     transaction: Transaction,
-    posted: Vec<Posted>,
     scope: String,
     sets: Option<Vec<u32>>,
+    booked: Booked,
+}
+
+/// How far a transaction is that is decided to be booked.
+enum Booked {
+    /// Everywhere: all its legs.
+    Everywhere(Vec<Posted>),
+    /// It is answered, and a part of it is still on its way to this set.
+    InTransit(Vec<Posted>, u32),
+    /// The coordinator does not know yet what the other sets have booked.
+    NotSettled,
 }
 
 impl<S: State> Turn<'_, S> {
@@ -77,23 +87,49 @@ impl<S: State> Turn<'_, S> {
             Some((Command::Transaction(transaction), Outcome { result: Ok(Effect::Posted(posted)), .. })) => {
                 let scope =
                     scope_account(self.state, &transaction).expect("all accounts are known").to_owned();
-                Ok(Original { transaction, posted, scope, sets: None })
+                Ok(Original { transaction, scope, sets: None, booked: Booked::Everywhere(posted) })
+            }
+            Some((Command::Begin(begin), Outcome { result: Ok(Effect::Buffered { booked, sent }), .. })) => {
+                let scope = scope_across(&begin.transaction).to_owned();
+                let buffer = self.state.buffer();
+                let in_transit = sent.iter().find(|sent| buffer.is_in_transit(sent, id.incarnation));
+                let in_transit = in_transit.map(|sent| sent.to);
+                let Begin { transaction, sets } = begin;
+                let posted = all_legs(&transaction, booked, sent);
+                let booked = match in_transit {
+                    Some(set) => Booked::InTransit(posted, set),
+                    None => Booked::Everywhere(posted),
+                };
+                Ok(Original { transaction, scope, sets: Some(sets), booked })
             }
             Some((Command::Begin(begin), outcome)) => match last_word(self, outcome)?.result {
                 Ok(Effect::Settled(posted)) => {
                     let Begin { transaction, sets } = begin;
                     let scope = scope_across(&transaction).to_owned();
-                    Ok(Original { transaction, posted, scope, sets: Some(sets) })
+                    let booked = Booked::Everywhere(posted);
+                    Ok(Original { transaction, scope, sets: Some(sets), booked })
+                }
+                // Booked, and perhaps answered, but not settled here: whoever asks again will find it.
+                Ok(_) if self.is_decided(id) => {
+                    let Begin { transaction, sets } = begin;
+                    let scope = scope_across(&transaction).to_owned();
+                    Ok(Original { transaction, scope, sets: Some(sets), booked: Booked::NotSettled })
                 }
                 // Under way: there is no such transaction yet, and perhaps never.
                 Ok(_) => Err(not_found),
                 Err(_) => Err(Rejection::NotReversible { transaction: id }),
             },
-            // Whether a state keeps definitions and marks is its own affair; nobody may see the difference.
+            // Whether a state keeps definitions, expiries and marks is its own affair; nobody may see the difference.
             None
             | Some((
                 Command::DefineCurrency { .. }
                 | Command::DefineSubject { .. }
+                | Command::ExpireHold { .. }
+                | Command::ExpireRestriction { .. }
+                | Command::CheckedBack(_)
+                | Command::EndRun { .. }
+                | Command::Together { .. }
+                | Command::BufferStep { .. }
                 | Command::MarkDurability { .. },
                 _,
             )) => Err(not_found),
@@ -106,73 +142,120 @@ impl<S: State> Turn<'_, S> {
         reversal: &Reversal,
         original: &Original,
     ) -> Result<Decision, ApplyError<S::Fault>> {
+        let posted = match &original.booked {
+            Booked::Everywhere(posted) | Booked::InTransit(posted, _) => posted,
+            Booked::NotSettled => {
+                return Ok(Err(Rejection::SetUnavailable { set: self.state.set() }));
+            }
+        };
         let position = reversal.transaction.position;
         let reversed = match canary::on(Canary::EndlessReversal) {
             true => 0,
             false => self.state.reversed(position).map_err(ApplyError::Fault)?.amount,
         };
-        let left = original.posted[0].amount - reversed - self.state.attempts().reversing(position);
-        let part = match part_of(reversal, original, left) {
+        let reversing = match canary::on(Canary::OpenReversalsDoNotCount) {
+            true => 0,
+            false => self.state.attempts().reversing(position),
+        };
+        let left = posted[0].amount - reversed - reversing;
+        let part = match part_of(reversal, &original.transaction, posted, left) {
             Ok(part) => part,
             Err(rejection) => return Ok(Err(rejection)),
         };
-        Ok(match &original.sets {
-            None => self.book_reversal(position, original, part),
-            Some(sets) => self.begin_reversal(position, original, sets, part),
-        })
+        if let Booked::InTransit(_, set) = original.booked {
+            return Ok(Err(Rejection::SetUnavailable { set }));
+        }
+        let (id, transaction) = (reversal.transaction, &original.transaction);
+        match &original.sets {
+            None => Ok(self.book_reversal(id, transaction, posted, part)),
+            Some(sets) => decided(self.begin_reversal(id, transaction, posted, sets, part)),
+        }
     }
 
     /// Books it in this set.
-    fn book_reversal(&mut self, position: Position, original: &Original, part: Option<i128>) -> Decision {
-        let legs = original.transaction.legs.iter().zip(&original.posted).map(|(leg, posted)| Planned {
+    fn book_reversal(
+        &mut self,
+        id: TransactionId,
+        original: &Transaction,
+        posted: &[Posted],
+        part: Option<i128>,
+    ) -> Decision {
+        let legs = original.legs.iter().zip(posted).map(|(leg, posted)| Planned {
             no: self.state.account_no(&leg.account).expect("it was booked on"),
-            side: opposite(posted.side),
+            side: posted.side.opposite(),
             amount: part.unwrap_or(posted.amount),
+            kind: LegKind::Ordinary,
         });
         let legs: Vec<Planned> = legs.collect();
-        let posted = book(self.state, self.position, &legs, true)?;
+        let posted = book(self.state, self.position, &legs, Terms::default(), true)?;
+        if canary::on(Canary::ReversalIntoTheHold) && original.capture.is_some() {
+            self.state.account_mut(legs[0].no).held += legs[0].amount;
+        }
         let by = self.here();
-        self.state.add_reversal(position, by, self.position, legs[0].amount);
+        self.state.add_reversal(id.position, by, self.position, legs[0].amount);
+        self.unrestrict(id, &legs);
         Ok(Effect::Posted(posted))
     }
 
     /// Begins to take it back in the sets that booked it, on the day of this command.
     fn begin_reversal(
         &mut self,
-        position: Position,
-        original: &Original,
+        id: TransactionId,
+        original: &Transaction,
+        posted: &[Posted],
         sets: &[u32],
         part: Option<i128>,
-    ) -> Decision {
+    ) -> Result<Effect, Stop<S::Fault>> {
         // The part is in minor units of the first leg.
-        let scale = u32::from(original.posted[0].scale);
-        let legs = original.transaction.legs.iter().map(|leg| Leg {
-            side: opposite(leg.side),
+        let scale = u32::from(posted[0].scale);
+        let legs = original.legs.iter().map(|leg| Leg {
+            side: leg.side.opposite(),
             amount: part.map_or(leg.amount, |part| Decimal::from_i128_with_scale(part, scale)),
+            preconditions: Vec::new(),
+            kind: LegKind::Ordinary,
             ..leg.clone()
         });
         let coordination = Coordination {
             legs: legs.collect(),
             sets: sets.to_vec(),
-            reverses: Some((position, part.unwrap_or(original.posted[0].amount))),
+            reverses: Some((id, part.unwrap_or(posted[0].amount))),
+            captures: None,
             decided: None,
         };
         let day = self.day();
-        self.open_attempt(coordination, day)
+        self.open_attempt(coordination, None, day)
     }
+}
+
+/// The legs of a transaction that was paid without asking, in the client's order. The balances of those of other sets are not
+/// known.
+fn all_legs(transaction: &Transaction, booked: Vec<Posted>, sent: Vec<Sent>) -> Vec<Posted> {
+    let (mut booked, mut sent) = (booked.into_iter(), sent.into_iter().peekable());
+    let leg = |(at, leg): (usize, &Leg)| match sent.next_if(|sent| usize::from(sent.leg) == at) {
+        Some(Sent { amount, scale, .. }) => {
+            Posted { account: leg.account.clone(), side: leg.side, amount, scale, posted: 0, available: 0 }
+        }
+        None => booked.next().expect("what was not sent was booked"),
+    };
+    transaction.legs.iter().enumerate().map(leg).collect()
 }
 
 /// How much of each leg is to be taken back, of a transaction of two legs, which have the same amount; None: of every leg,
 /// all.
-fn part_of(reversal: &Reversal, original: &Original, left: i128) -> Result<Option<i128>, Rejection> {
-    let first = &original.posted[0];
-    let two_legs = original.posted.len() == 2;
+fn part_of(
+    reversal: &Reversal,
+    original: &Transaction,
+    posted: &[Posted],
+    left: i128,
+) -> Result<Option<i128>, Rejection> {
+    let first = &posted[0];
+    let two_legs = posted.len() == 2;
     let part = match reversal.amount {
         None => None,
         Some(_) if !two_legs => {
             return Err(Rejection::PartialReversalOfManyLegs { transaction: reversal.transaction });
         }
-        Some(amount) => Some(minor_part(amount, first.scale, &original.transaction.legs[0].account)?),
+        Some(amount) => Some(minor_part(amount, first.scale, &original.legs[0].account)?),
     };
     if left == 0 || part.is_some_and(|part| part > left) {
         return Err(Rejection::ReversalExceeds { left, scale: first.scale });
@@ -182,11 +265,4 @@ fn part_of(reversal: &Reversal, original: &Original, left: i128) -> Result<Optio
 
 fn minor_part(amount: Decimal, scale: u8, account: &str) -> Result<i128, Rejection> {
     to_minor(amount, scale).map_err(|error| reject_amount(error, account))
-}
-
-fn opposite(side: Side) -> Side {
-    match side {
-        Side::Debit => Side::Credit,
-        Side::Credit => Side::Debit,
-    }
 }

@@ -1,18 +1,16 @@
 //! Transactions. The general way takes any number of legs; the short way takes the two-leg form without a string
 //! lookup or an allocation but the outcome's own, and gives exactly the same result.
 
-use std::collections::BTreeMap;
-
 use super::account::reject_amount;
-use super::booking::book;
+use super::booking::{Terms, assert_balanced, book, check, effects, raise};
 use super::idempotency::{Recalled, Scope, leg_accounts, scope_of};
-use super::{ApplyError, Decision, Turn};
+use super::{ApplyError, Stop, Turn, decided};
 use crate::account::{AccountNo, Side};
 use crate::amount::{AmountError, to_minor};
 use crate::attempt::{Planned, Sum};
 use crate::canary::{self, Canary};
 use crate::codec::{self, Short, ShortScope};
-use crate::command::{Command, Leg, Transaction};
+use crate::command::{Command, Leg, LegKind, Transaction};
 use crate::id::InlineId;
 use crate::outcome::{Effect, Outcome};
 use crate::rejection::Rejection;
@@ -36,20 +34,44 @@ impl<S: State> Turn<'_, S> {
             Recalled::Known(outcome) => return Ok(outcome),
             Recalled::New(free) => free,
         };
-        let decision = self.book_transaction(transaction);
+        if let Some(out_of_place) =
+            self.confirms_out_of_place(transaction).or_else(|| self.sweeps_out_of_place(transaction))
+        {
+            return Ok(self.outcome(Err(out_of_place)));
+        }
+        let decision = match self.forced {
+            Some(rejection) => Err(rejection.clone()),
+            None => decided(self.book_transaction(transaction))?,
+        };
         if canary::on(Canary::ForgottenRejections) && decision.is_err() {
             return Ok(self.outcome(decision));
         }
         for scope in free {
             self.remember(scope, request_id)?;
         }
+        self.ran(transaction, &decision);
         Ok(self.outcome(decision))
     }
 
-    fn book_transaction(&mut self, transaction: &Transaction) -> Decision {
-        let legs = plan(self.state, &transaction.legs)?;
+    fn book_transaction(&mut self, transaction: &Transaction) -> Result<Effect, Stop<S::Fault>> {
+        let asked = &transaction.legs;
+        let legs = plan(self.state, asked)?;
+        let capturing = self.capturing(transaction, &legs)?;
         check_balance(sums(self.state, &legs)?)?;
-        book(self.state, self.position, &legs, false).map(Effect::Posted)
+        let terms = Terms { asked, ..self.terms_of(capturing) };
+        let posted = match capturing {
+            None => book(self.state, self.position, &legs, terms, false)?,
+            Some(capturing) => {
+                assert_balanced(self.state, self.position, &legs);
+                let effects = effects(&legs);
+                check(self.state, self.position, &legs, &effects, terms)?;
+                // Before the balances are told: they are as after all of it.
+                self.captured(capturing, self.here());
+                raise(self.state, self.position, &legs, &effects, false)
+            }
+        };
+        self.restrict(self.here(), &legs);
+        Ok(Effect::Posted(posted))
     }
 }
 
@@ -69,29 +91,41 @@ pub(super) fn plan<S: State>(state: &S, legs: &[Leg]) -> Result<Vec<Planned>, Re
         }
     }
     let minor = |(leg, &no): (&Leg, &AccountNo)| {
-        let amount = to_minor(leg.amount, state.account(no).scale)
-            .map_err(|error| reject_amount(error, &leg.account))?;
-        Ok(Planned { no, side: leg.side, amount })
+        let reject = |error| reject_amount(error, &leg.account);
+        let amount = to_minor(leg.amount, state.account(no).scale).map_err(reject)?;
+        for precondition in &leg.preconditions {
+            precondition.minor(state.account(no).scale).map_err(reject)?;
+        }
+        Ok(Planned { no, side: leg.side, amount, kind: leg.kind })
     };
-    legs.iter().zip(&numbers).map(minor).collect()
+    let planned = legs.iter().zip(&numbers).map(minor).collect::<Result<Vec<Planned>, _>>()?;
+    let restricts_nothing = |leg: &&Planned| {
+        matches!(leg.kind, LegKind::Restricted { .. }) && !state.account(leg.no).is_inflow(leg.side)
+    };
+    match planned.iter().find(restricts_nothing) {
+        Some(leg) => Err(Rejection::RestrictedOutflow { account: state.account(leg.no).id.clone() }),
+        None => Ok(planned),
+    }
 }
 
 /// Debits and credits per currency, in the order of the codes.
 pub(super) fn sums<S: State>(state: &S, legs: &[Planned]) -> Result<Vec<Sum>, Rejection> {
-    let mut sums = BTreeMap::<&str, Sum>::new();
+    let mut sums: Vec<Sum> = Vec::with_capacity(1);
     for leg in legs {
         let account = state.account(leg.no);
-        let empty =
-            || Sum { currency: account.currency.clone(), scale: account.scale, debits: 0, credits: 0 };
-        let sum = sums.entry(&account.currency).or_insert_with(empty);
+        let (currency, scale) = (&account.currency, account.scale);
+        let at = sums.binary_search_by(|sum| sum.currency.cmp(currency)).unwrap_or_else(|at| {
+            sums.insert(at, Sum { currency: currency.clone(), scale, debits: 0, credits: 0 });
+            at
+        });
         let side = match leg.side {
-            Side::Debit => &mut sum.debits,
-            Side::Credit => &mut sum.credits,
+            Side::Debit => &mut sums[at].debits,
+            Side::Credit => &mut sums[at].credits,
         };
         *side =
             side.checked_add(leg.amount).ok_or_else(|| reject_amount(AmountError::Overflow, &account.id))?;
     }
-    Ok(sums.into_values().collect())
+    Ok(sums)
 }
 
 /// Debits against credits of each currency, smallest code first.
@@ -111,14 +145,15 @@ pub(super) fn apply_short<S: State>(
 ) -> Result<Outcome, ApplyError<S::Fault>> {
     let scope = short_scope(turn.state, short);
     let request_id = short.request_id.unpack();
-    if turn.state.request(&scope, &request_id, turn.position).map_err(ApplyError::Fault)?.is_some() {
+    let asked_before = turn.state.request(&scope, &request_id, turn.position).map_err(ApplyError::Fault)?;
+    if asked_before.is_some() || turn.forced.is_some() {
         let transaction = codec::expand(short, turn.state);
         let command = Command::Transaction(transaction.clone());
         return turn.transaction(&transaction, &command);
     }
     let amount = i128::from(short.amount);
-    let legs = short.legs().map(|(no, side)| Planned { no, side, amount });
-    let decision = book(turn.state, turn.position, &legs, false).map(Effect::Posted);
+    let legs = short.legs().map(|(no, side)| Planned { no, side, amount, kind: LegKind::Ordinary });
+    let decision = book(turn.state, turn.position, &legs, Terms::default(), false).map(Effect::Posted);
     if canary::on(Canary::ForgottenRejections) && decision.is_err() {
         return Ok(turn.outcome(decision));
     }

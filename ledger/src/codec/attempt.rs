@@ -2,11 +2,12 @@
 //! last has no version of its own: whoever stores it has one.
 
 use super::DecodeError;
-use super::command::{legs, put_legs, put_transaction_id, transaction_id};
+use super::command::{optional_id, put_optional_id, put_transaction_id, transaction_id};
+use super::leg::{kind_bits, leg_kind, legs, put_kind_end, put_legs};
 use super::outcome::{posted_legs, put_posted_legs};
 use super::rejection::{put_rejection, rejection};
-use super::wire::{Reader, put_text};
-use crate::attempt::{Attempt, Attempts, Ballot, Coordination, Part, Planned, Role, Sum, Vote};
+use super::wire::{Reader, put_text, put_unsigned};
+use crate::attempt::{Attempt, Attempts, Ballot, Capturing, Coordination, Part, Planned, Role, Sum, Vote};
 use crate::id::Position;
 
 /// The leading byte of a ballot, of what a vote says, and of a role. Numbers never change and are never reused.
@@ -70,14 +71,15 @@ pub(super) fn put_sums(out: &mut Vec<u8>, sums: &[Sum]) {
     for sum in sums {
         put_text(out, &sum.currency);
         out.push(sum.scale);
-        out.extend_from_slice(&sum.debits.to_le_bytes());
-        out.extend_from_slice(&sum.credits.to_le_bytes());
+        put_unsigned(out, sum.debits);
+        put_unsigned(out, sum.credits);
     }
 }
 
 pub(super) fn sums(r: &mut Reader<'_>) -> Result<Vec<Sum>, DecodeError> {
     many(r, |r| {
-        Ok(Sum { currency: r.id()?.to_owned(), scale: r.u8()?, debits: r.i128()?, credits: r.i128()? })
+        let (currency, scale) = (r.id()?.to_owned(), r.u8()?);
+        Ok(Sum { currency, scale, debits: r.unsigned("debits")?, credits: r.unsigned("credits")? })
     })
 }
 
@@ -105,11 +107,15 @@ pub fn encode_attempts(attempts: &Attempts, out: &mut Vec<u8>) {
         put_count(out, attempt.reserved.len());
         for planned in &attempt.reserved {
             out.extend_from_slice(&planned.no.to_le_bytes());
-            out.push(planned.side as u8);
+            out.push(planned.side as u8 | kind_bits(planned.kind));
             out.extend_from_slice(&planned.amount.to_le_bytes());
+            put_kind_end(out, planned.kind);
         }
         match &attempt.role {
-            Role::Participant => out.push(form::PARTICIPANT),
+            Role::Participant { reverses } => {
+                out.push(form::PARTICIPANT);
+                put_optional_id(out, *reverses);
+            }
             Role::Coordinator(coordination) => {
                 out.push(form::COORDINATOR);
                 put_coordination(out, coordination);
@@ -131,7 +137,7 @@ pub fn decode_attempts(bytes: &[u8]) -> Result<Attempts, DecodeError> {
         let (accounting_date, opened_ns) = (r.i32()?, r.u64()?);
         let reserved = many(&mut r, planned)?;
         let role = match r.u8()? {
-            form::PARTICIPANT => Role::Participant,
+            form::PARTICIPANT => Role::Participant { reverses: optional_id(&mut r)? },
             form::COORDINATOR => Role::Coordinator(coordination(&mut r)?),
             _ => return Err(DecodeError::OutOfRange { field: "role" }),
         };
@@ -142,7 +148,9 @@ pub fn decode_attempts(bytes: &[u8]) -> Result<Attempts, DecodeError> {
 }
 
 fn planned(r: &mut Reader<'_>) -> Result<Planned, DecodeError> {
-    let planned = Planned { no: r.u32()?, side: r.side()?, amount: r.i128()? };
+    let (no, head, amount) = (r.u32()?, r.u8()?, r.i128()?);
+    let (side, kind) = leg_kind(r, head)?;
+    let planned = Planned { no, side, amount, kind };
     if planned.amount > 0 { Ok(planned) } else { Err(DecodeError::OutOfRange { field: "reserved amount" }) }
 }
 
@@ -151,8 +159,16 @@ fn put_coordination(out: &mut Vec<u8>, coordination: &Coordination) {
     put_sets(out, &coordination.sets, coordination.legs.len());
     out.push(u8::from(coordination.reverses.is_some()));
     if let Some((original, amount)) = coordination.reverses {
-        out.extend_from_slice(&original.0.to_le_bytes());
+        put_transaction_id(out, original);
         out.extend_from_slice(&amount.to_le_bytes());
+    }
+    out.push(u8::from(coordination.captures.is_some()));
+    if let Some(Capturing { hold, amount, is_final, confirms }) = coordination.captures {
+        out.extend_from_slice(&hold.0.to_le_bytes());
+        out.extend_from_slice(&amount.to_le_bytes());
+        out.push(u8::from(is_final));
+        out.push(u8::from(confirms.is_some()));
+        confirms.iter().for_each(|no| out.extend_from_slice(&no.to_le_bytes()));
     }
     out.push(u8::from(coordination.decided.is_some()));
     if let Some(decided) = coordination.decided {
@@ -163,9 +179,19 @@ fn put_coordination(out: &mut Vec<u8>, coordination: &Coordination) {
 fn coordination(r: &mut Reader<'_>) -> Result<Coordination, DecodeError> {
     let legs = legs(r)?;
     let sets = sets(r, legs.len())?;
-    let reverses = if r.bool("reverses present")? { Some((Position(r.u64()?), r.i128()?)) } else { None };
+    let reverses = if r.bool("reverses present")? { Some((transaction_id(r)?, r.i128()?)) } else { None };
+    let captures = if r.bool("captures present")? {
+        Some(Capturing {
+            hold: Position(r.u64()?),
+            amount: r.i128()?,
+            is_final: r.bool("final")?,
+            confirms: if r.bool("confirms")? { Some(r.u32()?) } else { None },
+        })
+    } else {
+        None
+    };
     let decided = if r.bool("decided present")? { Some(Position(r.u64()?)) } else { None };
-    Ok(Coordination { legs, sets, reverses, decided })
+    Ok(Coordination { legs, sets, reverses, captures, decided })
 }
 
 /// The set of each leg. Their count is the legs', which stands before them.

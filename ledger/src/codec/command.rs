@@ -3,13 +3,19 @@
 
 use super::DecodeError;
 use super::attempt::{ballot, parts, put_ballot, put_parts, put_sets, sets};
+use super::buffer::{buffer_step, posting_mode, put_buffer_step};
+use super::check_back::{checked_back, on_expiry, put_checked_back, put_on_expiry};
+use super::leg::{legs, put_legs};
+use super::sweep::{put_set_sweep, set_sweep};
 use super::wire::{Reader, put_amount, put_long_text, put_text, side_of};
-use crate::LEGS_MAX;
 use crate::account::{FreezeMode, Side};
 use crate::attempt::{Begin, Step};
-use crate::command::{Command, Leg, Metadata, Reversal, Transaction};
-use crate::id::{Position, TransactionId};
+use crate::check_back::confirmation_of;
+use crate::command::{Command, Metadata, Reversal, Transaction};
+use crate::hold::{Capture, PlaceHold};
+use crate::id::{Position, TransactionId, is_valid};
 use crate::state::Durability;
+use crate::sweep::run_of;
 
 /// The leading byte of each form. Numbers never change and are never reused.
 pub(super) mod kind {
@@ -29,15 +35,34 @@ pub(super) mod kind {
     pub const COMMIT: u8 = 14;
     pub const ABORT: u8 = 15;
     pub const SETTLE: u8 = 16;
+    pub const PLACE_HOLD: u8 = 17;
+    pub const RELEASE_HOLD: u8 = 18;
+    pub const EXTEND_HOLD: u8 = 19;
+    pub const EXPIRE_HOLD: u8 = 20;
+    pub const TOGETHER: u8 = 21;
+    pub const SET_POSTING_MODE: u8 = 32;
+    pub const RESOLVE_SUSPENSE: u8 = 33;
+    pub const ANNOUNCE: u8 = 34;
+    pub const WITHDRAW: u8 = 35;
+    pub const DRAINED: u8 = 36;
+    pub const CREDIT: u8 = 37;
+    pub const ACKNOWLEDGE: u8 = 38;
+    pub const RELEASE_RESTRICTION: u8 = 22;
+    pub const EXPIRE_RESTRICTION: u8 = 23;
+    pub const CHECKED_BACK: u8 = 30;
+    pub const SET_SWEEP: u8 = 39;
+    pub const REMOVE_SWEEP: u8 = 40;
+    pub const END_RUN: u8 = 41;
 }
 
 /// Set in a transaction's flags when a scope account is named.
 pub(super) const HAS_SCOPE: u8 = 1;
 /// Set in a transaction's flags when an accounting date is given.
 pub(super) const HAS_DATE: u8 = 2;
-/// Set beside a leg's side when it names its currency.
-pub(super) const HAS_CURRENCY: u8 = 0x80;
-
+/// Set in a transaction's flags when it captures a hold.
+const HAS_CAPTURE: u8 = 4;
+/// Set beside that when the capture is the final one.
+const IS_FINAL: u8 = 8;
 /// Appends the wire form. The command must be valid (`Command::validate`); what no limit allows panics.
 pub fn encode_command(command: &Command, out: &mut Vec<u8>) {
     match command {
@@ -76,11 +101,75 @@ pub fn encode_command(command: &Command, out: &mut Vec<u8>) {
         Command::CloseAccount { request_id, account } => {
             put_account_command(out, kind::CLOSE_ACCOUNT, request_id, account);
         }
+        Command::SetPostingMode { request_id, account, mode } => {
+            put_account_command(out, kind::SET_POSTING_MODE, request_id, account);
+            out.push(*mode as u8);
+        }
+        Command::ResolveSuspense { request_id, item, account } => {
+            put_account_command(out, kind::RESOLVE_SUSPENSE, request_id, account);
+            put_transaction_id(out, *item);
+        }
+        Command::BufferStep { by, step } => put_buffer_step(out, *by, step),
+        Command::SetSweep(set) => {
+            out.push(kind::SET_SWEEP);
+            put_set_sweep(out, set);
+        }
+        Command::RemoveSweep { request_id, account } => {
+            put_account_command(out, kind::REMOVE_SWEEP, request_id, account);
+        }
+        Command::EndRun { account, sweep, run } => {
+            out.push(kind::END_RUN);
+            put_text(out, account);
+            put_transaction_id(out, *sweep);
+            out.extend_from_slice(&run.to_le_bytes());
+        }
         Command::Transaction(transaction) => {
             out.push(kind::TRANSACTION);
             put_transaction(out, transaction);
         }
         Command::Reversal(reversal) => put_reversal(out, reversal),
+        Command::PlaceHold(place) => {
+            put_account_command(out, kind::PLACE_HOLD, &place.request_id, &place.account);
+            put_amount(out, place.amount);
+            out.push(u8::from(place.currency.is_some()));
+            place.currency.iter().for_each(|currency| put_text(out, currency));
+            put_optional_time(out, place.expires_ns);
+            put_on_expiry(out, &place.on_expiry);
+            out.extend_from_slice(&place.reason.to_le_bytes());
+            put_metadata(out, &place.metadata);
+        }
+        Command::ReleaseHold { request_id, account, hold, amount } => {
+            put_account_command(out, kind::RELEASE_HOLD, request_id, account);
+            put_transaction_id(out, *hold);
+            put_optional_amount(out, *amount);
+        }
+        Command::ExtendHold { request_id, account, hold, expires_ns } => {
+            put_account_command(out, kind::EXTEND_HOLD, request_id, account);
+            put_transaction_id(out, *hold);
+            put_optional_time(out, *expires_ns);
+        }
+        Command::ReleaseRestriction { request_id, account, restriction, amount } => {
+            put_account_command(out, kind::RELEASE_RESTRICTION, request_id, account);
+            put_transaction_id(out, *restriction);
+            put_optional_amount(out, *amount);
+        }
+        Command::ExpireRestriction { account, restriction } => {
+            out.push(kind::EXPIRE_RESTRICTION);
+            put_text(out, account);
+            put_transaction_id(out, *restriction);
+        }
+        Command::Together { count } => {
+            out.push(kind::TOGETHER);
+            out.extend_from_slice(&count.to_le_bytes());
+        }
+        Command::ExpireHold { hold } => {
+            out.push(kind::EXPIRE_HOLD);
+            put_transaction_id(out, *hold);
+        }
+        Command::CheckedBack(done) => {
+            out.push(kind::CHECKED_BACK);
+            put_checked_back(out, done);
+        }
         Command::MarkDurability { durability } => out.extend([kind::MARK_DURABILITY, *durability as u8]),
         Command::Begin(begin) => {
             out.push(kind::BEGIN);
@@ -134,8 +223,61 @@ fn command(r: &mut Reader<'_>) -> Result<Command, DecodeError> {
         kind::CLOSE_ACCOUNT => {
             Command::CloseAccount { request_id: r.id()?.to_owned(), account: r.id()?.to_owned() }
         }
+        kind::SET_POSTING_MODE => Command::SetPostingMode {
+            request_id: r.id()?.to_owned(),
+            account: r.id()?.to_owned(),
+            mode: posting_mode(r)?,
+        },
+        kind::RESOLVE_SUSPENSE => {
+            let (request_id, account) = (r.id()?.to_owned(), r.id()?.to_owned());
+            Command::ResolveSuspense { request_id, item: transaction_id(r)?, account }
+        }
+        step @ (kind::ANNOUNCE | kind::WITHDRAW | kind::DRAINED | kind::CREDIT | kind::ACKNOWLEDGE) => {
+            Command::BufferStep { by: transaction_id(r)?, step: buffer_step(r, step)? }
+        }
+        kind::SET_SWEEP => Command::SetSweep(set_sweep(r)?),
+        kind::REMOVE_SWEEP => {
+            Command::RemoveSweep { request_id: r.id()?.to_owned(), account: r.id()?.to_owned() }
+        }
+        kind::END_RUN => {
+            Command::EndRun { account: r.id()?.to_owned(), sweep: transaction_id(r)?, run: r.u32()? }
+        }
         kind::TRANSACTION => Command::Transaction(transaction(r)?),
         kind::REVERSAL => Command::Reversal(reversal(r)?),
+        kind::PLACE_HOLD => Command::PlaceHold(PlaceHold {
+            request_id: r.id()?.to_owned(),
+            account: r.id()?.to_owned(),
+            amount: r.amount()?,
+            currency: if r.bool("currency present")? { Some(r.id()?.to_owned()) } else { None },
+            expires_ns: optional_time(r)?,
+            on_expiry: on_expiry(r)?,
+            reason: r.u16()?,
+            metadata: metadata(r)?,
+        }),
+        kind::RELEASE_HOLD => Command::ReleaseHold {
+            request_id: r.id()?.to_owned(),
+            account: r.id()?.to_owned(),
+            hold: transaction_id(r)?,
+            amount: optional_amount(r)?,
+        },
+        kind::EXTEND_HOLD => Command::ExtendHold {
+            request_id: r.id()?.to_owned(),
+            account: r.id()?.to_owned(),
+            hold: transaction_id(r)?,
+            expires_ns: optional_time(r)?,
+        },
+        kind::RELEASE_RESTRICTION => Command::ReleaseRestriction {
+            request_id: r.id()?.to_owned(),
+            account: r.id()?.to_owned(),
+            restriction: transaction_id(r)?,
+            amount: optional_amount(r)?,
+        },
+        kind::EXPIRE_RESTRICTION => {
+            Command::ExpireRestriction { account: r.id()?.to_owned(), restriction: transaction_id(r)? }
+        }
+        kind::TOGETHER => Command::Together { count: r.u16()? },
+        kind::EXPIRE_HOLD => Command::ExpireHold { hold: transaction_id(r)? },
+        kind::CHECKED_BACK => Command::CheckedBack(checked_back(r)?),
         kind::MARK_DURABILITY => Command::MarkDurability { durability: durability(r)? },
         kind::BEGIN => {
             let transaction = transaction(r)?;
@@ -157,7 +299,9 @@ fn put_account_command(out: &mut Vec<u8>, kind: u8, request_id: &str, account: &
 
 fn put_transaction(out: &mut Vec<u8>, transaction: &Transaction) {
     let scope = transaction.scope_account.as_deref();
-    let flags = scope.map_or(0, |_| HAS_SCOPE) | transaction.accounting_date.map_or(0, |_| HAS_DATE);
+    let flags = scope.map_or(0, |_| HAS_SCOPE)
+        | transaction.accounting_date.map_or(0, |_| HAS_DATE)
+        | transaction.capture.map_or(0, |capture| HAS_CAPTURE | if capture.is_final { IS_FINAL } else { 0 });
     out.push(flags);
     out.extend_from_slice(&transaction.kind.to_le_bytes());
     out.extend_from_slice(&transaction.reason.to_le_bytes());
@@ -168,53 +312,38 @@ fn put_transaction(out: &mut Vec<u8>, transaction: &Transaction) {
     if let Some(scope) = scope {
         put_text(out, scope);
     }
+    if let Some(capture) = transaction.capture {
+        put_transaction_id(out, capture.hold);
+    }
     put_legs(out, &transaction.legs);
     put_metadata(out, &transaction.metadata);
 }
 
-pub(super) fn put_legs(out: &mut Vec<u8>, legs: &[Leg]) {
-    let count = u16::try_from(legs.len()).expect("validated transactions have few legs");
-    out.extend_from_slice(&count.to_le_bytes());
-    for leg in legs {
-        out.push(leg.side as u8 | leg.currency.as_ref().map_or(0, |_| HAS_CURRENCY));
-        put_text(out, &leg.account);
-        put_amount(out, leg.amount);
-        if let Some(currency) = &leg.currency {
-            put_text(out, currency);
-        }
-    }
-}
-
 fn transaction(r: &mut Reader<'_>) -> Result<Transaction, DecodeError> {
     let flags = r.u8()?;
-    if flags & !(HAS_SCOPE | HAS_DATE) != 0 {
+    if flags & !(HAS_SCOPE | HAS_DATE | HAS_CAPTURE | IS_FINAL) != 0
+        || flags & (HAS_CAPTURE | IS_FINAL) == IS_FINAL
+    {
         return Err(DecodeError::OutOfRange { field: "flags" });
     }
     let kind = r.u16()?;
     let reason = r.u16()?;
     let accounting_date = if flags & HAS_DATE != 0 { Some(r.i32()?) } else { None };
-    let request_id = r.id()?.to_owned();
+    let request_id = transaction_request_id(r)?;
     let scope_account = if flags & HAS_SCOPE != 0 { Some(r.id()?.to_owned()) } else { None };
+    let is_final = flags & IS_FINAL != 0;
+    let capture =
+        if flags & HAS_CAPTURE != 0 { Some(Capture { hold: transaction_id(r)?, is_final }) } else { None };
     let legs = legs(r)?;
     let metadata = metadata(r)?;
-    Ok(Transaction { request_id, scope_account, legs, kind, reason, accounting_date, metadata })
+    Ok(Transaction { request_id, scope_account, legs, kind, reason, accounting_date, capture, metadata })
 }
 
-pub(super) fn legs(r: &mut Reader<'_>) -> Result<Vec<Leg>, DecodeError> {
-    let count = usize::from(r.u16()?);
-    if count > LEGS_MAX {
-        return Err(DecodeError::OutOfRange { field: "legs" });
-    }
-    (0..count).map(|_| leg(r)).collect()
-}
-
-fn leg(r: &mut Reader<'_>) -> Result<Leg, DecodeError> {
-    let head = r.u8()?;
-    let side = side_of(head & !HAS_CURRENCY)?;
-    let account = r.id()?.to_owned();
-    let amount = r.amount()?;
-    let currency = if head & HAS_CURRENCY != 0 { Some(r.id()?.to_owned()) } else { None };
-    Ok(Leg { account, side, amount, currency })
+/// An id in its alphabet, or what confirms a hold or is a sweep's run.
+fn transaction_request_id(r: &mut Reader<'_>) -> Result<String, DecodeError> {
+    let text = r.id_text()?;
+    let known = is_valid(text) || confirmation_of(text).is_some() || run_of(text).is_some();
+    if known { Ok(text.to_owned()) } else { Err(DecodeError::BadId) }
 }
 
 fn put_reversal(out: &mut Vec<u8>, reversal: &Reversal) {
@@ -246,8 +375,9 @@ fn put_step(out: &mut Vec<u8>, attempt: TransactionId, step: &Step) {
     });
     put_transaction_id(out, attempt);
     match step {
-        Step::Prepare { legs, accounting_date } => {
+        Step::Prepare { legs, accounting_date, reverses } => {
             out.extend_from_slice(&accounting_date.to_le_bytes());
+            put_optional_id(out, *reverses);
             put_legs(out, legs);
         }
         Step::Decide(ballot) => put_ballot(out, ballot),
@@ -259,8 +389,8 @@ fn put_step(out: &mut Vec<u8>, attempt: TransactionId, step: &Step) {
 fn step(r: &mut Reader<'_>, kind: u8) -> Result<Step, DecodeError> {
     Ok(match kind {
         kind::PREPARE => {
-            let accounting_date = r.i32()?;
-            Step::Prepare { legs: legs(r)?, accounting_date }
+            let (accounting_date, reverses) = (r.i32()?, optional_id(r)?);
+            Step::Prepare { legs: legs(r)?, accounting_date, reverses }
         }
         kind::DECIDE => Step::Decide(ballot(r)?),
         kind::COMMIT => Step::Commit,
@@ -280,6 +410,15 @@ pub(super) fn transaction_id(r: &mut Reader<'_>) -> Result<TransactionId, Decode
     Ok(TransactionId { set: r.u32()?, incarnation: r.u32()?, position: Position(r.u64()?) })
 }
 
+pub(super) fn put_optional_id(out: &mut Vec<u8>, id: Option<TransactionId>) {
+    out.push(u8::from(id.is_some()));
+    id.iter().for_each(|id| put_transaction_id(out, *id));
+}
+
+pub(super) fn optional_id(r: &mut Reader<'_>) -> Result<Option<TransactionId>, DecodeError> {
+    if r.bool("transaction present")? { transaction_id(r).map(Some) } else { Ok(None) }
+}
+
 fn put_optional_amount(out: &mut Vec<u8>, amount: Option<rust_decimal::Decimal>) {
     out.push(u8::from(amount.is_some()));
     if let Some(amount) = amount {
@@ -289,6 +428,15 @@ fn put_optional_amount(out: &mut Vec<u8>, amount: Option<rust_decimal::Decimal>)
 
 fn optional_amount(r: &mut Reader<'_>) -> Result<Option<rust_decimal::Decimal>, DecodeError> {
     if r.bool("amount present")? { r.amount().map(Some) } else { Ok(None) }
+}
+
+pub(super) fn put_optional_time(out: &mut Vec<u8>, unix_ns: Option<u64>) {
+    out.push(u8::from(unix_ns.is_some()));
+    unix_ns.iter().for_each(|ns| out.extend_from_slice(&ns.to_le_bytes()));
+}
+
+pub(super) fn optional_time(r: &mut Reader<'_>) -> Result<Option<u64>, DecodeError> {
+    if r.bool("time present")? { r.u64().map(Some) } else { Ok(None) }
 }
 
 fn put_metadata(out: &mut Vec<u8>, metadata: &Metadata) {

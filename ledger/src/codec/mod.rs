@@ -4,20 +4,30 @@
 //! [`crate::outcome`].
 
 mod attempt;
+mod buffer;
+mod check_back;
 mod command;
 mod entry;
+mod hold;
+mod leg;
 mod outcome;
 mod rejection;
 mod request_id;
+mod restriction;
 mod short;
+mod sweep;
 mod wire;
 
 pub use attempt::{decode_attempts, encode_attempts};
+pub use buffer::{decode_buffer, encode_buffer};
 pub use command::{decode_command, encode_command};
 pub use entry::{ENTRY_FORMAT, Entry, EntryBuilder, HEADER_BYTES, Record, Records};
+pub use hold::{decode_hold, encode_hold};
 pub use outcome::{decode_outcome, encode_outcome};
 pub use request_id::PackedId;
+pub use restriction::{decode_restriction, encode_restriction};
 pub use short::{SHORT_BYTES, Short, ShortScope, expand, shorten};
+pub use sweep::{decode_sweeps, encode_sweeps};
 
 /// Bytes are not what they should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -2,6 +2,7 @@
 
 use super::DecodeError;
 use super::command::{put_transaction_id, transaction_id};
+use super::leg::expected;
 use super::wire::{Reader, put_text};
 use crate::id::Position;
 use crate::rejection::Rejection;
@@ -17,7 +18,10 @@ pub(super) fn put_rejection(out: &mut Vec<u8>, rejection: &Rejection) {
         | Rejection::AccountExists { account }
         | Rejection::AmountOverflow { account }
         | Rejection::AccountClosed { account }
-        | Rejection::AccountNotEmpty { account } => put_text(out, account),
+        | Rejection::AccountNotEmpty { account }
+        | Rejection::AccountBuffered { account }
+        | Rejection::SweepNotFound { account } => put_text(out, account),
+        Rejection::TooManySweeps { most } => out.extend_from_slice(&most.to_le_bytes()),
         Rejection::SubjectUnknown { subject } | Rejection::SubjectConflict { subject } => {
             put_text(out, subject)
         }
@@ -44,12 +48,43 @@ pub(super) fn put_rejection(out: &mut Vec<u8>, rejection: &Rejection) {
             put_text(out, account);
             put_minors(out, &[*available, *limit, *needed], *scale);
         }
+        Rejection::WithdrawableExceeded { account, withdrawable, limit, needed, scale } => {
+            put_text(out, account);
+            put_minors(out, &[*withdrawable, *limit, *needed], *scale);
+        }
+        Rejection::RestrictionExceeded { account, restriction, left, scale } => {
+            put_text(out, account);
+            put_transaction_id(out, *restriction);
+            put_minors(out, &[*left], *scale);
+        }
         Rejection::TransactionNotFound { transaction }
         | Rejection::NotReversible { transaction }
         | Rejection::PartialReversalOfManyLegs { transaction } => put_transaction_id(out, *transaction),
         Rejection::ReversalExceeds { left, scale } => put_minors(out, &[*left], *scale),
         Rejection::StepOutOfPlace { attempt } => put_transaction_id(out, *attempt),
+        Rejection::SuspenseNotFound { item } | Rejection::SuspenseResolved { item } => {
+            put_transaction_id(out, *item);
+        }
         Rejection::SetUnavailable { set } => out.extend_from_slice(&set.to_le_bytes()),
+        Rejection::HoldNotFound { account, hold } => {
+            put_text(out, account);
+            put_transaction_id(out, *hold);
+        }
+        Rejection::HoldEnded { hold } | Rejection::HoldJournalFull { hold } => put_transaction_id(out, *hold),
+        Rejection::HoldExceeded { hold, left, needed, scale } => {
+            put_transaction_id(out, *hold);
+            put_minors(out, &[*left, *needed], *scale);
+        }
+        Rejection::BatchRefused { item } => out.extend_from_slice(&item.to_le_bytes()),
+        Rejection::CaptureWithoutOutflow { account } | Rejection::RestrictedOutflow { account } => {
+            put_text(out, account)
+        }
+        Rejection::ExpiryTooEarly { after_ns } => out.extend_from_slice(&after_ns.to_le_bytes()),
+        Rejection::PreconditionFailed { account, expected, found, wanted, scale } => {
+            put_text(out, account);
+            out.push(*expected as u8);
+            put_minors(out, &[*found, *wanted], *scale);
+        }
     }
 }
 
@@ -93,6 +128,44 @@ pub(super) fn rejection(r: &mut Reader<'_>) -> Result<Rejection, DecodeError> {
         19 => Rejection::PartialReversalOfManyLegs { transaction: transaction_id(r)? },
         20 => Rejection::StepOutOfPlace { attempt: transaction_id(r)? },
         21 => Rejection::SetUnavailable { set: r.u32()? },
+        22 => Rejection::HoldNotFound { account: text()?, hold: transaction_id(r)? },
+        23 => Rejection::HoldEnded { hold: transaction_id(r)? },
+        24 => Rejection::HoldExceeded {
+            hold: transaction_id(r)?,
+            left: r.i128()?,
+            needed: r.i128()?,
+            scale: r.u8()?,
+        },
+        25 => Rejection::CaptureWithoutOutflow { account: text()? },
+        26 => Rejection::ExpiryTooEarly { after_ns: r.u64()? },
+        27 => Rejection::PreconditionFailed {
+            account: text()?,
+            expected: expected(r)?,
+            found: r.i128()?,
+            wanted: r.i128()?,
+            scale: r.u8()?,
+        },
+        28 => Rejection::BatchRefused { item: r.u16()? },
+        29 => Rejection::HoldJournalFull { hold: transaction_id(r)? },
+        33 => Rejection::AccountBuffered { account: text()? },
+        34 => Rejection::SuspenseNotFound { item: transaction_id(r)? },
+        35 => Rejection::SuspenseResolved { item: transaction_id(r)? },
+        36 => Rejection::SweepNotFound { account: text()? },
+        37 => Rejection::TooManySweeps { most: r.u32()? },
+        30 => Rejection::RestrictedOutflow { account: text()? },
+        31 => Rejection::WithdrawableExceeded {
+            account: text()?,
+            withdrawable: r.i128()?,
+            limit: r.i128()?,
+            needed: r.i128()?,
+            scale: r.u8()?,
+        },
+        32 => Rejection::RestrictionExceeded {
+            account: text()?,
+            restriction: transaction_id(r)?,
+            left: r.i128()?,
+            scale: r.u8()?,
+        },
         found => return Err(DecodeError::Unknown { what: "rejection", found }),
     })
 }

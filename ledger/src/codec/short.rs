@@ -19,7 +19,8 @@
 use rust_decimal::Decimal;
 
 use super::DecodeError;
-use super::command::{HAS_CURRENCY, HAS_DATE, HAS_SCOPE, kind};
+use super::command::{HAS_DATE, HAS_SCOPE, kind};
+use super::leg::HAS_CURRENCY;
 use super::request_id::PackedId;
 use super::wire::{Reader, side_of};
 use crate::account::{Account, AccountNo, Side};
@@ -222,7 +223,7 @@ pub fn expand<S: State>(short: &Short, state: &S) -> Transaction {
     let leg = |(no, side): (AccountNo, Side)| {
         let account = state.account(no);
         let amount = Decimal::from_i128_with_scale(i128::from(short.amount), u32::from(account.scale));
-        Leg { account: account.id.clone(), side, amount, currency: None }
+        Leg::new(&account.id, side, amount)
     };
     let scope_account = match short.scope {
         ShortScope::Default => None,
@@ -236,6 +237,7 @@ pub fn expand<S: State>(short: &Short, state: &S) -> Transaction {
         kind: short.kind,
         reason: short.reason,
         accounting_date: short.accounting_date,
+        capture: None,
         metadata: Metadata::new(),
     }
 }

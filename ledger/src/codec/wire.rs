@@ -8,6 +8,8 @@ use crate::id::is_valid;
 
 /// The sign in the first byte of an amount; the places are in the other bits.
 const NEGATIVE: u8 = 0x80;
+/// Set in a byte of a varint that another one follows.
+const MORE: u8 = 0x80;
 /// Decimal keeps 96 bits of digits and 28 places.
 const PLACES_MAX: u8 = 28;
 
@@ -83,12 +85,17 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.take(len)?).map_err(|_| DecodeError::Utf8)
     }
 
-    /// An id in its alphabet.
-    pub(super) fn id(&mut self) -> Result<&'a str, DecodeError> {
-        let text = self.text().map_err(|error| match error {
+    /// A text where an id should be.
+    pub(super) fn id_text(&mut self) -> Result<&'a str, DecodeError> {
+        self.text().map_err(|error| match error {
             DecodeError::Utf8 => DecodeError::BadId,
             other => other,
-        })?;
+        })
+    }
+
+    /// An id in its alphabet.
+    pub(super) fn id(&mut self) -> Result<&'a str, DecodeError> {
+        let text = self.id_text()?;
         if is_valid(text) { Ok(text) } else { Err(DecodeError::BadId) }
     }
 
@@ -109,6 +116,43 @@ impl<'a> Reader<'a> {
     pub(super) fn amount(&mut self) -> Result<Decimal, DecodeError> {
         let (mantissa, places) = self.amount_parts()?;
         Ok(Decimal::from_i128_with_scale(mantissa, u32::from(places)))
+    }
+
+    /// A whole number in groups of seven bits, the lowest first; as few bytes as it needs.
+    pub(super) fn varint(&mut self) -> Result<u128, DecodeError> {
+        if let [byte @ ..MORE, rest @ ..] = self.bytes {
+            self.bytes = rest;
+            return Ok((*byte).into());
+        }
+        let mut value = 0u128;
+        for shift in (0..128).step_by(7) {
+            let byte = self.u8()?;
+            let group = u128::from(byte & !MORE);
+            if (group << shift) >> shift != group || byte == 0 && shift > 0 {
+                return Err(DecodeError::OutOfRange { field: "varint" });
+            }
+            value |= group << shift;
+            if byte & MORE == 0 {
+                return Ok(value);
+            }
+        }
+        Err(DecodeError::OutOfRange { field: "varint" })
+    }
+
+    /// A whole number of either sign: small ones, whatever their sign, have few bytes.
+    pub(super) fn signed(&mut self) -> Result<i128, DecodeError> {
+        let folded = self.varint()?;
+        Ok((folded >> 1) as i128 ^ -((folded & 1) as i128))
+    }
+
+    /// A whole number that is not below zero.
+    pub(super) fn unsigned(&mut self, field: &'static str) -> Result<i128, DecodeError> {
+        i128::try_from(self.varint()?).map_err(|_| DecodeError::OutOfRange { field })
+    }
+
+    /// The same of 64 bits.
+    pub(super) fn varint_u64(&mut self) -> Result<u64, DecodeError> {
+        u64::try_from(self.varint()?).map_err(|_| DecodeError::OutOfRange { field: "varint" })
     }
 
     pub(super) fn left(&self) -> usize {
@@ -143,6 +187,33 @@ pub(super) fn put_long_text(out: &mut Vec<u8>, text: &str) {
     let len = u16::try_from(text.len()).expect("validated texts are short");
     out.extend_from_slice(&len.to_le_bytes());
     out.extend_from_slice(text.as_bytes());
+}
+
+/// Writes a whole number as [`Reader::varint`] reads it.
+pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u128) {
+    // Nearly all fit: half the work of wide ones.
+    if let Ok(mut value) = u64::try_from(value) {
+        while value >= u64::from(MORE) {
+            out.push(value as u8 | MORE);
+            value >>= 7;
+        }
+        return out.push(value as u8);
+    }
+    while value >= u128::from(MORE) {
+        out.push(value as u8 | MORE);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// Writes a whole number as [`Reader::signed`] reads it.
+pub(super) fn put_signed(out: &mut Vec<u8>, value: i128) {
+    put_varint(out, (value << 1 ^ value >> 127) as u128);
+}
+
+/// Writes a whole number as [`Reader::unsigned`] reads it. Panics below zero.
+pub(super) fn put_unsigned(out: &mut Vec<u8>, value: i128) {
+    put_varint(out, u128::try_from(value).expect("sums and amounts are not below zero"));
 }
 
 /// Writes an amount: one byte of places and sign, 12 bytes of digits.

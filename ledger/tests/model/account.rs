@@ -7,6 +7,8 @@ use twinset_ledger::command::Metadata;
 use twinset_ledger::{Command, Effect, FreezeMode, Position, Rejection, Side, TransactionId};
 
 use super::booking::{SUM_MAX, minor};
+use super::hold::Holds;
+use super::restriction::Restrictions;
 use super::{Here, Model};
 
 const SCALES: [(&str, u8); 4] = [("EUR", 2), ("JPY", 0), ("KWD", 3), ("USD", 2)];
@@ -39,6 +41,8 @@ pub struct Account {
     pub legs: u64,
     /// Debits and credits that each open attempt may yet book.
     pub(super) pending: BTreeMap<TransactionId, (i128, i128)>,
+    pub(super) holds: Holds,
+    pub(super) restrictions: Restrictions,
     opened_at: Position,
     metadata: Metadata,
 }
@@ -58,6 +62,8 @@ impl Account {
             credits: 0,
             legs: 0,
             pending: BTreeMap::new(),
+            holds: Holds::default(),
+            restrictions: Restrictions::default(),
             opened_at: at,
             metadata: Metadata::new(),
         }
@@ -74,9 +80,14 @@ impl Account {
         self.rise(self.debits, self.credits)
     }
 
-    /// What may still be spent: attempts that may yet lower the balance have their part already.
+    /// What may still be spent: holds, and attempts that may yet lower the balance, have their part already.
     pub fn available(&self) -> i128 {
         self.balance() - self.held()
+    }
+
+    /// What of that may leave by a withdrawal.
+    pub(super) fn withdrawable(&self) -> i128 {
+        self.available() - self.restrictions.left()
     }
 
     /// What debits and credits add to the balance.
@@ -94,11 +105,14 @@ impl Account {
         self.opened_at
     }
 
-    fn held(&self) -> i128 {
-        self.pending_rises().filter(|rise| *rise < 0).map(|rise| -rise).sum()
+    /// What open attempts may yet take, and what holds set aside.
+    pub fn held(&self) -> i128 {
+        let promised: i128 = self.pending_rises().filter(|rise| *rise < 0).map(|rise| -rise).sum();
+        promised + self.holds.held()
     }
 
-    fn incoming(&self) -> i128 {
+    /// What open attempts may yet bring.
+    pub fn incoming(&self) -> i128 {
         self.pending_rises().filter(|rise| *rise > 0).sum()
     }
 
@@ -126,7 +140,7 @@ impl Account {
             credits: self.credits,
             held: self.held(),
             incoming: self.incoming(),
-            restricted: 0,
+            restricted: self.restrictions.left(),
             prepared: self.pending_legs(),
             version: self.legs,
             opened_at: self.opened_at,
@@ -201,10 +215,21 @@ impl Model {
             Command::Unfreeze { mode, .. } => {
                 account.frozen.retain(|side| !sides(*mode).contains(side));
             }
-            Command::CloseAccount { .. } if account.balance() != 0 || !account.pending.is_empty() => {
+            Command::CloseAccount { .. }
+                if account.balance() != 0
+                    || account.held() != 0
+                    || account.restrictions.left() != 0
+                    || !account.pending.is_empty() =>
+            {
                 return Err(Rejection::AccountNotEmpty { account: id.to_owned() });
             }
-            Command::CloseAccount { .. } => account.closed = true,
+            Command::CloseAccount { .. } if !self.buffering.is_strict(id) => {
+                return Err(Rejection::AccountBuffered { account: id.to_owned() });
+            }
+            Command::CloseAccount { .. } => {
+                account.closed = true;
+                self.orders.remove(id);
+            }
             other => unreachable!("{other:?} is on no single account"),
         }
         Ok(Effect::Account)

@@ -3,17 +3,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use twinset_ledger::attempt::{self as ledger, Ballot, Coordination, Part, Planned, Role, Sum, Vote};
+use twinset_ledger::attempt::{
+    self as ledger, Ballot, Capturing, Coordination, Part, Planned, Role, Sum, Vote,
+};
+use twinset_ledger::hold::Capture;
 use twinset_ledger::{
-    Begin, Command, Effect, Leg, Outcome, Position, Posted, Rejection, Side, Step, Transaction, TransactionId,
+    Begin, Command, Effect, Leg, LegKind, Outcome, Position, Posted, Rejection, Side, Step, Transaction,
+    TransactionId,
 };
 
 use super::account::Account;
 use super::booking::{Move, SUM_MAX, balanced, minor, per_account};
-use super::{Here, Model};
+use super::hold::Taking;
+use super::{Here, Model, check_back};
 
 /// Where each kind of step was taken, and where the request went on after a failure.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Attempt {
     voted: Option<Position>,
     pub decided: Option<Position>,
@@ -35,21 +40,27 @@ impl Attempt {
 }
 
 /// An attempt under way.
+#[derive(Clone)]
 pub(super) struct Open {
     /// What is set aside here, clearing legs last.
     legs: Vec<Move>,
     day: i32,
     since_ns: u64,
+    /// What it takes back.
+    reverses: Option<TransactionId>,
     /// What the whole of it is; None where only a part is known.
     pub asked: Option<Asked>,
 }
 
 /// What a coordinator asks of all sets.
+#[derive(Clone)]
 pub(super) struct Asked {
     pub legs: Vec<Leg>,
     pub sets: Vec<u32>,
     /// What it takes back, and how much of its first leg.
-    pub reverses: Option<(Position, i128)>,
+    pub reverses: Option<(TransactionId, i128)>,
+    /// What it has in hand of a hold.
+    pub taking: Option<Taking>,
     /// What was booked here, and where, once it was decided that all book.
     pub booked: Option<(Position, Vec<Posted>)>,
 }
@@ -69,11 +80,17 @@ impl Open {
     /// As the ledger shows it.
     pub fn record(&self, planned: impl Fn(&Move) -> Planned) -> ledger::Attempt {
         let role = match &self.asked {
-            None => Role::Participant,
-            Some(Asked { legs, sets, reverses, booked }) => Role::Coordinator(Coordination {
+            None => Role::Participant { reverses: self.reverses },
+            Some(Asked { legs, sets, reverses, taking, booked }) => Role::Coordinator(Coordination {
                 legs: legs.clone(),
                 sets: sets.clone(),
                 reverses: *reverses,
+                captures: taking.as_ref().map(|taking| Capturing {
+                    hold: taking.hold.position,
+                    amount: taking.amount,
+                    is_final: taking.is_final,
+                    confirms: taking.confirms,
+                }),
                 decided: booked.as_ref().map(|(position, _)| *position),
             }),
         };
@@ -107,35 +124,50 @@ impl Model {
     pub(super) fn begin(&mut self, here: Here, begin: &Begin) -> Result<Effect, Rejection> {
         let Begin { transaction, sets } = begin;
         let day = transaction.accounting_date.unwrap_or(here.day());
-        let asked =
-            Asked { legs: transaction.legs.clone(), sets: sets.clone(), reverses: None, booked: None };
-        self.ask(here, asked, day)
+        let (legs, sets) = (transaction.legs.clone(), sets.clone());
+        let asked = Asked { legs, sets, reverses: None, taking: None, booked: None };
+        let confirms = check_back::confirmed(transaction).map(|(_, no)| no);
+        let capture = transaction.capture.map(|capture| (scope(transaction), (capture, confirms)));
+        self.ask(here, asked, capture, day)
     }
 
-    /// Opens an attempt that this set coordinates.
-    pub(super) fn ask(&mut self, here: Here, asked: Asked, day: i32) -> Result<Effect, Rejection> {
-        let (legs, _) = self.set_aside(here, here.id(), &asked.of(self.set))?;
-        let open = Open { legs, day, since_ns: here.time_unix_ns, asked: Some(asked) };
+    /// Opens an attempt that this set coordinates, and that may capture a hold of an account.
+    pub(super) fn ask(
+        &mut self,
+        here: Here,
+        mut asked: Asked,
+        capture: Option<(&str, (Capture, Option<u32>))>,
+        day: i32,
+    ) -> Result<Effect, Rejection> {
+        let legs = self.plan(&asked.of(self.set))?;
+        let taking = capture.map(|(held, capture)| self.taking(here, held, capture, &legs)).transpose()?;
+        let (legs, _) = self.set_aside(here, here.id(), legs, taking.as_ref())?;
+        if let Some(taking) = &taking {
+            self.take_in_hand(here, taking);
+        }
+        asked.taking = taking;
+        let reverses = asked.reverses.map(|(original, _)| original);
+        let open = Open { legs, day, since_ns: here.time_unix_ns, reverses, asked: Some(asked) };
         self.open.insert(here.id(), open);
         Ok(Effect::Begun)
     }
 
     /// Promises legs, with what squares them, to an attempt. Gives the sums of the legs alone.
-    fn set_aside(
+    pub(super) fn set_aside(
         &mut self,
         here: Here,
         attempt: TransactionId,
-        legs: &[Leg],
+        mut legs: Vec<Move>,
+        taking: Option<&Taking>,
     ) -> Result<(Vec<Move>, Vec<Sum>), Rejection> {
-        let mut legs = self.plan(legs)?;
         let sums = self.sums(&legs)?;
-        self.check(&legs)?;
+        self.check(&legs, taking)?;
         let mut new = Vec::new();
         for Sum { currency, scale, debits, credits } in &sums {
             if debits == credits {
                 continue;
             }
-            let account = format!("@clearing-{}:{currency}", self.set);
+            let account = self.in_scale(format!("@clearing-{}:{currency}", self.set), *scale);
             let side = if debits > credits { Side::Credit } else { Side::Debit };
             let minor = debits.abs_diff(*credits);
             let known = self.accounts.get(&account).map(Account::room);
@@ -148,7 +180,7 @@ impl Model {
                 let unit = (currency.as_str(), *scale);
                 new.push((account.clone(), Account::new("@clearing", unit, Side::Debit, here.position)));
             }
-            legs.push(Move { account, side, minor });
+            legs.push(Move { account, side, minor, expects: Vec::new(), kind: LegKind::Ordinary });
         }
         self.accounts.extend(new);
         for (id, debits, credits) in per_account(&legs) {
@@ -166,7 +198,16 @@ impl Model {
     }
 
     /// Keeps the promise.
-    fn book_promised(&mut self, attempt: TransactionId, legs: &[Move]) -> Vec<Posted> {
+    fn book_promised(&mut self, here: Here, attempt: TransactionId, open: &Open) -> Vec<Posted> {
+        match open.reverses {
+            None => self.restrict(here, attempt, &open.legs),
+            Some(original) => self.reverse_restrictions(here, original, &open.legs),
+        }
+        self.book_legs(attempt, &open.legs)
+    }
+
+    /// Books what was promised.
+    pub(super) fn book_legs(&mut self, attempt: TransactionId, legs: &[Move]) -> Vec<Posted> {
         self.release(attempt, legs);
         self.book(legs)
     }
@@ -180,8 +221,10 @@ impl Model {
         // Only others' attempts are taken part in, and only own ones coordinated.
         let own = id.set == self.set;
         let result = match step {
-            Step::Prepare { legs, accounting_date } if !own => self.prepare(here, id, legs, *accounting_date),
-            Step::Commit if !own => self.commit(id),
+            Step::Prepare { legs, accounting_date, reverses } if !own => {
+                self.prepare(here, id, legs, *accounting_date, *reverses)
+            }
+            Step::Commit if !own => self.commit(here, id),
             Step::Abort if !own => {
                 if let Some(open) = self.open.remove(&id) {
                     self.release(id, &open.legs);
@@ -206,15 +249,17 @@ impl Model {
         id: TransactionId,
         legs: &[Leg],
         day: i32,
+        reverses: Option<TransactionId>,
     ) -> Result<Effect, Rejection> {
-        let (legs, sums) = self.set_aside(here, id, legs)?;
-        self.open.insert(id, Open { legs, day, since_ns: here.time_unix_ns, asked: None });
+        let legs = self.plan(legs)?;
+        let (legs, sums) = self.set_aside(here, id, legs, None)?;
+        self.open.insert(id, Open { legs, day, since_ns: here.time_unix_ns, reverses, asked: None });
         Ok(Effect::Prepared(sums))
     }
 
-    fn commit(&mut self, id: TransactionId) -> Result<Effect, Rejection> {
+    fn commit(&mut self, here: Here, id: TransactionId) -> Result<Effect, Rejection> {
         let open = self.open.remove(&id).ok_or(Rejection::StepOutOfPlace { attempt: id })?;
-        Ok(Effect::Posted(self.book_promised(id, &open.legs)))
+        Ok(Effect::Posted(self.book_promised(here, id, &open)))
     }
 
     fn decide_attempt(
@@ -234,17 +279,24 @@ impl Model {
             }
             Ballot::Votes(votes) => match votes.iter().find_map(|vote| vote.said.as_ref().err()) {
                 Some(refusal) => Err(refusal.clone()),
-                None => self.weigh(&asked.of(self.set), votes),
+                None => self.weigh_votes(&asked.of(self.set), votes),
             },
         };
         if let Err(rejection) = verdict {
             self.release(id, &open.legs);
+            if let Some(taking) = &asked.taking {
+                self.let_go(here, id, taking);
+            }
             return Err(rejection);
         }
-        let booked = self.book_promised(id, &open.legs);
+        if let Some(taking) = &asked.taking {
+            self.capture(here, id, taking);
+        }
+        let booked = self.book_promised(here, id, &open);
+        let asked = open.asked.as_mut().expect("it is coordinated here");
         asked.booked = Some((here.position, booked.clone()));
         if let Some((original, amount)) = asked.reverses {
-            self.take_back(original, id, amount);
+            self.take_back(original.position, id, amount);
         }
         open.legs.clear();
         self.open.insert(id, open);
@@ -252,23 +304,10 @@ impl Model {
     }
 
     /// Whether the legs of all sets balance together.
-    fn weigh(&self, own: &[Leg], votes: &[Vote]) -> Result<(), Rejection> {
+    fn weigh_votes(&self, own: &[Leg], votes: &[Vote]) -> Result<(), Rejection> {
         let own = self.sums(&self.plan(own)?)?;
         let said = votes.iter().flat_map(|vote| vote.said.clone().unwrap_or_default());
-        let mut totals = BTreeMap::<String, Sum>::new();
-        for sum in own.into_iter().chain(said) {
-            let Sum { currency, scale, .. } = sum.clone();
-            let nothing = Sum { currency: currency.clone(), scale, debits: 0, credits: 0 };
-            let total = totals.entry(currency.clone()).or_insert(nothing);
-            if total.scale != scale {
-                return Err(Rejection::CurrencyConflict { currency });
-            }
-            let account = format!("@clearing-{}:{currency}", self.set);
-            let overflow = Rejection::AmountOverflow { account };
-            total.debits = total.debits.checked_add(sum.debits).ok_or(overflow.clone())?;
-            total.credits = total.credits.checked_add(sum.credits).ok_or(overflow)?;
-        }
-        balanced(totals.into_values())
+        weigh(self.set, own.into_iter().chain(said))
     }
 
     fn settle(&mut self, id: TransactionId, parts: &[Part]) -> Result<Effect, Rejection> {
@@ -278,6 +317,24 @@ impl Model {
         self.open.remove(&id);
         Ok(Effect::Settled(told))
     }
+}
+
+/// Whether sums of several sets balance together.
+pub(super) fn weigh(coordinator: u32, sums: impl IntoIterator<Item = Sum>) -> Result<(), Rejection> {
+    let mut totals = BTreeMap::<String, Sum>::new();
+    for sum in sums {
+        let Sum { currency, scale, .. } = sum.clone();
+        let nothing = Sum { currency: currency.clone(), scale, debits: 0, credits: 0 };
+        let total = totals.entry(currency.clone()).or_insert(nothing);
+        if total.scale != scale {
+            return Err(Rejection::CurrencyConflict { currency });
+        }
+        let account = format!("@clearing-{coordinator}:{currency}");
+        let overflow = Rejection::AmountOverflow { account };
+        total.debits = total.debits.checked_add(sum.debits).ok_or(overflow.clone())?;
+        total.credits = total.credits.checked_add(sum.credits).ok_or(overflow)?;
+    }
+    balanced(totals.into_values())
 }
 
 /// Whether votes decide anything: each set's once and only of those that are asked, and of all of them unless one refuses.

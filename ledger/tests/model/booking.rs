@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
 use twinset_ledger::attempt::Sum;
-use twinset_ledger::{Leg, Posted, Rejection, Side};
+use twinset_ledger::command::{Expected, Precondition};
+use twinset_ledger::{Leg, LegKind, Posted, Rejection, Side};
 
 use super::Model;
+use super::hold::Taking;
 
 /// What an account's debits, and its credits, can add up to.
 pub(super) const SUM_MAX: i128 = 1 << 94;
@@ -17,10 +19,15 @@ pub(super) struct Move {
     pub account: String,
     pub side: Side,
     pub minor: i128,
+    /// What must be true of the account before; versions as they are, all else in minor units.
+    pub expects: Vec<(Expected, i128)>,
+    /// Whether it is a withdrawal, or what it brings is restricted.
+    pub kind: LegKind,
 }
 
 impl Model {
-    /// Legs as asked for, in minor units: first all accounts are looked for, then currencies are compared, then amounts read.
+    /// Legs as asked for, in minor units: first all accounts are looked for, then currencies are compared, then amounts read,
+    /// and with each amount what its leg expects. Then what is restricted must be something that comes in.
     pub(super) fn plan(&self, legs: &[Leg]) -> Result<Vec<Move>, Rejection> {
         if let Some(leg) = legs.iter().find(|leg| !self.accounts.contains_key(&leg.account)) {
             return Err(Rejection::AccountNotFound { account: leg.account.clone() });
@@ -33,10 +40,27 @@ impl Model {
             }
         }
         let in_minor_units = |leg: &Leg| {
-            let minor = minor(leg.amount, self.accounts[&leg.account].scale, &leg.account)?;
-            Ok(Move { account: leg.account.clone(), side: leg.side, minor })
+            let scale = self.accounts[&leg.account].scale;
+            let amount = minor(leg.amount, scale, &leg.account)?;
+            let expects = |Precondition { expected, value }: &Precondition| {
+                let value = match expected {
+                    Expected::Version => value.mantissa(),
+                    _ => minor(*value, scale, &leg.account)?,
+                };
+                Ok((*expected, value))
+            };
+            let expects = leg.preconditions.iter().map(expects).collect::<Result<_, _>>()?;
+            Ok(Move { account: leg.account.clone(), side: leg.side, minor: amount, expects, kind: leg.kind })
         };
-        legs.iter().map(in_minor_units).collect()
+        let moves = legs.iter().map(in_minor_units).collect::<Result<Vec<_>, _>>()?;
+        for leg in &moves {
+            if matches!(leg.kind, LegKind::Restricted { .. })
+                && leg.side != self.accounts[&leg.account].normal
+            {
+                return Err(Rejection::RestrictedOutflow { account: leg.account.clone() });
+            }
+        }
+        Ok(moves)
     }
 
     /// Debits and credits of each currency, by its code.
@@ -57,14 +81,17 @@ impl Model {
         Ok(sums.into_values().collect())
     }
 
-    /// What the accounts say: all must be open, then none frozen, then all have room, then all keep their floors.
-    pub(super) fn check(&self, legs: &[Move]) -> Result<(), Rejection> {
+    /// What the accounts say: all must be open, then none frozen, then all as is expected, then all have room, then all keep
+    /// their floors, and then those that something is withdrawn from keep them without what is restricted. What comes out of a
+    /// hold was kept free for it.
+    pub(super) fn check(&self, legs: &[Move], taking: Option<&Taking>) -> Result<(), Rejection> {
         if let Some(leg) = legs.iter().find(|leg| self.accounts[&leg.account].closed) {
             return Err(Rejection::AccountClosed { account: leg.account.clone() });
         }
         if let Some(leg) = legs.iter().find(|leg| self.accounts[&leg.account].frozen.contains(&leg.side)) {
             return Err(Rejection::AccountFrozen { account: leg.account.clone(), side: leg.side });
         }
+        legs.iter().try_for_each(|leg| self.is_as_expected(leg))?;
         let totals = per_account(legs);
         for (id, debits, credits) in &totals {
             // Only what is asked for needs room.
@@ -73,12 +100,44 @@ impl Model {
                 return Err(Rejection::AmountOverflow { account: (*id).to_owned() });
             }
         }
-        for (id, debits, credits) in totals {
+        let out_of_hold = |id| taking.filter(|taking| taking.account == id).map_or(0, |taking| taking.amount);
+        for &(id, debits, credits) in &totals {
             let account = &self.accounts[id];
-            let (rise, available) = (account.rise(debits, credits), account.available());
+            let out_of_hold = out_of_hold(id);
+            let (rise, available) = (account.rise(debits, credits) + out_of_hold, account.available());
             if let Some(limit) = account.limit.filter(|limit| rise < 0 && available + rise < *limit) {
                 let (account, scale) = (id.to_owned(), account.scale);
                 return Err(Rejection::LimitExceeded { account, available, limit, needed: -rise, scale });
+            }
+        }
+        for (id, debits, credits) in totals {
+            let account = &self.accounts[id];
+            let (rise, withdrawable) = (account.rise(debits, credits), account.withdrawable());
+            let withdraws = legs.iter().any(|leg| leg.account == id && leg.kind == LegKind::Withdrawal);
+            let Some(limit) = account.limit.filter(|_| withdraws && rise < 0) else { continue };
+            let needed = -(rise + out_of_hold(id));
+            if withdrawable < limit + needed {
+                let (account, scale) = (id.to_owned(), account.scale);
+                return Err(Rejection::WithdrawableExceeded { account, withdrawable, limit, needed, scale });
+            }
+        }
+        Ok(())
+    }
+
+    fn is_as_expected(&self, leg: &Move) -> Result<(), Rejection> {
+        let account = &self.accounts[&leg.account];
+        for &(expected, wanted) in &leg.expects {
+            let (found, fulfilled): (i128, fn(&i128, &i128) -> bool) = match expected {
+                Expected::AvailableMin => (account.available(), i128::ge),
+                Expected::AvailableMax => (account.available(), i128::le),
+                Expected::PostedMin => (account.balance(), i128::ge),
+                Expected::PostedMax => (account.balance(), i128::le),
+                Expected::Version => (account.legs.into(), i128::eq),
+            };
+            if !fulfilled(&found, &wanted) {
+                let scale = if expected == Expected::Version { 0 } else { account.scale };
+                let account = leg.account.clone();
+                return Err(Rejection::PreconditionFailed { account, expected, found, wanted, scale });
             }
         }
         Ok(())

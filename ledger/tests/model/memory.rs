@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use twinset_ledger::{
-    Command, Effect, Leg, Outcome, Position, Rejection, Reversal, Side, Transaction, TransactionId,
+    Command, Effect, Leg, LegKind, Outcome, Position, Rejection, Reversal, Schedule, Side, Transaction,
+    TransactionId,
 };
 
 use super::{Here, Model, attempt};
@@ -72,7 +73,8 @@ impl Model {
     pub(super) fn newest(&self, first: Position) -> (Outcome, bool) {
         let mut outcome = self.last_word(first);
         while matches!(outcome.result, Err(Rejection::SetUnavailable { .. })) {
-            let Some(next) = self.attempts[&self.called(&outcome)].next else { return (outcome, true) };
+            let attempt = self.attempts.get(&self.called(&outcome));
+            let Some(next) = attempt.and_then(|attempt| attempt.next) else { return (outcome, true) };
             outcome = self.last_word(next);
         }
         (outcome, false)
@@ -124,6 +126,7 @@ impl Model {
                 }
                 Err(_) => one(refusals(reversal)),
             },
+            Command::ResolveSuspense { item, .. } => one(format!("resolutions of {item}")),
             Command::Begin(begin) => one(attempt::scope(&begin.transaction).to_owned()),
             other => one(other.accounts().next().expect("one account").to_owned()),
         }
@@ -222,31 +225,86 @@ impl Model {
                 vec![named("command", "unfreeze".to_owned()), named("mode", format!("{mode:?}"))]
             }
             Command::CloseAccount { .. } => vec![named("command", "close".to_owned())],
+            Command::SetPostingMode { mode, .. } => {
+                vec![named("command", "mode".to_owned()), named("mode", format!("{mode:?}"))]
+            }
+            Command::ResolveSuspense { account, .. } => {
+                vec![named("command", "resolve".to_owned()), named("account", account.clone())]
+            }
+            Command::RemoveSweep { .. } => vec![named("command", "remove a sweep".to_owned())],
+            Command::SetSweep(asked) => vec![
+                named("command", "set a sweep".to_owned()),
+                named("to", asked.to.clone()),
+                named("keep", asked.keep.normalize().to_string()),
+                named("schedule", format!("{:?}", schedule(&asked.schedule))),
+            ],
+            Command::PlaceHold(place) => vec![
+                named("command", "place a hold".to_owned()),
+                named("amount", place.amount.normalize().to_string()),
+                named("currency", self.other_currency(&place.account, &place.currency)),
+                named("expires_at", format!("{:?}", place.expires_ns)),
+                named("on_expiry", format!("{:?}", place.on_expiry)),
+                named("reason", place.reason.to_string()),
+                named("metadata", format!("{:?}", place.metadata)),
+            ],
+            Command::ReleaseHold { hold, amount, .. } => vec![
+                named("command", "release a hold".to_owned()),
+                named("hold", hold.to_string()),
+                named("amount", format!("{:?}", amount.map(|amount| amount.normalize()))),
+            ],
+            Command::ReleaseRestriction { restriction, amount, .. } => vec![
+                named("command", "release a restriction".to_owned()),
+                named("restriction", restriction.to_string()),
+                named("amount", format!("{:?}", amount.map(|amount| amount.normalize()))),
+            ],
+            Command::ExtendHold { hold, expires_ns, .. } => vec![
+                named("command", "extend a hold".to_owned()),
+                named("hold", hold.to_string()),
+                named("expires_at", format!("{expires_ns:?}")),
+            ],
             other => unreachable!("{other:?} has no request id of a client"),
         }
     }
 
     fn content(&self, transaction: &Transaction, extent: &str) -> Vec<(String, String)> {
-        let Transaction { legs, kind, reason, accounting_date, metadata, .. } = transaction;
+        let Transaction { legs, kind, reason, accounting_date, capture, metadata, .. } = transaction;
         let mut fields = vec![
             ("command".to_owned(), "transaction".to_owned()),
             ("legs".to_owned(), format!("{} {extent}", legs.len())),
         ];
         for (at, leg) in legs.iter().enumerate() {
-            // To name the account's own currency says nothing.
-            let own = self.accounts.get(&leg.account).map(|account| &account.currency);
-            let currency = leg.currency.as_ref().filter(|named| Some(*named) != own);
+            let currency = self.other_currency(&leg.account, &leg.currency);
+            let expects = leg.preconditions.iter().map(|one| (one.expected, one.value.normalize()));
             let mut field = |name: &str, value: String| fields.push((format!("legs[{at}].{name}"), value));
             field("account", leg.account.clone());
             field("side", format!("{:?}", leg.side));
             field("amount", leg.amount.normalize().to_string());
-            field("currency", format!("{currency:?}"));
+            field("currency", currency);
+            field("preconditions", format!("{:?}", expects.collect::<Vec<_>>()));
+            field("withdrawal", format!("{}", leg.kind == LegKind::Withdrawal));
+            let restricted = matches!(leg.kind, LegKind::Restricted { .. }).then_some(leg.kind);
+            field("restricted", format!("{restricted:?}"));
         }
         fields.push(("kind".to_owned(), kind.to_string()));
         fields.push(("reason".to_owned(), reason.to_string()));
         fields.push(("accounting_date".to_owned(), format!("{accounting_date:?}")));
+        fields.push(("capture".to_owned(), format!("{capture:?}")));
         fields.push(("metadata".to_owned(), format!("{metadata:?}")));
         fields
+    }
+
+    /// To name the account's own currency says nothing.
+    fn other_currency(&self, account: &str, named: &Option<String>) -> String {
+        let own = self.accounts.get(account).map(|account| &account.currency);
+        format!("{:?}", named.as_ref().filter(|named| Some(*named) != own))
+    }
+}
+
+/// As it is meant, however its threshold is written.
+fn schedule(asked: &Schedule) -> Schedule {
+    match asked {
+        Schedule::Above { amount } => Schedule::Above { amount: amount.normalize() },
+        other => other.clone(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Outcomes in the words of those who see less of them: codes instead of whole rejections, and no times.
 
+use twinset_ledger::outcome::{Held, Restricted};
 use twinset_ledger::{Command, Effect, Outcome, Position, Posted, Rejection, Side};
 
 /// A leg as booked: account, side, amount, posted and available after the transaction.
@@ -22,6 +23,16 @@ pub enum Answer {
     Aborted,
     /// Legs were booked in several sets.
     Settled(Vec<Booked>),
+    /// A hold was placed or changed, and stood so then.
+    Held(Held),
+    /// Own legs were booked, and the others are on their way.
+    Buffered(Vec<Booked>),
+    /// What came from another set stands on the suspense account.
+    Suspended(Vec<Booked>),
+    /// What nodes say about buffered accounts was taken in.
+    Heard,
+    /// A restriction was released, and stood so then.
+    Restricted(Restricted),
     /// It was rejected, with this code.
     No(&'static str),
 }
@@ -51,14 +62,27 @@ impl Answer {
         match result {
             Err(rejection) => Answer::No(rejection.code()),
             Ok(Effect::Defined { changed }) => Answer::Defined(*changed),
-            Ok(Effect::Account | Effect::Marked) => Answer::Done,
+            Ok(Effect::Account | Effect::Marked | Effect::Grouped | Effect::Ran(_)) => Answer::Done,
             Ok(Effect::Posted(legs)) => Answer::Booked(named(legs, command)),
             Ok(Effect::Begun) => Answer::Begun,
             Ok(Effect::Prepared(_)) => Answer::Prepared,
             Ok(Effect::Aborted) => Answer::Aborted,
             Ok(Effect::Settled(legs)) => Answer::Settled(named(legs, command)),
+            Ok(Effect::Held(held)) => Answer::Held(held.clone()),
+            Ok(Effect::Buffered { booked, .. }) => Answer::Buffered(own_names(booked)),
+            Ok(Effect::Suspended { booked, .. }) => Answer::Suspended(own_names(booked)),
+            Ok(Effect::Taken | Effect::Announced | Effect::Withdrawn(_) | Effect::Acknowledged) => {
+                Answer::Heard
+            }
+            Ok(Effect::Restricted(now)) => Answer::Restricted(now.clone()),
         }
     }
+}
+
+/// Legs that name their accounts themselves.
+fn own_names(legs: &[Posted]) -> Vec<Booked> {
+    let booked = |leg: &Posted| (leg.account.clone(), leg.side, leg.amount, leg.posted, leg.available);
+    legs.iter().map(booked).collect()
 }
 
 /// Legs with the names of their accounts: those of a transaction are where it was asked.

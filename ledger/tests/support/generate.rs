@@ -6,9 +6,11 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use rust_decimal::Decimal;
 use twinset_ledger::attempt::{Ballot, Part, Sum, Vote};
-use twinset_ledger::command::Metadata;
+use twinset_ledger::check_back::{Came, CheckBack, CheckedBack, Failure, OnExpiry};
+use twinset_ledger::command::{Expected, Metadata, Precondition};
+use twinset_ledger::hold::{Capture, PlaceHold};
 use twinset_ledger::{
-    Begin, Command, Durability, FreezeMode, Leg, Position, Posted, Rejection, Reversal, Side, Step,
+    Begin, Command, Durability, FreezeMode, Leg, LegKind, Position, Posted, Rejection, Reversal, Side, Step,
     Transaction, TransactionId,
 };
 
@@ -56,19 +58,114 @@ pub fn command() -> impl Strategy<Value = Command> {
         1 => close,
         1 => define,
         1 => mark,
-        24 => two_legs(),
-        4 => many_legs(),
+        32 => two_legs().boxed(),
+        4 => many_legs().boxed(),
         6 => reversal(),
+        4 => place().boxed(),
+        6 => on_hold().boxed(),
+        5 => capture(two_legs()).boxed(),
+        4 => on_restriction().boxed(),
+        2 => (1u16..4).prop_map(|count| Command::Together { count }).boxed(),
     ]
     .prop_filter("valid", |command| command.validate().is_ok())
+}
+
+fn place() -> impl Strategy<Value = Command> {
+    let named = option::weighted(0.1, currency());
+    let terms = (account(), account()).prop_map(|(initiator, to)| CheckBack { initiator, to });
+    let on_expiry =
+        option::weighted(0.3, terms).prop_map(|terms| terms.map_or(OnExpiry::Release, OnExpiry::CheckBack));
+    (request_id(), account(), amount(), named, (expiry(), on_expiry), 0u16..2, metadata()).prop_map(
+        |(request_id, account, amount, currency, (expires_ns, on_expiry), reason, metadata)| {
+            Command::PlaceHold(PlaceHold {
+                request_id,
+                account,
+                amount,
+                currency,
+                expires_ns,
+                on_expiry,
+                reason,
+                metadata,
+            })
+        },
+    )
+}
+
+fn on_hold() -> impl Strategy<Value = Command> {
+    let release = (request_id(), account(), earlier(), option::of(amount())).prop_map(
+        |(request_id, account, hold, amount)| Command::ReleaseHold { request_id, account, hold, amount },
+    );
+    let extend =
+        (request_id(), account(), earlier(), expiry()).prop_map(|(request_id, account, hold, expires_ns)| {
+            Command::ExtendHold { request_id, account, hold, expires_ns }
+        });
+    let expire = earlier().prop_map(|hold| Command::ExpireHold { hold });
+    let came = prop_oneof![
+        (0u64..150).prop_map(|next_ns| Came::Pending { next_ns }),
+        (0u64..150).prop_map(|next_ns| Came::Failed { why: Failure::Refused { number: 12 }, next_ns }),
+        select(vec![Came::Cancelled, Came::Released, Came::Kept]),
+    ];
+    let tried = (earlier(), 1u32..4, came)
+        .prop_map(|(hold, no, came)| Command::CheckedBack(CheckedBack { hold, no, came }));
+    prop_oneof![2 => release, 1 => extend, 2 => expire, 2 => tried]
+}
+
+fn on_restriction() -> impl Strategy<Value = Command> {
+    let release = (request_id(), account(), earlier(), option::of(amount())).prop_map(
+        |(request_id, account, restriction, amount)| Command::ReleaseRestriction {
+            request_id,
+            account,
+            restriction,
+            amount,
+        },
+    );
+    let expire = (account(), earlier())
+        .prop_map(|(account, restriction)| Command::ExpireRestriction { account, restriction });
+    prop_oneof![1 => release, 2 => expire]
+}
+
+fn kind() -> impl Strategy<Value = LegKind> {
+    prop_oneof![
+        16 => Just(LegKind::Ordinary),
+        3 => Just(LegKind::Withdrawal),
+        2 => expiry().prop_map(|until_ns| LegKind::Restricted { until_ns }),
+    ]
+}
+
+/// Makes a capture of a transaction that has a scope account.
+fn capture(transactions: impl Strategy<Value = Command>) -> impl Strategy<Value = Command> {
+    (transactions, earlier(), any::<bool>()).prop_map(|(mut command, hold, is_final)| {
+        let capture = Some(Capture { hold, is_final });
+        match &mut command {
+            Command::Transaction(transaction) => {
+                let scope = transaction.scope_account.take();
+                transaction.scope_account = scope.or_else(|| Some(transaction.legs[0].account.clone()));
+                transaction.capture = capture;
+            }
+            Command::Begin(Begin { transaction, .. }) if transaction.scope_account.is_some() => {
+                transaction.capture = capture;
+            }
+            _ => {}
+        }
+        command
+    })
+}
+
+/// Around the times of entries, which are small.
+fn expiry() -> impl Strategy<Value = Option<u64>> {
+    option::weighted(0.6, 0u64..150)
 }
 
 /// A valid command of a transaction over several sets, of which this one is set 1 and may coordinate it or not.
 #[allow(dead_code, reason = "not every test has several sets")]
 pub fn across() -> impl Strategy<Value = Command> {
     prop_oneof![
-        3 => begin(),
-        6 => (attempt(), step()).prop_map(|(attempt, step)| Command::Step { attempt, step }),
+        3 => begin().boxed(),
+        1 => capture(begin()).boxed(),
+        1 => place().boxed(),
+        1 => on_hold().boxed(),
+        1 => on_restriction().boxed(),
+        6 => (attempt(), step()).prop_map(|(attempt, step)| Command::Step { attempt, step }).boxed(),
         1 => reversal(),
     ]
     .prop_filter("valid", |command| command.validate().is_ok())
@@ -118,8 +215,7 @@ fn attempt() -> impl Strategy<Value = TransactionId> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let leg = (account(), side(), amount(), option::weighted(0.1, currency()))
-        .prop_map(|(account, side, amount, currency)| Leg { account, side, amount, currency });
+    let leg = leg();
     let alike = option::weighted(0.2, prop_oneof![amount(), Just(fortune())]);
     let legs = (vec(leg, 1..3), alike).prop_map(|(mut legs, alike)| {
         if let Some(amount) = alike {
@@ -128,8 +224,12 @@ fn step() -> impl Strategy<Value = Step> {
         }
         legs
     });
-    let prepare =
-        (legs, -1i32..2).prop_map(|(legs, accounting_date)| Step::Prepare { legs, accounting_date });
+    let reverses = option::weighted(0.2, prop_oneof![attempt(), earlier()]);
+    let prepare = (legs, -1i32..2, reverses).prop_map(|(legs, accounting_date, reverses)| Step::Prepare {
+        legs,
+        accounting_date,
+        reverses,
+    });
     let amounts = prop_oneof![(1i128..400, Just(0)), (Just(0), 1i128..400)];
     let sum =
         amounts.prop_map(|(debits, credits)| Sum { currency: "EUR".to_owned(), scale: 2, debits, credits });
@@ -174,22 +274,51 @@ pub fn open() -> impl Strategy<Value = Command> {
 
 fn two_legs() -> impl Strategy<Value = Command> {
     let named = option::weighted(0.1, currency());
-    (transaction(), account(), account(), amount(), side(), named).prop_map(
-        |(transaction, a, b, amount, side, named)| {
+    // Only those that are all ordinary have a short form.
+    let kinds = prop_oneof![3 => Just((LegKind::Ordinary, LegKind::Ordinary)), 2 => (kind(), kind())];
+    (transaction(), account(), account(), amount(), side(), named, kinds).prop_map(
+        |(transaction, a, b, amount, side, named, kinds)| {
             let other = opposite(side);
             let legs = vec![
-                Leg { account: a, side, amount, currency: named },
-                Leg { account: b, side: other, amount: amount.normalize(), currency: None },
+                Leg { currency: named, kind: kinds.0, ..Leg::new(&a, side, amount) },
+                Leg { kind: kinds.1, ..Leg::new(&b, other, amount.normalize()) },
             ];
             finish(transaction, legs)
         },
     )
 }
 
+fn leg() -> impl Strategy<Value = Leg> {
+    let currency = option::weighted(0.1, currency());
+    let preconditions = prop_oneof![9 => Just(Vec::new()), 1 => preconditions()];
+    (account(), side(), amount(), currency, preconditions, kind()).prop_map(
+        |(account, side, amount, currency, preconditions, kind)| Leg {
+            account,
+            side,
+            amount,
+            currency,
+            preconditions,
+            kind,
+        },
+    )
+}
+
+fn preconditions() -> impl Strategy<Value = Vec<Precondition>> {
+    let value = prop_oneof![4 => limit(), 1 => amount()];
+    vec((select(Expected::ALL.as_slice()), value, 0i64..4), 1..3).prop_map(|all| {
+        let one = |(expected, value, version)| match expected {
+            Expected::Version => Precondition { expected, value: Decimal::new(version, 0) },
+            _ => Precondition { expected, value },
+        };
+        let mut all: Vec<Precondition> = all.into_iter().map(one).collect();
+        all.sort_by_key(|one| one.expected);
+        all.dedup_by_key(|one| one.expected);
+        all
+    })
+}
+
 fn many_legs() -> impl Strategy<Value = Command> {
-    let leg = (account(), side(), amount(), option::weighted(0.1, currency()))
-        .prop_map(|(account, side, amount, currency)| Leg { account, side, amount, currency });
-    (transaction(), vec(leg, 2..5), any::<bool>()).prop_map(|(transaction, mut legs, mirrored)| {
+    (transaction(), vec(leg(), 2..5), any::<bool>()).prop_map(|(transaction, mut legs, mirrored)| {
         if mirrored {
             // The same legs turned round, shifted by one account: balanced if the currencies are.
             let mut back: Vec<Leg> =
@@ -223,16 +352,20 @@ fn finish((transaction, scope): (Transaction, Option<usize>), legs: Vec<Leg>) ->
 }
 
 fn reversal() -> impl Strategy<Value = Command> {
-    let id = (1u32..40, 1u64..26, 0u16..6).prop_map(|(odd, index, offset)| TransactionId {
-        set: if odd == 39 { 2 } else { 1 },
-        incarnation: if odd == 38 { 2 } else { 1 },
-        position: Position::new(index, offset),
-    });
-    (request_id(), id, option::of(amount()), 0u16..2, metadata()).prop_map(
+    (request_id(), earlier(), option::of(amount()), 0u16..2, metadata()).prop_map(
         |(request_id, transaction, amount, reason, metadata)| {
             Command::Reversal(Reversal { request_id, transaction, amount, reason, metadata })
         },
     )
+}
+
+/// Where something may have been booked or placed.
+fn earlier() -> impl Strategy<Value = TransactionId> {
+    (1u32..40, 1u64..26, 0u16..6).prop_map(|(odd, index, offset)| TransactionId {
+        set: if odd == 39 { 2 } else { 1 },
+        incarnation: if odd == 38 { 2 } else { 1 },
+        position: Position::new(index, offset),
+    })
 }
 
 fn opposite(side: Side) -> Side {

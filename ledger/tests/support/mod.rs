@@ -2,10 +2,13 @@
 //! in general form. Both must agree at every step; whoever drives it sees one ledger.
 
 use twinset_ledger::codec::{
-    Entry, EntryBuilder, Record, decode_attempts, decode_command, decode_outcome, encode_attempts,
-    encode_command, encode_outcome, shorten,
+    Entry, EntryBuilder, Record, decode_attempts, decode_command, decode_hold, decode_outcome,
+    decode_restriction, encode_attempts, encode_command, encode_hold, encode_outcome, encode_restriction,
+    shorten,
 };
+use twinset_ledger::hold::{Ended, Hold, HoldChange};
 use twinset_ledger::memory::MemoryState;
+use twinset_ledger::restriction::Restriction;
 use twinset_ledger::{AccountNo, Command, Outcome, RULES_VERSION, Rejection, State};
 
 /// The set's number where there is one.
@@ -79,7 +82,7 @@ impl Books {
     }
 
     /// Both forms agree, debits equal credits per currency, and the accounts' figures follow from their postings and from
-    /// the attempts that are open.
+    /// the attempts, holds and restrictions that are open.
     fn check(&self) {
         assert!(self.short.accounts().eq(self.general.accounts()), "short and general forms agree");
         for (currency, (debits, credits)) in self.short.totals() {
@@ -93,8 +96,14 @@ impl Books {
             assert!(postings.is_sorted_by_key(|posting| posting.position));
             let figures = (account.held, account.incoming, account.prepared);
             assert_eq!(figures, self.set_aside(no), "{} has set aside what is open", account.id);
+            let own = self.short.restrictions().iter().filter(|restriction| restriction.account == no);
+            assert_eq!(account.restricted, own.map(|restriction| restriction.left).sum::<i128>());
         }
         assert_eq!(self.short.attempts(), self.general.attempts(), "short and general forms agree");
+        assert_eq!(self.short.holds(), self.general.holds(), "short and general forms agree");
+        self.short.holds().iter().for_each(check_hold);
+        assert_eq!(self.short.restrictions(), self.general.restrictions(), "short and general forms agree");
+        self.short.restrictions().iter().for_each(check_restriction);
         let mut bytes = Vec::new();
         encode_attempts(self.short.attempts(), &mut bytes);
         assert_eq!(decode_attempts(&bytes).as_ref(), Ok(self.short.attempts()));
@@ -103,7 +112,7 @@ impl Books {
 }
 
 impl Books {
-    /// What open attempts say that an account has held, incoming and prepared.
+    /// What holds and open attempts say that an account has held, incoming and prepared.
     fn set_aside(&self, no: AccountNo) -> (i128, i128, i128) {
         let account = self.short.account(no);
         let (mut held, mut incoming, mut prepared) = (0, 0, 0);
@@ -115,8 +124,37 @@ impl Books {
             }
             *(if net < 0 { &mut held } else { &mut incoming }) += net.abs();
         }
-        (held, incoming, prepared)
+        let holds = self.short.holds().iter().filter(|hold| hold.account == no && hold.ended.is_none());
+        (held + holds.map(Hold::left).sum::<i128>(), incoming, prepared)
     }
+}
+
+/// A hold's figures follow from its journal, and it comes back from its bytes.
+fn check_hold(hold: &Hold) {
+    let (mut captured, mut released, mut expired) = (0, 0, false);
+    for event in &hold.journal {
+        match event.change {
+            HoldChange::Captured { amount, .. } => captured += amount,
+            HoldChange::Released { amount } => released += amount,
+            HoldChange::Expired { amount } => (released, expired) = (released + amount, true),
+            HoldChange::Extended { .. } | HoldChange::CheckedBack { .. } => {}
+        }
+    }
+    assert_eq!((hold.captured, hold.released), (captured, released), "{} is what its journal says", hold.id);
+    assert_eq!(hold.ended == Some(Ended::Expired), expired);
+    assert!(hold.left() >= 0 && hold.capturing >= 0 && (hold.ended.is_none() || hold.left() == 0));
+    let mut bytes = Vec::new();
+    encode_hold(hold, &mut bytes);
+    assert_eq!(decode_hold(&bytes).as_ref(), Ok(hold));
+}
+
+/// It has ended when nothing is left, and comes back from its bytes.
+fn check_restriction(restriction: &Restriction) {
+    assert!((0..=restriction.amount).contains(&restriction.left), "{restriction:?}");
+    assert_eq!(restriction.left == 0, restriction.ended.is_some(), "{restriction:?}");
+    let mut bytes = Vec::new();
+    encode_restriction(restriction, &mut bytes);
+    assert_eq!(decode_restriction(&bytes).as_ref(), Ok(restriction));
 }
 
 fn check_bytes(outcome: &Outcome) {

@@ -1,11 +1,38 @@
-//! A set under test and its model, fed with the same entries: every outcome, every account and every open attempt of the
-//! one must be the other's.
+//! A set under test and its model, fed with the same entries: every outcome, every account, every open attempt, every
+//! hold and every restriction of the one must be the other's.
 
 use twinset_ledger::apply::{came_of, newest_attempt};
+use twinset_ledger::buffer::{Buffer, Transit};
 use twinset_ledger::{Command, Outcome, State, TransactionId};
 
 use crate::model::Model;
 use crate::support::Books;
+
+/// What stands in the books about buffered accounts, in the words of the model.
+fn standing(buffer: &Buffer) -> Vec<String> {
+    let own =
+        buffer.all_own().map(|(no, own)| format!("own {no} since {} leaving {}", own.since, own.draining));
+    let heard = buffer.all_announced().iter().map(|known| {
+        let (account, Transit { parcels, amount }) = (&known.account, known.transit);
+        format!(
+            "heard {account:?} {} open {}, {parcels} of {amount} on the way",
+            known.version, known.is_open
+        )
+    });
+    let payee = |payee: u32| &buffer.all_announced()[payee as usize].account.account;
+    let sent = buffer.streams().flat_map(|(name, stream)| {
+        let (done, name) = (stream.acknowledged(), (name.to, name.incarnation));
+        let head = format!("to {name:?}: {done} of {}", stream.last());
+        let waiting = stream.after(done).zip(done + 1..).map(|((number, p), due)| {
+            assert_eq!(number, due, "parcels are numbered in their order");
+            format!("  {:?} {} {} {}", p.position, p.leg, payee(p.payee), p.amount)
+        });
+        std::iter::once(head).chain(waiting).collect::<Vec<_>>()
+    });
+    let taken = buffer.inboxes().map(|(name, taken)| format!("from {name:?}: {taken}"));
+    let suspended = buffer.suspended().map(|position| format!("suspended {position:?}"));
+    own.chain(heard).chain(sent).chain(taken).chain(suspended).collect()
+}
 
 /// Both of them.
 pub struct Twin {
@@ -37,6 +64,22 @@ impl Twin {
             attempts,
             self.model.open_attempts(),
             "the attempts of the ledger (left) and its model differ"
+        );
+        let holds: Vec<_> = self.books.short.holds().iter().cloned().collect();
+        assert_eq!(holds, self.model.holds(), "the holds of the ledger (left) and its model differ");
+        let buffered = standing(self.books.short.buffer());
+        assert_eq!(
+            buffered,
+            self.model.buffered(),
+            "buffered accounts of the ledger (left) and its model differ"
+        );
+        let sweeps: Vec<_> = self.books.short.sweeps().iter().cloned().collect();
+        assert_eq!(sweeps, self.model.sweeps(), "the sweeps of the ledger (left) and its model differ");
+        let restrictions: Vec<_> = self.books.short.restrictions().iter().cloned().collect();
+        assert_eq!(
+            restrictions,
+            self.model.restrictions(),
+            "the restrictions of the ledger (left) and its model differ"
         );
         outcomes
     }

@@ -6,12 +6,14 @@
 //!     `--waited too long-----------^     `--not booked--> Undoing --all have given back-----^
 //! ```
 //!
-//! The client's answer leaves with the entry that settles the attempt, though all parts are booked before: only from then on can
-//! the transaction be found, and taken back, in the coordinator's log.
+//! The client's answer leaves when all parts are booked, beside the entry that settles the attempt: what that will say is known by
+//! then, and a leader that has not heard all of it waits for the entry.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use twinset_ledger::apply::told;
 use twinset_ledger::attempt::{Attempt, Ballot, Coordination, Part, Role, Vote};
+use twinset_ledger::canary::{self, Canary};
 use twinset_ledger::{Effect, Outcome, Rejection, Step};
 
 /// Whose log takes in a step.
@@ -37,7 +39,7 @@ pub struct Order {
 pub struct Next {
     /// What is asked for now.
     pub orders: Vec<Order>,
-    /// What the client is told, as soon as that is known.
+    /// What the client is told, once, as soon as that is known.
     pub result: Option<Result<Effect, Rejection>>,
 }
 
@@ -65,10 +67,13 @@ pub enum Phase {
 /// One attempt that a set coordinates.
 #[derive(Clone, Debug)]
 pub struct Course {
+    set: u32,
     coordination: Coordination,
     /// The sets beside the own.
     others: BTreeSet<u32>,
     accounting_date: i32,
+    /// What the own log has booked, if this leader has heard it.
+    own: Option<Part>,
     phase: Phase,
 }
 
@@ -78,12 +83,15 @@ impl Course {
         let Role::Coordinator(coordination) = &attempt.role else { return None };
         let phase = match coordination.decided {
             None => Phase::Asking(BTreeMap::new()),
+            Some(_) if canary::on(Canary::DecisionForgotten) => Phase::Undoing(coordination.other_sets(own)),
             Some(_) => Phase::Booking(BTreeMap::new()),
         };
         Some(Course {
+            set: own,
             coordination: coordination.clone(),
             others: coordination.other_sets(own),
             accounting_date: attempt.accounting_date,
+            own: None,
             phase,
         })
     }
@@ -109,9 +117,15 @@ impl Course {
         match (&self.phase, from) {
             (Phase::Asking(votes), Target::Set(set)) if !votes.contains_key(&set) => {
                 let legs = self.coordination.legs_of(set).cloned().collect();
-                Some(Step::Prepare { legs, accounting_date: self.accounting_date })
+                let reverses = self.coordination.reverses.map(|(original, _)| original);
+                Some(Step::Prepare { legs, accounting_date: self.accounting_date, reverses })
             }
             (Phase::Deciding(ballot), Target::Own) => Some(Step::Decide(ballot.clone())),
+            (Phase::Booking(_), Target::Set(set))
+                if canary::on(Canary::CommitToAllButOne) && self.others.last() == Some(&set) =>
+            {
+                None
+            }
             (Phase::Booking(parts), Target::Set(set)) if !parts.contains_key(&set) => Some(Step::Commit),
             (Phase::Settling(parts), Target::Own) => Some(Step::Settle { parts: parts.clone() }),
             (Phase::Undoing(left), Target::Set(set)) if left.contains(&set) => Some(Step::Abort),
@@ -144,8 +158,11 @@ impl Course {
                 let votes = std::mem::take(votes).into_values().collect();
                 Ok(self.enter(Phase::Deciding(Ballot::Votes(votes))).into())
             }
-            (Phase::Deciding(_), Target::Own, Ok(Effect::Posted(_))) => {
-                Ok(self.enter(Phase::Booking(BTreeMap::new())).into())
+            (Phase::Deciding(_), Target::Own, Ok(Effect::Posted(legs))) => {
+                let told = canary::told_too_soon(&self.coordination, &self.others, &legs);
+                self.own = Some(Part { set: self.set, position, legs });
+                let orders = self.enter(Phase::Booking(BTreeMap::new()));
+                Ok(Next { orders, result: told.map(|legs| Ok(Effect::Settled(legs))) })
             }
             (Phase::Deciding(ballot), Target::Own, Err(rejection)) if rejection.is_remembered() => {
                 // Who has refused has set nothing aside.
@@ -158,17 +175,21 @@ impl Course {
                 let orders = self.enter(if left.is_empty() { Phase::Over } else { Phase::Undoing(left) });
                 Ok(Next { orders, result: Some(Err(rejection)) })
             }
-            (Phase::Booking(parts), Target::Set(set), Ok(Effect::Posted(legs))) => {
+            (Phase::Booking(parts), Target::Set(set), Ok(Effect::Posted(mut legs))) => {
+                // Clearing legs are that set's own business: nobody is told of them.
+                legs.truncate(self.coordination.legs_of(set).count());
                 parts.insert(set, Part { set, position, legs });
                 if parts.len() < self.others.len() {
                     return Ok(Next::default());
                 }
                 let parts: Vec<Part> = std::mem::take(parts).into_values().collect();
-                Ok(self.enter(Phase::Settling(parts)).into())
+                let told = self.own.as_ref().and_then(|own| told(&self.coordination, own, &parts));
+                let orders = self.enter(Phase::Settling(parts));
+                Ok(Next { orders, result: told.map(|legs| Ok(Effect::Settled(legs))) })
             }
             (Phase::Settling(_), Target::Own, result @ Ok(Effect::Settled(_))) => {
                 self.phase = Phase::Over;
-                Ok(Next { orders: Vec::new(), result: Some(result) })
+                Ok(Next { orders: Vec::new(), result: self.own.is_none().then_some(result) })
             }
             (Phase::Undoing(left), Target::Set(set), Ok(Effect::Aborted)) => {
                 left.remove(&set);
@@ -210,12 +231,18 @@ mod tests {
     const OWN: u32 = 1;
 
     fn leg(account: &str) -> Leg {
-        Leg { account: account.to_owned(), side: Side::Debit, amount: 1.into(), currency: None }
+        Leg::new(account, Side::Debit, 1.into())
     }
 
     fn attempt(decided: Option<Position>) -> Attempt {
         let legs = ["x", "y", "z"].map(leg).into();
-        let role = Role::Coordinator(Coordination { legs, sets: vec![2, OWN, 3], reverses: None, decided });
+        let role = Role::Coordinator(Coordination {
+            legs,
+            sets: vec![2, OWN, 3],
+            reverses: None,
+            captures: None,
+            decided,
+        });
         Attempt { reserved: Vec::new(), accounting_date: 7, opened_ns: 0, role }
     }
 
@@ -235,17 +262,17 @@ mod tests {
         Rejection::AccountNotFound { account: "x".to_owned() }
     }
 
+    fn part(account: &str) -> Posted {
+        let account = account.to_owned();
+        Posted { account, side: Side::Debit, amount: 1, scale: 0, posted: 7, available: 7 }
+    }
+
+    fn booked(account: &str) -> Outcome {
+        outcome(Ok(Effect::Posted(vec![part(account)])))
+    }
+
     fn posted() -> Outcome {
         outcome(Ok(Effect::Posted(Vec::<Posted>::new())))
-    }
-
-    fn booked(account: &str) -> Posted {
-        let (side, amount) = (Side::Debit, 100);
-        Posted { account: account.to_owned(), side, amount, scale: 2, posted: 7, available: 7 }
-    }
-
-    fn posted_for(account: &str) -> Outcome {
-        outcome(Ok(Effect::Posted(vec![booked(account)])))
     }
 
     fn steps(orders: &[Order]) -> Vec<(Target, &'static str)> {
@@ -253,27 +280,41 @@ mod tests {
     }
 
     #[test]
-    fn all_say_yes() {
+    fn all_say_yes_and_the_answer_leaves_when_all_have_booked() {
         use Target::{Own, Set};
         let mut course = course();
         let asked = course.orders();
         assert_eq!(steps(&asked), [(Set(2), "~vote"), (Set(3), "~vote")]);
-        assert_eq!(asked[0].step, Step::Prepare { legs: vec![leg("x")], accounting_date: 7 });
+        assert_eq!(asked[0].step, Step::Prepare { legs: vec![leg("x")], accounting_date: 7, reverses: None });
         assert_eq!(course.heard(Set(3), yes()), Ok(Next::default()));
         assert_eq!(course.wants(Set(3)), None, "it has answered");
         let next = course.heard(Set(2), yes()).unwrap();
         assert_eq!(steps(&next.orders), [(Own, "~decision")]);
         assert_eq!(course.heard(Set(2), yes()), Ok(Next::default()), "again, and too late");
-        let next = course.heard(Own, posted_for("y")).unwrap();
+        let next = course.heard(Own, booked("y")).unwrap();
         assert_eq!((steps(&next.orders), next.result), (vec![(Set(2), "~end"), (Set(3), "~end")], None));
         assert_eq!(course.heard(Set(2), yes()), Ok(Next::default()), "later still");
-        assert_eq!(course.heard(Set(2), posted_for("x")), Ok(Next::default()));
-        let next = course.heard(Set(3), posted_for("z")).unwrap();
-        assert_eq!((steps(&next.orders), next.result), (vec![(Own, "~result")], None));
-        let settled = Ok(Effect::Settled(["x", "y", "z"].map(booked).into()));
+        assert_eq!(course.heard(Set(2), booked("x")), Ok(Next::default()));
+        let with_clearing = outcome(Ok(Effect::Posted(vec![part("z"), part("@clearing-3:EUR")])));
+        let next = course.heard(Set(3), with_clearing).unwrap();
+        let Step::Settle { parts } = &next.orders[0].step else { panic!("{next:?}") };
+        assert_eq!(parts[1].legs, [part("z")], "without the clearing leg");
+        let settled = Ok(Effect::Settled(["x", "y", "z"].map(part).into()));
+        assert_eq!((steps(&next.orders), next.result), (vec![(Own, "~result")], Some(settled.clone())));
+        assert_eq!(course.heard(Own, outcome(settled)), Ok(Next::default()), "it was told");
+        assert!(course.is_over() && course.orders().is_empty());
+    }
+
+    #[test]
+    fn who_has_not_heard_the_decision_waits_for_the_last_entry() {
+        use Target::{Own, Set};
+        let mut course = Course::of(OWN, &attempt(Some(Position::new(8, 0)))).unwrap();
+        course.heard(Set(2), booked("x")).unwrap();
+        assert_eq!(course.heard(Set(3), booked("z")).unwrap().result, None);
+        let settled = Ok(Effect::Settled(["x", "y", "z"].map(part).into()));
         let next = course.heard(Own, outcome(settled.clone())).unwrap();
         assert_eq!(next, Next { orders: Vec::new(), result: Some(settled) });
-        assert!(course.is_over() && course.orders().is_empty());
+        assert!(course.is_over());
     }
 
     #[test]
@@ -313,10 +354,10 @@ mod tests {
     fn what_was_decided_before_is_not_asked_for_again() {
         let mut course = Course::of(OWN, &attempt(Some(Position::new(8, 0)))).unwrap();
         assert!(course.orders().iter().all(|order| order.step == Step::Commit) && course.orders().len() == 2);
-        course.heard(Target::Set(2), posted_for("x")).unwrap();
-        let next = course.heard(Target::Set(3), posted_for("z")).unwrap();
+        course.heard(Target::Set(2), posted()).unwrap();
+        let next = course.heard(Target::Set(3), posted()).unwrap();
         assert_eq!((steps(&next.orders), next.result), (vec![(Target::Own, "~result")], None));
-        let participant = Attempt { role: Role::Participant, ..attempt(None) };
+        let participant = Attempt { role: Role::Participant { reverses: None }, ..attempt(None) };
         assert!(Course::of(OWN, &participant).is_none());
     }
 

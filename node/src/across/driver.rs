@@ -17,7 +17,9 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{debug, info, warn};
+use twinset_dispatch::pending::Origin;
 use twinset_ledger::attempt::{Attempt, Ballot, Role};
+use twinset_ledger::canary::{self, Canary};
 use twinset_ledger::{Command, Outcome, Step, TransactionId, codec};
 use twinset_proto::cluster::v1 as wire;
 use twinset_store::{LedgerReplica, Verdict};
@@ -25,7 +27,6 @@ use wire::item_reply::Result as ItemResult;
 
 use super::course::{Course, Order, Phase, Stale, Target};
 use super::{AcrossConfig, Ended, Inbox, Registration, Ways};
-use crate::admission::Origin;
 use crate::faults::{self, Point};
 use crate::metrics::AttemptMetrics;
 use crate::proposer::{Proposer, Submission};
@@ -42,8 +43,6 @@ const AGAIN_AFTER: Duration = Duration::from_millis(50);
 const STEP_WAIT: Duration = Duration::from_secs(2);
 /// Loads on their way to one log; further steps gather.
 const LOADS_MAX: usize = 4;
-/// Replies of the own proposer that wait.
-const OWN_REPLIES_MAX: usize = 2 * LOADS_MAX;
 /// Steps in one load.
 const STEPS_PER_LOAD: usize = 4_096;
 /// Bytes of them; the last step may go beyond.
@@ -64,7 +63,7 @@ pub struct Driver {
     /// The way into the own log.
     pub proposer: Proposer,
     /// The way to other sets.
-    pub ways: Arc<dyn Ways>,
+    pub ways: Arc<Ways>,
     /// Timers.
     pub config: AcrossConfig,
     /// Counters.
@@ -75,6 +74,8 @@ pub struct Driver {
 struct Running {
     course: Course,
     waiters: Vec<oneshot::Sender<Ended>>,
+    /// What they are told as soon as the entry that settles it is in the queue of the own log: a reversal comes behind that.
+    answer: Option<Ended>,
     give_up_at: Instant,
 }
 
@@ -92,8 +93,8 @@ struct Inquired {
 }
 
 /// What a driver knows while its replica leads.
-struct Lead {
-    driver: Driver,
+struct Lead<'a> {
+    driver: &'a Driver,
     running: BTreeMap<TransactionId, Running>,
     /// Those who wait for what is in the log and not safe yet.
     early: Vec<Registration>,
@@ -101,10 +102,14 @@ struct Lead {
     waiting: BTreeMap<Target, VecDeque<(TransactionId, Step)>>,
     /// Loads on their way, by log.
     loads: BTreeMap<Target, usize>,
+    /// Those of them to other sets.
     on_their_way: FuturesUnordered<BoxFuture<'static, Load>>,
-    own_replies: mpsc::Sender<wire::ItemReply>,
-    own_loads: BTreeMap<u64, oneshot::Sender<Result<Vec<Bytes>, String>>>,
+    /// Those to the own log, by the number of the submission.
+    own_loads: BTreeMap<u64, Vec<TransactionId>>,
     next_no: u64,
+    /// Where their replies come in. Those of an earlier lead find nobody there.
+    own_replies: mpsc::Sender<wire::ItemReply>,
+    own_answers: mpsc::Receiver<wire::ItemReply>,
     again: Vec<(Instant, TransactionId, Target)>,
     /// Since when this leader knows of attempts that its set only takes part in; when it asks next.
     ask_at: BTreeMap<TransactionId, Instant>,
@@ -116,25 +121,23 @@ impl Driver {
     /// Runs until the node ends.
     pub async fn run(self, mut inbox: Inbox) {
         let mut view = self.group.view();
-        let (own_replies, mut own_answers) = mpsc::channel(OWN_REPLIES_MAX);
-        let mut lead = Lead::new(self, own_replies);
         loop {
             tokio::select! {
                 led = view.wait_for(|view| view.role == RaftRole::Leader) => if led.is_err() { return },
                 // Who asks a replica that does not lead hears so at once.
                 asked = inbox.registrations.recv() => if asked.is_some() { continue } else { return },
-                // Of what it led before.
-                late = own_answers.recv() => if late.is_some() { continue } else { return },
             }
-            lead.carry_on(&mut inbox, &mut own_answers).await;
+            // When another replica leads, whoever waits here hears so, and what was known here is read again by whoever
+            // leads next.
+            Lead::new(&self).carry_on(&mut inbox).await;
             inbox.open.store(0, Ordering::Relaxed);
-            lead.forget();
         }
     }
 }
 
-impl Lead {
-    fn new(driver: Driver, own_replies: mpsc::Sender<wire::ItemReply>) -> Self {
+impl<'a> Lead<'a> {
+    fn new(driver: &'a Driver) -> Self {
+        let (own_replies, own_answers) = mpsc::channel(LOADS_MAX);
         Lead {
             driver,
             running: BTreeMap::new(),
@@ -142,9 +145,10 @@ impl Lead {
             waiting: BTreeMap::new(),
             loads: BTreeMap::new(),
             on_their_way: FuturesUnordered::new(),
-            own_replies,
             own_loads: BTreeMap::new(),
             next_no: 0,
+            own_replies,
+            own_answers,
             again: Vec::new(),
             ask_at: BTreeMap::new(),
             inquiries: FuturesUnordered::new(),
@@ -152,22 +156,8 @@ impl Lead {
         }
     }
 
-    /// Another replica leads: whoever waits here hears so, and what was known here is read again by whoever leads next.
-    fn forget(&mut self) {
-        self.running.clear();
-        self.early.clear();
-        self.waiting.clear();
-        self.loads.clear();
-        self.on_their_way.clear();
-        self.own_loads.clear();
-        self.again.clear();
-        self.ask_at.clear();
-        self.inquiries.clear();
-        self.inquiring.clear();
-    }
-
     /// Works until the replica leads no more.
-    async fn carry_on(&mut self, inbox: &mut Inbox, own_answers: &mut mpsc::Receiver<wire::ItemReply>) {
+    async fn carry_on(mut self, inbox: &mut Inbox) {
         let mut view = self.driver.group.view();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -180,7 +170,7 @@ impl Lead {
                 biased;
                 changed = view.changed() => if changed.is_err() { return },
                 _ = tick.tick() => ticked = true,
-                count = own_answers.recv_many(&mut replies, OWN_REPLIES_MAX) => if count == 0 { return },
+                _ = self.own_answers.recv_many(&mut replies, LOADS_MAX) => {}
                 Some(load) = self.on_their_way.next() => self.on_load(load),
                 count = inbox.registrations.recv_many(&mut registered, 64) => if count == 0 { return },
                 Some(inquired) = self.inquiries.next() => self.on_inquired(inquired),
@@ -232,7 +222,7 @@ impl Lead {
     fn start(&mut self, attempt: TransactionId, course: Course, waiters: Vec<oneshot::Sender<Ended>>) {
         let give_up_at = Instant::now() + Duration::from_millis(self.driver.config.give_up_ms);
         let orders = course.orders();
-        self.running.insert(attempt, Running { course, waiters, give_up_at });
+        self.running.insert(attempt, Running { course, waiters, answer: None, give_up_at });
         self.order(attempt, orders);
     }
 
@@ -282,19 +272,23 @@ impl Lead {
         let next = match running.course.heard(from, outcome) {
             Ok(next) => next,
             Err(Stale) => {
+                match running.course.phase() {
+                    // Decided before this leader led, by an entry that it has not applied yet; or by one that leads instead.
+                    Phase::Asking(_) => debug!(%attempt, ?from, "decided elsewhere; read again"),
+                    phase => warn!(%attempt, ?from, ?phase, "an answer contradicts the own log; read again"),
+                }
                 // Whoever waits asks again; the next look takes it up as the log has it.
-                warn!(%attempt, ?from, "another leader has gone on with it; read again");
                 entry.remove();
                 return;
             }
         };
         reached(running.course.phase(), before, from);
         if let Some(result) = next.result {
-            for waiter in running.waiters.drain(..) {
-                // The call may have given up.
-                let _ = waiter.send(result.clone());
-            }
             self.driver.metrics.ended(&result);
+            running.answer = Some(result);
+        }
+        if !matches!(running.course.phase(), Phase::Settling(_)) {
+            running.tell();
         }
         if running.course.is_over() {
             entry.remove();
@@ -303,15 +297,14 @@ impl Lead {
     }
 
     fn on_own_reply(&mut self, reply: wire::ItemReply) {
-        let Some(answered) = self.own_loads.remove(&reply.no) else { return };
+        let attempts = self.own_loads.remove(&reply.no).expect("each load is answered once");
         let answers = match reply.result {
             Some(ItemResult::Done(done)) => Ok(done.outcomes),
             Some(ItemResult::Refused(refusal)) => Err(refusal.detail),
             Some(ItemResult::Unknown(why)) => Err(why),
             None => Err("an empty reply".to_owned()),
         };
-        // Its load is on its way until then.
-        let _ = answered.send(answers);
+        self.on_load(Load { to: Target::Own, attempts, answers });
     }
 
     fn on_timers(&mut self, now: Instant) {
@@ -342,23 +335,28 @@ impl Lead {
 
     /// Takes up what is open and not under way here.
     fn scan(&mut self, now: Instant) {
-        let found = self.driver.state.attempts_where(SCAN_MAX, |id, attempt| {
-            self.is_safe(id, attempt) && !self.running.contains_key(&id)
-        });
-        for (attempt, open) in found {
-            if let Some(course) = Course::of(self.driver.fence.set, &open) {
-                faults::reached(Point::AcrossResumed);
-                self.driver.metrics.resumed.inc();
-                self.start(attempt, course, Vec::new());
+        let Driver { fence, state, .. } = self.driver;
+        let found = state.attempts_as(SCAN_MAX, |id, attempt| {
+            if self.running.contains_key(&id) || !self.is_safe(id, attempt) {
+                return None;
             }
+            Some((id, Course::of(fence.set, attempt)?))
+        });
+        for (attempt, course) in found {
+            faults::reached(Point::AcrossResumed);
+            self.driver.metrics.resumed.inc();
+            self.start(attempt, course, Vec::new());
         }
-        let taken_part =
-            self.driver.state.attempts_where(SCAN_MAX, |_, attempt| attempt.role == Role::Participant);
+        let is_part = |attempt: &Attempt| matches!(attempt.role, Role::Participant { .. });
+        let taken_part = state.attempts_as(SCAN_MAX, |id, attempt| is_part(attempt).then_some(id));
         let patience = Duration::from_millis(self.driver.config.inquire_ms);
         let known = std::mem::take(&mut self.ask_at);
-        for (attempt, _) in taken_part {
+        for attempt in taken_part {
             let at = known.get(&attempt).copied().unwrap_or(now + patience);
             self.ask_at.insert(attempt, at);
+            if at <= now && canary::on(Canary::AbortsByItself) {
+                self.order(attempt, vec![Order { to: Target::Own, step: Step::Abort }]);
+            }
             if at <= now && self.inquiries.len() < INQUIRIES_MAX && self.inquiring.insert(attempt) {
                 faults::reached(Point::AcrossInquiring);
                 self.driver.metrics.inquiries.inc();
@@ -423,39 +421,49 @@ impl Lead {
         if attempts.is_empty() {
             return;
         }
-        let deadline = now + STEP_WAIT;
-        let answers = match to {
-            Target::Own => self.propose(commands, deadline),
-            Target::Set(set) => {
-                let from = (self.driver.fence.set, self.driver.fence.incarnation);
-                self.driver.ways.ask(set, from, commands, deadline)
-            }
-        };
         *self.loads.entry(to).or_default() += 1;
-        self.on_their_way.push(async move { Load { to, attempts, answers: answers.await } }.boxed());
+        let deadline = now + STEP_WAIT;
+        match to {
+            Target::Own => self.propose(attempts, commands, deadline),
+            Target::Set(set) => {
+                let fence = &self.driver.fence;
+                let from = Origin::Set { set: fence.set, incarnation: fence.incarnation };
+                let answers = self.driver.ways.ask(set, from, commands, deadline);
+                self.on_their_way.push(async move { Load { to, attempts, answers: answers.await } }.boxed());
+            }
+        }
         if let Some(point) = after {
             faults::reached(point);
         }
     }
 
-    fn propose(
-        &mut self,
-        commands: Vec<Bytes>,
-        deadline: Instant,
-    ) -> BoxFuture<'static, Result<Vec<Bytes>, String>> {
+    fn propose(&mut self, attempts: Vec<TransactionId>, commands: Vec<Bytes>, deadline: Instant) {
         let no = self.next_no;
         self.next_no += 1;
-        let (answered, answer) = oneshot::channel();
+        self.own_loads.insert(no, attempts);
         let reply = self.own_replies.clone();
-        let submission = Submission { no, origin: Origin::Own, commands, deadline, reply };
-        match self.driver.proposer.submit(submission) {
-            Some(refused) => {
-                self.own_loads.insert(no, answered);
-                self.on_own_reply(refused);
-            }
-            None => drop(self.own_loads.insert(no, answered)),
+        let submission = Submission { no, origin: None, commands, deadline, reply };
+        if let Some(refused) = self.driver.proposer.submit(submission) {
+            // In its turn, like all others.
+            self.own_replies.try_send(refused).expect("there is room for a reply to each load");
+            return;
         }
-        async move { answer.await.unwrap_or_else(|_| Err("nobody answers any more".to_owned())) }.boxed()
+        for attempt in &self.own_loads[&no] {
+            if let Some(running) = self.running.get_mut(attempt) {
+                running.tell();
+            }
+        }
+    }
+}
+
+impl Running {
+    /// Tells whoever waits the answer, if there is one.
+    fn tell(&mut self) {
+        let Some(answer) = &self.answer else { return };
+        for waiter in self.waiters.drain(..) {
+            // The call may have given up.
+            let _ = waiter.send(answer.clone());
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use twinset_ledger::{Effect, Outcome, Rejection, TransactionId, codec};
 use twinset_proto::cluster::v1 as wire;
 
 pub use driver::Driver;
-pub use ways::{Dispatched, Ways};
+pub use ways::Ways;
 
 /// Calls whose attempts wait to be taken over by the driver; the proposer's answers wait when it is full.
 const INBOX: usize = 1_024;

@@ -4,13 +4,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::future::{BoxFuture, FutureExt};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::{Channel, Endpoint};
 use twinset_control::Catalogue;
-use twinset_dispatch::dial::Dial;
 use twinset_dispatch::dispatcher::{Dispatcher, QueueLimits};
 use twinset_dispatch::link::Links;
 use twinset_dispatch::metrics::Metrics;
@@ -24,45 +21,16 @@ use twinset_store::Verdict;
 
 use crate::platform::Platform;
 
-/// The way to the leaders of other sets.
-pub trait Ways: Send + Sync {
-    /// Asks the leader of `set` to take in steps, in the name of the set and incarnation `from`. One answer for each, in the
-    /// ledger's wire form; or why there is none, which says nothing of what was taken in.
-    fn ask(
-        &self,
-        set: u32,
-        from: (u32, u32),
-        steps: Vec<Bytes>,
-        deadline: Instant,
-    ) -> BoxFuture<'static, Result<Vec<Bytes>, String>>;
-
-    /// What its coordinator has decided of an attempt; None: it does not know it.
-    fn verdict(
-        &self,
-        attempt: TransactionId,
-        deadline: Instant,
-    ) -> BoxFuture<'static, Result<Option<Verdict>, String>>;
-}
-
-/// Through this process's own connections to all nodes.
-pub struct Dispatched {
+/// The way to the leaders of other sets, through this process's own connections to all nodes.
+pub struct Ways {
     dispatcher: Dispatcher,
-    reads: Reads,
-}
-
-/// Connections are made as this node makes all others.
-struct OwnDial(Arc<dyn Platform>);
-
-impl Dial for OwnDial {
-    fn dial(&self, endpoint: Endpoint) -> BoxFuture<'static, Result<Channel, tonic::transport::Error>> {
-        self.0.dial(endpoint)
-    }
+    reads: Arc<Reads>,
 }
 
 /// What waits for one set: loads of steps, which the driver bounds.
 const QUEUE: QueueLimits = QueueLimits { requests: 4_096, bytes: 256 << 20 };
 
-impl Dispatched {
+impl Ways {
     /// Follows the cluster of the catalogue from `site`, until `stop`; its tasks are awaited through `tasks`.
     pub fn start(
         platform: Arc<dyn Platform>,
@@ -71,49 +39,46 @@ impl Dispatched {
         metrics: Arc<Metrics>,
         tasks: &TaskTracker,
         stop: &CancellationToken,
-    ) -> Arc<Dispatched> {
-        let dial: Arc<dyn Dial> = Arc::new(OwnDial(platform));
+    ) -> Ways {
         let hosts = catalogue.nodes.values().filter(|node| !node.arbiter);
         let seeds = hosts.map(|node| node.api_addr.clone()).collect();
-        let (follower, views) = Follower::new(dial.clone(), seeds);
+        let (follower, views) = Follower::new(platform.clone(), seeds);
         tasks.spawn(follower.run(stop.clone()));
-        let links = Arc::new(Links::new(dial, metrics.clone()));
+        let links = Arc::new(Links::new(platform, metrics.clone()));
         tasks.spawn(links.clone().run(views.clone(), stop.clone()));
         // Lanes end with the last handle, which the node holds for as long as it lives.
         let lanes = TaskTracker::new();
         let dispatcher = Dispatcher::new(links.clone(), views.clone(), QUEUE, metrics, lanes);
-        Arc::new(Dispatched { dispatcher, reads: Reads::new(links, views, site.to_owned()) })
+        Ways { dispatcher, reads: Arc::new(Reads::new(links, views, site.to_owned())) }
     }
-}
 
-impl Ways for Arc<Dispatched> {
-    fn ask(
+    /// Asks the leader of `set` to take in steps, in the name of `from`. One answer for each, in the ledger's wire form; or
+    /// why there is none, which says nothing of what was taken in.
+    pub fn ask(
         &self,
         set: u32,
-        (from_set, incarnation): (u32, u32),
+        from: Origin,
         steps: Vec<Bytes>,
         deadline: Instant,
-    ) -> BoxFuture<'static, Result<Vec<Bytes>, String>> {
-        let origin = Origin::Set { set: from_set, incarnation };
-        let answer = self.dispatcher.submit(origin, set, steps, deadline);
+    ) -> impl Future<Output = Result<Vec<Bytes>, String>> + use<> {
+        let answer = self.dispatcher.submit(from, set, steps, deadline);
         async move {
             let done = answer.map_err(|failure| failure.detail)?.await;
             let done = done.map_err(|_| "the lane has ended".to_owned())?;
             Ok(done.map_err(|failure| failure.detail)?.outcomes)
         }
-        .boxed()
     }
 
-    fn verdict(
+    /// What its coordinator has decided of an attempt; None: it does not know it.
+    pub fn verdict(
         &self,
         attempt: TransactionId,
         deadline: Instant,
-    ) -> BoxFuture<'static, Result<Option<Verdict>, String>> {
-        let ways = self.clone();
+    ) -> impl Future<Output = Result<Option<Verdict>, String>> + use<> {
+        let reads = self.reads.clone();
         async move {
             let query = read_request::Query::Attempt(attempt.to_string());
-            let consistency = Consistency::Linearizable;
-            let reply = ways.reads.read(attempt.set, consistency, query, deadline).await;
+            let reply = reads.read(attempt.set, Consistency::Linearizable, query, deadline).await;
             match reply.map_err(|failure| failure.detail)?.result {
                 Some(read_reply::Result::Attempt(decision)) => match Decision::try_from(decision) {
                     Ok(Decision::Undecided) => Ok(Some(Verdict::Undecided)),
@@ -125,6 +90,5 @@ impl Ways for Arc<Dispatched> {
                 _ => Err("an answer to another question".to_owned()),
             }
         }
-        .boxed()
     }
 }

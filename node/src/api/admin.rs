@@ -10,7 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use twinset_control::Catalogue;
 use twinset_ledger::Durability;
-use twinset_ledger::attempt::{Attempt, Coordination, Role as Part};
+use twinset_ledger::attempt::{Coordination, Role as Part};
 use twinset_proto::cluster::v1 as wire;
 use wire::admin_server::Admin;
 
@@ -214,6 +214,7 @@ impl Admin for AdminService {
             totals: currency_totals(&totals.currencies),
             clearing: currency_totals(&totals.clearing),
             attempts: totals.attempts,
+            parcels: totals.parcels,
             accounts: totals.accounts,
             transactions: totals.transactions,
             findings,
@@ -300,23 +301,21 @@ fn replica_status(replica: &Replica, catalogue: &Catalogue) -> wire::ReplicaStat
 fn attempts(ledger: &Ledger, fence: &Fence) -> wire::SetAttempts {
     let (set, now_unix_ns) = (fence.set, fence.platform.now_unix_ns());
     let (coordinated, others) = ledger.state.attempt_counts();
-    let found = ledger.state.attempts_where(ATTEMPTS_MAX, |_, _| true);
-    let open_attempt = |(id, attempt): (twinset_ledger::TransactionId, Attempt)| {
+    let attempts = ledger.state.attempts_as(ATTEMPTS_MAX, |id, attempt| {
         let (phase, sets) = match &attempt.role {
-            Part::Participant => ("waits", Vec::new()),
+            Part::Participant { .. } => ("waits", Vec::new()),
             Part::Coordinator(coordination @ Coordination { decided, .. }) => {
                 let phase = if decided.is_some() { "books" } else { "asks" };
                 (phase, coordination.other_sets(set).into_iter().collect())
             }
         };
-        wire::OpenAttempt {
+        Some(wire::OpenAttempt {
             attempt: id.to_string(),
             phase: phase.to_owned(),
             opened_unix_ns: attempt.opened_ns,
             age_ms: now_unix_ns.saturating_sub(attempt.opened_ns) / 1_000_000,
             sets,
-        }
-    };
-    let attempts = found.into_iter().map(open_attempt).collect();
+        })
+    });
     wire::SetAttempts { set, attempts, open: (coordinated + others) as u64 }
 }

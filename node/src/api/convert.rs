@@ -1,7 +1,11 @@
 //! The ledger's records as the public API shows them: money as decimal strings, days as dates.
 
 use twinset_ledger::amount::to_decimal_string;
-use twinset_ledger::{Account, Command, Durability, Leg, Posted, Side, Transaction, date};
+use twinset_ledger::buffer::Buffered;
+use twinset_ledger::hold::Capture;
+use twinset_ledger::{
+    Account, BufferStep, Command, Durability, Leg, LegKind, Posted, Side, Transaction, date,
+};
 use twinset_proto::ledger::v1 as api;
 use twinset_store::Listed;
 
@@ -26,9 +30,14 @@ pub fn durability(durability: Durability) -> &'static str {
     }
 }
 
-/// An account.
-pub fn account(account: &Account) -> api::Account {
+/// An account, and how it may be paid from other sets.
+pub fn account(account: &Account, mode: Option<Buffered>) -> api::Account {
     let money = |minor: i128| to_decimal_string(minor, account.scale);
+    let posting_mode = match mode {
+        None => api::PostingMode::PostingStrict,
+        Some(Buffered { draining: true, .. }) => api::PostingMode::PostingDraining,
+        Some(_) => api::PostingMode::PostingBuffered,
+    };
     api::Account {
         account: account.id.clone(),
         subject: account.subject.clone(),
@@ -48,6 +57,8 @@ pub fn account(account: &Account) -> api::Account {
         credits: money(account.credits),
         version: account.version,
         metadata: account.metadata.clone().into_iter().collect(),
+        posting_mode: posting_mode.into(),
+        group: String::new(),
     }
 }
 
@@ -57,6 +68,19 @@ fn leg(leg: &Leg) -> api::Leg {
         side: side(leg.side),
         amount: leg.amount.to_string(),
         currency: leg.currency.clone().unwrap_or_default(),
+        withdrawal: leg.kind == LegKind::Withdrawal,
+        restricted: restricted(leg.kind),
+        ..api::Leg::default()
+    }
+}
+
+/// If a leg of that kind is restricted.
+pub fn restricted(kind: LegKind) -> Option<api::Restricted> {
+    match kind {
+        LegKind::Restricted { until_ns } => {
+            Some(api::Restricted { until: until_ns.map(date::timestamp).unwrap_or_default() })
+        }
+        LegKind::Ordinary | LegKind::Withdrawal => None,
     }
 }
 
@@ -81,14 +105,34 @@ pub fn transaction(booked: &Listed) -> Option<api::Transaction> {
             out.metadata = r.metadata.clone().into_iter().collect();
             out.legs = booked.legs.iter().map(posted).collect();
         }
-        Command::Begin(begin) => describe(&mut out, &begin.transaction, own_day),
-        Command::Step { attempt, .. } => {
+        Command::Begin(begin) => {
+            describe(&mut out, &begin.transaction, own_day);
+            for leg in &booked.in_transit {
+                out.legs[usize::from(*leg)].in_transit = true;
+            }
+        }
+        Command::ResolveSuspense { request_id, .. } => {
+            out.request_id.clone_from(request_id);
+            out.accounting_date = date::format(own_day);
+            out.legs = booked.legs.iter().map(posted).collect();
+        }
+        Command::Step { attempt, .. } | Command::BufferStep { by: attempt, step: BufferStep::Credit(_) } => {
             out.part_of = attempt.to_string();
             out.scope_account.clear();
             out.accounting_date = date::format(booked.day_of_step.unwrap_or(own_day));
             out.legs = booked.legs.iter().map(posted).collect();
         }
         _ => return None,
+    }
+    Some(out)
+}
+
+/// What one set has booked: as [`transaction`], but of what was paid without asking other sets this set's part alone.
+pub fn part(booked: &Listed) -> Option<api::Transaction> {
+    let mut out = transaction(booked)?;
+    if matches!(booked.command, Command::Begin(_)) {
+        out.part_of.clone_from(&out.transaction);
+        out.legs = booked.legs.iter().map(posted).collect();
     }
     Some(out)
 }
@@ -101,6 +145,9 @@ fn describe(out: &mut api::Transaction, transaction: &Transaction, own_day: i32)
     out.reason = transaction.reason.into();
     out.accounting_date = date::format(transaction.accounting_date.unwrap_or(own_day));
     out.metadata = transaction.metadata.clone().into_iter().collect();
+    let capture = transaction.capture;
+    out.capture =
+        capture.map(|Capture { hold, is_final }| api::Capture { hold: hold.to_string(), r#final: is_final });
 }
 
 /// A leg as it was booked, where no client has named it.
@@ -109,7 +156,7 @@ fn posted(posted: &Posted) -> api::Leg {
         account: posted.account.clone(),
         side: side(posted.side),
         amount: to_decimal_string(posted.amount, posted.scale),
-        currency: String::new(),
+        ..api::Leg::default()
     }
 }
 

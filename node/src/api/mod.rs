@@ -1,8 +1,15 @@
 //! What the node serves to routers and operators. Decode, check, hand on, encode: no rule lives here.
 
 mod admin;
+mod buffered;
 mod convert;
+mod dry_run;
+mod events;
+mod holds;
+mod restrictions;
 mod sets;
+mod statement;
+mod sweeps;
 
 pub use admin::AdminService;
 pub use sets::SetsService;

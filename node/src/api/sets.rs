@@ -10,8 +10,9 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use twinset_control::Catalogue;
-use twinset_ledger::id::is_valid;
-use twinset_ledger::{COMMANDS_PER_ENTRY_MAX, Effect, TransactionId, codec};
+use twinset_dispatch::pending::Origin;
+use twinset_ledger::id::{ParseTransactionIdError, is_valid};
+use twinset_ledger::{COMMANDS_PER_ENTRY_MAX, Effect, Outcome, TransactionId, codec};
 use twinset_proto::cluster::v1 as wire;
 use twinset_proto::ledger::v1 as api;
 use twinset_store::{Booked, Read, Verdict};
@@ -20,8 +21,7 @@ use wire::read_reply::Result as ReadResult;
 use wire::read_request::Query;
 use wire::sets_server::Sets as SetsApi;
 
-use super::convert;
-use crate::admission::Origin;
+use super::{buffered, convert, dry_run, events, holds, restrictions, statement, sweeps};
 use crate::catalogue::CatalogueCell;
 use crate::freshness::Basis;
 use crate::metrics::Metrics;
@@ -148,7 +148,7 @@ fn set_view(replica: &Replica, catalogue: &Catalogue) -> wire::SetView {
     wire::SetView { set: replica.fence.set, leader: leader.unwrap_or_default(), term: view.term }
 }
 
-fn refused(reason: Reason, leader: String, detail: &str) -> ReadResult {
+pub(super) fn refused(reason: Reason, leader: String, detail: &str) -> ReadResult {
     ReadResult::Refused(wire::Refusal { reason: reason.into(), leader, detail: detail.to_owned() })
 }
 
@@ -176,7 +176,7 @@ impl SetsService {
             let why = "this replica has not caught up with its leader since it began";
             return refused(Reason::NotLeader, String::new(), why);
         };
-        match run_query(&replica, ledger, query, basis).await {
+        match run_query(&replica, ledger, &self.cell, query, basis, &self.draining).await {
             Ok(result) => result,
             Err(detail) => refused(Reason::Malformed, String::new(), &detail),
         }
@@ -197,26 +197,22 @@ impl SetsService {
 async fn run_query(
     replica: &Replica,
     ledger: &Ledger,
+    cell: &CatalogueCell,
     query: Query,
     basis: Basis,
+    draining: &watch::Receiver<bool>,
 ) -> Result<ReadResult, String> {
     let set = replica.fence.set;
-    let as_of = |index, time| Some(convert::position(set, index, time));
     match query {
         Query::Account(id) => Ok(account(ledger, &id, set, basis).await),
         Query::Transaction(text) => {
-            let id: TransactionId =
-                text.parse().map_err(|e: twinset_ledger::id::ParseTransactionIdError| e.to_string())?;
-            if id.set != set {
-                return Err(format!("transaction {id} is not of set {set}"));
-            }
-            let Read { value, index, time_unix_ns } =
-                ledger.reader.read_at_disk(move |state| state.transaction(id.position)).await;
-            let value = value.filter(|booked| booked.id == id);
-            if value.as_ref().is_some_and(is_begun) {
+            let id = transaction_of(&text, set)?;
+            let mut read = ledger.reader.read_at_disk(move |state| state.transaction(id.position)).await;
+            read.value = read.value.filter(|booked| booked.id == id);
+            if read.value.as_ref().is_some_and(is_begun) {
                 return Ok(under_way(ledger, id).await);
             }
-            Ok(one_transaction(ledger, Read { value, index, time_unix_ns }, set, basis))
+            Ok(one_transaction(ledger, read, set, basis))
         }
         Query::Request(key) => {
             // A router is not trusted to have looked: what no client can have used is no key.
@@ -234,12 +230,14 @@ async fn run_query(
             }
             Ok(decided(ledger, read, set, basis).await)
         }
+        Query::Statement(asked) => statement::statement(ledger, asked, set, basis).await,
+        Query::Balance(asked) => statement::balance(ledger, asked, set, basis).await,
+        Query::DryRun(asked) => {
+            let catalogue = cell.get().ok_or("this node has no catalogue yet")?;
+            dry_run::dry_run(ledger, &replica.fence, &catalogue, asked).await
+        }
         Query::Attempt(text) => {
-            let id: TransactionId =
-                text.parse().map_err(|e: twinset_ledger::id::ParseTransactionIdError| e.to_string())?;
-            if id.set != set {
-                return Err(format!("attempt {id} is not of set {set}"));
-            }
+            let id = transaction_of(&text, set)?;
             let read = ledger.reader.read_at_disk(move |state| state.verdict(id)).await;
             let decision = |verdict| match verdict {
                 Verdict::Undecided => wire::Decision::Undecided,
@@ -248,35 +246,50 @@ async fn run_query(
             };
             Ok(match read.value {
                 Some(verdict) => ReadResult::Attempt(decision(verdict).into()),
-                None => ReadResult::NotFound(wire::NotFound {
-                    as_of: as_of(read.index, read.time_unix_ns),
-                    age_ms: ledger.reader.age_ms(basis, read.time_unix_ns),
-                }),
+                None => not_found(ledger, &read, set, basis),
             })
         }
+        Query::InTransit(account) => Ok(buffered::in_transit(ledger, account, set, basis).await),
+        Query::Suspense(asked) => buffered::suspense(ledger, asked, set, basis).await,
+        Query::Hold(key) => holds::one(ledger, set, key, basis).await,
+        Query::Events(asked) => events::page(replica, ledger, asked, basis, draining.clone()).await,
+        Query::Holds(asked) => holds::list(ledger, set, replica.fence.incarnation, asked, basis).await,
+        Query::Restriction(key) => restrictions::one(ledger, set, key, basis).await,
+        Query::Restrictions(asked) => restrictions::list(ledger, set, asked, basis).await,
+        Query::Sweep(account) => Ok(sweeps::one(ledger, account, set, basis).await),
+        Query::Sweeps(asked) => Ok(sweeps::list(ledger, asked, set, basis).await),
         Query::List(page) => {
-            let after = if page.after.is_empty() {
-                None
-            } else {
-                let id: TransactionId = page
-                    .after
-                    .parse()
-                    .map_err(|e: twinset_ledger::id::ParseTransactionIdError| e.to_string())?;
-                Some(id.position)
-            };
+            let after = if page.after.is_empty() { None } else { Some(named(&page.after)?.position) };
             let size = page.page_size.clamp(1, PAGE_MAX) as usize;
             let read = ledger.reader.read_at_disk(move |state| state.list(after, size)).await;
             // It names a place in the log; whether anything was booked there, and in which incarnation, says nothing.
             let incarnation = replica.fence.incarnation;
             let next = read.value.next.map(|position| TransactionId { set, incarnation, position });
             Ok(ReadResult::List(api::ListTransactionsReply {
-                transactions: read.value.iter().filter_map(convert::transaction).collect(),
+                transactions: read.value.iter().filter_map(convert::part).collect(),
                 next: next.map_or_else(String::new, |next| next.to_string()),
-                as_of: as_of(read.index, read.time_unix_ns),
+                as_of: Some(convert::position(set, read.index, read.time_unix_ns)),
                 age_ms: ledger.reader.age_ms(basis, read.time_unix_ns),
             }))
         }
     }
+}
+
+/// The name of a transaction, or of an attempt.
+pub(super) fn named(text: &str) -> Result<TransactionId, String> {
+    text.parse().map_err(|error: ParseTransactionIdError| error.to_string())
+}
+
+/// One of that set.
+fn transaction_of(text: &str, set: u32) -> Result<TransactionId, String> {
+    let id = named(text)?;
+    if id.set == set { Ok(id) } else { Err(format!("transaction {id} is not of set {set}")) }
+}
+
+/// Nothing there.
+pub(super) fn not_found<T>(ledger: &Ledger, read: &Read<T>, set: u32, basis: Basis) -> ReadResult {
+    let as_of = Some(convert::position(set, read.index, read.time_unix_ns));
+    ReadResult::NotFound(wire::NotFound { as_of, age_ms: ledger.reader.age_ms(basis, read.time_unix_ns) })
 }
 
 fn is_begun(booked: &Booked) -> bool {
@@ -291,7 +304,7 @@ async fn under_way(ledger: &Ledger, attempt: TransactionId) -> ReadResult {
     refused(Reason::NotLeader, String::new(), &format!("transaction {attempt} is under way"))
 }
 
-/// What a request id stands for: a transaction, an account as it is now, or the rejection that was its answer.
+/// What a request id stands for: a transaction, an account, a hold or a restriction as it is now, or the rejection that was its answer.
 async fn decided(ledger: &Ledger, read: Read<Option<Booked>>, set: u32, basis: Basis) -> ReadResult {
     match &read.value {
         Some(Booked { outcome, .. }) if outcome.result.is_err() => {
@@ -303,34 +316,40 @@ async fn decided(ledger: &Ledger, read: Read<Option<Booked>>, set: u32, basis: B
             let id = command.accounts().next().expect("a command of an account names it").to_owned();
             account(ledger, &id, set, basis).await
         }
+        Some(Booked { outcome: Outcome { result: Ok(Effect::Held(held)), .. }, command, .. }) => {
+            let account =
+                command.accounts().next().expect("a command on a hold names its account").to_owned();
+            holds::named(ledger, set, account, held.hold, basis).await
+        }
+        Some(Booked { outcome: Outcome { result: Ok(Effect::Restricted(now)), .. }, command, .. }) => {
+            let account = command.accounts().next().expect("a release names its account").to_owned();
+            restrictions::named(ledger, set, account, now.restriction, basis).await
+        }
         _ => one_transaction(ledger, read, set, basis),
     }
 }
 
 async fn account(ledger: &Ledger, id: &str, set: u32, basis: Basis) -> ReadResult {
-    let read = ledger.reader.read(|state| state.account(id)).await;
-    let as_of = Some(convert::position(set, read.index, read.time_unix_ns));
-    let age_ms = ledger.reader.age_ms(basis, read.time_unix_ns);
-    match read.value {
-        None => ReadResult::NotFound(wire::NotFound { as_of, age_ms }),
-        Some(account) => {
-            let account = Some(convert::account(&account));
-            ReadResult::Account(api::GetAccountReply { account, as_of, age_ms })
-        }
-    }
+    let read = ledger.reader.read(|state| state.account_and_mode(id)).await;
+    let Some((account, mode)) = &read.value else { return not_found(ledger, &read, set, basis) };
+    ReadResult::Account(api::GetAccountReply {
+        account: Some(convert::account(account, *mode)),
+        as_of: Some(convert::position(set, read.index, read.time_unix_ns)),
+        age_ms: ledger.reader.age_ms(basis, read.time_unix_ns),
+        parts: Vec::new(),
+    })
 }
 
-fn one_transaction(ledger: &Ledger, read: Read<Option<Booked>>, set: u32, basis: Basis) -> ReadResult {
-    let as_of = Some(convert::position(set, read.index, read.time_unix_ns));
-    let age_ms = ledger.reader.age_ms(basis, read.time_unix_ns);
-    match read.value.and_then(Booked::listed).as_ref().and_then(convert::transaction) {
-        None => ReadResult::NotFound(wire::NotFound { as_of, age_ms }),
-        Some(transaction) => ReadResult::Transaction(api::GetTransactionReply {
-            transaction: Some(transaction),
-            as_of,
-            age_ms,
-        }),
-    }
+fn one_transaction(ledger: &Ledger, mut read: Read<Option<Booked>>, set: u32, basis: Basis) -> ReadResult {
+    let listed = read.value.take().and_then(Booked::listed);
+    let Some(transaction) = listed.as_ref().and_then(convert::transaction) else {
+        return not_found(ledger, &read, set, basis);
+    };
+    ReadResult::Transaction(api::GetTransactionReply {
+        transaction: Some(transaction),
+        as_of: Some(convert::position(set, read.index, read.time_unix_ns)),
+        age_ms: ledger.reader.age_ms(basis, read.time_unix_ns),
+    })
 }
 
 /// One router's stream of commands.
@@ -374,13 +393,9 @@ impl Intake {
             return refuse(Reason::Malformed, "an item has between 1 and 65535 commands");
         }
         let deadline = Instant::now() + Duration::from_millis(item.deadline_ms.into()).min(DEADLINE_MAX);
-        let origin = match (item.from_set, item.from_incarnation) {
-            (0, _) => Origin::Client,
-            (set, incarnation) => Origin::Set { set, incarnation },
-        };
         ledger.proposer.submit(Submission {
             no,
-            origin,
+            origin: Some(Origin::of(&item)),
             commands: item.commands,
             deadline,
             reply: self.replies.clone(),

@@ -20,10 +20,11 @@ use futures::future::BoxFuture;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::impls::{BasicNode, ProgressResponder};
 use openraft::raft::{ClientWriteResult, ReadPolicy};
+use openraft::type_config::alias::WatchReceiverOf;
 use openraft::type_config::async_runtime::WatchReceiver;
 use openraft::{Config, RaftMetrics, ServerState, SnapshotPolicy};
 use tokio::sync::{oneshot, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use twinset_ledger::canary::{self, Canary};
 
 pub use convert::Malformed;
@@ -39,6 +40,8 @@ use crate::peer::Links;
 use crate::platform::Platform;
 use crate::set::Fence;
 
+/// How often a replica looks at who leads and who belongs, whether or not that has changed: the sites may have.
+const OBSERVE_TICK: Duration = Duration::from_millis(50);
 /// How often a replica outside the home site looks whether it may ask for votes.
 const HOLD_BACK_TICK: Duration = Duration::from_millis(20);
 
@@ -364,35 +367,66 @@ async fn hold_back(
 }
 
 /// Feeds the gate with the leader's progress and with the voters, and publishes the view when it changes. Ends with the group.
+///
+/// openraft says how far it is at every turn, a leader and its followers alike: only a leader listens to all of that.
 async fn observe(raft: Raft, fence: Arc<Fence>, publish: watch::Sender<View>) {
-    let mut metrics = raft.metrics();
+    let (mut metrics, mut server) = (raft.metrics(), raft.server_metrics());
+    let mut tick = tokio::time::interval(OBSERVE_TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // openraft tells what rarely changes a moment before all of it, which is then looked at once more.
+    let mut changing = true;
     loop {
-        let (leading, view, since, electorates) = {
-            let metrics = metrics.borrow_watched();
-            let membership = &metrics.membership_config;
-            let since = membership.log_id().as_ref().map_or(0, |id| id.index);
-            let electorates = membership.membership().get_joint_config().clone();
-            let leading = metrics.replication.as_ref().map(|replication| matched(Some(replication)));
-            (leading, view_of(&metrics), since, electorates)
-        };
-        if let Some(matched) = leading {
-            fence.gate.matched(view.term, &matched);
-        }
-        fence.gate.voters(since, &electorates, !view.changing);
-        let changed = publish.send_if_modified(|old| {
-            let changed = *old != view;
-            if changed {
-                *old = view;
+        let leads = look(&metrics, &fence, &publish);
+        let ended = tokio::select! {
+            changed = server.changed() => {
+                changing = true;
+                changed.is_err()
             }
-            changed
-        });
-        if changed {
-            fence.pulse.send_modify(|pulse| *pulse += 1);
-        }
-        if metrics.changed().await.is_err() {
+            changed = metrics.changed(), if leads || changing => {
+                changing = false;
+                changed.is_err()
+            }
+            _ = tick.tick() => false,
+        };
+        if ended {
+            // Why it has ended.
+            look(&metrics, &fence, &publish);
             return;
         }
     }
+}
+
+/// Takes in all that there is to know. Whether the replica leads.
+fn look(
+    metrics: &WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>,
+    fence: &Fence,
+    publish: &watch::Sender<View>,
+) -> bool {
+    // Copied out: openraft waits while somebody reads them.
+    let (leading, view, since, electorates) = {
+        let metrics = metrics.borrow_watched();
+        let membership = &metrics.membership_config;
+        let since = membership.log_id().as_ref().map_or(0, |id| id.index);
+        let electorates = membership.membership().get_joint_config().clone();
+        let leading = metrics.replication.as_ref().map(|replication| matched(Some(replication)));
+        (leading, view_of(&metrics), since, electorates)
+    };
+    if let Some(matched) = &leading {
+        fence.gate.matched(view.term, matched);
+    }
+    // With the progress, not later: what a replica has counts for its site only while it votes.
+    fence.gate.voters(since, &electorates, !view.changing);
+    let changed = publish.send_if_modified(|old| {
+        let changed = *old != view;
+        if changed {
+            *old = view;
+        }
+        changed
+    });
+    if changed {
+        fence.pulse.send_modify(|pulse| *pulse += 1);
+    }
+    leading.is_some()
 }
 
 #[cfg(test)]

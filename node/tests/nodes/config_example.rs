@@ -62,6 +62,24 @@ fn what_need_not_be_given_has_its_default() {
 }
 
 #[test]
+fn the_initiators_that_are_commented_out_have_the_defaults() {
+    let text = text();
+    let lines =
+        text.lines().skip_while(|line| *line != "# [[initiators]]").take_while(|line| !line.is_empty());
+    let lines = lines.filter_map(|line| line.strip_prefix("# "));
+    let lines: Vec<&str> = lines.filter(|line| line.starts_with('[') || line.contains(" = ")).collect();
+    let required = |line: &&str| ["[[", "name", "url", "secret_file"].iter().any(|key| line.starts_with(key));
+    let read = |lines: &[&str]| {
+        let config: Config = toml::from_str(&format!("{text}\n{}", lines.join("\n"))).unwrap();
+        config.validate().unwrap();
+        toml::to_string(&config).unwrap()
+    };
+    let short: Vec<&str> = lines.iter().copied().filter(required).collect();
+    assert_eq!((lines.len(), short.len()), (10, 4), "{lines:?}");
+    assert_eq!(read(&lines), read(&short));
+}
+
+#[test]
 fn every_section_and_key_is_explained() {
     let text = text();
     let mut before = "";

@@ -8,9 +8,11 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use twinset_control::Command as ControlCommand;
+use twinset_dispatch::pending::Origin;
 use twinset_ledger::codec::encode_command;
 use twinset_ledger::command::{Command, Metadata};
-use twinset_node::admission::{self, Origin};
+use twinset_node::admission;
+use twinset_node::check_back::Initiators;
 use twinset_node::proposer::Submission;
 use twinset_proto::cluster::v1::item_reply::Result as ItemResult;
 
@@ -25,8 +27,9 @@ const ENOUGH: usize = 50;
 fn traffic(nodes: &[Running], set: u32, answered: &AtomicUsize, stop: &AtomicBool) {
     let catalogue = nodes[0].node.cell.get().unwrap();
     let commands = (0..).map(|n| open(format!("account-{n}")));
-    let mut own =
-        commands.filter(|command| admission::check(command, &catalogue.sets[&set], &catalogue).is_ok());
+    let mut own = commands.filter(|command| {
+        admission::check(command, &catalogue.sets[&set], &catalogue, &Initiators::default()).is_ok()
+    });
     while !stop.load(Ordering::SeqCst) {
         let command = own.next().unwrap();
         // The same request, until there is a definite answer.
@@ -55,7 +58,8 @@ fn submit(nodes: &[Running], set: u32, command: Bytes) -> Result<(), String> {
     let (running, replica) = leader.ok_or("nobody leads")?;
     let (reply, mut replies) = mpsc::channel(1);
     let deadline = Instant::now() + ATTEMPT;
-    let submission = Submission { no: 1, origin: Origin::Client, commands: vec![command], deadline, reply };
+    let submission =
+        Submission { no: 1, origin: Some(Origin::Client), commands: vec![command], deadline, reply };
     let now = replica.ledger().unwrap().proposer.submit(submission);
     let answer = async { tokio::time::timeout(ATTEMPT * 2, replies.recv()).await };
     let answer = match now {

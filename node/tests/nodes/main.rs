@@ -3,12 +3,20 @@
 #![allow(clippy::unwrap_used)]
 
 mod addressed;
+mod asked;
 mod birth;
+mod buffered;
+mod check_back;
 mod config_example;
 mod control_majority;
 mod durability;
 mod elected_ahead;
+mod events;
+mod holds;
 mod http;
 mod leaving;
 mod own_data;
+mod restrictions;
+mod statement;
+mod sweeps;
 mod whole;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use twinset_node::admission::Origin;
+use twinset_dispatch::pending::Origin;
 use twinset_node::config::RaftConfig;
 use twinset_node::proposer::Submission;
 use twinset_proto::cluster::v1 as wire;
@@ -36,7 +36,7 @@ fn what_waits_in_a_pause_is_refused_when_the_node_ends() {
     let proposer = &node.replica.ledger().unwrap().proposer;
     let (reply, mut replies) = mpsc::channel(8);
     let submission = |no| Submission {
-        origin: Origin::Client,
+        origin: Some(Origin::Client),
         no,
         // Refused as malformed as soon as it is looked at.
         commands: vec![Bytes::from_static(b"?")],

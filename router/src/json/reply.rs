@@ -6,9 +6,12 @@ use serde::Serialize;
 use twinset_proto::ledger::v1 as wire;
 use utoipa::ToSchema;
 
-use crate::api::{Booked, BookedLeg, Found, Receipt};
+use crate::api::{Booked, BookedLeg, Figures, Found, Receipt};
 use crate::error::At;
+use crate::json::buffered;
+use crate::json::holds::{CaptureFound, HoldFound};
 use crate::json::request::SideText;
+use crate::json::restrictions::{RestrictedFound, RestrictionFound};
 use crate::text;
 
 /// Where and when something was decided.
@@ -77,20 +80,30 @@ pub struct TransactionBooked {
 pub struct Posting {
     /// The account.
     pub account: String,
+    /// The group that it is a part of; absent if there is none, and in events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// Debit or credit.
     pub side: SideText,
     /// In major units.
     pub amount: String,
-    /// Balance after the transaction.
-    pub posted: String,
-    /// Available after the transaction.
-    pub available: String,
+    /// Balance after the transaction; absent in transit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub posted: Option<String>,
+    /// Available after the transaction; absent in transit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub available: Option<String>,
+    /// True if the leg is on its way to a buffered account of another set; absent otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub in_transit: bool,
 }
 
 impl From<BookedLeg> for Posting {
     fn from(leg: BookedLeg) -> Posting {
-        let BookedLeg { account, side, amount, posted, available } = leg;
-        Posting { account, side: side.into(), amount, posted, available }
+        let BookedLeg { account, group, side, amount, after } = leg;
+        let in_transit = after.is_none();
+        let (posted, available) = after.map(|Figures { posted, available }| (posted, available)).unzip();
+        Posting { account, group, side: side.into(), amount, posted, available, in_transit }
     }
 }
 
@@ -134,8 +147,12 @@ pub struct Problem {
     pub status: u16,
     /// Stable; listed in docs/reference/errors.md.
     pub code: &'static str,
+    /// The code's number, as stable.
+    pub number: u16,
     /// "rejected", "not_applied" or "unknown".
     pub outcome: &'static str,
+    /// Whether the same request, under the same request id, may come to another end later.
+    pub retryable: bool,
     /// What happened this time.
     pub detail: String,
     /// Where it was decided, or as of when it was looked for.
@@ -144,15 +161,32 @@ pub struct Problem {
     /// Whether this is the first answer given again; only with a rejection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replayed: Option<bool>,
-    /// The rejection's fields, or `age_ms` of a stale read that found nothing.
+    /// True if it was a dry run: this is what the call would be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<bool>,
+    /// The rejection's fields, the place of what is malformed in an atomic batch, or `age_ms` of a stale read that found nothing.
     #[serde(flatten)]
     #[schema(additional_properties, value_type = BTreeMap<String, String>)]
     pub fields: BTreeMap<&'static str, String>,
 }
 
-/// An account with its figures, as of a position.
+/// An account with its figures, as of a position; or a group of accounts with their sums.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AccountFound {
+    /// The account. Of a group, each figure is the sum of its parts', and a flag is set if it is set on one of them.
+    pub account: Account,
+    /// As of when; null of a group, whose parts are read each for itself.
+    pub as_of: Option<Position>,
+    /// How old the answer may be; 0 for a linearizable read.
+    pub age_ms: u64,
+    /// Of a group: its parts, in the order of its definition.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PartFound>,
+}
+
+/// A part of a group.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PartFound {
     /// The account.
     pub account: Account,
     /// As of when.
@@ -166,6 +200,9 @@ pub struct AccountFound {
 pub struct Account {
     /// Its id.
     pub account: String,
+    /// The group that it is a part of; absent if there is none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub group: String,
     /// General-ledger subject.
     pub subject: String,
     /// Currency code.
@@ -198,11 +235,13 @@ pub struct Account {
     pub credits: String,
     /// Count of postings.
     pub version: u64,
+    /// "strict", "buffered" or "draining": whether sets whose accounts pay it ask it first; empty of a group.
+    pub posting_mode: &'static str,
     /// Free.
     pub metadata: BTreeMap<String, String>,
 }
 
-fn side(side: i32) -> Option<SideText> {
+pub(super) fn side(side: i32) -> Option<SideText> {
     match wire::Side::try_from(side) {
         Ok(wire::Side::Debit) => Some(SideText::Debit),
         Ok(wire::Side::Credit) => Some(SideText::Credit),
@@ -214,6 +253,7 @@ impl From<wire::Account> for Account {
     fn from(account: wire::Account) -> Account {
         Account {
             account: account.account,
+            group: account.group,
             subject: account.subject,
             currency: account.currency,
             normal_side: side(account.normal_side),
@@ -230,6 +270,7 @@ impl From<wire::Account> for Account {
             debits: account.debits,
             credits: account.credits,
             version: account.version,
+            posting_mode: buffered::mode_text(account.posting_mode),
             metadata: account.metadata.into_iter().collect(),
         }
     }
@@ -238,7 +279,15 @@ impl From<wire::Account> for Account {
 impl From<wire::GetAccountReply> for AccountFound {
     fn from(reply: wire::GetAccountReply) -> AccountFound {
         let account = reply.account.unwrap_or_default().into();
-        AccountFound { account, as_of: reply.as_of.map(Position::from), age_ms: reply.age_ms }
+        let parts = reply.parts.into_iter().map(PartFound::from).collect();
+        AccountFound { account, as_of: reply.as_of.map(Position::from), age_ms: reply.age_ms, parts }
+    }
+}
+
+impl From<wire::GetAccountReply> for PartFound {
+    fn from(reply: wire::GetAccountReply) -> PartFound {
+        let account = reply.account.unwrap_or_default().into();
+        PartFound { account, as_of: reply.as_of.map(Position::from), age_ms: reply.age_ms }
     }
 }
 
@@ -283,6 +332,9 @@ pub struct Transaction {
     /// this name. The legs are those of that set, and then those of its clearing accounts.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub part_of: String,
+    /// If it captures a hold of its scope account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capture: Option<CaptureFound>,
 }
 
 /// What a transaction asked of one account.
@@ -296,6 +348,15 @@ pub struct Leg {
     pub amount: String,
     /// The account's currency.
     pub currency: String,
+    /// True if the leg is on its way to a buffered account of another set, and was not seen booked there; absent otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub in_transit: bool,
+    /// Whether it is a withdrawal; absent: it is none.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub withdrawal: bool,
+    /// If what it brings is restricted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restricted: Option<RestrictedFound>,
 }
 
 impl From<wire::Transaction> for Transaction {
@@ -305,6 +366,9 @@ impl From<wire::Transaction> for Transaction {
             side: side(leg.side),
             amount: leg.amount,
             currency: leg.currency,
+            in_transit: leg.in_transit,
+            withdrawal: leg.withdrawal,
+            restricted: leg.restricted.map(RestrictedFound::from),
         };
         Transaction {
             transaction: transaction.transaction,
@@ -319,6 +383,7 @@ impl From<wire::Transaction> for Transaction {
             reverses: transaction.reverses,
             reversed_by: transaction.reversed_by,
             part_of: transaction.part_of,
+            capture: transaction.capture.map(CaptureFound::from),
         }
     }
 }
@@ -338,6 +403,10 @@ pub enum RequestFound {
     Transaction(TransactionFound),
     /// A command of an account: the account.
     Account(AccountFound),
+    /// A command of a hold: the hold as it is now.
+    Hold(HoldFound),
+    /// A command of a restriction: the restriction as it is now.
+    Restriction(RestrictionFound),
 }
 
 impl From<Found> for RequestFound {
@@ -345,6 +414,8 @@ impl From<Found> for RequestFound {
         match found {
             Found::Transaction(found) => RequestFound::Transaction(found.into()),
             Found::Account(found) => RequestFound::Account(found.into()),
+            Found::Hold(found) => RequestFound::Hold(found.into()),
+            Found::Restriction(found) => RequestFound::Restriction(found.into()),
         }
     }
 }
@@ -384,6 +455,7 @@ mod tests {
             side: side.into(),
             amount: "4.00".into(),
             currency: "EUR".into(),
+            ..wire::Leg::default()
         };
         let part = wire::Transaction {
             transaction: "2-1-3-0".into(),

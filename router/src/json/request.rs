@@ -10,7 +10,12 @@ use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use twinset_ledger::{Command, FreezeMode, Leg, Reversal, Side, Transaction, TransactionId, amount, date};
 use utoipa::ToSchema;
 
+use super::holds::{Capture, Preconditions};
+use super::restrictions::Restricted;
 use super::strict::Strict;
+use crate::batch::Batch;
+use crate::error::Error;
+use crate::restrictions::kind_of;
 
 /// A decimal in a JSON string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,9 +36,9 @@ impl Default for Limit {
 pub struct Date(pub i32);
 
 /// Takes only strings, and says what to write instead of a number.
-struct Text<F> {
-    parse: F,
-    expected: &'static str,
+pub(super) struct Text<F> {
+    pub(super) parse: F,
+    pub(super) expected: &'static str,
 }
 
 impl<T, F: Fn(&str) -> Result<T, String>> Visitor<'_> for Text<F> {
@@ -212,6 +217,8 @@ pub struct PostTransaction {
     /// Absent: the day of the ledger time.
     #[schema(value_type = Option<String>, example = "2026-01-31")]
     pub accounting_date: Option<Date>,
+    /// If it captures a hold of its scope account.
+    pub capture: Option<Capture>,
     /// Free.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
@@ -230,14 +237,24 @@ pub struct PostLeg {
     pub amount: Amount,
     /// If named, it must be the account's.
     pub currency: Option<String>,
+    /// What must be true of the account before the transaction.
+    pub preconditions: Option<Box<Preconditions>>,
+    /// Whether what leaves the account may only be what is withdrawable of it.
+    #[serde(default)]
+    pub withdrawal: bool,
+    /// What arrives is available and not withdrawable. Not beside `withdrawal`, and no other leg is on the account.
+    pub restricted: Option<Restricted>,
 }
 
 /// POST /v1/batches
 #[derive(Debug, serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PostBatch {
-    /// Independent of each other; not atomic as a whole.
+    /// Each stands for itself, unless the batch is atomic.
     pub transactions: Vec<PostTransaction>,
+    /// All are booked, or none. Their accounts must be of one set.
+    #[serde(default)]
+    pub atomic: bool,
     /// Whether the results name the postings.
     #[serde(default)]
     pub with_postings: bool,
@@ -293,22 +310,37 @@ impl Freeze {
 
 impl PostTransaction {
     /// The transaction that is meant.
-    pub fn into_transaction(self) -> Transaction {
-        let leg = |leg: PostLeg| Leg {
-            account: leg.account,
-            side: leg.side.into(),
-            amount: leg.amount.0,
-            currency: leg.currency,
+    pub fn into_transaction(self) -> Result<Transaction, Error> {
+        let leg = |leg: PostLeg| {
+            let until = leg.restricted.map(|restricted| restricted.until.map(|time| time.0));
+            Ok(Leg {
+                account: leg.account,
+                side: leg.side.into(),
+                amount: leg.amount.0,
+                currency: leg.currency,
+                preconditions: leg.preconditions.map(|asked| (*asked).into()).unwrap_or_default(),
+                kind: kind_of(leg.withdrawal, until).map_err(Error::malformed)?,
+            })
         };
-        Transaction {
+        Ok(Transaction {
             request_id: self.request_id,
             scope_account: self.scope_account,
-            legs: self.legs.into_iter().map(leg).collect(),
+            legs: self.legs.into_iter().map(leg).collect::<Result<_, Error>>()?,
             kind: self.kind,
             reason: self.reason,
             accounting_date: self.accounting_date.map(|date| date.0),
+            capture: self.capture.map(From::from),
             metadata: self.metadata,
-        }
+        })
+    }
+}
+
+impl PostBatch {
+    /// The batch that is meant.
+    pub fn into_batch(self) -> Result<Batch, Error> {
+        let transactions = self.transactions.into_iter().map(PostTransaction::into_transaction);
+        let transactions = transactions.collect::<Result<_, _>>()?;
+        Ok(Batch { transactions, atomic: self.atomic, with_postings: self.with_postings })
     }
 }
 

@@ -229,7 +229,7 @@ async fn given_up_after_a_send_without_an_end_is_unknown() {
         account: account.into(),
         side: side.into(),
         amount: "1".into(),
-        currency: String::new(),
+        ..wire::Leg::default()
     };
     let request = wire::PostTransactionRequest {
         request_id: "p-4".into(),

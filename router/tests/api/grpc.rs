@@ -26,7 +26,8 @@ fn said(status: &tonic::Status) -> (String, String) {
 }
 
 fn leg(account: &str, side: wire::Side, amount: &str) -> wire::Leg {
-    wire::Leg { account: account.into(), side: side.into(), amount: amount.into(), currency: String::new() }
+    let (account, side, amount) = (account.into(), side.into(), amount.into());
+    wire::Leg { account, side, amount, ..wire::Leg::default() }
 }
 
 fn payment(request_id: &str, amount: &str) -> wire::PostTransactionRequest {
@@ -77,6 +78,7 @@ async fn the_same_calls_in_their_other_spelling() {
             payment("", "1"),
         ],
         with_postings: false,
+        ..wire::PostBatchRequest::default()
     };
     let results = client.post_batch(batch).await.expect("answered").into_inner().results;
     let summary: Vec<String> = results
@@ -133,7 +135,8 @@ async fn rejections_carry_their_fields() {
     assert_eq!(metadata(&status, "twinset-original-offset"), "0");
 
     let transactions = vec![payment("p-1", "2"), payment("p-2", "0.001")];
-    let batch = wire::PostBatchRequest { transactions, with_postings: false };
+    let batch =
+        wire::PostBatchRequest { transactions, with_postings: false, ..wire::PostBatchRequest::default() };
     let results = client.post_batch(batch).await.expect("answered").into_inner().results;
     let fields = results.into_iter().map(|item| match item.result.expect("a result") {
         Item::Ok(reply) => panic!("booked: {reply:?}"),

@@ -279,8 +279,11 @@ async fn bad_input_gets_a_clear_error_and_nothing_is_applied() {
         assert_eq!((answer.status, answer.problem().1.as_str()), (status, code), "{what}: {:?}", answer.body);
         let detail = answer.json()["detail"].as_str().unwrap_or_default().to_string();
         assert!(detail.contains(says), "{what}: {detail:?} does not say {says:?}");
-        let documented = ROUTER.iter().chain(&MALFORMED).chain(&REJECTIONS).any(|entry| entry.code == code);
-        assert!(documented, "{code} is documented");
+        let documented = ROUTER.iter().chain(&MALFORMED).chain(&REJECTIONS).find(|entry| entry.code == code);
+        let entry = documented.unwrap_or_else(|| panic!("{code} is not documented"));
+        let problem = answer.json();
+        let told = (&problem["number"], &problem["outcome"], &problem["retryable"]);
+        assert_eq!(told, (&json!(entry.number), &json!(entry.outcome), &json!(entry.retryable())), "{what}");
     }
     for bad in ["0", "60001", "-1", "soon", ""] {
         let headers = [("Content-Type", "application/json"), ("Twinset-Deadline-Ms", bad)];

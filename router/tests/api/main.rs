@@ -2,7 +2,20 @@
 //! clients again.
 
 mod across;
+mod atomic;
+mod buffered;
+mod check_back;
+mod dry_run;
+mod events;
+mod groups;
 mod grpc;
 mod hold_and_retry;
+mod holds;
+mod holds_across;
+mod holds_grpc;
 mod http;
+mod preconditions;
+mod restrictions;
+mod statement;
 mod support;
+mod sweeps;

@@ -121,8 +121,10 @@ impl ReplicaState {
             }
             Err(error) => return Err(bad(&error)),
         }
-        let booked =
-            |outcome: &&Outcome| !outcome.replayed && matches!(outcome.result, Ok(Effect::Posted(_)));
+        let books = |effect: &Effect| {
+            matches!(effect, Effect::Posted(_) | Effect::Buffered { .. } | Effect::Suspended { .. })
+        };
+        let booked = |outcome: &&Outcome| !outcome.replayed && outcome.result.as_ref().is_ok_and(books);
         self.about.transactions += out.iter().filter(booked).count() as u64;
         self.fresh.commands += out.len() as u64;
         let encoded = EncodedOutcomes::of(&out);

@@ -1,15 +1,17 @@
 //! Checkpoints: what has gathered in memory becomes sorted files. Freezing is quick and under the lock; building,
 //! ingesting and the last write are not, and apply goes on meanwhile. The state record is written last, in one batch
 //! with the touched accounts: until it is on disk, the files before it do not count and replay makes them again. In that
-//! batch are outcomes and reversals, too: the keys of outcomes rise with the log, so that files of them would overlap no
-//! others, and the database would never put one together with the next; reversals are few.
+//! batch are outcomes, reversals, holds and restrictions, too: the keys of outcomes rise with the log, so that files of them would overlap no
+//! others, and the database would never put one together with the next; reversals are few, and holds and restrictions change.
 
 use std::sync::Arc;
 
 use parking_lot::MutexGuard;
 
 use super::account::{FIGURES, WHO, encode_figures, encode_who};
+use super::holds;
 use super::requests;
+use super::restrictions;
 use super::set_state::{SetState, Witness};
 use super::state::{Fresh, ReplicaState};
 use super::{LedgerReplica, SnapshotMeta};
@@ -26,6 +28,10 @@ struct Frozen {
     about: SetState,
     /// New accounts and figures, encoded.
     accounts: Vec<([u8; 11], Vec<u8>)>,
+    /// Holds that are new or have changed, encoded.
+    holds: Vec<([u8; 18], Vec<u8>)>,
+    /// The same of restrictions.
+    restrictions: Vec<([u8; 26], Vec<u8>)>,
 }
 
 impl LedgerReplica {
@@ -89,6 +95,14 @@ impl LedgerReplica {
                 batch.put(Table::Link, &keys::link(*generation, *original, link.at.0), &link.encode());
             }
         }
+        for (key, value) in &frozen.holds {
+            batch.put(Table::Hold, key, value);
+        }
+        witnesses.extend(frozen.holds.last().map(|(key, _)| (Table::Hold, key.to_vec())));
+        for (key, value) in &frozen.restrictions {
+            batch.put(Table::Restriction, key, value);
+        }
+        witnesses.extend(frozen.restrictions.last().map(|(key, _)| (Table::Restriction, key.to_vec())));
         witnesses.extend(fresh.links.iter().next_back().and_then(|(original, by)| {
             let key = keys::link(*generation, *original, by.last()?.at.0);
             Some((Table::Link, key.to_vec()))
@@ -146,9 +160,15 @@ impl ReplicaState {
         }
         self.touched.clear();
         self.stamp = self.stamp.wrapping_add(1);
+        self.fresh.holds = self.holds.take_changed();
+        let holds = self.fresh.holds.iter().map(|hold| (self.hold_key(hold), holds::encode(hold))).collect();
+        self.fresh.restrictions = self.restrictions.take_changed();
+        let encoded = |restriction| (self.restriction_key(restriction), restrictions::encode(restriction));
+        let restrictions = self.fresh.restrictions.iter().map(encoded).collect();
         let next = Fresh::after(&self.fresh);
         let fresh = Arc::new(std::mem::replace(&mut self.fresh, next));
         self.frozen = Some(Arc::clone(&fresh));
-        Ok(Some(Frozen { generation: self.generation, fresh, about: self.about.clone(), accounts }))
+        let (generation, about) = (self.generation, self.about.clone());
+        Ok(Some(Frozen { generation, fresh, about, accounts, holds, restrictions }))
     }
 }

@@ -8,7 +8,7 @@ use twinset_ledger::codec::encode_outcome;
 use twinset_ledger::outcome::Outcome;
 
 /// Of a transaction of two legs.
-const TYPICAL_BYTES: usize = 136;
+const TYPICAL_BYTES: usize = 48;
 
 /// One encoded outcome for each command of an entry, in the order of the commands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

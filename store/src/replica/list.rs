@@ -2,13 +2,11 @@
 //! little it finds there, and holds the lock of the state for one piece of work at a time: a client's question never
 //! holds up apply.
 
-use twinset_ledger::attempt::{Begin, Step, VOTE};
 use twinset_ledger::canary::{self, Canary};
 use twinset_ledger::codec::decode_outcome;
 use twinset_ledger::command::Command;
 use twinset_ledger::id::{Position, TransactionId};
 use twinset_ledger::outcome::Effect;
-use twinset_ledger::state::State;
 
 use super::LedgerReplica;
 use super::outcomes::Kept;
@@ -18,9 +16,9 @@ use super::state::ReplicaState;
 use crate::fault::Fault;
 
 /// Entries and commands that one page looks at, at most.
-const LOOKS_PER_PAGE: usize = 10_000;
+pub(super) const LOOKS_PER_PAGE: usize = 10_000;
 /// Commands that are looked at under one lock, at most.
-const LOOKS_PER_LOCK: usize = 1_000;
+pub(super) const LOOKS_PER_LOCK: usize = 1_000;
 /// Transactions that are read under one lock, at most.
 const READS_PER_LOCK: usize = 32;
 
@@ -35,12 +33,16 @@ pub struct Page {
 }
 
 /// What a look at an entry found.
-struct Looked {
-    /// Offsets of what it booked.
-    booked: Vec<u16>,
+pub(super) struct Looked {
+    /// Offsets of what was looked for.
+    pub(super) booked: Vec<u16>,
     /// Where to look next.
-    next: Position,
-    looks: usize,
+    pub(super) next: Position,
+    pub(super) looks: usize,
+}
+
+fn is_booking(effect: &Effect) -> bool {
+    matches!(effect, Effect::Posted(_) | Effect::Buffered { .. } | Effect::Suspended { .. })
 }
 
 impl LedgerReplica {
@@ -79,7 +81,7 @@ impl LedgerReplica {
                 page.next = Some(Position(at.0 - 1));
                 break;
             }
-            let looked = self.cell.state.read().look(at, looks.min(LOOKS_PER_LOCK), room)?;
+            let looked = self.cell.state.read().look(at, looks.min(LOOKS_PER_LOCK), room, is_booking)?;
             for offsets in looked.booked.chunks(READS_PER_LOCK) {
                 page.booked.extend(self.cell.state.read().listed(at.index(), offsets, read.index)?);
             }
@@ -103,8 +105,15 @@ impl Page {
 }
 
 impl ReplicaState {
-    /// Looks for what an entry booked, `room` of it at most, from `at` on and at no more than `looks_max` of its commands.
-    fn look(&self, at: Position, looks_max: usize, room: usize) -> Result<Looked, Fault> {
+    /// Looks for what an entry did that is `wanted`, as each booking must be: `room` of it at most, from `at` on and at no more
+    /// than `looks_max` of its commands.
+    pub(super) fn look(
+        &self,
+        at: Position,
+        looks_max: usize,
+        room: usize,
+        wanted: fn(&Effect) -> bool,
+    ) -> Result<Looked, Fault> {
         let index = at.index();
         let mut looked = Looked { booked: Vec::new(), next: Position::new(index + 1, 0), looks: 1 };
         self.with_outcomes(index, |outcomes| {
@@ -121,7 +130,7 @@ impl ReplicaState {
                     Kept::Outcome(bytes) => {
                         let outcome = decode_outcome(bytes)
                             .map_err(|error| Fault::damaged("an outcome", error.to_string()))?;
-                        matches!(outcome.result, Ok(Effect::Posted(_)))
+                        outcome.result.as_ref().is_ok_and(wanted)
                     }
                 };
                 if booked {
@@ -157,6 +166,7 @@ impl ReplicaState {
                         scope_account,
                         reversed,
                         day_of_step,
+                        in_transit: Vec::new(),
                     });
                 }
                 Became::Booked { .. } => return Err(no_transaction()),
@@ -164,37 +174,29 @@ impl ReplicaState {
                     let (id, time_unix_ns) = (named(outcome.incarnation), outcome.time_unix_ns);
                     let scope_account = self.scope_of(&command, outcome.result.as_ref().err())?;
                     let day_of_step = self.day_of_step(&command)?;
-                    let booked = Booked { id, time_unix_ns, command, outcome, scope_account, reversed };
-                    listed.extend(booked.listed().map(|listed| Listed { day_of_step, ..listed }));
+                    let in_transit = self.legs_in_transit(&outcome);
+                    let booked = Booked {
+                        id,
+                        time_unix_ns,
+                        command,
+                        outcome,
+                        scope_account,
+                        reversed,
+                        day_of_step,
+                        in_transit,
+                    };
+                    listed.extend(booked.listed());
                 }
             }
         }
         Ok(listed)
-    }
-
-    /// The day of a step that booked: as the set was told with its legs, or as the coordinator began it. None: no such step.
-    fn day_of_step(&self, command: &Command) -> Result<Option<i32>, Fault> {
-        let Command::Step { attempt, step } = command else { return Ok(None) };
-        let told = match step {
-            Step::Commit => self.request(&attempt.attempt_scope(), VOTE, Position(u64::MAX))?,
-            Step::Decide(_) => Some(attempt.position),
-            Step::Prepare { .. } | Step::Abort | Step::Settle { .. } => return Ok(None),
-        };
-        let remembered = told.map(|position| self.remembered(position)).transpose()?.flatten();
-        Ok(remembered.map(|(command, outcome)| match command {
-            Command::Step { step: Step::Prepare { accounting_date, .. }, .. } => accounting_date,
-            Command::Begin(Begin { transaction, .. }) => {
-                transaction.accounting_date.unwrap_or_else(|| outcome.day())
-            }
-            _ => outcome.day(),
-        }))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use twinset_ledger::account::Side;
-    use twinset_ledger::attempt::Ballot;
+    use twinset_ledger::attempt::{Ballot, Step};
     use twinset_ledger::rejection::Rejection;
 
     use super::super::sample::{Fed, decide_and_settle, open, pay, pay_far, take_back_a_cent};

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use twinset_ledger::account::Account;
+use twinset_ledger::hold::Holds;
+use twinset_ledger::restriction::Restrictions;
 
 use super::account::{self, FIGURES, WHO};
 use super::bloom::Bloom;
@@ -39,6 +41,8 @@ impl ReplicaState {
             entries: Entries::new(log),
             about,
             accounts: Vec::with_capacity(accounts as usize),
+            holds: Holds::default(),
+            restrictions: Restrictions::default(),
             sides: Vec::with_capacity(accounts as usize),
             numbers: HashMap::with_capacity_and_hasher(accounts as usize, Seed::random()),
             touched: Vec::new(),
@@ -51,6 +55,8 @@ impl ReplicaState {
             current: None,
         };
         state.load_accounts(accounts)?;
+        state.load_holds()?;
+        state.load_restrictions()?;
         Ok(state)
     }
 

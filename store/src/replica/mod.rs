@@ -7,6 +7,11 @@
 //! | `lookup`, `rebuild` | where a request id was decided; what was decided there |
 //! | `apply` | one entry in, outcomes out |
 //! | `reads`, `list`, `totals` | questions: about one thing, about a part of the log, about all accounts |
+//! | `outbox` | what is sent to accounts of other sets, what is announced, what is suspended |
+//! | `events` | what was decided and changed something, for those who follow the set |
+//! | `statement`, `history`, `moments` | what was posted to an account; its postings, from memory and disk; positions of times |
+//! | `holds`, `check_back` | holds on disk, and pages of them; which overdue ones wait for what |
+//! | `sweeps` | sweeps, all and those that are due |
 //! | `points` | how far the replica has come, for heartbeats |
 //! | `checkpoint`, `load` | memory to disk and back |
 //! | `snapshot`, `install` | disk to another node |
@@ -17,25 +22,34 @@
 mod account;
 mod apply;
 mod bloom;
+mod check_back;
 mod checkpoint;
 mod encoded;
 mod entry;
+mod events;
+mod history;
+mod holds;
 mod install;
 mod links;
 mod list;
 mod load;
 mod lookup;
+mod moments;
+mod outbox;
 mod outcomes;
 mod points;
 mod postings;
 mod reads;
 mod rebuild;
 mod requests;
+mod restrictions;
 #[cfg(test)]
 mod sample;
 mod set_state;
 mod snapshot;
 mod state;
+mod statement;
+mod sweeps;
 mod totals;
 
 use std::sync::atomic::AtomicBool;
@@ -51,12 +65,20 @@ use crate::shared::Shared;
 use points::Points;
 use state::ReplicaState;
 
+pub use check_back::OverdueHolds;
 pub use encoded::EncodedOutcomes;
+pub use events::{About, Event, EventPage, EventPlace};
+pub use holds::{HoldPage, HoldRecord};
 pub use install::{SnapshotWriter, StagedSnapshot};
 pub use list::Page;
-pub use reads::{Booked, Listed, Read, Verdict};
+pub use outbox::{Outgoing, OwnBuffered, StreamStanding, Suspended};
+pub use postings::Spot;
+pub use reads::{Booked, Listed, Read, Tried, Verdict};
+pub use restrictions::{RestrictionPage, RestrictionRecord};
 pub use set_state::{Applied, Membership};
 pub use snapshot::SnapshotReader;
+pub use statement::{Balance, Moment, Statement, StatementFilter, StatementLine, StatementQuery};
+pub use sweeps::{SweepPage, SweepRecord};
 pub use totals::Totals;
 
 /// The ledger replica of one set. Cheap to clone.

@@ -122,6 +122,11 @@ impl<'a> Outcomes<'a> {
         self.all_short
     }
 
+    /// The ledger times of the first and of the last command; None if there are none.
+    pub(crate) fn times(&self) -> Option<(u64, u64)> {
+        Some((self.start, self.start.checked_add(u64::from(self.count.checked_sub(1)?))?))
+    }
+
     /// What is kept of the command at `offset`; None if the entry has no such command.
     pub(crate) fn get(&self, offset: u16) -> Option<Kept<'a>> {
         if u32::from(offset) >= self.count {
@@ -193,6 +198,7 @@ mod tests {
         let bytes = encode(&all, &EncodedOutcomes::of(&all), 100, true);
         let record = Outcomes::open(&bytes).unwrap();
         assert!(record.all_short());
+        assert_eq!(record.times(), Some((100, 105)));
         assert_eq!(record.get(0), Some(Kept::Booked { time_unix_ns: 100 }));
         assert_eq!(record.get(2), Some(Kept::Nothing));
         assert_eq!(record.get(5), Some(Kept::Booked { time_unix_ns: 105 }));

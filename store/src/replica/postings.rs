@@ -1,17 +1,74 @@
 //! Postings: the journal of those since the last checkpoint, in the order they were booked, and the chunks that a
-//! checkpoint makes of it, one run per account. Both answer one question: the posted balance after a position.
+//! checkpoint makes of it, one run per account. Both answer two questions: the posted balance after a position, and what
+//! was posted to an account.
 //!
 //! A chunk may overlap an older one that a crash left behind. Their contents agree wherever they meet, so a reader
 //! only has to look for the position itself and, if a chunk does not hold it, in the one before.
 
+use twinset_ledger::id::Position;
 use twinset_ledger::state::Posting;
 
 use crate::wire::{BadRecord, Fields};
 
 /// Postings in a chunk, unless the last transaction of it has more: postings of one position are never parted.
-const CHUNK_POSTINGS: usize = 512;
+pub(crate) const CHUNK_POSTINGS: usize = 512;
 const OPENING_BYTES: usize = 16;
 const POSTING_BYTES: usize = 24;
+
+/// A place between two postings of an account: before the `nth` of those at a position, counted from 0. It stays the same
+/// on every replica, for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Spot {
+    /// Of a command.
+    pub position: Position,
+    /// Among the account's postings there.
+    pub nth: u32,
+}
+
+impl Spot {
+    /// Before whatever is at `position`.
+    pub(crate) fn before(position: u64) -> Spot {
+        Spot { position: Position(position), nth: 0 }
+    }
+}
+
+/// A posting of an account, found again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// The place before it.
+    pub(crate) spot: Spot,
+    pub(crate) delta: i128,
+    /// Posted balance after it.
+    pub(crate) after: i128,
+}
+
+impl Found {
+    /// The place after it.
+    pub(crate) fn end(&self) -> Spot {
+        Spot { nth: self.spot.nth + 1, ..self.spot }
+    }
+
+    /// Posted balance before it.
+    pub(crate) fn before(&self) -> i128 {
+        self.after - self.delta
+    }
+}
+
+/// Counts the postings of an account at each position.
+#[derive(Default)]
+struct Counter {
+    position: Option<u64>,
+    count: u32,
+}
+
+impl Counter {
+    /// The place before the next posting, which is at `position`.
+    fn next(&mut self, position: u64) -> Spot {
+        self.count = if self.position == Some(position) { self.count + 1 } else { 0 };
+        self.position = Some(position);
+        Spot { position: Position(position), nth: self.count }
+    }
+}
 
 /// A posting in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +107,68 @@ impl Journal {
         let end = self.lines.partition_point(|line| line.position <= position);
         let there = self.lines[..end].iter().rev().take_while(|line| line.position == position);
         there.into_iter().find(|line| line.account == account).map(|line| line.after)
+    }
+
+    /// Finds the postings of `account` from `from` on and below the position `end`, in order. It looks at no more than
+    /// `looks` lines, and the others of the last one's position: where to go on, or None if it saw all.
+    pub(crate) fn forward(
+        &self,
+        account: u32,
+        from: Spot,
+        end: u64,
+        looks: usize,
+        found: &mut Vec<Found>,
+    ) -> Option<Spot> {
+        let lines = &self.lines[self.lines.partition_point(|line| line.position < from.position.0)..];
+        let mut counter = Counter::default();
+        let mut last = None;
+        for (looked, line) in lines.iter().enumerate() {
+            if line.position >= end {
+                return None;
+            }
+            if looked >= looks && last != Some(line.position) {
+                return Some(Spot::before(line.position));
+            }
+            last = Some(line.position);
+            if line.account == account {
+                let spot = counter.next(line.position);
+                if spot >= from {
+                    found.push(Found { spot, delta: line.delta, after: line.after });
+                }
+            }
+        }
+        None
+    }
+
+    /// The same from `to` backwards, newest first, down to the position `low`.
+    pub(crate) fn backward(
+        &self,
+        account: u32,
+        to: Spot,
+        low: u64,
+        looks: usize,
+        found: &mut Vec<Found>,
+    ) -> Option<Spot> {
+        let mut rest = &self.lines[..self.lines.partition_point(|line| Spot::before(line.position) < to)];
+        let mut looked = 0;
+        while let Some(position) = rest.last().map(|line| line.position).filter(|&last| last >= low) {
+            if looked >= looks {
+                return Some(Spot::before(position + 1));
+            }
+            let count = rest.iter().rev().take_while(|line| line.position == position).count();
+            let (before, there) = rest.split_at(rest.len() - count);
+            let (begin, mut counter) = (found.len(), Counter::default());
+            for line in there.iter().filter(|line| line.account == account) {
+                let spot = counter.next(position);
+                if spot < to {
+                    found.push(Found { spot, delta: line.delta, after: line.after });
+                }
+            }
+            found[begin..].reverse();
+            looked += count;
+            rest = before;
+        }
+        None
     }
 
     /// Cuts the journal into chunks, in the order of their keys: slot, account, first position; then the value.
@@ -114,6 +233,29 @@ pub(crate) fn after_in_chunk(chunk: &[u8], position: u64) -> Result<Option<i128>
     Ok(found)
 }
 
+/// How many postings a chunk has, and the position of the last.
+pub(crate) fn chunk_end(chunk: &[u8]) -> Result<(usize, u64), BadRecord> {
+    let count = chunk.len().saturating_sub(OPENING_BYTES) / POSTING_BYTES;
+    let last = chunk.len().checked_sub(POSTING_BYTES).filter(|_| count > 0);
+    let last = last.ok_or(BadRecord::Short { at: chunk.len() })?;
+    Ok((count, Fields::new(&chunk[last..]).u64()?))
+}
+
+/// All postings of a chunk, in order.
+pub(crate) fn postings_of_chunk(chunk: &[u8]) -> Result<Vec<Found>, BadRecord> {
+    let mut fields = Fields::new(chunk);
+    let mut after = fields.i128()?;
+    let mut found = Vec::with_capacity(chunk.len() / POSTING_BYTES);
+    let mut counter = Counter::default();
+    while !fields.rest().is_empty() {
+        let position = fields.u64()?;
+        let delta = fields.i128()?;
+        after = after.checked_add(delta).ok_or(BadRecord::Value { field: "delta", value: position })?;
+        found.push(Found { spot: counter.next(position), delta, after });
+    }
+    Ok(found)
+}
+
 #[cfg(test)]
 mod tests {
     use twinset_ledger::id::Position;
@@ -167,6 +309,51 @@ mod tests {
         }
     }
 
+    fn spot(position: u64, nth: u32) -> Spot {
+        Spot { nth, ..Spot::before(position) }
+    }
+
+    #[test]
+    fn postings_are_found_in_both_directions_in_memory_and_in_chunks() {
+        let lines = [(1, 5, 10), (2, 5, -10), (1, 6, 1), (2, 6, -3), (1, 6, 2), (2, 7, 4), (1, 9, -50)];
+        let journal = journal(&lines);
+        let all = |account| {
+            let mut found = Vec::new();
+            assert_eq!(journal.forward(account, spot(0, 0), u64::MAX, 99, &mut found), None);
+            found
+        };
+        let of_one = [(5, 0, 110), (6, 0, 111), (6, 1, 113), (9, 0, 63)];
+        assert_eq!(
+            all(1).iter().map(|one| (one.spot.position.0, one.spot.nth, one.after)).collect::<Vec<_>>(),
+            of_one
+        );
+        for (account, _, chunk) in chunks(&journal) {
+            assert_eq!(postings_of_chunk(&chunk).unwrap(), all(account));
+            let last = all(account).last().unwrap().spot.position.0;
+            assert_eq!(chunk_end(&chunk), Ok((all(account).len(), last)));
+        }
+        // From every place to every other, with every number of looks.
+        let places: Vec<Spot> = (4..=10).flat_map(|at| [spot(at, 0), spot(at, 1)]).collect();
+        for (from, to) in places.iter().flat_map(|from| places.iter().map(move |to| (*from, *to))) {
+            for looks in 1..8 {
+                let (mut forward, mut at) = (Vec::new(), Some(from));
+                while let Some(begin) = at {
+                    at = journal.forward(1, begin, to.position.0, looks, &mut forward);
+                    assert!(at.is_none_or(|at| at > begin));
+                }
+                let fits = |one: &&Found| one.spot >= from && one.spot.position.0 < to.position.0;
+                assert_eq!(forward, all(1).iter().filter(fits).copied().collect::<Vec<_>>());
+                let (mut backward, mut at) = (Vec::new(), Some(to));
+                while let Some(end) = at {
+                    at = journal.backward(1, end, from.position.0, looks, &mut backward);
+                    assert!(at.is_none_or(|at| at < end));
+                }
+                let fits = |one: &&Found| one.spot < to && one.spot.position.0 >= from.position.0;
+                assert_eq!(backward, all(1).iter().rev().filter(fits).copied().collect::<Vec<_>>());
+            }
+        }
+    }
+
     #[test]
     fn chunks_are_capped_and_never_part_a_position() {
         let mut lines: Vec<_> = (0..511).map(|n| (1, n, 1)).collect();
@@ -187,6 +374,8 @@ mod tests {
         assert_eq!(*chunk, golden);
         for cut in (0..golden.len()).filter(|&cut| cut != OPENING_BYTES) {
             assert!(after_in_chunk(&golden[..cut], 5).is_err(), "cut at {cut}");
+            assert!(postings_of_chunk(&golden[..cut]).is_err(), "cut at {cut}");
         }
+        assert!(chunk_end(&golden[..OPENING_BYTES]).is_err() && chunk_end(&[]).is_err());
     }
 }

@@ -2,8 +2,8 @@
 //! the set is the node's business.
 
 use twinset_ledger::account::Account;
-use twinset_ledger::apply::{came_of, newest_attempt};
-use twinset_ledger::attempt::{Attempt, Attempts, Coordination, Role};
+use twinset_ledger::apply::{self, ApplyError, came_of, newest_attempt};
+use twinset_ledger::attempt::{Attempt, Attempts, Coordination, Role, Sum};
 use twinset_ledger::codec::{Short, shorten};
 use twinset_ledger::command::Command;
 use twinset_ledger::id::{Position, TransactionId};
@@ -42,6 +42,19 @@ pub struct Booked {
     pub scope_account: Option<String>,
     /// What has been taken back of it.
     pub reversed: Reversed,
+    /// Of a step that books, the day on which all sets book it, in days since 1970-01-01.
+    pub day_of_step: Option<i32>,
+    /// Of what was paid without asking, the legs that other sets have not acknowledged, from 0.
+    pub in_transit: Vec<u8>,
+}
+
+/// What would come of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tried {
+    /// Its outcome. Where it would stand is not known.
+    pub outcome: Outcome,
+    /// If it would begin a transaction over several sets, the sums of this set's legs.
+    pub sums: Option<Vec<Sum>>,
 }
 
 /// What was booked by a transaction, a reversal, or a step of one over several sets, without the balances after it.
@@ -59,8 +72,10 @@ pub struct Listed {
     pub scope_account: Option<String>,
     /// What has been taken back of it.
     pub reversed: Reversed,
-    /// Of a step, the day on which all sets book it, in days since 1970-01-01.
+    /// As [`Booked::day_of_step`].
     pub day_of_step: Option<i32>,
+    /// As [`Booked::in_transit`].
+    pub in_transit: Vec<u8>,
 }
 
 /// What a coordinator has decided of an attempt.
@@ -77,13 +92,19 @@ pub enum Verdict {
 impl Booked {
     /// What is shown of it; None if nothing was booked, or not everywhere yet.
     pub fn listed(self) -> Option<Listed> {
-        let Booked { id, time_unix_ns, command, outcome, scope_account, reversed } = self;
-        let (Ok(Effect::Posted(legs)) | Ok(Effect::Settled(legs))) = outcome.result else { return None };
+        let Booked { id, time_unix_ns, command, outcome, scope_account, reversed, day_of_step, in_transit } =
+            self;
+        let (Ok(Effect::Posted(legs) | Effect::Settled(legs))
+        | Ok(Effect::Buffered { booked: legs, .. } | Effect::Suspended { booked: legs, .. })) =
+            outcome.result
+        else {
+            return None;
+        };
         let legs = match command {
             Command::Transaction(_) => Vec::new(),
             _ => legs,
         };
-        Some(Listed { id, time_unix_ns, command, legs, scope_account, reversed, day_of_step: None })
+        Some(Listed { id, time_unix_ns, command, legs, scope_account, reversed, day_of_step, in_transit })
     }
 }
 
@@ -91,6 +112,31 @@ impl LedgerReplica {
     /// The short form of an encoded command, if it has one.
     pub fn shorten(&self, command_bytes: &[u8]) -> Option<Short> {
         shorten(command_bytes, &*self.cell.state.read())
+    }
+
+    /// What would come of valid commands now, one after the other, with nothing of it happening.
+    pub fn dry_run(
+        &self,
+        incarnation: u32,
+        time_unix_ns: u64,
+        commands: &[Command],
+    ) -> Result<Read<Vec<Tried>>, Fault> {
+        self.check()?;
+        let state = self.cell.state.read();
+        let outcomes =
+            apply::dry_run(&*state, incarnation, time_unix_ns, commands).map_err(|error| match error {
+                ApplyError::Fault(fault) => fault,
+                other => Fault::damaged("a dry run", other.to_string()),
+            })?;
+        let sums = |command: &Command, outcome: &Outcome| match (command, &outcome.result) {
+            (Command::Begin(begin), Ok(Effect::Begun)) => Some(apply::own_sums(&*state, begin)),
+            _ => None,
+        };
+        let told = commands.iter().zip(outcomes).map(|(command, outcome)| {
+            let sums = sums(command, &outcome);
+            Tried { outcome, sums }
+        });
+        Ok(state.answer(told.collect()))
     }
 
     /// The short forms of many, under one lock.
@@ -134,15 +180,10 @@ impl LedgerReplica {
         state.answer(state.about.attempts.clone())
     }
 
-    /// Those of them that `wanted` asks for, `limit` at most, in the order of their names.
-    pub fn attempts_where(
-        &self,
-        limit: usize,
-        wanted: impl Fn(TransactionId, &Attempt) -> bool,
-    ) -> Vec<(TransactionId, Attempt)> {
+    /// What `of` makes of them, `limit` at most, in the order of their names.
+    pub fn attempts_as<T>(&self, limit: usize, of: impl Fn(TransactionId, &Attempt) -> Option<T>) -> Vec<T> {
         let state = self.cell.state.read();
-        let open = state.about.attempts.iter().filter(|(id, attempt)| wanted(*id, attempt));
-        open.map(|(id, attempt)| (id, attempt.clone())).take(limit).collect()
+        state.about.attempts.iter().filter_map(|(id, attempt)| of(id, attempt)).take(limit).collect()
     }
 
     /// The attempt of that name, if it is open here.
@@ -154,8 +195,12 @@ impl LedgerReplica {
     pub fn attempt_counts(&self) -> (usize, usize) {
         let state = self.cell.state.read();
         let all = state.about.attempts.len();
-        let own =
-            state.about.attempts.iter().filter(|(_, attempt)| attempt.role != Role::Participant).count();
+        let own = state
+            .about
+            .attempts
+            .iter()
+            .filter(|(_, attempt)| matches!(attempt.role, Role::Coordinator(_)))
+            .count();
         (own, all - own)
     }
 
@@ -209,6 +254,8 @@ impl ReplicaState {
             time_unix_ns: outcome.time_unix_ns,
             scope_account,
             reversed: self.taken_back(position, upto)?,
+            day_of_step: self.day_of_step(&command)?,
+            in_transit: self.legs_in_transit(&outcome),
             command,
             outcome,
         }))

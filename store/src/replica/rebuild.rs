@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use twinset_ledger::account::AccountNo;
 use twinset_ledger::apply::scope_account;
-use twinset_ledger::attempt::scope_across;
+use twinset_ledger::attempt::{Begin, Step, VOTE, scope_across};
+use twinset_ledger::buffer::BufferStep;
 use twinset_ledger::codec::{DecodeError, decode_outcome};
 use twinset_ledger::command::{Command, Transaction};
 use twinset_ledger::id::Position;
@@ -214,6 +215,30 @@ impl ReplicaState {
         Ok(all)
     }
 
+    /// The day of a step that booked: as the set was told with its legs, or as the coordinator began it. None: no such step.
+    pub(crate) fn day_of_step(&self, command: &Command) -> Result<Option<i32>, Fault> {
+        let (attempt, step) = match command {
+            Command::Step { attempt, step } => (attempt, step),
+            Command::BufferStep { step: BufferStep::Credit(credit), .. } => {
+                return Ok(Some(credit.accounting_date));
+            }
+            _ => return Ok(None),
+        };
+        let told = match step {
+            Step::Commit => self.request(&attempt.attempt_scope(), VOTE, Position(u64::MAX))?,
+            Step::Decide(_) => Some(attempt.position),
+            Step::Prepare { .. } | Step::Abort | Step::Settle { .. } => return Ok(None),
+        };
+        let remembered = told.map(|position| self.remembered(position)).transpose()?.flatten();
+        Ok(remembered.map(|(command, outcome)| match command {
+            Command::Step { step: Step::Prepare { accounting_date, .. }, .. } => accounting_date,
+            Command::Begin(Begin { transaction, .. }) => {
+                transaction.accounting_date.unwrap_or_else(|| outcome.day())
+            }
+            _ => outcome.day(),
+        }))
+    }
+
     /// The scope under which a command's request id is remembered; of a request that was tried again, under which it was at
     /// first. None if it hangs on an account that was not known.
     pub(crate) fn scope_of(
@@ -227,6 +252,7 @@ impl ReplicaState {
             }
             Command::Begin(begin) => return Ok(Some(scope_across(&begin.transaction).to_owned())),
             Command::Step { attempt, .. } => return Ok(Some(attempt.attempt_scope())),
+            Command::ResolveSuspense { item, .. } => return Ok(Some(item.attempt_scope())),
             Command::Reversal(reversal) => reversal.transaction,
             other => return Ok(other.accounts().next().map(str::to_owned)),
         };

@@ -75,12 +75,7 @@ pub(super) fn open(account: &str) -> Command {
 
 /// Moves a few cents.
 pub(super) fn pay(request_id: &str, debit: &str, credit: &str, cents: i64) -> Command {
-    let leg = |account: &str, side| Leg {
-        account: account.to_owned(),
-        side,
-        amount: Decimal::new(cents, 2),
-        currency: None,
-    };
+    let leg = |account, side| Leg::new(account, side, Decimal::new(cents, 2));
     Command::Transaction(Transaction {
         request_id: request_id.to_owned(),
         legs: vec![leg(debit, Side::Debit), leg(credit, Side::Credit)],

@@ -6,16 +6,25 @@ use std::collections::BTreeMap;
 
 use twinset_ledger::account::Side;
 use twinset_ledger::attempt::Attempts;
-use twinset_ledger::codec::{DecodeError, decode_attempts, encode_attempts};
+use twinset_ledger::buffer::Buffer;
+use twinset_ledger::codec::{
+    DecodeError, decode_attempts, decode_buffer, decode_sweeps, encode_attempts, encode_buffer, encode_sweeps,
+};
 use twinset_ledger::state::Durability;
+use twinset_ledger::sweep::Sweeps;
 
 use super::account::side;
 use crate::record::LogId;
 use crate::table::Table;
 use crate::wire::{BadRecord, Fields, put_block};
 
-const VERSION: u8 = 3;
-/// The one before, of sets that knew no attempts.
+/// Of sets that have sweeps.
+const VERSION: u8 = 7;
+/// The one before, of sets that know buffered accounts, their own or others', and no sweeps.
+const BEFORE_SWEEPS: u8 = 6;
+/// One before that, of sets that knew no buffered accounts.
+const BEFORE_BUFFERED: u8 = 5;
+/// One before that, of sets that knew no attempts.
 const BEFORE_ATTEMPTS: u8 = 2;
 
 /// A record that the newest checkpoint, or the install of a snapshot, has given to the database: its table and key, one of
@@ -59,6 +68,10 @@ pub(crate) struct SetState {
     pub(crate) chart: Chart,
     /// Transactions over several sets that are open here.
     pub(crate) attempts: Attempts,
+    /// What is known of buffered accounts, and what is on its way to them.
+    pub(crate) buffer: Buffer,
+    /// The sweeps of its accounts.
+    pub(crate) sweeps: Sweeps,
     /// Of the last checkpoint.
     pub(crate) witnesses: Vec<Witness>,
 }
@@ -96,8 +109,13 @@ fn log_id(fields: &mut Fields<'_>) -> Result<Option<LogId>, BadRecord> {
 
 impl SetState {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        // A build that knows no attempts reads what has none.
-        let version = if self.attempts.is_empty() { BEFORE_ATTEMPTS } else { VERSION };
+        // A build that knows no attempts, no buffered accounts or no sweeps reads what has none.
+        let version = match (self.sweeps.is_empty(), self.buffer.is_empty(), self.attempts.is_empty()) {
+            (false, ..) => VERSION,
+            (true, false, _) => BEFORE_SWEEPS,
+            (true, true, false) => BEFORE_BUFFERED,
+            (true, true, true) => BEFORE_ATTEMPTS,
+        };
         let mut out = vec![version];
         self.applied.encode(&mut out);
         out.extend_from_slice(&self.hash);
@@ -122,8 +140,23 @@ impl SetState {
             out.push(*table as u8);
             put_block(&mut out, key);
         }
-        if version == VERSION {
-            encode_attempts(&self.attempts, &mut out);
+        match version {
+            BEFORE_ATTEMPTS => {}
+            BEFORE_BUFFERED => encode_attempts(&self.attempts, &mut out),
+            _ => {
+                let mut attempts = Vec::new();
+                encode_attempts(&self.attempts, &mut attempts);
+                put_block(&mut out, &attempts);
+                let mut buffer = Vec::new();
+                encode_buffer(&self.buffer, &mut buffer);
+                match version {
+                    BEFORE_SWEEPS => out.extend_from_slice(&buffer),
+                    _ => {
+                        put_block(&mut out, &buffer);
+                        encode_sweeps(&self.sweeps, &mut out);
+                    }
+                }
+            }
         }
         out
     }
@@ -131,7 +164,7 @@ impl SetState {
     pub(crate) fn decode(bytes: &[u8]) -> Result<SetState, BadRecord> {
         let mut fields = Fields::new(bytes);
         let version = fields.u8()?;
-        if ![VERSION, BEFORE_ATTEMPTS].contains(&version) {
+        if ![VERSION, BEFORE_SWEEPS, BEFORE_BUFFERED, BEFORE_ATTEMPTS].contains(&version) {
             return Err(BadRecord::Value { field: "version", value: version.into() });
         }
         let mut state = SetState {
@@ -144,6 +177,8 @@ impl SetState {
             requests: fields.u64()?,
             chart: Chart::default(),
             attempts: Attempts::default(),
+            buffer: Buffer::default(),
+            sweeps: Sweeps::default(),
             witnesses: Vec::new(),
         };
         for _ in 0..fields.u32()? {
@@ -165,12 +200,25 @@ impl SetState {
             fields.end()?;
             return Ok(state);
         }
-        state.attempts = decode_attempts(fields.rest()).map_err(|error| match error {
-            DecodeError::Trailing { left } => BadRecord::Trailing { count: left },
-            DecodeError::Truncated => BadRecord::Short { at: bytes.len() },
-            _ => BadRecord::Value { field: "attempts", value: 0 },
-        })?;
+        let attempts = if version == BEFORE_BUFFERED { fields.rest() } else { fields.block()? };
+        state.attempts = decode_attempts(attempts).map_err(bad("attempts", bytes.len()))?;
+        if version == BEFORE_BUFFERED {
+            return Ok(state);
+        }
+        let buffer = if version == BEFORE_SWEEPS { fields.rest() } else { fields.block()? };
+        state.buffer = decode_buffer(buffer).map_err(bad("buffered accounts", bytes.len()))?;
+        if version == VERSION {
+            state.sweeps = decode_sweeps(fields.rest()).map_err(bad("sweeps", bytes.len()))?;
+        }
         Ok(state)
+    }
+}
+
+fn bad(field: &'static str, at: usize) -> impl Fn(DecodeError) -> BadRecord {
+    move |error| match error {
+        DecodeError::Trailing { left } => BadRecord::Trailing { count: left },
+        DecodeError::Truncated => BadRecord::Short { at },
+        _ => BadRecord::Value { field, value: 0 },
     }
 }
 
@@ -190,6 +238,7 @@ fn durability(byte: u8) -> Result<Durability, BadRecord> {
 #[cfg(test)]
 mod tests {
     use twinset_ledger::attempt::{Attempt, Planned, Role};
+    use twinset_ledger::command::LegKind;
     use twinset_ledger::id::{Position, TransactionId};
 
     use super::*;
@@ -209,15 +258,57 @@ mod tests {
                 subjects: [("4711".to_owned(), ("Fees".to_owned(), Side::Credit))].into(),
             },
             attempts: attempts(),
+            buffer: buffer(),
+            sweeps: sweeps(),
             witnesses: vec![(Table::Posting, b"key".to_vec())],
         }
+    }
+
+    fn buffer() -> Buffer {
+        // An own account that is leaving, one of another set, two parcels to it, an inbox, and a suspended credit.
+        let mut bytes = vec![1, 3, 0, 0, 0];
+        let id = |set: u32, position: u64| {
+            [&set.to_le_bytes()[..], &1u32.to_le_bytes(), &position.to_le_bytes()].concat()
+        };
+        bytes.extend(id(1, 77));
+        bytes.extend([1, 1, 3]);
+        bytes.extend(b"far");
+        bytes.extend([3]);
+        bytes.extend(b"EUR");
+        bytes.extend([2, 2]);
+        bytes.extend(id(2, 99));
+        bytes.extend([1, 1, 2, 0, 0, 0, 1, 0, 0, 0]);
+        // Acknowledged 7, waiting 2: position, leg, payee and amount of each.
+        bytes.extend([7, 2, 0x80, 0x08, 1, 0, 100, 5, 2, 0, 0xac, 0x02]);
+        bytes.extend([1, 4, 0, 0, 0, 1, 0, 0, 0, 9]);
+        bytes.extend([1, 0x80, 0x08]);
+        decode_buffer(&bytes).unwrap()
+    }
+
+    fn sweeps() -> Sweeps {
+        // Of three accounts, each with another schedule, the last one with a run that is open.
+        let mut bytes = vec![3, 0, 0, 0];
+        for (account, when) in [
+            (1u8, [&[1, 60, 0, 0, 0][..], &[5; 8]].concat()),
+            (2, vec![3]),
+            (9, [&[2][..], &7i128.to_le_bytes()].concat()),
+        ] {
+            bytes.extend([account, 0, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0, 77, 0, 0, 0, 0, 0, 0, 0, 4]);
+            bytes.extend(b"main");
+            bytes.extend(10i128.to_le_bytes());
+            bytes.extend(when);
+            bytes.extend([3, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, u8::from(account == 9)]);
+        }
+        bytes.extend([4, 0, 0, 0, 1, 0, 0, 0, 88, 0, 0, 0, 0, 0, 0, 0]);
+        decode_sweeps(&bytes).unwrap()
     }
 
     fn attempts() -> Attempts {
         let mut attempts = Attempts::default();
         let id = TransactionId { set: 4, incarnation: 1, position: Position::new(7, 0) };
-        let reserved = vec![Planned { no: 1, side: Side::Credit, amount: 300 }];
-        attempts.open(id, Attempt { reserved, accounting_date: 5, opened_ns: 98, role: Role::Participant });
+        let reserved = vec![Planned { no: 1, side: Side::Credit, amount: 300, kind: LegKind::Withdrawal }];
+        let role = Role::Participant { reverses: None };
+        attempts.open(id, Attempt { reserved, accounting_date: 5, opened_ns: 98, role });
         attempts
     }
 
@@ -225,7 +316,11 @@ mod tests {
     fn round_trip() {
         let mut bare = sample();
         bare.applied.membership = None;
-        for state in [SetState::default(), sample(), bare] {
+        let unswept = SetState { sweeps: Sweeps::default(), ..sample() };
+        assert_eq!(unswept.encode()[0], BEFORE_SWEEPS);
+        let strict = SetState { buffer: Buffer::default(), ..unswept.clone() };
+        assert_eq!(strict.encode()[0], BEFORE_BUFFERED);
+        for state in [SetState::default(), sample(), bare, unswept, strict] {
             assert_eq!(SetState::decode(&state.encode()), Ok(state));
         }
     }
@@ -241,6 +336,8 @@ mod tests {
     fn without_attempts_it_is_of_the_version_before() {
         let mut state = sample();
         assert_eq!(state.encode()[0], VERSION);
+        state.sweeps = Sweeps::default();
+        state.buffer = Buffer::default();
         state.attempts = Attempts::default();
         let bytes = state.encode();
         assert_eq!(bytes[0], BEFORE_ATTEMPTS);

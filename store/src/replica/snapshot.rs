@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use twinset_ledger::canary::{self, Canary};
 
+use super::restrictions;
 use super::set_state::SetState;
 use super::{LedgerReplica, SnapshotMeta};
 use crate::engine::{Engine, View};
@@ -209,6 +210,8 @@ impl Source {
             Table::Request => Fields::new(value).u64()?,
             Table::Posting => keys::parse_posting(key)?,
             Table::Link => keys::parse_link(key)?.1,
+            Table::Hold => keys::parse_hold(key)?,
+            Table::Restriction => restrictions::made_at(value)?,
             Table::Raft | Table::Meta => return Ok(false),
         };
         Ok(twinset_ledger::Position(position).index() <= last.index)

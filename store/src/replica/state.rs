@@ -10,10 +10,14 @@ use std::sync::Arc;
 
 use twinset_ledger::account::{Account, AccountNo, Side};
 use twinset_ledger::attempt::Attempts;
+use twinset_ledger::buffer::Buffer;
 use twinset_ledger::command::Command;
+use twinset_ledger::hold::{Hold, Holds};
 use twinset_ledger::id::{Position, TransactionId};
 use twinset_ledger::outcome::Outcome;
+use twinset_ledger::restriction::{Restriction, RestrictionName, Restrictions};
 use twinset_ledger::state::{Durability, Posting, Reversed, State};
+use twinset_ledger::sweep::Sweeps;
 
 use super::bloom::Bloom;
 use super::entry::{Entries, Opened};
@@ -35,6 +39,10 @@ pub(crate) struct ReplicaState {
     /// What is not an account and not a run: also the next checkpoint's state record.
     pub(crate) about: SetState,
     pub(crate) accounts: Vec<Account>,
+    /// Those that are not over, and those that became so since the last freeze.
+    pub(crate) holds: Holds,
+    /// Those that have not ended, and those that did since the last freeze.
+    pub(crate) restrictions: Restrictions,
     pub(crate) sides: Vec<Aside>,
     pub(crate) numbers: HashMap<Box<str>, AccountNo, Seed>,
     /// Accounts changed since the last freeze, each once.
@@ -67,6 +75,10 @@ pub(crate) struct Fresh {
     pub(crate) outcomes: Vec<(u64, Vec<u8>)>,
     /// By original: the reversals, in the order in which they were booked.
     pub(crate) links: BTreeMap<u64, Vec<Link>>,
+    /// Once it is frozen: the holds that had changed until then, in the order of their places.
+    pub(crate) holds: Vec<Hold>,
+    /// The same of restrictions, in the order of their names.
+    pub(crate) restrictions: Vec<Restriction>,
     pub(crate) commands: u64,
     pub(crate) log_bytes: u64,
 }
@@ -87,6 +99,8 @@ impl Fresh {
             requests: Requests::with_capacity(0),
             outcomes: Vec::new(),
             links: BTreeMap::new(),
+            holds: Vec::new(),
+            restrictions: Vec::new(),
             commands: 0,
             log_bytes: 0,
         }
@@ -187,6 +201,38 @@ impl State for ReplicaState {
 
     fn attempts_mut(&mut self) -> &mut Attempts {
         &mut self.about.attempts
+    }
+
+    fn buffer(&self) -> &Buffer {
+        &self.about.buffer
+    }
+
+    fn buffer_mut(&mut self) -> &mut Buffer {
+        &mut self.about.buffer
+    }
+
+    fn sweeps(&self) -> &Sweeps {
+        &self.about.sweeps
+    }
+
+    fn sweeps_mut(&mut self) -> &mut Sweeps {
+        &mut self.about.sweeps
+    }
+
+    fn hold(&self, at: Position) -> Option<&Hold> {
+        self.holds.get(at)
+    }
+
+    fn put_hold(&mut self, hold: Hold) {
+        self.holds.put(hold);
+    }
+
+    fn restriction(&self, name: RestrictionName) -> Option<&Restriction> {
+        self.restrictions.get(name)
+    }
+
+    fn put_restriction(&mut self, restriction: Restriction) {
+        self.restrictions.put(restriction);
     }
 
     fn currency_scale(&self, code: &str) -> Option<u8> {

@@ -23,6 +23,8 @@ pub struct Totals {
     pub clearing: BTreeMap<String, (i128, i128)>,
     /// Transactions over several sets that are open.
     pub attempts: u64,
+    /// Parcels to other sets that are not acknowledged.
+    pub parcels: u64,
     /// Accounts opened.
     pub accounts: u64,
     /// Transactions and reversals booked, and parts of those over several sets.
@@ -85,6 +87,7 @@ impl LedgerReplica {
         let read = state.answer(Totals {
             accounts: end.into(),
             attempts: state.about.attempts.len() as u64,
+            parcels: state.about.buffer.streams().map(|(_, stream)| stream.waiting()).sum(),
             transactions: state.about.transactions,
             running_hash: state.about.hash,
             ..Totals::default()

@@ -1,7 +1,13 @@
 //! A load that is a pure function of (seed, log index): any process can make any record of it again, so that a model
-//! can be replayed after a kill. Accounts, short and general transactions, retries, reversals, rejections, and attempts of
-//! both sides, of which the set next to it says what the load likes.
+//! can be replayed after a kill. Accounts, short and general transactions, retries, reversals, rejections, holds, restricted funds,
+//! attempts of both sides and buffered credits, of which the set next to it says what the load likes.
 #![allow(dead_code)]
+
+mod buffered;
+mod events;
+mod holds;
+mod restrictions;
+pub mod statements;
 
 use std::path::Path;
 use std::sync::mpsc::channel;
@@ -10,15 +16,14 @@ use rust_decimal::Decimal;
 use twinset_ledger::account::Side;
 use twinset_ledger::attempt::{Ballot, Begin, Part, Step, Sum, Vote};
 use twinset_ledger::codec::{EntryBuilder, PackedId, Short, ShortScope, encode_command};
-use twinset_ledger::command::{Command, Leg, Metadata, Reversal, Transaction};
+use twinset_ledger::command::{Command, Leg, LegKind, Metadata, Reversal, Transaction};
+use twinset_ledger::hold::Capture;
 use twinset_ledger::id::{Position, TransactionId};
 use twinset_ledger::memory::MemoryState;
 use twinset_ledger::outcome::Posted;
 use twinset_ledger::rejection::Rejection;
-use twinset_ledger::{FreezeMode, RULES_VERSION, State, apply};
-use twinset_store::{
-    LedgerReplica, Listed, Log, LogId, OpenError, Options, Record, RecordKind, SimDisk, Store,
-};
+use twinset_ledger::{Effect, FreezeMode, RULES_VERSION, State, apply};
+use twinset_store::{LedgerReplica, Log, LogId, OpenError, Options, Record, RecordKind, SimDisk, Store};
 
 pub const ACCOUNTS: u32 = 40;
 const COMMANDS: u64 = 60;
@@ -110,6 +115,8 @@ pub struct Load {
 const BEGIN: u64 = 13;
 const TAKES_BACK: std::ops::RangeInclusive<u64> = 6..=7;
 const SHORT: u64 = 39;
+/// The kind of command that restricts something.
+const RESTRICTS: u64 = 36;
 /// What is paid to the set next to it.
 const FAR_CENTS: i64 = 40;
 
@@ -134,8 +141,7 @@ impl Load {
     }
 
     fn entry(self, index: u64) -> Vec<u8> {
-        let mut builder =
-            EntryBuilder::new(RULES_VERSION, incarnation(index), 1_700_000_000_000_000_000 + index);
+        let mut builder = EntryBuilder::new(RULES_VERSION, incarnation(index), stamp(index));
         for offset in 0..self.count(index) {
             match self.command(index, offset) {
                 Made::Short(short) => builder.push_short(&short),
@@ -150,7 +156,11 @@ impl Load {
     }
 
     fn count(self, index: u64) -> u64 {
-        if index < FIRST_LOAD { u64::from(ACCOUNTS) } else { 1 + self.dice(index, 999).roll(COMMANDS) }
+        if index < FIRST_LOAD {
+            u64::from(ACCOUNTS) + buffered::FIRST
+        } else {
+            1 + self.dice(index, 999).roll(COMMANDS)
+        }
     }
 
     fn dice(self, index: u64, offset: u64) -> Dice {
@@ -161,7 +171,13 @@ impl Load {
 
     fn command(self, index: u64, offset: u64) -> Made {
         if index < FIRST_LOAD {
-            return Made::General(opening(offset));
+            return Made::General(match offset.checked_sub(ACCOUNTS.into()) {
+                Some(no) => self.begin_buffering(no),
+                None => opening(offset),
+            });
+        }
+        if buffered::is_own(index) {
+            return self.buffered(index, offset).map_or_else(|| self.short(index, offset), Made::General);
         }
         let mut dice = self.dice(index, offset);
         // Half of the entries are in short form alone.
@@ -208,6 +224,21 @@ impl Load {
                 Some((earlier, at)) => Made::General(Command::Begin(self.begin(earlier, at))),
                 None => self.short(index, offset),
             },
+            29..=31 => Made::General(self.place(index, offset)),
+            32..=33 => match self.use_hold(index, offset, &mut dice) {
+                Some(command) => Made::General(command),
+                None => self.short(index, offset),
+            },
+            RESTRICTS => Made::General(Command::Transaction(self.restrict(index, offset))),
+            37 => match self.use_restriction(index, offset, &mut dice) {
+                Some(command) => Made::General(command),
+                None => self.short(index, offset),
+            },
+            34 | 38 => match self.try_hold(index, &mut dice) {
+                Some(command) => Made::General(command),
+                None => self.short(index, offset),
+            },
+            35 => Made::General(Command::Together { count: 1 + dice.roll(3) as u16 }),
             _ => self.short(index, offset),
         }
     }
@@ -215,12 +246,19 @@ impl Load {
     /// An account here pays one elsewhere.
     fn begin(self, index: u64, offset: u64) -> Begin {
         let mut dice = self.dice(index, offset + 7000);
-        let leg =
-            |account: String, side| Leg { account, side, amount: Decimal::new(FAR_CENTS, 2), currency: None };
-        let here = name(dice.roll(u64::from(ACCOUNTS)) as u32);
+        let leg = |account: String, side| Leg::new(&account, side, Decimal::new(FAR_CENTS, 2));
+        let held = if dice.roll(2) == 0 { self.placed_before(index, &mut dice) } else { None };
+        let (capture, here) = match held {
+            Some((hold, account)) => (Some(Capture { hold, is_final: dice.roll(4) == 0 }), account),
+            None => (None, name(dice.roll(u64::from(ACCOUNTS)) as u32)),
+        };
         let transaction = Transaction {
             request_id: format!("begin-{index}-{offset}"),
+            scope_account: Some(here.clone()),
+            capture,
             legs: vec![leg(here, Side::Debit), leg("far".to_owned(), Side::Credit)],
+            metadata: order(index, offset),
+            reason: 3,
             ..Transaction::default()
         };
         Begin { transaction, sets: vec![self.set, self.far()] }
@@ -230,7 +268,7 @@ impl Load {
     fn begun_before(self, index: u64, dice: &mut Dice) -> Option<(u64, u64)> {
         let earlier = index.saturating_sub(2 * (4 + dice.roll(6))).max(FIRST_LOAD);
         let begun = (0..self.count(earlier)).filter(|&at| self.opens(earlier, at) == Some(Side::Credit));
-        let begun: Vec<u64> = if earlier.is_multiple_of(17) { Vec::new() } else { begun.collect() };
+        let begun: Vec<u64> = if is_mixed(earlier) { begun.collect() } else { Vec::new() };
         let at = begun.get(dice.roll(begun.len().max(1) as u64) as usize)?;
         Some((earlier, *at))
     }
@@ -244,8 +282,8 @@ impl Load {
     fn step_on(self, index: u64, dice: &mut Dice) -> Command {
         let entry = index.saturating_sub(2 * (1 + dice.roll(3))).max(FIRST_LOAD);
         let opened = (0..self.count(entry)).filter_map(|offset| Some((offset, self.opens(entry, offset)?)));
-        let opened: Vec<(u64, Side)> = if entry.is_multiple_of(17) { Vec::new() } else { opened.collect() };
-        let wanted = if dice.roll(4) == 0 { Side::Debit } else { Side::Credit };
+        let opened: Vec<(u64, Side)> = if is_mixed(entry) { opened.collect() } else { Vec::new() };
+        let wanted = if dice.roll(2) == 0 { Side::Debit } else { Side::Credit };
         let opened: Vec<(u64, Side)> = opened.into_iter().filter(|(_, side)| *side == wanted).collect();
         let at = dice.roll(opened.len().max(1) as u64) as usize;
         let (offset, side) = opened.get(at).copied().unwrap_or((0, Side::Credit));
@@ -274,7 +312,7 @@ impl Load {
     /// Whether the command there may open an attempt here: then what the far set would book in it.
     fn opens(self, index: u64, offset: u64) -> Option<Side> {
         let mut dice = self.dice(index, offset);
-        if index.is_multiple_of(2) {
+        if !is_mixed(index) {
             return None;
         }
         match dice.roll(40) {
@@ -294,20 +332,18 @@ impl Load {
     fn take_part(self, index: u64, dice: &mut Dice) -> Command {
         let position = Position::new(index / 8, dice.roll(6) as u16);
         let attempt = TransactionId { set: self.far(), incarnation: 1, position };
-        let leg = |account: u64, side, cents| Leg {
-            account: name(account as u32),
-            side,
-            amount: Decimal::new(cents, 2),
-            currency: None,
-        };
+        let leg = |account: u64, side, cents| Leg::new(&name(account as u32), side, Decimal::new(cents, 2));
         let account = position.0 % u64::from(ACCOUNTS);
         let legs = match dice.roll(3) {
             0 => vec![leg(account, Side::Debit, 7)],
-            1 => vec![leg(account, Side::Credit, 7)],
+            1 => vec![Leg {
+                kind: LegKind::Restricted { until_ns: Some(1_700_000_000_000_000_000 + index * 30) },
+                ..leg(account, Side::Credit, 7)
+            }],
             _ => vec![leg(account, Side::Debit, 9), leg((account + 1) % 40, Side::Credit, 4)],
         };
         let step = match dice.roll(5) {
-            0..=2 => Step::Prepare { legs, accounting_date: 1 },
+            0..=2 => Step::Prepare { legs, accounting_date: 1, reverses: None },
             3 => Step::Commit,
             _ => Step::Abort,
         };
@@ -323,9 +359,9 @@ impl Load {
             debit,
             credit,
             amount: 1 + dice.roll(500),
-            kind: 2,
-            reason: 0,
-            accounting_date: None,
+            kind: 1 + (index % 3) as u16,
+            reason: (offset % 4) as u16,
+            accounting_date: offset.is_multiple_of(5).then_some(19_000 + (index % 7) as i32),
             scope: ShortScope::Default,
             credit_first: dice.roll(2) == 0,
         })
@@ -335,12 +371,7 @@ impl Load {
     fn many_legs(self, index: u64, offset: u64, dice: &mut Dice) -> Transaction {
         let first = dice.roll(u64::from(ACCOUNTS)) as u32;
         let unknown = dice.roll(8) == 0;
-        let leg = |account: String, side, cents| Leg {
-            account,
-            side,
-            amount: Decimal::new(cents, 2),
-            currency: None,
-        };
+        let leg = |account: String, side, cents| Leg::new(&account, side, Decimal::new(cents, 2));
         let other = if unknown { format!("nobody-{index}") } else { name((first + 1) % ACCOUNTS) };
         Transaction {
             request_id: format!("many-{index}-{offset}"),
@@ -350,6 +381,8 @@ impl Load {
                 leg(name((first + 2) % ACCOUNTS), Side::Credit, 25),
                 leg(name(first), Side::Debit, 5),
             ],
+            metadata: order(index, offset),
+            kind: 4,
             ..Transaction::default()
         }
     }
@@ -360,8 +393,24 @@ fn earlier(index: u64, dice: &mut Dice) -> u64 {
     FIRST_LOAD + dice.roll(index - FIRST_LOAD + 1).min(index - FIRST_LOAD)
 }
 
+/// Whether an entry has commands of all kinds but those that have entries of their own.
+fn is_mixed(index: u64) -> bool {
+    !index.is_multiple_of(2) && !index.is_multiple_of(17) && !buffered::is_own(index)
+}
+
 fn incarnation(index: u64) -> u32 {
     1 + (index / ENTRIES_PER_INCARNATION) as u32
+}
+
+/// The time that the leader gives to an entry.
+pub fn stamp(index: u64) -> u64 {
+    1_700_000_000_000_000_000 + index
+}
+
+/// What a client knows a transaction by; not all have it.
+fn order(index: u64, offset: u64) -> Metadata {
+    let order = (!offset.is_multiple_of(3)).then(|| ("order".to_owned(), format!("o-{}", index % 9)));
+    order.into_iter().collect()
 }
 
 pub fn name(no: u32) -> String {
@@ -421,7 +470,10 @@ pub fn compare(replica: &LedgerReplica, model: &MemoryState, dice: &mut Dice) {
     }
     let mut booked = Vec::new();
     for (position, command, outcome) in model.history() {
-        let is_booked = matches!(outcome.result, Ok(twinset_ledger::Effect::Posted(_)));
+        let is_booked = matches!(
+            outcome.result,
+            Ok(Effect::Posted(_) | Effect::Buffered { .. } | Effect::Suspended { .. })
+        );
         if outcome.is_remembered() && is_booked {
             booked.push(position);
         }
@@ -450,6 +502,9 @@ pub fn compare(replica: &LedgerReplica, model: &MemoryState, dice: &mut Dice) {
         }
     }
     assert_eq!(totals.transactions, booked.len() as u64);
+    holds::compare(replica, model, dice);
+    restrictions::compare(replica, model, dice);
+    buffered::compare(replica, model, dice);
     assert_eq!(replica.attempts().value, *model.attempts());
     let (mut listed, mut after) = (Vec::new(), None);
     loop {
@@ -457,10 +512,7 @@ pub fn compare(replica: &LedgerReplica, model: &MemoryState, dice: &mut Dice) {
         for one in page.iter() {
             if dice.roll(4) == 0 {
                 let whole = replica.transaction(one.id.position).unwrap().value.unwrap();
-                let is_step = matches!(one.command, Command::Step { .. });
-                assert_eq!(one.day_of_step.is_some(), is_step, "the day of what does not say it");
-                let found = whole.listed().map(|found| Listed { day_of_step: one.day_of_step, ..found });
-                assert_eq!(found.as_ref(), Some(one), "a list shows what a look-up does");
+                assert_eq!(whole.listed().as_ref(), Some(one), "a list shows what a look-up does");
             }
             listed.push(one.id.position);
         }
@@ -470,4 +522,6 @@ pub fn compare(replica: &LedgerReplica, model: &MemoryState, dice: &mut Dice) {
         }
     }
     assert_eq!(listed, booked);
+    statements::compare(replica, model, dice);
+    events::compare(replica, model, dice);
 }

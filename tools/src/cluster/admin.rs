@@ -9,7 +9,9 @@ use futures::future::join_all;
 use tonic::transport::{Channel, Endpoint};
 use twinset_control::Catalogue;
 use twinset_proto::cluster::v1::admin_client::AdminClient;
-use twinset_proto::cluster::v1::{IdentifyReply, IdentifyRequest, StatusReply, StatusRequest};
+use twinset_proto::cluster::v1::{
+    IdentifyReply, IdentifyRequest, ListAttemptsReply, ListAttemptsRequest, StatusReply, StatusRequest,
+};
 
 use crate::error;
 
@@ -63,6 +65,12 @@ pub async fn identify(addr: &str) -> Answer<IdentifyReply> {
 pub async fn status(addr: &str) -> Answer<StatusReply> {
     let mut client = client(addr).map_err(|error| error.to_string())?;
     patient(client.status(StatusRequest {}), ASK).await
+}
+
+/// What the sets that the node at `addr` leads have open with others.
+pub async fn attempts(addr: &str) -> Answer<ListAttemptsReply> {
+    let mut client = client(addr).map_err(|error| error.to_string())?;
+    patient(client.list_attempts(ListAttemptsRequest {}), ASK).await
 }
 
 /// The answers of a cluster's nodes, and the newest catalogue among them.

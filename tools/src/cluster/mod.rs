@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod bootstrap;
+pub mod control;
 pub mod layout;
 pub mod local;
 pub mod ports;

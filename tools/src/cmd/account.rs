@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::router::{self, Router};
-use crate::out;
+use crate::{load, out};
 
 /// Open, read, limit, freeze and close accounts.
 #[derive(Debug, Subcommand)]
@@ -14,18 +14,35 @@ pub enum Account {
     /// Open an account.
     #[command(long_about = "Open an account.\n\n\
         The limit is the floor of the available balance: 0 by default, a number below zero for a credit line, none for \
-        no floor. A part of the id in braces decides the set: accounts that share it live together, and pay each other fastest.\n\n\
+        no floor. A part of the id in braces decides the set: accounts that share it live together, and pay each \
+        other fastest.\n\n\
         Examples:\n  twinset account open '{shop}:cash' --subject asset --currency EUR --limit none\n  \
         twinset account open '{shop}:alice' --subject liability --currency EUR --limit -50.00")]
     Open(Open),
-    /// Show an account: balances, limit, state.
+    /// Show an account, or a group of accounts: balances, limit, state.
     Get(Get),
+    /// Show the posted balance of an account at a time or a position.
+    #[command(long_about = "Show the posted balance of an account at a time or a position.\n\n\
+        After everything up to a ledger time, or up to a log index of the account's set; without both, now. What was held \
+        at a moment of the past is not kept.\n\n\
+        Examples:\n  twinset account balance '{shop}:alice' --time 2026-04-01T00:00:00Z\n  \
+        twinset account balance '{shop}:alice' --position 1842")]
+    Balance(Balance),
     /// Set the floor of the available balance.
     Limit(SetLimit),
     /// Refuse debits, credits or both.
     Freeze(Freeze),
     /// Allow them again.
     Unfreeze(Freeze),
+    /// Say whether sets whose accounts pay it ask it first.
+    #[command(long_about = "Say whether sets whose accounts pay it ask it first.\n\n\
+        Credits from other sets to a buffered account are booked by the payers' sets alone, and shipped; they are \
+        accepted even while the account's own set cannot answer. Its balance shows them a little later. Back to strict, \
+        it drains first.\n\n\
+        Examples:\n  twinset account mode shop buffered\n  twinset account mode shop strict")]
+    Mode(SetMode),
+    /// Show what is on its way to a buffered account, by the sets that it comes from.
+    InTransit(Get),
     /// Close an account for good; its balance must be zero.
     Close(Close),
 }
@@ -102,6 +119,22 @@ pub struct Get {
     stale: bool,
 }
 
+/// Arguments of `account balance`.
+#[derive(Debug, Args)]
+pub struct Balance {
+    /// The account.
+    account: String,
+    /// RFC 3339, or a plain date for its beginning in UTC.
+    #[arg(long)]
+    time: Option<String>,
+    /// A log index of the account's set.
+    #[arg(long, value_name = "INDEX", conflicts_with = "time")]
+    position: Option<u64>,
+    /// Answer from any replica, with its age, instead of the newest state.
+    #[arg(long)]
+    stale: bool,
+}
+
 /// Arguments of `account limit`.
 #[derive(Debug, Args)]
 pub struct SetLimit {
@@ -126,6 +159,27 @@ pub struct Freeze {
     id: Id,
 }
 
+/// Whether an account is asked before other sets pay it.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum PostingMode {
+    /// It is.
+    Strict,
+    /// It is not.
+    Buffered,
+}
+
+/// Arguments of `account mode`.
+#[derive(Debug, Args)]
+pub struct SetMode {
+    /// The account.
+    account: String,
+    /// From now on.
+    #[arg(value_enum)]
+    mode: PostingMode,
+    #[command(flatten)]
+    id: Id,
+}
+
 /// Arguments of `account close`.
 #[derive(Debug, Args)]
 pub struct Close {
@@ -140,6 +194,7 @@ pub async fn run(command: Account, context: &Context) -> anyhow::Result<()> {
     let mut router = Router::new(&context.routers()?[0])?;
     match command {
         Account::Get(get) => return show(&mut router, get, context.json).await,
+        Account::Balance(asked) => return balance(&mut router, asked, context.json).await,
         Account::Open(open) => {
             let mut body = json!({
                 "account": open.account, "subject": open.subject, "currency": open.currency,
@@ -167,6 +222,16 @@ pub async fn run(command: Account, context: &Context) -> anyhow::Result<()> {
             let path = path(&freeze.account, "unfreeze");
             let body = json!({ "mode": freeze.mode.text() });
             write(&mut router, &freeze.account, &path, "unfrozen", body, freeze.id, context.json).await
+        }
+        Account::InTransit(asked) => return in_transit(&mut router, asked, context.json).await,
+        Account::Mode(set) => {
+            let mode = match set.mode {
+                PostingMode::Strict => "strict",
+                PostingMode::Buffered => "buffered",
+            };
+            let (path, done) = (path(&set.account, "posting-mode"), format!("set to {mode}"));
+            let body = json!({ "mode": mode });
+            write(&mut router, &set.account, &path, &done, body, set.id, context.json).await
         }
         Account::Close(close) => {
             let path = path(&close.account, "close");
@@ -224,7 +289,83 @@ async fn show(router: &mut Router, get: Get, json: bool) -> anyhow::Result<()> {
     if json {
         return out::json(&reply);
     }
-    out::line(&text(&reply["account"]))
+    out::line(&text(&reply["account"]))?;
+    match reply["parts"].as_array() {
+        Some(parts) => {
+            out::line(&format!("{:<14} {}: twinset group show '{}'", "parts", parts.len(), get.account))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Opens an account of the traffic's kind that other sets need not ask; one that is there already stays as it is.
+pub(crate) async fn open_buffered(router: &str, account: &str) -> anyhow::Result<()> {
+    let mut router = Router::new(router)?;
+    let opening =
+        json!({ "account": account, "subject": load::SUBJECT, "currency": load::CURRENCY, "limit": "none" });
+    let mode = json!({ "mode": "buffered" });
+    let steps =
+        [("/v1/accounts".to_owned(), "opened", opening), (path(account, "posting-mode"), "buffered", mode)];
+    for (path, done, mut body) in steps {
+        body["request_id"] = done.into();
+        router.call(Method::POST, &path, Some(&body)).await.map_err(|error| {
+            router::write_failed(router::Asked { what: account, done, id: done, scope: Some(account) }, error)
+        })?;
+    }
+    Ok(())
+}
+
+async fn in_transit(router: &mut Router, asked: Get, json: bool) -> anyhow::Result<()> {
+    let query = if asked.stale { "?consistency=stale" } else { "" };
+    let path = format!("{}{query}", path(&asked.account, "in-transit"));
+    let reply = router.call(Method::GET, &path, None).await.map_err(|error| {
+        router::read_failed(&format!("what is on its way to {} cannot be read", asked.account), error)
+    })?;
+    if json {
+        return out::json(&reply);
+    }
+    let field = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    out::line(&format!("{} {}", field(&reply["amount"]), field(&reply["currency"])))?;
+    for from in reply["from"].as_array().into_iter().flatten() {
+        let (set, credits) = (&from["set"], &from["credits"]);
+        out::line(&format!("  from set {set}: {} in {credits} credits", field(&from["amount"])))?;
+    }
+    for set in reply["silent"].as_array().into_iter().flatten() {
+        out::line(&format!("  from set {set}: not known, it does not answer"))?;
+    }
+    Ok(())
+}
+
+async fn balance(router: &mut Router, asked: Balance, json: bool) -> anyhow::Result<()> {
+    let pairs = [
+        ("time", asked.time.as_deref().map(super::statement::moment)),
+        ("position", asked.position.map(|index| index.to_string())),
+        ("consistency", asked.stale.then(|| "stale".to_owned())),
+    ];
+    let given = pairs.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+    let query: Vec<String> =
+        given.map(|(name, value)| format!("{name}={}", router::segment(value))).collect();
+    let path = format!("{}?{}", path(&asked.account, "balance"), query.join("&"));
+    let reply = router.call(Method::GET, &path, None).await.map_err(|error| {
+        router::read_failed(&format!("the balance of {} cannot be read", asked.account), error)
+    })?;
+    if json {
+        return out::json(&reply);
+    }
+    let field = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let money = format!("{} {}", field(&reply["posted"]), field(&reply["currency"]));
+    out::line(&match &reply["position"] {
+        Value::Null if reply["parts"].is_array() => {
+            format!("{money} over {} parts", reply["parts"].as_array().map_or(0, Vec::len))
+        }
+        Value::Null => format!("{money} before the set's first command"),
+        position => format!(
+            "{money} at {}, position {} of set {}",
+            field(&position["time"]),
+            position["index"],
+            position["set"]
+        ),
+    })
 }
 
 /// An account as the router gives it, a line for each field.

@@ -5,9 +5,9 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
-use super::Context;
+use super::{Context, account, group};
 use crate::cluster::admin;
-use crate::load::plan::Shape;
+use crate::load::plan::{Payee, Shape};
 use crate::load::record::LoadReport;
 use crate::load::{Load, LoadOptions, Protocol, Running, Until};
 use crate::{error, out};
@@ -21,8 +21,14 @@ pub const HELP: &str = "Measure throughput and latency.\n\n\
     twinset bench --protocol grpc --seconds 30\n  \
     twinset bench --batch 8000 --connections 4       batches\n  \
     twinset bench --hot                              all into one account\n  \
+    twinset bench --group 8                          all into one group of so many accounts\n  \
+    twinset bench --buffered                         all into one account that other sets need not ask\n  \
     twinset bench --across 100                       each over two sets\n  \
+    twinset bench --held 100                         each set aside first, and captured then\n  \
     twinset bench --connections 1 --requests 2000    one client, one at a time";
+
+/// The account of `--buffered`.
+const SHOP: &str = "bench-shop";
 
 /// Measure throughput and latency.
 #[derive(Clone, Debug, Args)]
@@ -42,10 +48,20 @@ pub struct Bench {
     /// Credit one and the same account in every transaction.
     #[arg(long)]
     hot: bool,
+    /// Credit one group of so many accounts in every transaction, from all sets; it is made first.
+    #[arg(long, value_name = "PARTS", conflicts_with_all = ["hot", "across"])]
+    group: Option<usize>,
+    /// Credit one and the same account in every transaction, from all sets; it is buffered: other sets pay it without asking.
+    #[arg(long, conflicts_with_all = ["hot", "across", "group"])]
+    buffered: bool,
     /// Of a hundred transactions, how many pay an account of another set.
     #[arg(long, default_value_t = 0, value_name = "PERCENT", conflicts_with = "hot",
         value_parser = clap::value_parser!(u8).range(0..=100))]
     across: u8,
+    /// Of a hundred transactions, how many are set aside first, as a hold of twice the amount, and captured then: two
+    /// requests that count as one.
+    #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    held: u8,
     /// How long to measure.
     #[arg(long, default_value_t = 10, conflicts_with = "requests")]
     seconds: u64,
@@ -62,6 +78,15 @@ pub struct Bench {
 
 /// Runs `twinset bench`.
 pub async fn run(arguments: Bench, context: &Context) -> anyhow::Result<()> {
+    let into = match arguments.group {
+        Some(parts) => Some(group::for_bench(parts, context).await?),
+        None if arguments.buffered => {
+            account::open_buffered(&context.routers()?[0], SHOP).await?;
+            Some(SHOP.to_owned())
+        }
+        None => None,
+    };
+    let into = into.map(Payee::of_all);
     let options = LoadOptions {
         protocol: arguments.protocol,
         routers: match arguments.protocol {
@@ -73,7 +98,9 @@ pub async fn run(arguments: Bench, context: &Context) -> anyhow::Result<()> {
             name: if arguments.hot { "hot" } else { "bench" }.to_owned(),
             accounts: arguments.accounts as usize,
             hot: arguments.hot,
+            into,
             across: arguments.across,
+            held: arguments.held,
             batch: arguments.batch as usize,
             slots: slots(context).await,
         },
@@ -93,7 +120,8 @@ pub async fn run(arguments: Bench, context: &Context) -> anyhow::Result<()> {
     if context.json {
         out::json(&json!({
             "protocol": arguments.protocol, "batch": arguments.batch, "connections": arguments.connections,
-            "accounts": arguments.accounts, "hot": arguments.hot, "across": arguments.across, "report": report,
+            "accounts": arguments.accounts, "hot": arguments.hot, "group": arguments.group, "buffered": arguments.buffered,
+            "across": arguments.across, "held": arguments.held, "report": report,
         }))?;
     } else {
         out::line(&text(&report))?;

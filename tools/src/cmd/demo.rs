@@ -46,6 +46,12 @@ pub struct Demo {
     /// Of a hundred payments, how many go from one set to another.
     #[arg(long, default_value_t = 25, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     across: u8,
+    /// Of a hundred payments, how many are set aside first, as a hold of twice the amount, and captured then.
+    #[arg(long, default_value_t = 10, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    held: u8,
+    /// Of a hundred payments, how many go to one merchant, a buffered account: its set is not asked.
+    #[arg(long, default_value_t = 20, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    merchant: u8,
     /// How long traffic flows undisturbed between two moves, in milliseconds.
     #[arg(long, default_value_t = 2_000, value_name = "MS")]
     pace: u64,
@@ -122,6 +128,8 @@ async fn play(
         connections: arguments.connections as usize,
         accounts: arguments.accounts as usize,
         across: arguments.across,
+        held: arguments.held,
+        merchant: arguments.merchant,
         pace: Duration::from_millis(arguments.pace),
     };
     let report = drama::play(&script, cluster, &mut |text| out::say(&format!("  {text}"))).await?;

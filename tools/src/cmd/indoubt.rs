@@ -9,7 +9,7 @@ use clap::Args;
 use futures::future::join_all;
 use serde_json::json;
 use twinset_control::Catalogue;
-use twinset_proto::cluster::v1::{ListAttemptsReply, ListAttemptsRequest, OpenAttempt, SetAttempts};
+use twinset_proto::cluster::v1::{ListAttemptsReply, OpenAttempt, SetAttempts};
 
 use super::Context;
 use crate::cluster::admin::{self, Answer};
@@ -58,7 +58,7 @@ pub async fn run(arguments: Indoubt, context: &Context) -> anyhow::Result<()> {
     let survey = admin::survey(&context.nodes()?).await;
     let catalogue = survey.catalogue()?;
     let hosts = catalogue.nodes.values().filter(|node| !node.arbiter);
-    let replies = join_all(hosts.map(|node| ask(&node.api_addr))).await;
+    let replies = join_all(hosts.map(|node| admin::attempts(&node.api_addr))).await;
     let found = found(catalogue, replies, Duration::from_secs(arguments.older_than));
     if context.json {
         let row = |row: &Row| {
@@ -80,15 +80,6 @@ pub async fn run(arguments: Indoubt, context: &Context) -> anyhow::Result<()> {
         format!("no leader of set {} answers: what is open there is not known", unread.join(", ")),
         "`twinset status` shows the sets and their leaders",
     ))
-}
-
-async fn ask(addr: &str) -> Answer<ListAttemptsReply> {
-    let mut client = admin::client(addr).map_err(|error| error.to_string())?;
-    match tokio::time::timeout(admin::ASK, client.list_attempts(ListAttemptsRequest {})).await {
-        Ok(Ok(reply)) => Ok(reply.into_inner()),
-        Ok(Err(status)) => Err(admin::explain(&status)),
-        Err(_) => Err("no answer in time".to_owned()),
-    }
 }
 
 fn found(catalogue: &Catalogue, replies: Vec<Answer<ListAttemptsReply>>, older_than: Duration) -> Found {

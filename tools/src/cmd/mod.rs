@@ -7,11 +7,18 @@ pub mod cluster;
 pub mod demo;
 pub mod dev;
 pub mod durability;
+pub mod events;
 pub mod export;
+pub mod group;
+pub mod hold;
 pub mod import;
 pub mod indoubt;
+pub mod restriction;
 pub mod router;
+pub mod statement;
 pub mod status;
+pub mod suspense;
+pub mod sweep;
 pub mod switch;
 pub mod transaction;
 pub mod verify;
@@ -78,6 +85,13 @@ pub fn run(cli: Cli) -> LocalBoxFuture<'static, anyhow::Result<()>> {
             Command::Verify(command) => verify::run(command, &context).await,
             Command::Indoubt(command) => indoubt::run(command, &context).await,
             Command::Account(command) => account::run(command, &context).await,
+            Command::Statement(command) => statement::run(command, &context).await,
+            Command::Events(command) => events::run(command, &context).await,
+            Command::Group(command) => group::run(command, &context).await,
+            Command::Hold(command) => hold::run(command, &context).await,
+            Command::Suspense(command) => suspense::run(command, &context).await,
+            Command::Restriction(command) => restriction::run(command, &context).await,
+            Command::Sweep(command) => sweep::run(command, &context).await,
             Command::Transaction(command) => transaction::run(command, &context).await,
             Command::Currency(command) => chart::currency(command, &context).await,
             Command::Subject(command) => chart::subject(command, &context).await,

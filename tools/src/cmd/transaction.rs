@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::account;
+use super::hold;
+use super::restriction;
 use super::router::{self, Asked, CallError, Router};
 use crate::{error, out};
 
@@ -18,7 +20,9 @@ pub enum Transaction {
         Accounts that share a tag in braces are in one set, where it takes one step; over several sets it takes five.\n\n\
         Examples:\n  twinset transaction post --debit '{shop}:cash:10.00' --credit '{shop}:alice:10.00'\n  \
         twinset transaction post --debit '{shop}:cash:9.80' --debit '{shop}:fees:0.20' --credit '{shop}:alice:10' \\\n      \
-        --metadata order=1234 --date 2026-03-01")]
+        --metadata order=1234 --date 2026-03-01\n  \
+        twinset transaction post --debit '{shop}:cash:5' --credit '{shop}:alice:5' \\\n      \
+        --restricted '{shop}:alice=2026-12-24T18:00:00Z'")]
     Post(Post),
     /// Show a transaction.
     Get(Get),
@@ -28,9 +32,10 @@ pub enum Transaction {
     List(List),
     /// Find what became of a request, after an answer that said `unknown`.
     #[command(long_about = "Find what became of a request, after an answer that said `unknown`.\n\n\
-        Shows the transaction (or, for a request about an account, the account), or why it was rejected. Request ids are \
-        unique within a scope account: the one that the request named, or else the smallest id among the accounts that pay (over several sets, that are debited); \
-        for a reversal, the original's; for a request about an account, that account.\n\n\
+        Shows the transaction (or, for a request about an account, a hold or a restriction, that as it is now), or why it was rejected. Request ids are \
+        unique within a scope account: the one that the request named, or else the smallest id among the accounts that \
+        pay (over several sets, that are debited); for a reversal, the original's; for a request about an account, that \
+        account.\n\n\
         Example:\n  twinset transaction request --scope '{shop}:alice' --id order-4711")]
     Request(Request),
 }
@@ -44,8 +49,18 @@ pub struct Post {
     /// A credit leg, ACCOUNT:AMOUNT.
     #[arg(long, value_name = "LEG", required = true)]
     credit: Vec<String>,
-    /// The account in whose scope the request id is unique. Default: the smallest one that pays; over several sets, the smallest
-    /// that is debited.
+    /// What leaves this account may only be what is withdrawable of it. May be given several times.
+    #[arg(long, value_name = "ACCOUNT")]
+    withdrawal: Vec<String>,
+    /// What this account gets is not withdrawable before that time, or, without one, before it is released. May be given
+    /// several times.
+    #[arg(long, value_name = "ACCOUNT[=TIME]")]
+    restricted: Vec<String>,
+    /// Only tell what would come of it now: nothing is booked.
+    #[arg(long)]
+    dry_run: bool,
+    /// The account in whose scope the request id is unique. Default: the smallest one that pays; over several
+    /// sets, the smallest that is debited.
     #[arg(long, value_name = "ACCOUNT")]
     scope: Option<String>,
     /// A number that says what kind of transaction it is.
@@ -149,14 +164,17 @@ async fn request(router: &mut Router, Request { scope, id }: Request, json: bool
     if json {
         return out::json(&reply);
     }
-    out::line(&match reply.get("transaction") {
-        Some(transaction) => one(transaction),
-        None => account::text(&reply["account"]),
+    let found = |name: &str| reply.get(name);
+    out::line(&match (found("transaction"), found("hold"), found("restriction")) {
+        (Some(transaction), ..) => one(transaction),
+        (None, Some(found), _) => hold::one(found),
+        (None, None, Some(found)) => restriction::one(found),
+        (None, None, None) => account::text(&reply["account"]),
     })
 }
 
 /// `ACCOUNT:AMOUNT` as a leg; the account's id may hold colons itself.
-fn leg(text: &str, side: &str) -> anyhow::Result<Value> {
+pub(super) fn leg(text: &str, side: &str) -> anyhow::Result<Value> {
     match text.rsplit_once(':') {
         Some((account, amount))
             if !account.is_empty() && amount.starts_with(|c: char| c.is_ascii_digit()) =>
@@ -173,7 +191,8 @@ fn leg(text: &str, side: &str) -> anyhow::Result<Value> {
 async fn post(router: &mut Router, arguments: Post, json: bool) -> anyhow::Result<()> {
     let debits = arguments.debit.iter().map(|text| leg(text, "debit"));
     let credits = arguments.credit.iter().map(|text| leg(text, "credit"));
-    let legs = debits.chain(credits).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut legs = debits.chain(credits).collect::<anyhow::Result<Vec<_>>>()?;
+    restriction::mark(&mut legs, &arguments.withdrawal, &arguments.restricted)?;
     let request_id = router::request_id(arguments.request_id);
     let mut body = json!({
         "request_id": request_id, "legs": legs, "metadata": router::metadata(&arguments.metadata)?,
@@ -189,12 +208,31 @@ async fn post(router: &mut Router, arguments: Post, json: bool) -> anyhow::Resul
             body[name] = value;
         }
     }
+    if arguments.dry_run {
+        return dry_run(router, &body, json).await;
+    }
     let reply = router.call(Method::POST, "/v1/transactions", Some(&body)).await.map_err(|error| {
         let scope = body["scope_account"].as_str();
         let asked = Asked { what: "the transaction", done: "booked", id: &request_id, scope };
         router::write_failed(asked, error)
     })?;
     booked(&reply, json)
+}
+
+async fn dry_run(router: &mut Router, body: &Value, json: bool) -> anyhow::Result<()> {
+    let reply = router.call(Method::POST, "/v1/transactions?dry_run=true", Some(body)).await;
+    let reply = reply.map_err(|cause| match &cause {
+        CallError::Problem(problem) if problem.outcome == "rejected" => error::failure(
+            format!("the transaction would be refused: {cause}"),
+            "nothing was booked, and the request id is as it was; docs/reference/errors.md explains the code",
+        ),
+        _ => router::read_failed("what would come of the transaction cannot be told", cause),
+    })?;
+    if reply.get("transaction").is_some() || json {
+        return booked(&reply, json);
+    }
+    out::line("it would be booked now")?;
+    postings(&reply)
 }
 
 async fn reverse(router: &mut Router, arguments: Reverse, json: bool) -> anyhow::Result<()> {
@@ -215,19 +253,25 @@ async fn reverse(router: &mut Router, arguments: Reverse, json: bool) -> anyhow:
     booked(&reply, json)
 }
 
-fn booked(reply: &Value, json: bool) -> anyhow::Result<()> {
+pub(super) fn booked(reply: &Value, json: bool) -> anyhow::Result<()> {
     if json {
         return out::json(reply);
     }
     let again = if reply["replayed"] == true { " (booked before, under the same request id)" } else { "" };
     out::line(&format!("{}{again}", text(&reply["transaction"])))?;
+    postings(reply)
+}
+
+/// The legs with the balances after them, where these are told.
+fn postings(reply: &Value) -> anyhow::Result<()> {
     for posting in reply["postings"].as_array().into_iter().flatten() {
+        let balance = posting["posted"].as_str().map(|posted| format!("  balance {posted:>16}"));
         out::line(&format!(
-            "  {:<6} {:<40} {:>16}  balance {:>16}",
+            "  {:<6} {:<40} {:>16}{}",
             text(&posting["side"]),
             text(&posting["account"]),
             text(&posting["amount"]),
-            text(&posting["posted"])
+            balance.unwrap_or_default()
         ))?;
     }
     Ok(())
@@ -266,16 +310,21 @@ fn one(transaction: &Value) -> String {
     if let Some(reverses) = transaction["reverses"].as_str().filter(|id| !id.is_empty()) {
         lines.push(format!("  reverses {reverses}"));
     }
+    if let Some(capture) = transaction.get("capture") {
+        let last = if capture["final"] == true { ", the last one" } else { "" };
+        lines.push(format!("  captures {}{last}", text(&capture["hold"])));
+    }
     for by in transaction["reversed_by"].as_array().into_iter().flatten() {
         lines.push(format!("  reversed by {}", text(by)));
     }
     for leg in transaction["legs"].as_array().into_iter().flatten() {
         lines.push(format!(
-            "  {:<6} {:<40} {:>16} {}",
+            "  {:<6} {:<40} {:>16} {}{}",
             text(&leg["side"]),
             text(&leg["account"]),
             text(&leg["amount"]),
-            leg["currency"].as_str().unwrap_or_default()
+            leg["currency"].as_str().unwrap_or_default(),
+            restriction::of_leg(leg)
         ));
     }
     for (key, value) in transaction["metadata"].as_object().into_iter().flatten() {
@@ -284,7 +333,7 @@ fn one(transaction: &Value) -> String {
     lines.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n")
 }
 
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 

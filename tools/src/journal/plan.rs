@@ -183,7 +183,7 @@ impl Planner<'_> {
         // As a router reads it.
         let amount = amount::parse(&number.abs().normalize().to_string())
             .map_err(|error| Reason::Refused { why: error.to_string(), code: "malformed" })?;
-        Ok(Leg { account, side, amount, currency: None })
+        Ok(Leg::new(&account, side, amount))
     }
 
     /// The command that books a transaction; None if it moves nothing.

@@ -13,7 +13,7 @@ use twinset_proto::ledger::v1::ledger_client::LedgerClient;
 use super::plan::Transfer;
 use super::random::Random;
 use super::record::{Answers, Class, Failure};
-use super::{LoadOptions, Protocol};
+use super::{CURRENCY, LoadOptions, Protocol, SUBJECT};
 use crate::{error, http1};
 
 /// A connection that is opened when it is first needed, and again after it broke.
@@ -21,11 +21,11 @@ pub struct Client {
     /// A router's address; the next one of the list after a failure.
     routers: Vec<String>,
     at: usize,
-    deadline_ms: Option<u32>,
-    wire: Wire,
+    pub(super) deadline_ms: Option<u32>,
+    pub(super) wire: Wire,
 }
 
-enum Wire {
+pub(super) enum Wire {
     Http { open: Option<http1::Connection>, body: String },
     Grpc { open: Option<LedgerClient<Channel>> },
 }
@@ -54,7 +54,7 @@ impl Client {
         Ok(Client { at: number % routers.len(), routers, deadline_ms: options.deadline_ms, wire })
     }
 
-    fn patience(&self) -> Duration {
+    pub(super) fn patience(&self) -> Duration {
         Duration::from_millis(self.deadline_ms.unwrap_or(DEADLINE_MS_DEFAULT).into()) + GRACE
     }
 
@@ -66,7 +66,7 @@ impl Client {
         match self.wire {
             Wire::Http { .. } => {
                 let body = format!(
-                    r#"{{"request_id":"open","account":"{account}","subject":"liability","currency":"USD","limit":"none"}}"#
+                    r#"{{"request_id":"open","account":"{account}","subject":"{SUBJECT}","currency":"{CURRENCY}","limit":"none"}}"#
                 );
                 let path = Uri::from_static("/v1/accounts");
                 let (status, reply) =
@@ -89,8 +89,8 @@ impl Client {
                 let request = pb::OpenAccountRequest {
                     request_id: "open".into(),
                     account: account.into(),
-                    subject: "liability".into(),
-                    currency: "USD".into(),
+                    subject: SUBJECT.into(),
+                    currency: CURRENCY.into(),
                     limit: Some("none".into()),
                     ..Default::default()
                 };
@@ -106,6 +106,7 @@ impl Client {
     /// Posts the transfers, each under a request id of its own, and waits for the answer.
     pub async fn post(&mut self, transfers: &[Transfer], random: &mut Random) -> Answers {
         let answers = match self.wire {
+            _ if transfers.iter().any(|transfer| transfer.held) => self.capture(&transfers[0], random).await,
             Wire::Http { .. } => self.post_http(transfers, random).await,
             Wire::Grpc { .. } => self.post_grpc(transfers, random).await,
         };
@@ -160,7 +161,7 @@ impl Client {
         Ok(batch_answers(&reply, transfers.len()))
     }
 
-    async fn http(
+    pub(super) async fn http(
         &mut self,
         path: Uri,
         body: Bytes,
@@ -180,7 +181,7 @@ impl Client {
         connection.call(request, patience).await
     }
 
-    async fn grpc(&mut self) -> Result<&mut LedgerClient<Channel>, tonic::transport::Error> {
+    pub(super) async fn grpc(&mut self) -> Result<&mut LedgerClient<Channel>, tonic::transport::Error> {
         let addr = &self.routers[self.at];
         let Wire::Grpc { open } = &mut self.wire else { unreachable!("only called for the gRPC wire") };
         match open {
@@ -210,8 +211,8 @@ impl Client {
                     client.post_transaction(request).await.map(|_| Answers::done(1))
                 }
                 None => {
-                    let mut request =
-                        tonic::Request::new(pb::PostBatchRequest { transactions, with_postings: false });
+                    let batch = pb::PostBatchRequest { transactions, ..pb::PostBatchRequest::default() };
+                    let mut request = tonic::Request::new(batch);
                     deadline.inspect(|deadline| request.set_timeout(*deadline));
                     client
                         .post_batch(request)
@@ -222,16 +223,10 @@ impl Client {
         };
         match tokio::time::timeout(patience, call).await {
             Ok(Ok(answers)) => Ok(answers),
-            Ok(Err(status)) => {
-                let text = |key| status.metadata().get(key).and_then(|value| value.to_str().ok());
-                match text("twinset-outcome") {
-                    Some(outcome) => {
-                        let failure = told(outcome, text("twinset-code").unwrap_or_default());
-                        Ok(Answers::failed(failure, transfers.len()))
-                    }
-                    None => Err(unanswered()),
-                }
-            }
+            Ok(Err(status)) => match refusal(&status) {
+                Some(failure) => Ok(Answers::failed(failure, transfers.len())),
+                None => Err(unanswered()),
+            },
             Err(_) => Err(unanswered()),
         }
     }
@@ -258,16 +253,16 @@ fn push_transfer(body: &mut String, transfer: &Transfer, random: &mut Random) {
     }
 }
 
-fn amount(cents: u32) -> String {
+pub(super) fn amount(cents: u32) -> String {
     format!("{}.{:02}", cents / 100, cents % 100)
 }
 
-fn message(transfer: &Transfer, random: &mut Random) -> pb::PostTransactionRequest {
+pub(super) fn message(transfer: &Transfer, random: &mut Random) -> pb::PostTransactionRequest {
     let leg = |account: &str, side: pb::Side| pb::Leg {
         account: account.to_owned(),
         side: side.into(),
         amount: amount(transfer.cents),
-        currency: String::new(),
+        ..Default::default()
     };
     pb::PostTransactionRequest {
         request_id: random.request_id().to_string(),
@@ -277,22 +272,28 @@ fn message(transfer: &Transfer, random: &mut Random) -> pb::PostTransactionReque
 }
 
 /// Nobody accepted the connection.
-fn unreached() -> Failure {
+pub(super) fn unreached() -> Failure {
     Failure::local(Class::NotApplied, "no connection")
 }
 
 /// It was sent, and nothing came back.
-fn unanswered() -> Failure {
+pub(super) fn unanswered() -> Failure {
     Failure::local(Class::Unknown, "no answer")
 }
 
 /// An answer came back that says nothing.
-fn unreadable() -> Failure {
+pub(super) fn unreadable() -> Failure {
     Failure::local(Class::Unknown, "unreadable answer")
 }
 
+/// What a router says over gRPC; None: it was no router.
+pub(super) fn refusal(status: &tonic::Status) -> Option<Failure> {
+    let text = |key| status.metadata().get(key).and_then(|value| value.to_str().ok());
+    Some(told(text("twinset-outcome")?, text("twinset-code").unwrap_or_default()))
+}
+
 /// What the router says.
-fn told(outcome: &str, code: &str) -> Failure {
+pub(super) fn told(outcome: &str, code: &str) -> Failure {
     let class = match outcome {
         "rejected" => Class::Rejected,
         "not_applied" => Class::NotApplied,
@@ -315,7 +316,7 @@ impl From<&Problem> for Failure {
 }
 
 /// What an error body says. What cannot be read promises nothing.
-fn problem(body: &[u8]) -> Failure {
+pub(super) fn problem(body: &[u8]) -> Failure {
     serde_json::from_slice::<Problem>(body).map_or_else(|_| unreadable(), |problem| (&problem).into())
 }
 
@@ -365,7 +366,7 @@ mod tests {
 
     #[test]
     fn a_transfer_is_valid_json_with_amounts_as_strings() {
-        let transfer = Transfer { debit: "{t}:1".into(), credit: "{t}:2".into(), cents: 1205 };
+        let transfer = Transfer { debit: "{t}:1".into(), credit: "{t}:2".into(), cents: 1205, held: false };
         let mut body = String::new();
         push_transfer(&mut body, &transfer, &mut Random::seeded(1));
         let value: serde_json::Value = serde_json::from_str(&body).unwrap();

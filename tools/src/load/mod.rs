@@ -5,6 +5,7 @@
 //! Each connection keeps to the accounts of one set, so that a set that pauses holds up its own connections only.
 
 pub mod client;
+mod held;
 pub mod plan;
 pub mod random;
 pub mod record;
@@ -21,6 +22,11 @@ use client::Client;
 use plan::{Plan, Shape};
 use random::Random;
 use record::{Class, LoadReport, Sample, Tally};
+
+/// The subject of the traffic's accounts.
+pub const SUBJECT: &str = "liability";
+/// Their currency.
+pub const CURRENCY: &str = "USD";
 
 /// How requests travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]

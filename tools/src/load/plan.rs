@@ -16,12 +16,32 @@ pub struct Shape {
     pub accounts: usize,
     /// Every transaction credits one and the same account.
     pub hot: bool,
+    /// Who is paid beside these accounts.
+    pub into: Option<Payee>,
     /// Of a hundred transactions, how many credit an account of another set.
     pub across: u8,
+    /// Of a hundred transactions that are alone in their request, how many are set aside first and captured then.
+    pub held: u8,
     /// Transactions per request; 1: the plain call, not a batch of one.
     pub batch: usize,
     /// The owning set of every slot; empty if it is not known.
     pub slots: Vec<u32>,
+}
+
+/// An account of anybody's that is credited. It has the currency of the others, and is opened by somebody else.
+#[derive(Clone, Debug)]
+pub struct Payee {
+    /// Its id.
+    pub account: String,
+    /// Of a hundred transactions, how many credit it.
+    pub percent: u8,
+}
+
+impl Payee {
+    /// All transactions credit it.
+    pub fn of_all(account: String) -> Self {
+        Payee { account, percent: 100 }
+    }
 }
 
 /// Accounts that share a tag.
@@ -41,6 +61,8 @@ pub struct Transfer {
     pub credit: String,
     /// In cents.
     pub cents: u32,
+    /// The amount is set aside first, and captured then.
+    pub held: bool,
 }
 
 /// What is sent.
@@ -50,7 +72,9 @@ pub struct Plan {
     by_set: BTreeMap<u32, Vec<usize>>,
     accounts_per_group: usize,
     hot: bool,
+    into: Option<Payee>,
     across: u8,
+    held: u8,
     batch: usize,
 }
 
@@ -89,7 +113,9 @@ impl Plan {
             by_set: BTreeMap::new(),
             accounts_per_group,
             hot: shape.hot,
+            into: shape.into.clone(),
             across: shape.across,
+            held: shape.held,
             batch: shape.batch.max(1),
         };
         plan.index_sets();
@@ -136,18 +162,24 @@ impl Plan {
             None => random.below(self.groups.len()),
         };
         let cents = 1 + random.below(9_999) as u32;
+        let held = self.batch == 1 && self.held > 0 && random.below(100) < usize::from(self.held);
         let all = self.accounts_per_group;
         let named = |group: usize, account: usize| format!("{}:{account}", self.groups[group].tag);
+        if let Some(payee) = self.into.as_ref().filter(|payee| random.below(100) < usize::from(payee.percent))
+        {
+            let (debit, credit) = (named(group, random.below(all)), payee.account.clone());
+            return Transfer { debit, credit, cents, held };
+        }
         if random.below(100) < usize::from(self.across)
             && let Some(other) = self.group_elsewhere(self.groups[group].set, random)
         {
             let (debit, credit) = (random.below(all), random.below(all));
-            return Transfer { debit: named(group, debit), credit: named(other, credit), cents };
+            return Transfer { debit: named(group, debit), credit: named(other, credit), cents, held };
         }
         let credit = if self.hot { 0 } else { random.below(all) };
         // Any account but the credited one, each as likely.
         let debit = (credit + 1 + random.below(all - 1)) % all;
-        Transfer { debit: named(group, debit), credit: named(group, credit), cents }
+        Transfer { debit: named(group, debit), credit: named(group, credit), cents, held }
     }
 
     /// A group of another set, each set as likely; None: there is no other.
@@ -164,7 +196,7 @@ mod tests {
     use super::*;
 
     fn shape(accounts: usize, hot: bool, slots: Vec<u32>) -> Shape {
-        Shape { name: "t".into(), accounts, hot, across: 0, batch: 1, slots }
+        Shape { name: "t".into(), accounts, hot, into: None, across: 0, held: 0, batch: 1, slots }
     }
 
     fn halves() -> Vec<u32> {
@@ -221,6 +253,25 @@ mod tests {
         let plan = Plan::new(&shape(100, true, Vec::new()));
         let mut random = Random::seeded(3);
         assert!((0..100).all(|_| plan.transfer(0, &mut random).credit == "{t-0}:0"));
+    }
+
+    #[test]
+    fn all_credit_the_account_that_is_named_and_any_pays() {
+        let plan =
+            Plan::new(&Shape { into: Some(Payee::of_all("pot".into())), ..shape(300, false, halves()) });
+        let mut random = Random::seeded(3);
+        let payers: std::collections::BTreeSet<String> = (0..1000)
+            .map(|_| plan.transfer(2, &mut random))
+            .map(|transfer| {
+                assert_eq!(transfer.credit, "pot");
+                assert!(
+                    twinset_ledger::slot_of(&transfer.debit) >= 2048,
+                    "who pays is of the set that is asked for"
+                );
+                transfer.debit
+            })
+            .collect();
+        assert!(payers.len() > 90, "{} of a hundred", payers.len());
     }
 
     #[test]

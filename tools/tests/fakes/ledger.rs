@@ -35,6 +35,15 @@ macro_rules! not_scripted {
     ($($call:ident: $request:ty => $reply:ty),* $(,)?) => {
         #[tonic::async_trait]
         impl Ledger for FakeLedger {
+            type StreamEventsStream = tokio_stream::Empty<Result<Event, Status>>;
+
+            async fn stream_events(
+                &self,
+                _: Request<StreamEventsRequest>,
+            ) -> Result<Response<Self::StreamEventsStream>, Status> {
+                Err(Status::unimplemented("not scripted"))
+            }
+
             $(async fn $call(&self, _: Request<$request>) -> Result<Response<$reply>, Status> {
                 Err(Status::unimplemented("not scripted"))
             })*
@@ -68,7 +77,7 @@ macro_rules! not_scripted {
                     }),
                 };
                 let results = request.get_ref().transactions.iter().map(item).collect();
-                Ok(Response::new(PostBatchReply { results }))
+                Ok(Response::new(PostBatchReply { results, ..Default::default() }))
             }
         }
     };
@@ -81,9 +90,30 @@ not_scripted! {
     freeze: FreezeRequest => AccountReply,
     unfreeze: FreezeRequest => AccountReply,
     close_account: CloseAccountRequest => AccountReply,
+    set_posting_mode: SetPostingModeRequest => AccountReply,
+    get_in_transit: GetInTransitRequest => GetInTransitReply,
+    list_suspense: ListSuspenseRequest => ListSuspenseReply,
+    resolve_suspense: ResolveSuspenseRequest => TransactionReply,
     reverse_transaction: ReverseTransactionRequest => TransactionReply,
     get_account: GetAccountRequest => GetAccountReply,
+    get_statement: GetStatementRequest => GetStatementReply,
+    get_balance: GetBalanceRequest => GetBalanceReply,
     get_transaction: GetTransactionRequest => GetTransactionReply,
     list_transactions: ListTransactionsRequest => ListTransactionsReply,
     get_request: GetRequestRequest => GetRequestReply,
+    list_events: ListEventsRequest => ListEventsReply,
+    place_hold: PlaceHoldRequest => HoldReply,
+    dry_run_transaction: PostTransactionRequest => TransactionReply,
+    dry_run_batch: PostBatchRequest => PostBatchReply,
+    release_hold: ReleaseHoldRequest => HoldReply,
+    extend_hold: ExtendHoldRequest => HoldReply,
+    get_hold: GetHoldRequest => GetHoldReply,
+    list_holds: ListHoldsRequest => ListHoldsReply,
+    release_restriction: ReleaseRestrictionRequest => RestrictionReply,
+    get_restriction: GetRestrictionRequest => GetRestrictionReply,
+    list_restrictions: ListRestrictionsRequest => ListRestrictionsReply,
+    set_sweep: SetSweepRequest => AccountReply,
+    remove_sweep: RemoveSweepRequest => AccountReply,
+    get_sweep: GetSweepRequest => GetSweepReply,
+    list_sweeps: ListSweepsRequest => ListSweepsReply,
 }

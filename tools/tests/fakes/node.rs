@@ -18,6 +18,8 @@ pub struct Script {
     pub catalogue: Option<Catalogue>,
     /// So many bootstraps are answered with "unavailable" first.
     pub busy: u32,
+    /// So many commands for the control set have no known end first.
+    pub mute: u32,
     /// So many switches are answered with "ask again" first.
     pub tidying: u32,
     /// The phases of a switch.
@@ -178,7 +180,26 @@ impl Admin for FakeNode {
         })))
     }
 
-    async fn control(&self, _: Request<ControlRequest>) -> Result<Response<ControlReply>, Status> {
-        Err(Status::unimplemented("not scripted"))
+    async fn control(&self, request: Request<ControlRequest>) -> Result<Response<ControlReply>, Status> {
+        use control_reply::Result as Answer;
+        let request = request.into_inner();
+        let answer = self.with(|script| {
+            let Some(catalogue) = &mut script.catalogue else {
+                return Answer::Unavailable("blank".into());
+            };
+            if script.mute > 0 {
+                script.mute -= 1;
+                return Answer::Unknown("not committed in time".into());
+            }
+            let leader = catalogue.control.replicas[0].node.clone();
+            if script.name != leader {
+                return Answer::NotLeaderHint(leader);
+            }
+            let command = serde_json::from_slice(&request.command_json).unwrap();
+            let index = 100 + catalogue.version;
+            let answer = twinset_control::apply(catalogue, index, index, command);
+            Answer::ReplyJson(twinset_control::encode_answer(&answer).into())
+        });
+        Ok(Response::new(ControlReply { result: Some(answer) }))
     }
 }

@@ -219,11 +219,9 @@ fn open(body: &Value) -> Command {
 }
 
 fn transaction(body: &Value) -> Command {
-    let leg = |leg: &Value| Leg {
-        account: text(leg, "account"),
-        side: if leg["side"] == "debit" { Side::Debit } else { Side::Credit },
-        amount: amount::parse(leg["amount"].as_str().unwrap()).unwrap(),
-        currency: None,
+    let leg = |leg: &Value| {
+        let side = if leg["side"] == "debit" { Side::Debit } else { Side::Credit };
+        Leg::new(&text(leg, "account"), side, amount::parse(leg["amount"].as_str().unwrap()).unwrap())
     };
     Command::Transaction(Transaction {
         request_id: text(body, "request_id"),

@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use proptest::sample::Index;
+use rust_decimal::Decimal;
 use twinset_ledger::amount::to_minor;
+use twinset_ledger::hold::Capture;
 use twinset_ledger::{
-    Begin, Command, Effect, Leg, Outcome, Posted, Rejection, Reversal, Side, Transaction, TransactionId,
+    Account, Begin, Command, Effect, Leg, LegKind, Outcome, Posted, Rejection, Reversal, Side, State,
+    Transaction, TransactionId,
 };
 
-use super::{ACCOUNTS, Ask, World};
+use super::{ACCOUNTS, Ask, OnHold, World};
 
 impl World {
     /// The command, and the set that it is sent to. `id_of`: the request whose id it takes over. None if it is malformed, or
@@ -29,20 +33,25 @@ impl World {
 
     fn command_of(&self, ask: &Ask) -> Option<(u32, Command)> {
         match ask {
-            Ask::Transaction { base, legs, scope } => {
+            Ask::Transaction { base, legs, scope, expects, capture, kinds } => {
                 let placed = legs.iter().map(|(at, side, amount)| {
                     let (account, set, _) = ACCOUNTS[*at];
-                    (Leg { account: account.to_owned(), side: *side, amount: *amount, currency: None }, set)
+                    (Leg::new(account, *side, *amount), set)
                 });
-                let (legs, sets): (Vec<Leg>, Vec<u32>) = placed.unzip();
-                let scope_account = scope.map(|at| at.get(&legs).account.clone());
-                let transaction = Transaction { legs, scope_account, ..base.clone() };
-                if sets.iter().all(|set| *set == sets[0]) {
-                    return Some((sets[0], Command::Transaction(transaction)));
+                let (mut legs, mut sets): (Vec<Leg>, Vec<u32>) = placed.unzip();
+                if let Some((at, one)) = expects {
+                    legs[at.index(sets.len())].preconditions.push(one.clone());
                 }
-                let begin = Begin { transaction, sets };
-                let coordinator = begin.coordinator();
-                Some((coordinator, Command::Begin(begin)))
+                kinds.iter().for_each(|(at, kind)| self.mark(at, *kind, &mut legs, &sets));
+                let mut scope_account = scope.map(|at| at.get(&legs).account.clone());
+                let held = capture.and_then(|(at, is_final)| Some((self.hold(&at)?, is_final)));
+                let capture = held.map(|((hold, account), is_final)| {
+                    self.take_from(&account, hold.set, &mut legs, &mut sets);
+                    scope_account = Some(account);
+                    Capture { hold, is_final }
+                });
+                let transaction = Transaction { legs, scope_account, capture, ..base.clone() };
+                Some(sent_to(transaction, sets))
             }
             Ask::Reversal { request_id, original, across, amount } => {
                 let known: Vec<TransactionId> = match across {
@@ -64,7 +73,114 @@ impl World {
                 let (_, set, _) = ACCOUNTS.iter().find(|(id, ..)| *id == account)?;
                 Some((*set, command.clone()))
             }
+            Ask::Resolve { request_id, item, to } => self.resolve(request_id, item, *to),
+            Ask::Obstruct { request_id, payee } => self.obstruct(request_id, payee),
+            Ask::Withdraw { request_id, from, to, asks_payee } => {
+                self.withdraw(request_id, from, *to, *asks_payee)
+            }
+            Ask::Unrestrict { request_id, restriction, amount } => {
+                let all = self.sets.iter().flat_map(|(set, twin)| {
+                    let state = &twin.books.short;
+                    state.restrictions().iter().rev().map(move |one| {
+                        let account = state.account(one.account).id.clone();
+                        (one.ended.is_some(), *set, account, one.transaction)
+                    })
+                });
+                let mut all: Vec<_> = all.collect();
+                all.sort_by_key(|(ended, ..)| *ended);
+                all.truncate(6);
+                let (_, set, account, restriction) = all.get(restriction.index(all.len().max(1)))?.clone();
+                let (request_id, amount) = (request_id.clone(), *amount);
+                Some((set, Command::ReleaseRestriction { request_id, account, restriction, amount }))
+            }
+            Ask::OnHold { request_id, hold, what } => {
+                let (hold, account) = self.hold(hold)?;
+                let request_id = request_id.clone();
+                let command = match *what {
+                    OnHold::Release(amount) => Command::ReleaseHold { request_id, account, hold, amount },
+                    OnHold::Extend(expires_ns) => {
+                        Command::ExtendHold { request_id, account, hold, expires_ns }
+                    }
+                };
+                Some((hold.set, command))
+            }
         }
+    }
+
+    /// A hold that a client knows of, one of the newest, and its account.
+    fn hold(&self, at: &Index) -> Option<(TransactionId, String)> {
+        let placed = self.answers.iter().rev().filter_map(|(request, answer)| {
+            match (&self.asked[*request].1, &answer.result) {
+                (Command::PlaceHold(place), Ok(Effect::Held(held))) => {
+                    Some((held.hold, place.account.clone()))
+                }
+                _ => None,
+            }
+        });
+        let newest: Vec<_> = placed.take(4).collect();
+        (!newest.is_empty()).then(|| at.get(&newest).clone())
+    }
+
+    /// A client takes a little more than may be withdrawn of what is there.
+    fn withdraw(
+        &self,
+        request_id: &str,
+        from: &Index,
+        to: usize,
+        asks_payee: bool,
+    ) -> Option<(u32, Command)> {
+        let bound = self.sets.iter().flat_map(|(set, twin)| {
+            twin.books.short.accounts().filter_map(move |account| {
+                let limit = account.limit?;
+                let too_much = (account.withdrawable() - limit).max(0) + 1;
+                let is_there = account.available() - limit >= too_much;
+                is_there.then_some((account, *set, too_much))
+            })
+        });
+        let bound: Vec<(&Account, u32, i128)> = bound.collect();
+        let (from, from_set, amount) = *bound.get(from.index(bound.len().max(1)))?;
+        let same_currency = |(id, set, _): &&(&str, u32, _)| {
+            let known = self.state(*set).account_by_id(id);
+            let fits = known.is_some_and(|known| known.id != from.id && known.currency == from.currency);
+            fits && !(asks_payee && *set == from_set)
+        };
+        let (to, to_set, _) = ACCOUNTS.iter().cycle().skip(to).take(ACCOUNTS.len()).find(same_currency)?;
+        let amount = Decimal::try_from_i128_with_scale(amount, from.scale.into()).ok()?;
+        let legs = vec![
+            Leg { kind: LegKind::Withdrawal, ..Leg::new(&from.id, from.normal_side.opposite(), amount) },
+            Leg::new(to, from.normal_side, amount),
+        ];
+        let scope_account = Some(if asks_payee { (*to).to_owned() } else { from.id.clone() });
+        let request_id = request_id.to_owned();
+        let transaction = Transaction { request_id, legs, scope_account, ..Transaction::default() };
+        Some(sent_to(transaction, vec![from_set, *to_set]))
+    }
+
+    /// Gives a leg that kind, mostly one that it makes sense for.
+    fn mark(&self, at: &Index, kind: LegKind, legs: &mut [Leg], sets: &[u32]) {
+        let makes_sense = |(leg, set): (&Leg, &u32)| {
+            let known = self.state(*set).account_by_id(&leg.account);
+            let inflow = known.is_some_and(|account| account.is_inflow(leg.side));
+            let alone = legs.iter().filter(|other| other.account == leg.account).count() == 1;
+            if kind == LegKind::Withdrawal { !inflow } else { inflow && alone }
+        };
+        let fits = legs.iter().zip(sets).map(makes_sense);
+        let fitting: Vec<usize> = fits.enumerate().filter(|(_, fits)| *fits).map(|(at, _)| at).collect();
+        let any = fitting.is_empty() || at.index(32) == 0;
+        let at = if any { at.index(legs.len()) } else { *at.get(&fitting) };
+        legs[at].kind = kind;
+    }
+
+    /// Makes the first leg one that takes from an account, and the others what they were to it.
+    fn take_from(&self, account: &str, set: u32, legs: &mut [Leg], sets: &mut [u32]) {
+        let known = self.state(set).account_by_id(account).expect("it has a hold");
+        if known.is_inflow(legs[0].side) {
+            for leg in legs.iter_mut() {
+                leg.side = if leg.side == Side::Debit { Side::Credit } else { Side::Debit };
+            }
+        }
+        account.clone_into(&mut legs[0].account);
+        sets[0] = set;
     }
 
     /// Some transactions over several sets that clients know of, the newest of each set.
@@ -104,7 +220,7 @@ impl World {
                 }
                 return;
             }
-            Err(Rejection::SetUnavailable { .. }) => return,
+            Err(Rejection::SetUnavailable { .. } | Rejection::StepOutOfPlace { .. }) => return,
             Err(Rejection::RequestMismatch { .. }) => {
                 let other = self.answers.get(&request).filter(|known| known.result.is_ok());
                 assert!(other.is_none(), "what was done is not refused: {other:?}");
@@ -112,6 +228,14 @@ impl World {
             }
             Err(_) => {}
             Ok(Effect::Posted(legs)) => self.effect(request, outcome, legs),
+            Ok(Effect::Buffered { booked, sent }) => {
+                self.saw("paid without asking");
+                let Command::Begin(begin) = &self.asked[request].1 else {
+                    panic!("only payments are sent");
+                };
+                let legs = World::all_legs(&begin.transaction, booked, sent);
+                self.effect(request, outcome, &legs);
+            }
             Ok(Effect::Settled(legs)) => {
                 self.saw("settled");
                 if matches!(self.asked[request].1, Command::Reversal(_)) {
@@ -147,4 +271,13 @@ impl World {
         let known = self.effects.entry(id).or_insert_with(|| effect.clone());
         assert_eq!(*known, effect, "a transaction has one effect");
     }
+}
+
+/// A transaction whose legs are of these sets, and the set that it is sent to.
+fn sent_to(transaction: Transaction, sets: Vec<u32>) -> (u32, Command) {
+    if sets.iter().all(|set| *set == sets[0]) {
+        return (sets[0], Command::Transaction(transaction));
+    }
+    let begin = Begin { transaction, sets };
+    (begin.coordinator(), Command::Begin(begin))
 }

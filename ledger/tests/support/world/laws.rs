@@ -4,11 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use twinset_ledger::apply::{CLEARING_SUBJECT, clearing_account};
 use twinset_ledger::attempt::{Coordination, Role};
+use twinset_ledger::codec::encode_outcome;
+use twinset_ledger::memory::MemoryState;
+use twinset_ledger::restriction::RestrictionEnd;
 use twinset_ledger::{
-    Account, Command, Effect, Outcome, Position, Rejection, Side, State, Step, TransactionId,
+    Account, Begin, Command, Effect, Outcome, Position, Rejection, Side, State, Step, TransactionId,
 };
 
 use super::leaders::name;
+use super::sweeps::is_run;
 use super::{ACCOUNTS, SETS, World};
 
 impl World {
@@ -22,6 +26,22 @@ impl World {
         }
         self.check_conserved();
         self.check_clearing();
+    }
+
+    /// The entries of each set, applied once more, give the same outcomes to the byte and the same state.
+    pub fn check_again(&self) {
+        for (set, twin) in &self.sets {
+            let books = &twin.books;
+            let mut again = MemoryState::new(*set);
+            let mut bytes = (Vec::new(), Vec::new());
+            for (index, entry) in (1..).zip(&books.entries) {
+                let outcomes = again.apply(index, entry).expect("it applied before");
+                outcomes.iter().for_each(|outcome| encode_outcome(outcome, &mut bytes.1));
+            }
+            self.outcomes[set].iter().for_each(|outcome| encode_outcome(outcome, &mut bytes.0));
+            assert!(bytes.0 == bytes.1, "the outcomes of set {set}");
+            assert!(again == books.short, "the state of set {set}");
+        }
     }
 
     /// Of every currency, all accounts of all sets together have nothing, and what ordinary ones lack is on clearing accounts.
@@ -47,7 +67,7 @@ impl World {
                 *clearing.entry(account.currency.clone()).or_default() += account.debits - account.credits;
             }
             for (id, attempt) in state.attempts().iter() {
-                if attempt.role != Role::Participant || self.decision(id) != Some(true) {
+                if !matches!(attempt.role, Role::Participant { .. }) || self.decision(id) != Some(true) {
                     continue;
                 }
                 for leg in &attempt.reserved {
@@ -58,6 +78,9 @@ impl World {
                     }
                 }
             }
+        }
+        for (currency, sum) in self.parcels_in_flight() {
+            *in_flight.entry(currency).or_default() += sum;
         }
         clearing.retain(|_, sum| *sum != 0);
         in_flight.retain(|_, sum| *sum != 0);
@@ -70,6 +93,10 @@ impl World {
     /// Nothing is open any more: balances are what the answers say, and nothing else.
     pub(super) fn check_the_end(&self) {
         for (request, begun) in &self.begun {
+            if is_run(&self.asked[*request].1) && !self.answers.contains_key(request) {
+                // Given up, and under its number it does not begin again.
+                continue;
+            }
             let answer = self.answers.get(request).expect("what has begun ends");
             let last = begun.last().expect("it has begun");
             assert!(answer.position >= *last, "the answer is that of the last attempt");
@@ -77,24 +104,75 @@ impl World {
             let effects = self.effects.keys().filter(|id| id.set == set && begun.contains(&id.position));
             assert!(effects.count() <= 1, "a request has effect once: {:?}", self.asked[*request]);
         }
+        self.check_holds();
+        self.check_sweeps();
         self.check_reversals();
         self.check_all_or_none();
-        let mut expected = BTreeMap::<&str, (i128, i128, u64)>::new();
+        self.check_parcels();
+        let mut expected = BTreeMap::<String, (i128, i128, i64)>::new();
+        let mut count = |account: &str, side, amount: i128, legs| {
+            let sums = expected.entry(account.to_owned()).or_default();
+            *(if side == Side::Debit { &mut sums.0 } else { &mut sums.1 }) += amount;
+            sums.2 += legs;
+        };
         for (account, side, amount) in self.effects.values().flatten() {
-            let (debits, credits, legs) = expected.entry(account).or_default();
-            *(if *side == Side::Debit { debits } else { credits }) += amount;
-            *legs += 1;
+            count(account, *side, *amount, 1);
         }
+        for (account, side, amount, arrives) in self.detours() {
+            let sign = if arrives { 1 } else { -1 };
+            count(&account, side, i128::from(sign) * amount, sign);
+        }
+        expected.retain(|_, figures| *figures != (0, 0, 0));
         for account in SETS.iter().flat_map(|set| self.state(*set).accounts()) {
-            assert_eq!((account.held, account.incoming, account.prepared), (0, 0, 0), "{account:?}");
+            assert_eq!((account.incoming, account.prepared), (0, 0), "{account:?}");
             if account.subject != CLEARING_SUBJECT {
-                let figures = (account.debits, account.credits, account.version);
-                let expected = expected.remove(account.id.as_str()).unwrap_or_default();
+                let legs = i64::try_from(account.version).expect("a few");
+                let figures = (account.debits, account.credits, legs);
+                let expected = expected.remove(&account.id).unwrap_or_default();
                 assert_eq!(figures, expected, "{} has what was answered", account.id);
             }
         }
         assert!(expected.is_empty(), "nothing was booked nowhere: {expected:?}");
         self.sets.values().for_each(|twin| twin.compare_readings());
+    }
+
+    /// Of each hold has been captured what the transactions took that say so, and no more is held than what is left.
+    fn check_holds(&self) {
+        let mut captured = BTreeMap::<TransactionId, i128>::new();
+        // Two requests may be the same one under the same id.
+        let mut seen = BTreeSet::new();
+        for (request, answer) in &self.answers {
+            let (set, command) = &self.asked[*request];
+            let (Command::Transaction(transaction) | Command::Begin(Begin { transaction, .. })) = command
+            else {
+                continue;
+            };
+            let by = TransactionId { set: *set, incarnation: answer.incarnation, position: answer.position };
+            let (Some(capture), Some(effect), true) =
+                (transaction.capture, self.effects.get(&by), seen.insert(by))
+            else {
+                continue;
+            };
+            let held = transaction.scope_account.as_deref().expect("a capture names it");
+            let account = self.state(*set).account_by_id(held).expect("it is held");
+            let own = effect.iter().filter(|(account, ..)| account == held);
+            let out = own.map(|(_, side, amount)| if account.is_inflow(*side) { -amount } else { *amount });
+            *captured.entry(capture.hold).or_default() += out.sum::<i128>();
+        }
+        let mut held = BTreeMap::<(u32, u32), i128>::new();
+        for (set, hold) in
+            SETS.iter().flat_map(|set| self.state(*set).holds().iter().map(move |hold| (*set, hold)))
+        {
+            let expected = captured.remove(&hold.id).unwrap_or_default();
+            assert_eq!((hold.captured, hold.capturing), (expected, 0), "{hold:?}");
+            *held.entry((set, hold.account)).or_default() += hold.left();
+        }
+        assert!(captured.is_empty(), "no other holds were captured: {captured:?}");
+        for set in SETS {
+            for (no, account) in (0..).zip(self.state(set).accounts()) {
+                assert_eq!(account.held, held.remove(&(set, no)).unwrap_or_default(), "{account:?}");
+            }
+        }
     }
 
     /// Reversals turn their original's legs round, and together never exceed it.
@@ -152,8 +230,11 @@ impl World {
 
     /// Counts what an entry has met.
     pub(super) fn note(&mut self, set: u32, commands: &[Command], outcomes: &[Outcome], before: &[Account]) {
+        self.note_restrictions(set);
         for (command, outcome) in commands.iter().zip(outcomes) {
             let code = outcome.result.as_ref().err().map(Rejection::code);
+            self.note_hold(command, outcome);
+            self.note_sweep(command, outcome);
             match command {
                 Command::Step { step, .. } => self.note_step(step, outcome),
                 _ if outcome.replayed => {}
@@ -196,6 +277,39 @@ impl World {
         }
     }
 
+    /// Counts what an entry has made of restrictions, beside what was asked for.
+    fn note_restrictions(&mut self, set: u32) {
+        let index = self.sets[&set].books.next_index() - 1;
+        let all = self.state(set).restrictions().iter();
+        let turns = all.flat_map(|one| {
+            let made = (one.made_at.index() == index).then_some("restriction made");
+            let reversed = one.ended.filter(|ended| ended.at.index() == index);
+            let reversed = reversed.filter(|ended| ended.how == RestrictionEnd::Reversed);
+            made.into_iter().chain(reversed.map(|_| "restriction reversed"))
+        });
+        let turns: Vec<&str> = turns.collect();
+        turns.into_iter().for_each(|what| self.saw(what));
+    }
+
+    fn note_hold(&mut self, command: &Command, outcome: &Outcome) {
+        let done = outcome.result.is_ok() && !outcome.replayed;
+        match command {
+            Command::PlaceHold(_) if done => self.saw("held"),
+            Command::ReleaseHold { .. } if done => self.saw("released"),
+            Command::ExtendHold { .. } if done => self.saw("extended"),
+            Command::ExpireHold { .. } if done => self.saw("expired"),
+            Command::ReleaseRestriction { .. } if done => self.saw("restriction released"),
+            Command::ExpireRestriction { .. } if done => self.saw("restriction expired"),
+            Command::Transaction(transaction) if done && transaction.capture.is_some() => {
+                self.saw("captured");
+            }
+            Command::Begin(begin) if done && begin.transaction.capture.is_some() => {
+                self.saw("capture begun");
+            }
+            _ => {}
+        }
+    }
+
     fn note_step(&mut self, step: &Step, outcome: &Outcome) {
         match (step, &outcome.result) {
             (_, Err(Rejection::StepOutOfPlace { .. })) => {}
@@ -215,14 +329,14 @@ impl World {
 fn reverses(role: &Role) -> Option<Position> {
     match role {
         Role::Coordinator(Coordination { reverses: Some((original, _)), decided: None, .. }) => {
-            Some(*original)
+            Some(original.position)
         }
         _ => None,
     }
 }
 
 /// The set that an account lives in.
-fn home(account: &str) -> u32 {
+pub(super) fn home(account: &str) -> u32 {
     let known = ACCOUNTS.iter().find(|(id, ..)| *id == account);
     known.expect("no other account was asked for").1
 }

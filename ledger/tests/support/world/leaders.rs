@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use proptest::sample::Index;
 use twinset_ledger::attempt::{Attempt, Ballot, Coordination, Part, Role, Vote};
+use twinset_ledger::buffer::BufferStep;
 use twinset_ledger::{Command, Effect, Outcome, Position, Rejection, State, Step, TransactionId};
 
 use super::{Message, SETS, World};
@@ -29,15 +30,20 @@ impl World {
     pub(super) fn crash(&mut self, set: u32) {
         self.votes.retain(|attempt, _| attempt.set != set);
         self.parts.retain(|attempt, _| attempt.set != set);
+        self.withdrawn.retain(|since, _| since.set != set);
         for (command, _) in self.proposed.remove(&set).unwrap_or_default() {
             match &command {
                 Command::Step { step, .. } => self.saw(format!("crash before {}", name(step))),
+                Command::BufferStep { step: BufferStep::Credit(_), .. } => self.saw("crash before credit"),
+                Command::BufferStep { step: BufferStep::Acknowledge { .. }, .. } => {
+                    self.saw("crash before acknowledge");
+                }
                 Command::Begin(_) => self.saw("crash before begin"),
                 _ => {}
             }
         }
         let asking = |attempt: &Attempt| match &attempt.role {
-            Role::Participant => "prepared",
+            Role::Participant { .. } => "prepared",
             Role::Coordinator(Coordination { decided: None, .. }) => "asking",
             Role::Coordinator(_) => "decided",
         };
@@ -52,6 +58,10 @@ impl World {
                 self.saw(format!("crash after {}", name(step)));
             }
             (_, Ok(Effect::Begun)) if !outcome.replayed => self.saw("crash after begin"),
+            (Command::Begin(_), Ok(Effect::Buffered { .. })) => self.saw("crash after paying"),
+            (Command::BufferStep { step: BufferStep::Credit(_), .. }, Ok(Effect::Posted(_))) => {
+                self.saw("crash after credit");
+            }
             _ => {}
         }
     }
@@ -81,6 +91,8 @@ impl World {
                     self.propose(attempt, attempt.set, Step::Settle { parts });
                 }
             }
+            Message::Buffer { to, by, step } => self.propose_buffer_step(to, by, step),
+            Message::Answer { from, by, step, result } => self.deliver_answer(from, by, &step, &result),
             Message::Inquiry(attempt, from) => match self.decision(attempt) {
                 None => {}
                 Some(true) => self.send(from, attempt, Step::Commit),
@@ -104,11 +116,12 @@ impl World {
     }
 
     pub(super) fn resend(&mut self, set: u32) {
+        self.resend_buffered(set);
         let open = self.state(set).attempts().iter();
         let open: Vec<(TransactionId, Attempt)> = open.map(|(id, attempt)| (id, attempt.clone())).collect();
         for (id, attempt) in open {
             match &attempt.role {
-                Role::Participant => self.network.push(Message::Inquiry(id, set)),
+                Role::Participant { .. } => self.network.push(Message::Inquiry(id, set)),
                 Role::Coordinator(coordination) => self.ask_others(id, &attempt, coordination),
             }
         }
@@ -121,6 +134,7 @@ impl World {
                 None => Step::Prepare {
                     legs: coordination.legs_of(other).cloned().collect(),
                     accounting_date: attempt.accounting_date,
+                    reverses: coordination.reverses.map(|(original, _)| original),
                 },
             };
             self.send(other, id, step);
@@ -132,6 +146,21 @@ impl World {
             let (open, coordination) = (open.clone(), coordination.clone());
             self.ask_others(attempt, &open, &coordination);
         }
+    }
+
+    pub(super) fn expire(&mut self, set: u32) {
+        let state = self.state(set);
+        let due: Vec<TransactionId> = state.holds().due(state.last_time() + 5).map(|hold| hold.id).collect();
+        for hold in due {
+            self.proposed.entry(set).or_default().push((Command::ExpireHold { hold }, None));
+        }
+        let state = self.state(set);
+        let due = state.restrictions().due(state.last_time() + 5).map(|due| Command::ExpireRestriction {
+            account: state.account(due.account).id.clone(),
+            restriction: due.transaction,
+        });
+        let due: Vec<Command> = due.collect();
+        self.proposed.entry(set).or_default().extend(due.into_iter().map(|command| (command, None)));
     }
 
     pub(super) fn give_up(&mut self, at: &Index) {
@@ -152,10 +181,16 @@ impl World {
 
     /// What the leader does when it sees what became of a command.
     pub(super) fn react(&mut self, set: u32, command: &Command, outcome: &Outcome) {
+        if let Command::BufferStep { by, step } = command {
+            return self.react_buffer_step(set, *by, step, outcome);
+        }
         let Command::Step { attempt, step } = command else {
             if outcome.result == Ok(Effect::Begun) {
                 let (incarnation, position) = (outcome.incarnation, outcome.position);
                 self.ask_others_of(TransactionId { set, incarnation, position });
+            }
+            if matches!(outcome.result, Ok(Effect::Buffered { .. })) && !outcome.replayed {
+                self.send_parcels(set);
             }
             return;
         };

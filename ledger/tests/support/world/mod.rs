@@ -3,19 +3,26 @@
 //! what it has proposed, and loses both when it dies. What clients do is in `clients`, what leaders do in `leaders`, and what
 //! must hold after every entry, and at the end, in `laws`.
 
+mod buffered;
 mod clients;
 mod laws;
 mod leaders;
+mod sweeps;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::sample::Index;
 use rust_decimal::Decimal;
 use twinset_ledger::attempt::{Part, Vote};
+use twinset_ledger::buffer::BufferStep;
+use twinset_ledger::command::Precondition;
 use twinset_ledger::memory::MemoryState;
-use twinset_ledger::{Command, Outcome, Position, Side, State, Step, Transaction, TransactionId};
+use twinset_ledger::{
+    Command, Effect, LegKind, Outcome, Position, Side, State, Step, Transaction, TransactionId,
+};
 
 use crate::twin::Twin;
+use buffered::Withdrawn;
 
 /// The sets.
 pub const SETS: [u32; 3] = [1, 2, 3];
@@ -47,7 +54,7 @@ const TOKEN_SCALES: [(u32, u8); 3] = [(1, 2), (2, 2), (3, 4)];
 #[derive(Clone, Debug)]
 pub enum Action {
     /// A client asks for something new; perhaps under a request id that it or another has used.
-    Ask(Ask, Option<Index>),
+    Ask(Box<Ask>, Option<Index>),
     /// A client asks again what it or another has asked before.
     AskAgain(Index),
     /// A message arrives, or does not.
@@ -62,6 +69,11 @@ pub enum Action {
     Entry(u32, u64, bool),
     /// A set goes into its next incarnation.
     Recover(u32),
+    /// The leader of a set puts holds and restrictions away whose time is over, or nearly.
+    Expire(u32),
+    /// The leader of a set runs its sweeps; not always just so.
+    #[allow(dead_code, reason = "not every test has sweeps")]
+    Sweep(u32, u8),
 }
 
 /// What becomes of a message.
@@ -86,6 +98,12 @@ pub enum Ask {
         legs: Vec<(usize, Side, Decimal)>,
         /// None: the default.
         scope: Option<Index>,
+        /// What a leg expects.
+        expects: Option<(Index, Precondition)>,
+        /// It captures a hold, perhaps for the last time: the first leg is of the held account then.
+        capture: Option<(Index, bool)>,
+        /// What legs mean for restricted funds.
+        kinds: Vec<(Index, LegKind)>,
     },
     /// Of one that was booked.
     Reversal {
@@ -98,8 +116,62 @@ pub enum Ask {
         /// None: what is left.
         amount: Option<Decimal>,
     },
+    /// The release of a restriction.
+    Unrestrict {
+        /// The client's key.
+        request_id: String,
+        /// Among some, open ones first.
+        restriction: Index,
+        /// None: what is left.
+        amount: Option<Decimal>,
+    },
     /// A command on an account.
     OnAccount(Command),
+    /// Books on what is suspended.
+    Resolve {
+        /// The client's key.
+        request_id: String,
+        /// Among all that ever was.
+        item: Index,
+        /// The account, by its place; the next one that lives where the item is.
+        to: usize,
+    },
+    /// A freeze of an account that is paid without being asked, for what it is paid.
+    Obstruct {
+        /// The client's key.
+        request_id: String,
+        /// Among those that can take something as yet; if something is on its way, of those that it is for.
+        payee: Index,
+    },
+    /// A withdrawal of what is there, the least that takes of what is restricted.
+    Withdraw {
+        /// The client's key.
+        request_id: String,
+        /// Among the accounts where there is that much.
+        from: Index,
+        /// Who gets it, by its place; the next account of that currency.
+        to: usize,
+        /// Whether the payee is of another set, which coordinates it.
+        asks_payee: bool,
+    },
+    /// On a hold that was placed.
+    OnHold {
+        /// The client's key.
+        request_id: String,
+        /// Among the newest.
+        hold: Index,
+        /// What is asked of it.
+        what: OnHold,
+    },
+}
+
+/// What a client asks of a hold.
+#[derive(Clone, Debug)]
+pub enum OnHold {
+    /// A part of it back, or all.
+    Release(Option<Decimal>),
+    /// Another expiry, or none.
+    Extend(Option<u64>),
 }
 
 /// A message between leaders.
@@ -113,6 +185,10 @@ enum Message {
     Part(TransactionId, Part),
     /// To a coordinator, from a set that waits: what became of it?
     Inquiry(TransactionId, u32),
+    /// About a buffered account; to be proposed.
+    Buffer { to: u32, by: TransactionId, step: BufferStep },
+    /// What came of it, to whoever said it.
+    Answer { from: u32, by: TransactionId, step: BufferStep, result: Effect },
 }
 
 /// What was seen, for those who want to know that enough was.
@@ -140,6 +216,7 @@ pub struct World {
     network: Vec<Message>,
     votes: BTreeMap<TransactionId, BTreeMap<u32, Vote>>,
     parts: BTreeMap<TransactionId, BTreeMap<u32, Part>>,
+    withdrawn: Withdrawn,
 }
 
 impl World {
@@ -157,6 +234,7 @@ impl World {
             network: Vec::new(),
             votes: BTreeMap::new(),
             parts: BTreeMap::new(),
+            withdrawn: Withdrawn::new(),
         };
         for (set, scale) in TOKEN_SCALES {
             let define = Command::DefineCurrency { code: "TKN".to_owned(), scale };
@@ -165,6 +243,8 @@ impl World {
         for (command, set) in openings {
             world.ask(*set, command.clone());
         }
+        SETS.into_iter().for_each(|set| world.entry(set, 1, false));
+        world.announce_all();
         SETS.into_iter().for_each(|set| world.entry(set, 1, false));
         world
     }
@@ -198,6 +278,19 @@ impl World {
                 self.sets.get_mut(set).expect("one of the three").books.incarnation += 1;
                 self.saw("incarnation");
             }
+            Action::Expire(set) => self.expire(*set),
+            Action::Sweep(set, how) => self.sweep(*set, *how),
+        }
+    }
+
+    /// All that is under way ends, and then clients ask once more.
+    pub fn come_to_rest(&mut self, asks: &[Ask]) {
+        self.close_all();
+        for ask in asks {
+            if let Some((set, command)) = self.command(ask, None) {
+                self.ask(set, command);
+                self.entry(set, 0, false);
+            }
         }
     }
 
@@ -205,10 +298,12 @@ impl World {
     pub fn finish(&mut self) {
         loop {
             self.close_all();
-            let before = self.begun.values().map(BTreeSet::len).sum::<usize>();
+            let under_way =
+                |world: &World| (world.begun.values().map(BTreeSet::len).sum::<usize>(), world.sent_count());
+            let before = under_way(self);
             (0..self.asked.len()).for_each(|request| self.ask_again(request));
             SETS.into_iter().for_each(|set| self.entry(set, 0, false));
-            if before == self.begun.values().map(BTreeSet::len).sum::<usize>() {
+            if before == under_way(self) {
                 break;
             }
         }
@@ -222,7 +317,7 @@ impl World {
             }
             SETS.into_iter().for_each(|set| self.entry(set, 0, false));
             let open = SETS.iter().any(|set| !self.state(*set).attempts().is_empty());
-            if self.network.is_empty() && !open {
+            if self.network.is_empty() && !open && self.is_drained() {
                 return;
             }
             SETS.into_iter().for_each(|set| self.resend(set));

@@ -17,8 +17,10 @@ use twinset_control::{Catalogue, Topology};
 use twinset_node::config::Config;
 use twinset_node::listen::Listeners;
 use twinset_node::metrics::Metrics;
-use twinset_node::node::Node;
+use twinset_node::node::{Node, store_options};
+use twinset_node::platform::{self, Platform};
 use twinset_node::set::Replica;
+use twinset_store::Store;
 
 /// One test at a time: each has a cluster of its own, and together they would keep each other waiting.
 pub fn alone() -> parking_lot::MutexGuard<'static, ()> {
@@ -91,14 +93,24 @@ impl Running {
 
     /// The error is why the process would have ended.
     pub fn open(name: &str, ports: Ports, dir: &Path) -> anyhow::Result<Running> {
+        Running::configured(config(name, ports, dir), ports)
+    }
+
+    /// The same with a configuration of its own.
+    pub fn configured(config: Config, ports: Ports) -> anyhow::Result<Running> {
+        Running::on(platform::system(), config, ports)
+    }
+
+    /// The same on another platform.
+    pub fn on(platform: Arc<dyn Platform>, config: Config, ports: Ports) -> anyhow::Result<Running> {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let config = config(name, ports, dir);
         let (stop, stopped) = watch::channel(false);
         let opened = runtime.block_on(async {
             let listeners = Listeners::open(&config).await?;
             let metrics = Metrics::new(prometheus::Registry::new())?;
-            let node = Node::open(config, metrics).await?;
+            let store = Store::open(&config.node.data_dir, store_options(&config))?;
+            let node = Node::open_on(platform, store, config, metrics).await?;
             let served = tokio::spawn(node.clone().serve(listeners, stopped));
             anyhow::Ok((node, served))
         });
@@ -195,13 +207,27 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn start(names: &[&str]) -> Cluster {
+        Cluster::configured(names, |_| {})
+    }
+
+    /// The same, each node with its configuration changed.
+    pub fn configured(names: &[&str], change: impl Fn(&mut Config)) -> Cluster {
+        Cluster::on(names, platform::system(), change)
+    }
+
+    /// The same on another platform.
+    pub fn on(names: &[&str], platform: Arc<dyn Platform>, change: impl Fn(&mut Config)) -> Cluster {
         let places: Vec<_> = names.iter().map(|name| (*name, ports())).collect();
         let catalogue = catalogue(&places);
         let dirs: Vec<_> = names.iter().map(|_| tempfile::tempdir().unwrap()).collect();
         let nodes: Vec<_> = places
             .iter()
             .zip(&dirs)
-            .map(|((name, ports), dir)| Running::start(name, *ports, dir.path()))
+            .map(|((name, ports), dir)| {
+                let mut config = config(name, *ports, dir.path());
+                change(&mut config);
+                Running::on(platform.clone(), config, *ports).unwrap()
+            })
             .collect();
         for running in &nodes {
             assert!(!running.bootstrap(&catalogue).unwrap(), "it was blank");

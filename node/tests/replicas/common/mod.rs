@@ -16,6 +16,7 @@ use twinset_ledger::RULES_VERSION;
 use twinset_ledger::codec::{EntryBuilder, encode_command};
 use twinset_ledger::command::{Command, Metadata};
 use twinset_node::across::{Across, AcrossConfig};
+use twinset_node::check_back::Initiators;
 use twinset_node::config::{ProposerConfig, RaftConfig};
 use twinset_node::gate::Gate;
 use twinset_node::peer::{Links, PeerService};
@@ -186,8 +187,16 @@ async fn replica(
     let group = Group::open(fence.clone(), links, log, machine, raft, true).await.unwrap();
     let proposer = ProposerConfig::default();
     let (across, _) = Across::new(fence.set, &AcrossConfig::default());
-    let proposer =
-        Proposer::start(group.clone(), state.clone(), fence.clone(), &proposer, catalogue, across.clone());
+    let nobody = Initiators::default();
+    let proposer = Proposer::start(
+        group.clone(),
+        state.clone(),
+        fence.clone(),
+        &proposer,
+        catalogue,
+        across.clone(),
+        nobody,
+    );
     let reader = Reader::start(group.clone(), state.clone(), gate);
     group.run();
     sets.insert(Replica { fence, group, kind: Kind::Ledger(Ledger { state, proposer, reader, across }) })

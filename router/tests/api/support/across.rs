@@ -66,7 +66,9 @@ fn carry_out(truth: &mut Truth, set: u32, begun: Outcome, coordinator: Coordinat
                 .iter()
                 .map(|&set| {
                     let legs = asked.legs_of(set).cloned().collect();
-                    let prepare = Step::Prepare { legs, accounting_date: open.accounting_date };
+                    let accounting_date = open.accounting_date;
+                    let reverses = asked.reverses.map(|(original, _)| original);
+                    let prepare = Step::Prepare { legs, accounting_date, reverses };
                     let said = step(truth, set, attempt, prepare).result.map(|effect| match effect {
                         Effect::Prepared(sums) => sums,
                         other => panic!("{other:?} is no vote"),
@@ -100,7 +102,7 @@ fn step(truth: &mut Truth, set: u32, attempt: TransactionId, step: Step) -> Outc
     enter(truth, set, &[Command::Step { attempt, step }]).1.remove(0)
 }
 
-fn enter(truth: &mut Truth, set: u32, commands: &[Command]) -> (u64, Vec<Outcome>) {
+pub fn enter(truth: &mut Truth, set: u32, commands: &[Command]) -> (u64, Vec<Outcome>) {
     let (state, next) = truth.get_mut(&set).expect("a set of the cluster");
     let index = *next;
     *next += 1;

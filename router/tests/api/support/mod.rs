@@ -3,9 +3,16 @@
 #![allow(dead_code, missing_docs)]
 
 pub mod across;
+pub mod buffered;
+pub mod dry_run;
+pub mod events;
+pub mod holds;
 pub mod node;
+pub mod restrictions;
+pub mod statement;
+pub mod sweeps;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,7 +23,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use tokio::sync::watch;
-use twinset_control::{Catalogue, Topology};
+use twinset_control::{Catalogue, Group, Topology};
 use twinset_ledger::memory::MemoryState;
 use twinset_ledger::{Effect, Outcome, slot_of};
 use twinset_proto::cluster::v1::SetView;
@@ -37,6 +44,8 @@ pub struct Shared {
     pub truth: Mutex<Truth>,
     pub leaders: watch::Sender<Vec<SetView>>,
     pub announce: bool,
+    /// Sets of which nobody can be read.
+    pub withheld: Mutex<BTreeSet<u32>>,
 }
 
 pub struct Cluster {
@@ -54,6 +63,17 @@ impl Cluster {
 
     /// Nobody leads. Without `announce`, the nodes never say who leads, so that it must be found out.
     pub async fn start_silent(announce: bool) -> Cluster {
+        Cluster::start_as(announce, |_| Vec::new()).await
+    }
+
+    /// As [`Cluster::start`], with groups of accounts.
+    pub async fn start_with(groups: impl FnOnce(&Catalogue) -> Vec<Group>) -> Cluster {
+        let cluster = Cluster::start_as(true, groups).await;
+        cluster.lead("a1", 1);
+        cluster
+    }
+
+    async fn start_as(announce: bool, groups: impl FnOnce(&Catalogue) -> Vec<Group>) -> Cluster {
         let mut listeners = Vec::new();
         let mut text = String::from("[cluster]\nname = \"test\"\nsets = 2\n");
         for (n, (name, site)) in NODES.iter().enumerate() {
@@ -64,10 +84,14 @@ impl Cluster {
             listeners.push(listener);
         }
         let topology: Topology = toml::from_str(&text).expect("a topology");
-        let catalogue = topology.place("cluster-1").expect("a catalogue");
+        let mut catalogue = topology.place("cluster-1").expect("a catalogue");
+        for group in groups(&catalogue) {
+            catalogue.groups.insert(group.id.clone(), group);
+        }
         let truth = BTreeMap::from([1, 2].map(|set| (set, (MemoryState::new(set), 1))));
         let (leaders, _) = watch::channel(Vec::new());
-        let shared = Arc::new(Shared { catalogue, truth: Mutex::new(truth), leaders, announce });
+        let (truth, withheld) = (Mutex::new(truth), Mutex::default());
+        let shared = Arc::new(Shared { catalogue, truth, leaders, announce, withheld });
         let start =
             |((name, _), listener): (&(&str, &str), _)| FakeNode::start(name, listener, shared.clone());
         let nodes = NODES.iter().zip(listeners).map(start).collect();
@@ -119,9 +143,7 @@ impl Cluster {
 
     /// An account id that begins with `tag` and lives in `set`.
     pub fn account_in(&self, set: u32, tag: &str) -> String {
-        let slots = self.shared.catalogue.slot_table();
-        let mut ids = (0..).map(|n| format!("{tag}{n}"));
-        ids.find(|id| slots[usize::from(slot_of(id))] == set).expect("some id hashes there")
+        account_in(&self.shared.catalogue, set, tag)
     }
 
     /// How many transactions over several sets were booked.
@@ -143,6 +165,13 @@ impl Cluster {
             .filter(|(_, _, outcome)| took_effect(outcome))
             .count()
     }
+}
+
+/// An account id that begins with `tag` and lives in `set`.
+pub fn account_in(catalogue: &Catalogue, set: u32, tag: &str) -> String {
+    let slots = catalogue.slot_table();
+    let mut ids = (0..).map(|n| format!("{tag}{n}"));
+    ids.find(|id| slots[usize::from(slot_of(id))] == set).expect("some id hashes there")
 }
 
 pub struct Router {

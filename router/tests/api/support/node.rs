@@ -3,10 +3,12 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_util::sync::CancellationToken;
@@ -22,8 +24,8 @@ use twinset_proto::cluster::v1::{
 };
 use twinset_proto::ledger::v1 as wire;
 
-use super::Shared;
 use super::across::{self, Coordinator};
+use super::{Shared, buffered, dry_run, events, holds, restrictions, statement, sweeps};
 
 /// What a node does with items.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +59,8 @@ pub struct Seen {
     pub frames: Vec<usize>,
     /// How many reads.
     pub reads: usize,
+    /// What the last one asked.
+    pub query: Option<read_request::Query>,
 }
 
 pub struct FakeNode {
@@ -142,9 +146,19 @@ impl FakeNode {
     }
 
     fn on_read(&self, request: &ReadRequest) -> read_reply::Result {
-        self.seen.lock().expect("no test panicked with it").reads += 1;
+        let mut seen = self.seen.lock().expect("no test panicked with it");
+        seen.reads += 1;
+        seen.query.clone_from(&request.query);
+        drop(seen);
         let mode = self.mode.lock().expect("no test panicked with it").clone();
         let stale = request.consistency() == wire::Consistency::Stale;
+        if self.shared.withheld.lock().expect("no test panicked with it").contains(&request.set) {
+            return read_reply::Result::Refused(Refusal {
+                reason: RefusalReason::NotLeader.into(),
+                detail: "withheld".into(),
+                ..Refusal::default()
+            });
+        }
         if let (Mode::NotLeader(hint), false) = (&mode, stale) {
             let refusal = Refusal {
                 reason: RefusalReason::NotLeader.into(),
@@ -159,6 +173,41 @@ impl FakeNode {
         let found = match &request.query {
             Some(read_request::Query::Account(id)) => state.account_by_id(id),
             Some(read_request::Query::Request(key)) => return decided(state, key, as_of),
+            Some(read_request::Query::Hold(key)) => {
+                return holds::one(state, &key.account, &key.hold, as_of, u64::from(stale));
+            }
+            Some(read_request::Query::Holds(asked)) => {
+                return holds::page(state, asked, as_of, u64::from(stale));
+            }
+            Some(read_request::Query::Restriction(key)) => {
+                return restrictions::one(state, &key.account, &key.restriction, as_of, u64::from(stale));
+            }
+            Some(read_request::Query::Restrictions(asked)) => {
+                return restrictions::page(state, asked, as_of, u64::from(stale));
+            }
+            Some(read_request::Query::Transaction(id)) => {
+                return holds::transaction(state, id, as_of, u64::from(stale));
+            }
+            Some(read_request::Query::Statement(asked)) => return statement::statement(state, asked, as_of),
+            Some(read_request::Query::Events(asked)) => {
+                return events::page(state, asked, as_of, u64::from(stale));
+            }
+            Some(read_request::Query::InTransit(account)) => {
+                return buffered::in_transit(state, account, as_of, u64::from(stale));
+            }
+            Some(read_request::Query::Suspense(asked)) => {
+                return buffered::suspense(state, asked, as_of, u64::from(stale));
+            }
+            Some(read_request::Query::Sweep(account)) => {
+                return sweeps::one(state, account, as_of, u64::from(stale));
+            }
+            Some(read_request::Query::Sweeps(asked)) => {
+                return sweeps::page(state, asked, as_of, u64::from(stale));
+            }
+            Some(read_request::Query::Balance(asked)) => return statement::balance(state, asked, as_of),
+            Some(read_request::Query::DryRun(asked)) => {
+                return dry_run::answer(state, &self.shared.catalogue.slot_table(), asked, as_of);
+            }
             _ => None,
         };
         let Some(account) = found else {
@@ -167,14 +216,27 @@ impl FakeNode {
         let decimal = |minor| twinset_ledger::amount::to_decimal_string(minor, account.scale);
         let account = wire::Account {
             account: account.id.clone(),
-            posted: decimal(account.posted()),
             subject: self.name.clone(),
+            limit: "none".into(),
+            closed: account.closed,
+            posted: decimal(account.posted()),
+            held: decimal(account.held),
+            incoming: decimal(account.incoming),
+            restricted: decimal(account.restricted),
+            available: decimal(account.available()),
+            withdrawable: decimal(account.withdrawable()),
+            debits: decimal(account.debits),
+            credits: decimal(account.credits),
+            version: account.version,
+            metadata: account.metadata.clone().into_iter().collect(),
             ..wire::Account::default()
         };
         read_reply::Result::Account(wire::GetAccountReply {
             account: Some(account),
             as_of,
-            age_ms: u64::from(stale),
+            // Another age in each set.
+            age_ms: if stale { u64::from(request.set) } else { 0 },
+            parts: Vec::new(),
         })
     }
 }
@@ -201,7 +263,16 @@ fn decided(state: &MemoryState, key: &RequestKey, as_of: Option<wire::Position>)
         }
         Ok(Effect::Account) => {
             let account = wire::Account { account: key.scope_account.clone(), ..wire::Account::default() };
-            read_reply::Result::Account(wire::GetAccountReply { account: Some(account), as_of, age_ms: 0 })
+            let account = Some(account);
+            read_reply::Result::Account(wire::GetAccountReply {
+                account,
+                as_of,
+                ..wire::GetAccountReply::default()
+            })
+        }
+        Ok(Effect::Held(held)) => holds::of_command(state, held.hold, as_of),
+        Ok(Effect::Restricted(now)) => {
+            restrictions::one(state, &key.scope_account, &now.restriction.to_string(), as_of, 0)
         }
         _ => {
             let mut bytes = Vec::new();
@@ -259,7 +330,19 @@ impl Sets for Serve {
     }
 
     async fn read(&self, request: Request<ReadRequest>) -> Result<Response<ReadReply>, Status> {
-        Ok(Response::new(ReadReply { result: Some(self.0.on_read(&request.into_inner())) }))
+        let request = request.into_inner();
+        let mut result = self.0.on_read(&request);
+        // Whoever follows a set is answered when there is something, or at the end of a while.
+        if let Some(read_request::Query::Events(asked)) = &request.query {
+            self.0.alive()?;
+            let end = Instant::now() + Duration::from_millis(asked.wait_ms.into());
+            while events::is_empty(&result) && Instant::now() < end {
+                tokio::time::sleep(events::LOOK_EVERY).await;
+                self.0.alive()?;
+                result = self.0.on_read(&request);
+            }
+        }
+        Ok(Response::new(ReadReply { result: Some(result) }))
     }
 
     async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {

@@ -37,7 +37,7 @@ impl RocksBuilder {
         let writer = match &mut self.writer {
             Some(writer) => writer,
             None => {
-                let path = rocks.new_file(self.table);
+                let path = rocks.new_file(self.table, key);
                 let writer = SstFileWriter::create(options(self.table));
                 writer.open(&path).map_err(|error| fault("build a file", &error))?;
                 self.files.paths.push(path);

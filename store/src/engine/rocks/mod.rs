@@ -6,6 +6,7 @@ pub(crate) mod files;
 mod format;
 mod marker;
 mod open;
+mod restore;
 mod tables;
 mod wal;
 
@@ -74,10 +75,10 @@ impl Rocks {
         View::Rocks(self, self.db.snapshot())
     }
 
-    /// A path for a file to be built. Files left there are removed at the next open.
-    pub(super) fn new_file(&self, table: Table) -> PathBuf {
+    /// A path for a file to be built, by its first key. Files left there are removed at the next open.
+    pub(super) fn new_file(&self, table: Table, first: &[u8]) -> PathBuf {
         let number = self.next_file.fetch_add(1, Ordering::Relaxed);
-        self.built.join(format!("{}-{number}.sst", table.name()))
+        self.built.join(restore::name(table, number, first))
     }
 
     pub(super) fn ingest(&self, table: Table, files: Vec<PathBuf>) -> Result<(), Fault> {

@@ -13,7 +13,7 @@ use super::Rocks;
 use super::fault;
 use super::format::{self, Found};
 use super::marker::{self, Marked, Marker};
-use super::{tables, wal};
+use super::{restore, tables, wal};
 use crate::engine::{WRITTEN, refuse_loss, written};
 use crate::fault::{Fault, OpenError};
 use crate::options::Options;
@@ -26,17 +26,31 @@ impl Rocks {
         fs::create_dir_all(dir).map_err(io)?;
         let lock = lock(dir)?;
         let synced = check(dir)?;
-        // Files that were built and never ingested belong to nobody.
-        let built = dir.join("built");
-        if built.exists() {
-            fs::remove_dir_all(&built).map_err(io)?;
-        }
-        fs::create_dir(&built).map_err(io)?;
         if let Some(wal::Unreadable { file, offset }) = wal::check(&dir.join("db")).map_err(io)? {
             let detail = format!("the write-ahead log {file} has an impossible record at byte {offset}");
             return Err(OpenError::Damaged { dir: dir.to_owned(), detail });
         }
+        let built = dir.join("built");
+        let database = dir.join("db");
+        if built.exists() {
+            restore::put_back(&database, &built, || {
+                let (mut rocks, families) = laid_out(options);
+                // Without them it opens although a file is missing.
+                rocks.set_paranoid_checks(false);
+                DB::open_cf_descriptors_read_only(&rocks, &database, families, false)
+            })
+            .map_err(io)?;
+        }
         let db = open_db(dir, options)?;
+        if let Some(file) = restore::missing(&database, &db) {
+            let detail = format!("the database lacks {}", file.display());
+            return Err(OpenError::Damaged { dir: dir.to_owned(), detail });
+        }
+        // Files that were built and that the database does not have belong to nobody.
+        if built.exists() {
+            fs::remove_dir_all(&built).map_err(io)?;
+        }
+        fs::create_dir(&built).map_err(io)?;
         let found = last_written(&db).map_err(|fault| OpenError::Damaged {
             dir: dir.to_owned(),
             detail: format!("the number of the last write is unreadable: {fault}"),
@@ -90,7 +104,8 @@ fn check(dir: &Path) -> Result<u64, OpenError> {
     }
 }
 
-fn open_db(dir: &Path, options: &Options) -> Result<DB, OpenError> {
+/// The options of the database and of its tables.
+fn laid_out(options: &Options) -> (Rocksdb, Vec<ColumnFamilyDescriptor>) {
     let mut rocks = Rocksdb::default();
     rocks.create_if_missing(true);
     rocks.create_missing_column_families(true);
@@ -115,6 +130,11 @@ fn open_db(dir: &Path, options: &Options) -> Result<DB, OpenError> {
         let laid_out = tables::options(table, options, Some(&cache));
         families.push(ColumnFamilyDescriptor::new(table.name(), laid_out));
     }
+    (rocks, families)
+}
+
+fn open_db(dir: &Path, options: &Options) -> Result<DB, OpenError> {
+    let (rocks, families) = laid_out(options);
     DB::open_cf_descriptors(&rocks, dir.join("db"), families).map_err(|error| {
         let detail = error.to_string();
         match error.kind() {

@@ -1,0 +1,144 @@
+//! What a command asks for: its key, its id, and the command that the ledger and its model take.
+
+use std::collections::BTreeMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+
+use rust_decimal::Decimal;
+use twinset_ledger::hold::{self, PlaceHold};
+use twinset_ledger::{Begin, Command, FreezeMode, Leg, OnExpiry, Reversal, Side, Transaction};
+
+use super::Body;
+use crate::history::holds::Capture;
+use crate::history::label::{Written, written};
+use crate::history::{Ask, History, Mode};
+
+impl<'h> Body<'h> {
+    /// Equal for equal requests with equal content.
+    pub fn key(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// What else is written on it.
+    pub fn label(&self) -> Option<u16> {
+        match self {
+            Body::Transfer(transfer) => transfer.label,
+            Body::Other(_) => None,
+        }
+    }
+
+    /// What it captures.
+    pub fn capture(&self) -> Option<Capture> {
+        match self {
+            Body::Transfer(transfer) => transfer.capture,
+            Body::Other(_) => None,
+        }
+    }
+
+    /// The request id.
+    pub fn id(&self) -> &'h str {
+        match *self {
+            Body::Transfer(transfer) => &transfer.id,
+            Body::Other(
+                Ask::Open { id, .. }
+                | Ask::SetLimit { id, .. }
+                | Ask::Freeze { id, .. }
+                | Ask::Close { id, .. }
+                | Ask::Reverse { id, .. }
+                | Ask::PlaceHold { id, .. }
+                | Ask::ReleaseHold { id, .. }
+                | Ask::ExtendHold { id, .. },
+            ) => id,
+            Body::Other(_) => "",
+        }
+    }
+
+    /// As the ledger and its model take it.
+    pub fn command(&self, history: &History) -> Command {
+        let name = |account: u32| history.accounts[account as usize].clone();
+        let money = |cents: i64| Decimal::new(cents, 2);
+        match self {
+            Body::Transfer(transfer) => {
+                let leg = |(account, cents): &(u32, i64)| {
+                    let side = if *cents > 0 { Side::Debit } else { Side::Credit };
+                    Leg::new(&name(*account), side, money(cents.abs()))
+                };
+                let Written { kind, reason, accounting_date, metadata } = written(transfer.label);
+                let transaction = Transaction {
+                    request_id: transfer.id.clone(),
+                    scope_account: transfer.scope.map(name),
+                    legs: transfer.legs.iter().map(leg).collect(),
+                    kind,
+                    reason,
+                    accounting_date,
+                    capture: transfer
+                        .capture
+                        .map(|Capture { hold, is_final }| hold::Capture { hold: hold.0, is_final }),
+                    metadata,
+                };
+                match history.sets_across(transfer) {
+                    Some(sets) => Command::Begin(Begin { transaction, sets }),
+                    None => Command::Transaction(transaction),
+                }
+            }
+            Body::Other(ask) => match (*ask).clone() {
+                Ask::Open { id, account, subject, currency, limit } => Command::OpenAccount {
+                    request_id: id,
+                    account: name(account),
+                    subject,
+                    currency,
+                    normal_side: None,
+                    limit: limit.map(money),
+                    metadata: BTreeMap::new(),
+                },
+                Ask::SetLimit { id, account, limit } => {
+                    Command::SetLimit { request_id: id, account: name(account), limit: limit.map(money) }
+                }
+                Ask::Freeze { id, account, mode, on } => {
+                    let (request_id, account) = (id, name(account));
+                    let mode = match mode {
+                        Mode::Debit => FreezeMode::Debit,
+                        Mode::Credit => FreezeMode::Credit,
+                        Mode::Both => FreezeMode::Both,
+                    };
+                    match on {
+                        true => Command::Freeze { request_id, account, mode },
+                        false => Command::Unfreeze { request_id, account, mode },
+                    }
+                }
+                Ask::Close { id, account } => {
+                    Command::CloseAccount { request_id: id, account: name(account) }
+                }
+                Ask::Reverse { id, transaction, cents } => Command::Reversal(Reversal {
+                    request_id: id,
+                    transaction: transaction.0,
+                    amount: cents.map(money),
+                    reason: 0,
+                    metadata: BTreeMap::new(),
+                }),
+                Ask::PlaceHold { id, account, cents, expires_ns } => Command::PlaceHold(PlaceHold {
+                    request_id: id,
+                    account: name(account),
+                    amount: money(cents),
+                    currency: None,
+                    expires_ns,
+                    on_expiry: OnExpiry::Release,
+                    reason: 0,
+                    metadata: BTreeMap::new(),
+                }),
+                Ask::ReleaseHold { id, account, hold, cents } => Command::ReleaseHold {
+                    request_id: id,
+                    account: name(account),
+                    hold: hold.0,
+                    amount: cents.map(money),
+                },
+                Ask::ExtendHold { id, account, hold, expires_ns } => {
+                    Command::ExtendHold { request_id: id, account: name(account), hold: hold.0, expires_ns }
+                }
+                other => unreachable!("{other:?} is no command"),
+            },
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What would come of transactions, told without doing them.
+
+use bytes::Bytes;
+use twinset_control::Catalogue;
+use twinset_ledger::check_back::confirmation_of;
+use twinset_ledger::{Command, Effect, Outcome, Position, Step, TransactionId, codec, slot_of};
+use twinset_proto::cluster::v1 as wire;
+use twinset_store::Tried;
+use wire::read_reply::Result as ReadResult;
+
+use super::convert;
+use crate::admission;
+use crate::set::{Fence, Ledger};
+
+/// Commands of one dry run, the announcement of an atomic batch among them: the state is held still for as long as it takes.
+const COMMANDS_MAX: usize = 1_001;
+/// In whose name a set is asked what it says to its legs. No set is called that.
+const NOBODY: u32 = u32::MAX;
+
+/// Tells it of encoded transactions.
+pub async fn dry_run(
+    ledger: &Ledger,
+    fence: &Fence,
+    catalogue: &Catalogue,
+    asked: wire::DryRun,
+) -> Result<ReadResult, String> {
+    if asked.commands.len() > COMMANDS_MAX {
+        return Err(format!("a dry run has at most {COMMANDS_MAX} commands"));
+    }
+    let commands =
+        asked.commands.iter().zip(0..).map(|(bytes, no)| understood(bytes, no, fence.set, catalogue));
+    let commands = commands.collect::<Result<Vec<_>, _>>()?;
+    let (incarnation, now) = (fence.incarnation, fence.platform.now_unix_ns());
+    let read = ledger.reader.read_at_disk(move |state| state.dry_run(incarnation, now, &commands)).await;
+    let outcomes = read.value.into_iter().map(|Tried { outcome, sums }| {
+        let vote = sums.map(|sums| Outcome { result: Ok(Effect::Prepared(sums)), ..outcome.clone() });
+        wire::DryOutcome { outcome: encoded(&outcome), vote: vote.as_ref().map(encoded).unwrap_or_default() }
+    });
+    Ok(ReadResult::DryRun(wire::DryRunReply {
+        outcomes: outcomes.collect(),
+        as_of: Some(convert::position(fence.set, read.index, read.time_unix_ns)),
+    }))
+}
+
+/// What this set would be asked: a transaction, the beginning of one over several sets or its own part of it, or the
+/// announcement of an atomic batch. `no` tells apart what is asked at once.
+fn understood(bytes: &Bytes, no: u64, set: u32, catalogue: &Catalogue) -> Result<Command, String> {
+    let command = codec::decode_command(bytes).map_err(|error| error.to_string())?;
+    command.validate().map_err(|error| error.to_string())?;
+    let transaction = match command {
+        Command::Together { .. } => return Ok(command),
+        Command::Transaction(transaction) if confirmation_of(&transaction.request_id).is_some() => {
+            return Err("only nodes confirm overdue holds".to_owned());
+        }
+        Command::Transaction(transaction) => transaction,
+        _ => return Err("a dry run is of transactions".to_owned()),
+    };
+    let own = catalogue.sets.get(&set).ok_or("the set is not in the catalogue")?;
+    if transaction.legs.iter().all(|leg| own.owns(slot_of(&leg.account))) {
+        return Ok(Command::Transaction(transaction));
+    }
+    let begin = admission::beginning(transaction, catalogue).map_err(|(_, detail)| detail)?;
+    if begin.coordinator() == set {
+        return Ok(Command::Begin(begin));
+    }
+    let legs: Vec<_> = begin.legs_of(set).cloned().collect();
+    if legs.is_empty() {
+        return Err(format!("set {set} has no part in it"));
+    }
+    let accounting_date = begin.transaction.accounting_date.unwrap_or_default();
+    let attempt = TransactionId { set: NOBODY, incarnation: 0, position: Position(no) };
+    Ok(Command::Step { attempt, step: Step::Prepare { legs, accounting_date, reverses: None } })
+}
+
+fn encoded(outcome: &Outcome) -> Bytes {
+    let mut bytes = Vec::new();
+    codec::encode_outcome(outcome, &mut bytes);
+    bytes.into()
+}

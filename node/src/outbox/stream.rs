@@ -1,0 +1,157 @@
+//! One stream of parcels, as the leader of the payer's set sees it: what it has sent, what the payee's set has taken in, and what
+//! the own log knows of that. Pure; everything of it can be read in the logs again.
+
+use std::collections::VecDeque;
+
+use twinset_ledger::{Effect, Outcome, Rejection, TransactionId};
+
+/// Loads on their way in one stream, at most. They travel in order, one behind the other.
+pub const LOADS_MAX: usize = 4;
+
+/// What the leader knows of a stream.
+#[derive(Debug, Default)]
+pub struct Course {
+    /// The last number that was sent.
+    sent: u64,
+    /// Loads on their way.
+    loads: usize,
+    /// Something was lost or refused: when nothing is on its way any more, all is sent again from what is taken in.
+    stumbled: bool,
+    /// The last number that the payee's set has taken in, and the transaction that it is of.
+    taken: Option<(u64, TransactionId)>,
+    /// An acknowledgement is on its way to the own log.
+    acknowledging: bool,
+}
+
+/// The numbers of a load, in order, with their transactions.
+pub type Numbers = VecDeque<(u64, TransactionId)>;
+
+/// What a load came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// Parcels that were booked where they should be.
+    pub credited: u64,
+    /// Parcels that stand on a suspense account.
+    pub suspended: u64,
+    /// Whether all of it was taken in.
+    pub whole: bool,
+}
+
+impl Course {
+    /// Behind which number the next load begins, if there may be one. `acknowledged`: by the own log.
+    pub fn next_load(&mut self, acknowledged: u64) -> Option<u64> {
+        if self.stumbled {
+            if self.loads > 0 {
+                return None;
+            }
+            self.stumbled = false;
+            self.sent = self.taken.map_or(0, |(number, _)| number);
+        }
+        self.sent = self.sent.max(acknowledged);
+        (self.loads < LOADS_MAX).then_some(self.sent)
+    }
+
+    /// A load has left.
+    pub fn left(&mut self, last: u64) {
+        self.loads += 1;
+        self.sent = last;
+    }
+
+    /// The payee's set has answered each parcel of a load, or None: nobody knows what came of it.
+    pub fn heard(&mut self, mut numbers: Numbers, outcomes: Option<Vec<Outcome>>) -> Heard {
+        self.loads -= 1;
+        let mut heard = Heard { credited: 0, suspended: 0, whole: outcomes.is_some() };
+        for outcome in outcomes.unwrap_or_default() {
+            let Some((number, by)) = numbers.pop_front() else { break };
+            match outcome.result {
+                Ok(Effect::Posted(_)) => heard.credited += 1,
+                Ok(Effect::Suspended { .. }) => heard.suspended += 1,
+                Ok(Effect::Taken) => {}
+                Ok(_) | Err(_) => {
+                    heard.whole = false;
+                    break;
+                }
+            }
+            if self.taken.is_none_or(|(last, _)| last < number) {
+                self.taken = Some((number, by));
+            }
+        }
+        self.stumbled |= !heard.whole;
+        heard
+    }
+
+    /// What the own log is to be told, if it is to be told anything now.
+    pub fn acknowledgement(&self, acknowledged: u64) -> Option<(u64, TransactionId)> {
+        self.taken.filter(|(number, _)| *number > acknowledged && !self.acknowledging)
+    }
+
+    /// That is on its way, or not any more.
+    pub fn acknowledging(&mut self, on_its_way: bool) {
+        self.acknowledging = on_its_way;
+    }
+}
+
+/// Whether a set says that it cannot take a parcel in, in its turn: its accounts for such things are full.
+pub fn is_full(outcome: &Outcome) -> bool {
+    matches!(outcome.result, Err(Rejection::AmountOverflow { .. }))
+}
+
+#[cfg(test)]
+mod tests {
+    use twinset_ledger::Position;
+
+    use super::*;
+
+    fn by(number: u64) -> TransactionId {
+        TransactionId { set: 1, incarnation: 1, position: Position(number) }
+    }
+
+    fn numbers(range: std::ops::RangeInclusive<u64>) -> Numbers {
+        range.map(|number| (number, by(number))).collect()
+    }
+
+    fn outcome(result: Result<Effect, Rejection>) -> Outcome {
+        Outcome { position: Position(0), incarnation: 1, time_unix_ns: 0, replayed: false, result }
+    }
+
+    fn booked(count: usize) -> Vec<Outcome> {
+        vec![outcome(Ok(Effect::Posted(Vec::new()))); count]
+    }
+
+    #[test]
+    fn loads_follow_one_another_and_are_acknowledged_together() {
+        let mut course = Course::default();
+        assert_eq!(course.next_load(3), Some(3), "what is acknowledged is not sent again");
+        course.left(5);
+        assert_eq!(course.next_load(3), Some(5));
+        course.left(6);
+        let heard = course.heard(numbers(4..=5), Some(booked(2)));
+        assert_eq!(heard, Heard { credited: 2, suspended: 0, whole: true });
+        assert_eq!(course.acknowledgement(3), Some((5, by(5))));
+        course.acknowledging(true);
+        course.heard(numbers(6..=6), Some(vec![outcome(Ok(Effect::Taken))]));
+        assert_eq!(course.acknowledgement(3), None, "one at a time");
+        course.acknowledging(false);
+        assert_eq!(course.acknowledgement(5), Some((6, by(6))));
+        assert_eq!(course.acknowledgement(6), None);
+    }
+
+    #[test]
+    fn what_is_lost_is_sent_again_when_nothing_is_on_its_way() {
+        let mut course = Course::default();
+        for last in [2, 4, 6, 8] {
+            course.next_load(0).unwrap();
+            course.left(last);
+        }
+        assert_eq!(course.next_load(0), None, "so many loads and no more");
+        course.heard(numbers(1..=2), Some(booked(2)));
+        course.heard(numbers(3..=4), None);
+        assert_eq!(course.next_load(0), None);
+        let out_of_place = Rejection::StepOutOfPlace { attempt: by(5) };
+        course.heard(numbers(5..=6), Some(vec![outcome(Err(out_of_place.clone())); 2]));
+        assert_eq!(course.next_load(0), None);
+        course.heard(numbers(7..=8), Some(vec![outcome(Err(out_of_place)); 2]));
+        assert_eq!(course.next_load(0), Some(2));
+        assert_eq!(course.acknowledgement(0), Some((2, by(2))));
+    }
+}

@@ -1,0 +1,68 @@
+//! The HTTP routes of holds. Decides nothing: see [`crate::handlers`].
+
+use bytes::Bytes;
+use tokio::time::Instant;
+use twinset_ledger::Command;
+use twinset_proto::ledger::v1 as wire;
+
+use super::{parse_hold, parse_state};
+use crate::api::Api;
+use crate::error::Error;
+use crate::handlers::{book, consistency, page_size, parse, written};
+use crate::json::holds as json;
+use crate::routes::{Params, Route};
+
+/// A write.
+pub async fn write(
+    api: &Api,
+    route: Route,
+    params: Params,
+    body: Bytes,
+    deadline: Instant,
+) -> Result<Vec<u8>, Error> {
+    let mut params = params.into_iter();
+    let account = params.next().unwrap_or_default();
+    let hold = params.next().as_deref().map(parse_hold).transpose()?;
+    let command = match (route, hold) {
+        (Route::CaptureHold, Some(hold)) => {
+            let transaction = parse::<json::CaptureHold>(body).await?.into_transaction(account, hold)?;
+            return book(api, Command::Transaction(transaction), deadline).await;
+        }
+        (Route::ReleaseHold, Some(hold)) => {
+            let json::ReleaseHold { request_id, amount } = parse(body).await?;
+            Command::ReleaseHold { request_id, account, hold, amount: amount.map(|amount| amount.0) }
+        }
+        (Route::ExtendHold, Some(hold)) => {
+            let json::ExtendHold { request_id, expires_at } = parse(body).await?;
+            Command::ExtendHold { request_id, account, hold, expires_ns: expires_at.map(|time| time.0) }
+        }
+        _ => parse::<json::PlaceHold>(body).await?.into_command(account),
+    };
+    Ok(written(&json::HoldChanged::from(api.hold_command(command, deadline).await?)))
+}
+
+/// A read.
+pub async fn read(
+    api: &Api,
+    params: Params,
+    pairs: &[(String, String)],
+    deadline: Instant,
+) -> Result<Vec<u8>, Error> {
+    let value = |key: &str| pairs.iter().find(|(other, _)| other == key).map(|(_, value)| value.as_str());
+    let consistency = consistency(value("consistency"))?;
+    let mut params = params.into_iter();
+    let account = params.next().unwrap_or_default();
+    if let Some(hold) = params.next() {
+        let found = api.hold(&account, &hold, consistency, deadline).await?;
+        return Ok(written(&json::HoldFound::from(found)));
+    }
+    let page_size = page_size(value("page_size"))?;
+    let asked = wire::ListHoldsRequest {
+        account,
+        state: value("state").map(parse_state).transpose()?.unwrap_or_default().into(),
+        after: value("after").unwrap_or_default().into(),
+        page_size,
+        consistency: consistency.into(),
+    };
+    Ok(written(&json::HoldPage::from(api.holds(asked, deadline).await?)))
+}

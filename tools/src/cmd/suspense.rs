@@ -1,0 +1,128 @@
+//! `twinset suspense`: credits from other sets that could not be booked where they should be.
+
+use clap::{Args, Subcommand};
+use http::Method;
+use serde_json::{Value, json};
+
+use super::Context;
+use super::router::{self, Router};
+use crate::out;
+
+/// See what could not be booked where it should be, and book it on.
+#[derive(Debug, Subcommand)]
+pub enum Suspense {
+    /// List what stands on the suspense accounts of a set, in the order in which it came.
+    #[command(
+        long_about = "List what stands on the suspense accounts of a set, in the order in which it came.\n\n\
+        A credit to a buffered account is accepted without asking the account. One that it cannot take after all, because it \
+        was frozen meanwhile for example, waits here with the reason.\n\n\
+        Examples:\n  twinset suspense list --set 2\n  twinset suspense list --set 2 --json | jq -r '.credits[].item'"
+    )]
+    List(List),
+    /// Book a suspended credit on, to the account it was meant for or to another one of the same set and currency.
+    #[command(
+        long_about = "Book a suspended credit on, to the account it was meant for or to another one of the same set \
+        and currency. Each once.\n\n\
+        Examples:\n  twinset suspense resolve 2-1-907-4 --to shop\n  twinset suspense resolve 2-1-907-4 --to unclaimed"
+    )]
+    Resolve(Resolve),
+}
+
+/// Arguments of `suspense list`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// The set.
+    #[arg(long)]
+    set: u32,
+    /// Begin behind this one.
+    #[arg(long, value_name = "ITEM")]
+    after: Option<String>,
+    /// Answer from any replica, with its age, instead of the newest state.
+    #[arg(long)]
+    stale: bool,
+}
+
+/// Arguments of `suspense resolve`.
+#[derive(Debug, Args)]
+pub struct Resolve {
+    /// As the list names it.
+    item: String,
+    /// The account that gets it.
+    #[arg(long, value_name = "ACCOUNT")]
+    to: String,
+    /// Repeats an earlier request instead of making a new one.
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
+}
+
+/// Runs `twinset suspense ...`.
+pub async fn run(command: Suspense, context: &Context) -> anyhow::Result<()> {
+    let mut router = Router::new(&context.routers()?[0])?;
+    match command {
+        Suspense::List(asked) => list(&mut router, asked, context.json).await,
+        Suspense::Resolve(asked) => resolve(&mut router, asked, context.json).await,
+    }
+}
+
+async fn list(router: &mut Router, asked: List, json: bool) -> anyhow::Result<()> {
+    let mut query = Vec::new();
+    if let Some(after) = &asked.after {
+        query.push(format!("after={}", router::segment(after)));
+    }
+    if asked.stale {
+        query.push("consistency=stale".to_owned());
+    }
+    let path = format!("/v1/sets/{}/suspense?{}", asked.set, query.join("&"));
+    let reply = router.call(Method::GET, &path, None).await.map_err(|error| {
+        router::read_failed(&format!("the suspense accounts of set {} cannot be read", asked.set), error)
+    })?;
+    if json {
+        return out::json(&reply);
+    }
+    let credits = reply["credits"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if credits.is_empty() {
+        return out::line(&format!("nothing is in suspense in set {}", asked.set));
+    }
+    for credit in credits {
+        out::line(&line(credit))?;
+    }
+    match reply["next"].as_str().filter(|next| !next.is_empty()) {
+        Some(next) => out::line(&format!("more: --after {next}")),
+        None => Ok(()),
+    }
+}
+
+/// One suspended credit, in words.
+fn line(credit: &Value) -> String {
+    let field = |name: &str| credit[name].as_str().unwrap_or_default();
+    format!(
+        "{}  {} {} {} for {}, of {}: {}",
+        field("item"),
+        field("side"),
+        field("amount"),
+        field("currency"),
+        field("account"),
+        field("transaction"),
+        field("detail"),
+    )
+}
+
+async fn resolve(router: &mut Router, asked: Resolve, json: bool) -> anyhow::Result<()> {
+    let request_id = router::request_id(asked.request_id);
+    let path = format!("/v1/suspense/{}/resolve", router::segment(&asked.item));
+    let body = json!({ "request_id": request_id, "account": asked.to });
+    let reply = router.call(Method::POST, &path, Some(&body)).await.map_err(|error| {
+        let asked = router::Asked { what: &asked.item, done: "booked on", id: &request_id, scope: None };
+        router::write_failed(asked, error)
+    })?;
+    if json {
+        return out::json(&reply);
+    }
+    let again = if reply["replayed"] == true { " before, under the same request id" } else { "" };
+    out::line(&format!(
+        "{} booked on to {}{again}: transaction {}",
+        asked.item,
+        asked.to,
+        reply["transaction"].as_str().unwrap_or_default()
+    ))
+}
