@@ -15,6 +15,7 @@ use crate::metrics::Metrics;
 use crate::pending::{Item, Pending, Settled, StreamId};
 use crate::retry::Cause;
 use crate::target::{Choice, Node, Target};
+use crate::time::sleep_until;
 use crate::topology::Views;
 
 /// Bytes of the commands in one frame, unless one item alone has more.
@@ -246,13 +247,6 @@ impl Lane {
 
     fn stream_of_leader(&self) -> Option<StreamId> {
         self.target.leader().and_then(|leader| self.links.stream(leader)).map(|stream| stream.id)
-    }
-}
-
-async fn sleep_until(wake: Option<Instant>) {
-    match wake {
-        Some(wake) => tokio::time::sleep_until(wake).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -27,5 +27,6 @@ pub mod pending;
 pub mod reads;
 pub mod retry;
 pub mod target;
+pub mod time;
 pub mod topology;
 pub mod view;

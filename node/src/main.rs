@@ -14,6 +14,10 @@ use twinset_node::listen::Listeners;
 use twinset_node::metrics::Metrics;
 use twinset_node::node::Node;
 
+// ADR 19.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Exit code for a wrong command line or configuration (EX_USAGE).
 const EXIT_USAGE: u8 = 64;
 /// For what still runs when all is said and done.
@@ -66,7 +70,7 @@ fn main() -> ExitCode {
     };
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     abort_on_panic();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let ended = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
         let ended = runtime.block_on(run(config));
         runtime.shutdown_timeout(END_MAX);

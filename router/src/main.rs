@@ -9,6 +9,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use twinset_router::config::Config;
 use twinset_router::service;
 
+// ADR 19.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Exit code for a wrong command line or configuration (EX_USAGE).
 const EXIT_USAGE: u8 = 64;
 

@@ -4,7 +4,8 @@
 //! not acknowledged, and says again what it has to say.
 //!
 //! A parcel leaves when the gate is open for its transaction; what is answered has passed the other set's gate. It is woken by
-//! the gate, by answers and by the catalogue; a slow tick is the net below, and the time of those who back off.
+//! the gate, by answers and by the catalogue, and when a load has gathered; a slow tick is the net below, and the time of those who
+//! back off.
 
 mod stream;
 
@@ -20,6 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{debug, error, info};
 use twinset_control::Catalogue;
 use twinset_dispatch::pending::Origin;
+use twinset_dispatch::time::sleep_until;
 use twinset_ledger::buffer::{BufferStep, InboxEnd, StreamEnd, StreamName};
 use twinset_ledger::{Command, Effect, Outcome, TransactionId, codec};
 use twinset_proto::cluster::v1 as wire;
@@ -32,7 +34,7 @@ use crate::metrics::OutboxMetrics;
 use crate::proposer::{Proposer, Submission};
 use crate::raft::{Group, Role};
 use crate::set::Fence;
-use stream::{Course, Numbers, is_full};
+use stream::{Course, Numbers, PARCELS_PER_LOAD, is_full};
 
 /// Between two looks that nothing else has caused.
 const TICK: Duration = Duration::from_millis(250);
@@ -42,8 +44,6 @@ const WAIT: Duration = Duration::from_secs(5);
 const BACK_OFF_MIN: Duration = Duration::from_millis(50);
 /// And no longer than this.
 const BACK_OFF_MAX: Duration = Duration::from_secs(2);
-/// Parcels in one load.
-const PARCELS_PER_LOAD: usize = 1_000;
 /// Answers of the own log that may wait to be heard.
 const OWN_ANSWERS: usize = 64;
 
@@ -119,6 +119,8 @@ struct Lead<'a> {
     own_answers: mpsc::Receiver<wire::ItemReply>,
     /// The own log takes nothing in until then.
     own_again: Option<Instant>,
+    /// When the first of the loads that gather is to leave.
+    leaves_at: Option<Instant>,
 }
 
 impl Outbox {
@@ -152,6 +154,7 @@ impl<'a> Lead<'a> {
             own_replies,
             own_answers,
             own_again: None,
+            leaves_at: None,
         }
     }
 
@@ -172,6 +175,7 @@ impl<'a> Lead<'a> {
                 changed = catalogue.changed() => if changed.is_err() { return false },
                 Some(answer) = self.answers.next() => self.on_answer(answer),
                 Some(reply) = self.own_answers.recv() => self.on_own_reply(&reply),
+                () = sleep_until(self.leaves_at) => {}
                 _ = tick.tick() => {}
             }
         }
@@ -181,6 +185,7 @@ impl<'a> Lead<'a> {
     fn look(&mut self, catalogue: &watch::Receiver<Option<Arc<Catalogue>>>) {
         let now = Instant::now();
         let open = self.outbox.fence.gate.horizon().open;
+        self.leaves_at = None;
         for standing in self.outbox.state.streams() {
             self.send(standing, open, now);
             self.acknowledge(standing, now);
@@ -209,6 +214,10 @@ impl<'a> Lead<'a> {
             if after >= standing.last {
                 return;
             }
+            if let Some(until) = course.gathers(standing.last - after, now) {
+                let first = self.leaves_at.map_or(until, |at| at.min(until));
+                return self.leaves_at = Some(first);
+            }
             let parcels = match state.parcels(name, after, open, PARCELS_PER_LOAD) {
                 Ok(parcels) => parcels,
                 // The replica has stopped, and says so itself.
@@ -218,7 +227,7 @@ impl<'a> Lead<'a> {
             let numbers: Numbers = parcels.iter().map(|one| (one.credit.number, one.by)).collect();
             let steps = parcels.into_iter().map(|Outgoing { by, credit }| (by, BufferStep::Credit(credit)));
             let commands = steps.map(|(by, step)| encoded(by, step)).collect();
-            course.left(last);
+            course.left(last, now);
             let answers = ways.ask(name.to, self.origin(), commands, now + WAIT);
             self.answers.push(
                 async move { Answer::Parcels { name, numbers, outcomes: decoded(answers.await) } }.boxed(),

@@ -2,11 +2,18 @@
 //! the own log knows of that. Pure; everything of it can be read in the logs again.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
+use tokio::time::Instant;
 use twinset_ledger::{Effect, Outcome, Rejection, TransactionId};
 
 /// Loads on their way in one stream, at most. They travel in order, one behind the other.
 pub const LOADS_MAX: usize = 4;
+/// Parcels in one load.
+pub const PARCELS_PER_LOAD: usize = 1_000;
+/// Parcels that do not fill a load gather for so long after the one before it: nobody who was answered waits for them, and an entry
+/// costs what it costs, however few parcels it takes in.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// What the leader knows of a stream.
 #[derive(Debug, Default)]
@@ -15,6 +22,8 @@ pub struct Course {
     sent: u64,
     /// Loads on their way.
     loads: usize,
+    /// When the last one left.
+    left_at: Option<Instant>,
     /// Something was lost or refused: when nothing is on its way any more, all is sent again from what is taken in.
     stumbled: bool,
     /// The last number that the payee's set has taken in, and the transaction that it is of.
@@ -51,10 +60,17 @@ impl Course {
         (self.loads < LOADS_MAX).then_some(self.sent)
     }
 
+    /// Until when a load of so many parcels is to wait for more; None: it may leave.
+    pub fn gathers(&self, parcels: u64, now: Instant) -> Option<Instant> {
+        let until = self.left_at.map(|at| at + GATHER);
+        until.filter(|until| now < *until && parcels < PARCELS_PER_LOAD as u64)
+    }
+
     /// A load has left.
-    pub fn left(&mut self, last: u64) {
+    pub fn left(&mut self, last: u64, now: Instant) {
         self.loads += 1;
         self.sent = last;
+        self.left_at = Some(now);
     }
 
     /// The payee's set has answered each parcel of a load, or None: nobody knows what came of it.
@@ -119,12 +135,25 @@ mod tests {
     }
 
     #[test]
+    fn few_parcels_gather_and_many_do_not() {
+        let mut course = Course::default();
+        let begun = Instant::now();
+        assert_eq!(course.gathers(1, begun), None, "the first one leaves at once");
+        course.left(1, begun);
+        assert_eq!(course.gathers(1, begun), Some(begun + GATHER));
+        assert_eq!(course.gathers(PARCELS_PER_LOAD as u64 - 1, begun + GATHER / 2), Some(begun + GATHER));
+        assert_eq!(course.gathers(PARCELS_PER_LOAD as u64, begun), None);
+        assert_eq!(course.gathers(1, begun + GATHER), None);
+    }
+
+    #[test]
     fn loads_follow_one_another_and_are_acknowledged_together() {
         let mut course = Course::default();
+        let now = Instant::now();
         assert_eq!(course.next_load(3), Some(3), "what is acknowledged is not sent again");
-        course.left(5);
+        course.left(5, now);
         assert_eq!(course.next_load(3), Some(5));
-        course.left(6);
+        course.left(6, now);
         let heard = course.heard(numbers(4..=5), Some(booked(2)));
         assert_eq!(heard, Heard { credited: 2, suspended: 0, whole: true });
         assert_eq!(course.acknowledgement(3), Some((5, by(5))));
@@ -141,7 +170,7 @@ mod tests {
         let mut course = Course::default();
         for last in [2, 4, 6, 8] {
             course.next_load(0).unwrap();
-            course.left(last);
+            course.left(last, Instant::now());
         }
         assert_eq!(course.next_load(0), None, "so many loads and no more");
         course.heard(numbers(1..=2), Some(booked(2)));

@@ -18,6 +18,7 @@ use openraft::raft::{
 };
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use twinset_dispatch::time::sleep_until;
 use twinset_proto::cluster::v1 as wire;
 use wire::beat_message::Body;
 use wire::beat_reply::Body as ReplyBody;
@@ -265,13 +266,6 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Outgoing<S> {
                 }
             }
         }
-    }
-}
-
-async fn sleep_until(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due).await,
-        None => std::future::pending().await,
     }
 }
 

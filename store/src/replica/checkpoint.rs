@@ -127,8 +127,7 @@ fn ingest(builder: Builder, witnesses: &mut Vec<Witness>) -> Result<(), Fault> {
 fn store_requests(engine: &Arc<Engine>, generation: Generation, fresh: &Fresh) -> Result<Builder, Fault> {
     let mut builder = Builder::new(engine, Table::Request);
     let mut value = Vec::with_capacity(16);
-    for key in fresh.requests.sorted_keys() {
-        let (position, scope) = fresh.requests.get(key).expect("the key was just listed");
+    for (key, position, scope) in fresh.requests.sorted() {
         value.clear();
         requests::encode(position, &scope, &mut value);
         builder.put(&keys::request(generation, key), &value)?;

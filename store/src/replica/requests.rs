@@ -75,13 +75,14 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(u64, Scope<'_>), BadRecord> {
 /// The requests since a checkpoint.
 pub(crate) struct Requests {
     items: HashMap<u128, Item, Seed>,
-    texts: Vec<Box<str>>,
+    /// Scopes that are text, one behind the other, each after a byte that says how long it is.
+    texts: Vec<u8>,
 }
 
 #[derive(Clone, Copy)]
 struct Item {
     position: u64,
-    /// An account number; from `TEXT_BASE` on, an index into `texts`.
+    /// An account number; from `TEXT_BASE` on, a place in `texts`.
     scope: u32,
 }
 
@@ -104,8 +105,10 @@ impl Requests {
                 *no
             }
             Scope::Text(text) => {
-                self.texts.push((*text).into());
-                TEXT_BASE + u32::try_from(self.texts.len() - 1).expect("checkpoints come long before")
+                let at = u32::try_from(self.texts.len()).ok().and_then(|at| TEXT_BASE.checked_add(at));
+                self.texts.push(u8::try_from(text.len()).expect("ids have at most 64 bytes"));
+                self.texts.extend_from_slice(text.as_bytes());
+                at.expect("a checkpoint comes long before two thousand million bytes of scopes")
             }
         };
         self.items.insert(key, Item { position, scope });
@@ -115,17 +118,25 @@ impl Requests {
         self.items.get(&key).map(|item| self.open(item))
     }
 
-    /// All keys in order.
-    pub(crate) fn sorted_keys(&self) -> Vec<u128> {
-        let mut keys: Vec<u128> = self.items.keys().copied().collect();
-        keys.sort_unstable();
-        keys
+    /// All in the order of their keys. The items are sorted, not the keys alone: there are many, and looking each up again would
+    /// miss the cache.
+    pub(crate) fn sorted(&self) -> impl Iterator<Item = (u128, u64, Scope<'_>)> {
+        let mut items: Vec<(u128, Item)> = self.items.iter().map(|(key, item)| (*key, *item)).collect();
+        items.sort_unstable_by_key(|(key, _)| *key);
+        items.into_iter().map(|(key, item)| {
+            let (position, scope) = self.open(&item);
+            (key, position, scope)
+        })
     }
 
     fn open(&self, item: &Item) -> (u64, Scope<'_>) {
         let scope = match item.scope.checked_sub(TEXT_BASE) {
             None => Scope::Account(item.scope),
-            Some(at) => Scope::Text(&self.texts[at as usize]),
+            Some(at) => {
+                let (length, rest) = self.texts[at as usize..].split_first().expect("a length stands there");
+                let text = std::str::from_utf8(&rest[..usize::from(*length)]);
+                Scope::Text(text.expect("it was put there as text"))
+            }
         };
         (item.position, scope)
     }
@@ -215,6 +226,7 @@ mod tests {
         assert_eq!(requests.get(5), Some((50, Scope::Account(1))));
         assert_eq!(requests.get(4), Some((40, Scope::Text("y"))));
         assert_eq!(requests.get(6), None);
-        assert_eq!(requests.sorted_keys(), [3, 4, 5]);
+        let all: Vec<_> = requests.sorted().collect();
+        assert_eq!(all, [(3, 30, Scope::Text("x")), (4, 40, Scope::Text("y")), (5, 50, Scope::Account(1))]);
     }
 }

@@ -1,8 +1,10 @@
 //! What the layout costs: appends, applies and checkpoints batches of random two-leg transactions on one replica, and
 //! prints microseconds per transfer. No network, no Raft. Run with
-//! `cargo run --release -p twinset-store --example apply_bench -- [batches] [batch] [accounts]`.
+//! `cargo run --release -p twinset-store --example apply_bench -- [batches] [batch] [accounts]`; with `across` before the numbers
+//! the transactions are over two sets, and it prints what each step costs.
 
-use std::path::Path;
+mod across;
+
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
@@ -11,32 +13,31 @@ use twinset_ledger::account::Side;
 use twinset_ledger::codec::{EntryBuilder, encode_command};
 use twinset_ledger::command::{Command, Leg, Metadata, Transaction};
 use twinset_ledger::{Position, RULES_VERSION};
-use twinset_store::{LedgerReplica, Log, LogId, Options, Record, RecordKind, Store};
+use twinset_store::{EncodedOutcomes, LedgerReplica, Log, LogId, Options, Record, RecordKind, Store};
 
 /// Transactions that are read in the end.
 const READS: u32 = 2000;
 
 fn main() {
-    let mut numbers =
-        std::env::args().skip(1).map(|text| text.parse::<u64>().expect("arguments are numbers"));
+    let mut arguments = std::env::args().skip(1).peekable();
+    let over_two_sets = arguments.next_if(|first| first == "across").is_some();
+    let mut numbers = arguments.map(|text| text.parse::<u64>().expect("arguments are numbers"));
     let batches = numbers.next().unwrap_or(200);
     let batch = numbers.next().unwrap_or(8192);
     let accounts = numbers.next().unwrap_or(10_000);
     let dir = tempfile::tempdir().expect("a temporary directory can be made");
-    let bench = Bench::open(dir.path());
-    let mut index = 0;
-    for first in (0..accounts).step_by(8192) {
-        let commands = (first..accounts.min(first + 8192)).map(opening);
-        bench.append(entry(index, commands, |_| None));
-        index += 1;
+    if over_two_sets {
+        return across::run(dir.path(), batches, batch, accounts);
     }
-    bench.apply_rest();
+    let store = Store::open(dir.path(), Options::default()).expect("the store opens");
+    let bench = Bench::open(&store, 1);
+    let index = bench.open_accounts(accounts);
     bench.run(index, batches, batch, accounts);
-    bench.store.close();
+    store.close();
 }
 
+/// One replica.
 struct Bench {
-    store: Store,
     log: Log,
     replica: LedgerReplica,
 }
@@ -51,11 +52,22 @@ struct Spent {
 }
 
 impl Bench {
-    fn open(dir: &Path) -> Bench {
-        let store = Store::open(dir, Options::default()).expect("the store opens");
-        let log = store.log(1).expect("the log opens");
-        let replica = store.ledger(1).expect("the replica opens");
-        Bench { store, log, replica }
+    fn open(store: &Store, set: u32) -> Bench {
+        let log = store.log(set).expect("the log opens");
+        let replica = store.ledger(set).expect("the replica opens");
+        Bench { log, replica }
+    }
+
+    /// Opens that many accounts; gives the next index.
+    fn open_accounts(&self, accounts: u64) -> u64 {
+        let mut index = 0;
+        for first in (0..accounts).step_by(8192) {
+            let commands = (first..accounts.min(first + 8192)).map(opening);
+            self.append(entry(index, commands, |_| None));
+            index += 1;
+        }
+        self.apply_rest();
+        index
     }
 
     fn append(&self, record: Record) {
@@ -65,11 +77,12 @@ impl Bench {
         told.recv().expect("the syncer calls").expect("the sync succeeds");
     }
 
-    fn apply_rest(&self) {
+    /// Applies what is not applied yet; gives what the last entry came to.
+    fn apply_rest(&self) -> EncodedOutcomes {
         let from = self.replica.applied().log_id.map_or(0, |last| last.index + 1);
-        for record in self.log.read(from, u64::MAX, usize::MAX).expect("the log is read") {
-            self.replica.apply(&record).expect("the record is applied");
-        }
+        let records = self.log.read(from, u64::MAX, usize::MAX).expect("the log is read");
+        let applied = records.iter().map(|record| self.replica.apply(record).expect("the record is applied"));
+        applied.last().expect("there was one to apply")
     }
 
     fn run(&self, first: u64, batches: u64, batch: u64, accounts: u64) {
@@ -172,17 +185,16 @@ fn transfer(dice: &mut Dice, accounts: u64) -> Command {
     let amount = Decimal::new((dice.roll() % 100_000) as i64 + 1, 2);
     let leg = |no: u64, side| Leg::new(&format!("account-{no}"), side, amount);
     Command::Transaction(Transaction {
-        request_id: format!(
-            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-            a >> 32,
-            (a >> 16) & 0xffff,
-            a & 0xffff,
-            b >> 48,
-            b & 0xffff_ffff_ffff
-        ),
+        request_id: request_id(a, b),
         legs: vec![leg(debit, Side::Debit), leg(credit, Side::Credit)],
         ..Transaction::default()
     })
+}
+
+/// As clients make them: a UUID.
+fn request_id(a: u64, b: u64) -> String {
+    let (first, second, third) = (a >> 32, (a >> 16) & 0xffff, a & 0xffff);
+    format!("{first:08x}-{second:04x}-{third:04x}-{:04x}-{:012x}", b >> 48, b & 0xffff_ffff_ffff)
 }
 
 /// SplitMix64.
