@@ -63,8 +63,10 @@ impl LedgerReplica {
         state.about.witnesses = witnesses;
         let written = state.frozen.take();
         drop(state);
-        // Freeing it takes a while: not under the lock.
-        drop(written);
+        drop(frozen);
+        // Emptying it takes a while: not under the lock.
+        let spare = written.and_then(Arc::into_inner).map(Fresh::emptied);
+        self.cell.state.write().spare = spare;
         Ok((meta, guard))
     }
 
@@ -164,7 +166,7 @@ impl ReplicaState {
         self.fresh.restrictions = self.restrictions.take_changed();
         let encoded = |restriction| (self.restriction_key(restriction), restrictions::encode(restriction));
         let restrictions = self.fresh.restrictions.iter().map(encoded).collect();
-        let next = Fresh::after(&self.fresh);
+        let next = Fresh::after(&self.fresh, self.spare.take());
         let fresh = Arc::new(std::mem::replace(&mut self.fresh, next));
         self.frozen = Some(Arc::clone(&fresh));
         let (generation, about) = (self.generation, self.about.clone());

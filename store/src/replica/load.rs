@@ -49,6 +49,7 @@ impl ReplicaState {
             stamp: 1,
             bloom,
             fresh: Fresh::new(),
+            spare: None,
             frozen: None,
             stored_end,
             survey: None,

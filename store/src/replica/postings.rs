@@ -92,6 +92,12 @@ impl Journal {
         Journal { lines: Vec::with_capacity(count) }
     }
 
+    /// Empty, with the room that it has.
+    pub(crate) fn emptied(mut self) -> Journal {
+        self.lines.clear();
+        self
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.lines.len()
     }

@@ -94,8 +94,20 @@ impl Requests {
         Requests { items: HashMap::with_capacity_and_hasher(count, Seed::random()), texts: Vec::new() }
     }
 
+    /// Empty, with the room that it has.
+    pub(crate) fn emptied(mut self) -> Requests {
+        self.items.clear();
+        self.texts.clear();
+        self
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.items.len()
+    }
+
+    /// How many it has room for.
+    pub(crate) fn capacity(&self) -> usize {
+        self.items.capacity()
     }
 
     pub(crate) fn insert(&mut self, key: u128, position: u64, scope: &Scope<'_>) {
@@ -228,5 +240,10 @@ mod tests {
         assert_eq!(requests.get(6), None);
         let all: Vec<_> = requests.sorted().collect();
         assert_eq!(all, [(3, 30, Scope::Text("x")), (4, 40, Scope::Text("y")), (5, 50, Scope::Account(1))]);
+        drop(all);
+        let mut requests = requests.emptied();
+        assert_eq!((requests.len(), requests.get(4)), (0, None));
+        requests.insert(4, 41, &Scope::Text("z"));
+        assert_eq!(requests.get(4), Some((41, Scope::Text("z"))));
     }
 }

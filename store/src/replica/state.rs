@@ -53,6 +53,8 @@ pub(crate) struct ReplicaState {
     pub(crate) fresh: Fresh,
     /// What a running checkpoint is writing.
     pub(crate) frozen: Option<Arc<Fresh>>,
+    /// What the last one wrote, emptied: memory that need not be asked for again.
+    pub(crate) spare: Option<Fresh>,
     pub(crate) stored_end: u64,
     /// Somebody reads all accounts as they were at one index.
     pub(super) survey: Option<Survey>,
@@ -84,13 +86,23 @@ pub(crate) struct Fresh {
 }
 
 impl Fresh {
-    /// Empty, with room for as much as `before` holds.
-    pub(crate) fn after(before: &Fresh) -> Fresh {
-        Fresh {
-            journal: Journal::with_capacity(before.journal.len()),
-            requests: Requests::with_capacity(before.requests.len()),
-            ..Fresh::new()
+    /// Empty, with room for as much as `before` holds: in `spare`, if that is not far too large for it.
+    pub(crate) fn after(before: &Fresh, spare: Option<Fresh>) -> Fresh {
+        let count = before.requests.len();
+        match spare {
+            Some(spare) if (count..=4 * count).contains(&spare.requests.capacity()) => spare,
+            _ => Fresh {
+                journal: Journal::with_capacity(before.journal.len()),
+                requests: Requests::with_capacity(count),
+                ..Fresh::new()
+            },
         }
+    }
+
+    /// Empty, with the room that it has.
+    pub(crate) fn emptied(self) -> Fresh {
+        let Fresh { journal, requests, .. } = self;
+        Fresh { journal: journal.emptied(), requests: requests.emptied(), ..Fresh::new() }
     }
 
     pub(crate) fn new() -> Fresh {
