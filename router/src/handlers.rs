@@ -6,7 +6,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use twinset_ledger::Command;
-use twinset_proto::ledger::v1::Consistency;
 
 use crate::api::{Api, parse_transaction};
 use crate::buffered;
@@ -17,8 +16,9 @@ use crate::holds;
 use crate::http::{Reply, json, typed};
 use crate::json::{reply, request, statement};
 use crate::openapi;
+use crate::query::Query;
 use crate::restrictions;
-use crate::routes::{self, Params, Route};
+use crate::routes::{Params, Route};
 use crate::status;
 use crate::sweeps;
 
@@ -34,9 +34,9 @@ pub async fn ledger(
     body: Bytes,
     deadline: Instant,
 ) -> Result<Vec<u8>, Error> {
-    let pairs = routes::query(query, parameters(route))?;
+    let query = &Query::parse(query, parameters(route))?;
     match route {
-        Route::PostTransaction | Route::PostBatch if dry_run::http::is_wanted(&pairs)? => {
+        Route::PostTransaction | Route::PostBatch if dry_run::http::is_wanted(query)? => {
             dry_run::http::answer(api, route, body, deadline).await
         }
         Route::PostTransaction => {
@@ -64,17 +64,17 @@ pub async fn ledger(
             buffered::http::write(api, route, params, body, deadline).await
         }
         Route::GetInTransit | Route::ListSuspense => {
-            buffered::http::read(api, route, params, &pairs, deadline).await
+            buffered::http::read(api, route, params, query, deadline).await
         }
-        Route::GetHold | Route::ListHolds => holds::http::read(api, params, &pairs, deadline).await,
+        Route::GetHold | Route::ListHolds => holds::http::read(api, params, query, deadline).await,
         Route::ReleaseRestriction => restrictions::http::release(api, params, body, deadline).await,
         Route::GetRestriction | Route::ListRestrictions => {
-            restrictions::http::read(api, params, &pairs, deadline).await
+            restrictions::http::read(api, params, query, deadline).await
         }
         Route::SetSweep | Route::RemoveSweep => sweeps::http::write(api, route, params, body, deadline).await,
-        Route::GetSweep | Route::ListSweeps => sweeps::http::read(api, route, params, &pairs, deadline).await,
-        Route::ListEvents | Route::ListAllEvents => events::http::page(api, params, &pairs, deadline).await,
-        _ => read(api, route, params, &pairs, deadline).await,
+        Route::GetSweep | Route::ListSweeps => sweeps::http::read(api, route, params, query, deadline).await,
+        Route::ListEvents | Route::ListAllEvents => events::http::page(api, params, query, deadline).await,
+        _ => read(api, route, params, query, deadline).await,
     }
 }
 
@@ -106,11 +106,10 @@ async fn read(
     api: &Api,
     route: Route,
     params: Params,
-    pairs: &[(String, String)],
+    query: &Query,
     deadline: Instant,
 ) -> Result<Vec<u8>, Error> {
-    let value = |key: &str| pairs.iter().find(|(other, _)| other == key).map(|(_, value)| value.as_str());
-    let consistency = consistency(value("consistency"))?;
+    let consistency = query.consistency()?;
     let mut params = params.into_iter();
     let id = params.next().unwrap_or_default();
     match route {
@@ -118,11 +117,11 @@ async fn read(
             Ok(written(&reply::AccountFound::from(api.account(&id, consistency, deadline).await?)))
         }
         Route::GetStatement => {
-            let asked = statement::statement(id, consistency, &value)?;
+            let asked = statement::statement(id, query)?;
             Ok(written(&statement::Statement::from(api.statement(asked, deadline).await?)))
         }
         Route::GetBalance => {
-            let asked = statement::balance(id, consistency, &value)?;
+            let asked = statement::balance(id, query)?;
             Ok(written(&statement::Balance::from(api.balance(asked, deadline).await?)))
         }
         Route::GetTransaction => {
@@ -140,8 +139,7 @@ async fn read(
         }
         _ => {
             let set = number_of_set(&id)?;
-            let page_size = page_size(value("page_size"))?;
-            let page = api.list(set, value("after").unwrap_or(""), page_size, consistency, deadline).await?;
+            let page = api.list(set, &query.after(), query.page_size()?, consistency, deadline).await?;
             Ok(written(&reply::TransactionPage::from(page)))
         }
     }
@@ -149,21 +147,6 @@ async fn read(
 
 pub(crate) fn number_of_set(text: &str) -> Result<u32, Error> {
     text.parse().map_err(|_| Error::malformed(format!("{text:?} is not the number of a set")))
-}
-
-/// The size of a page, if it is said.
-pub(crate) fn page_size(text: Option<&str>) -> Result<Option<u32>, Error> {
-    text.map(str::parse).transpose().map_err(|_| Error::malformed("page_size is a number"))
-}
-
-pub(crate) fn consistency(text: Option<&str>) -> Result<Consistency, Error> {
-    match text {
-        None | Some("linearizable") => Ok(Consistency::Linearizable),
-        Some("stale") => Ok(Consistency::Stale),
-        Some(other) => {
-            Err(Error::malformed(format!("consistency is \"linearizable\" or \"stale\", not {other:?}")))
-        }
-    }
 }
 
 pub(crate) async fn book(api: &Api, command: Command, deadline: Instant) -> Result<Vec<u8>, Error> {

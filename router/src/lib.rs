@@ -36,6 +36,7 @@ pub mod json;
 pub mod metrics;
 pub mod openapi;
 pub mod platform;
+pub mod query;
 pub mod restrictions;
 pub mod route;
 pub mod routes;

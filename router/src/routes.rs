@@ -198,26 +198,6 @@ pub fn decode(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// The parameters of a query string that a route knows, each at most once; anything else is refused.
-pub fn query(text: &str, known: &[&str]) -> Result<Vec<(String, String)>, Error> {
-    let mut pairs: Vec<(String, String)> = Vec::new();
-    for pair in text.split('&').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let (Some(key), Some(value)) = (decode(key), decode(value)) else {
-            return Err(Error::malformed(format!("{pair:?} is not percent-encoded UTF-8")));
-        };
-        if !known.contains(&key.as_str()) {
-            let known = if known.is_empty() { "none".to_string() } else { known.join(", ") };
-            return Err(Error::malformed(format!("unknown query parameter {key:?}; known here: {known}")));
-        }
-        if pairs.iter().any(|(other, _)| *other == key) {
-            return Err(Error::malformed(format!("the query parameter {key:?} is given twice")));
-        }
-        pairs.push((key, value));
-    }
-    Ok(pairs)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,18 +252,5 @@ mod tests {
         for (path, expected) in table {
             assert_eq!(allowed(path), expected, "{path}");
         }
-    }
-
-    #[test]
-    fn unknown_and_repeated_query_parameters_are_refused() {
-        assert_eq!(
-            query("a=1&b=x%20y", &["a", "b"]).expect("known"),
-            [("a".into(), "1".into()), ("b".into(), "x y".into())]
-        );
-        for bad in ["c=1", "a=1&a=1", "a=1&b=2&%61=3", "a&a"] {
-            assert!(query(bad, &["a", "b"]).is_err(), "{bad}");
-        }
-        assert!(query("a=1", &[]).is_err());
-        assert_eq!(query("", &[]).expect("empty"), []);
     }
 }

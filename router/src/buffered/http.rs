@@ -7,9 +7,10 @@ use twinset_proto::ledger::v1 as wire;
 
 use crate::api::Api;
 use crate::error::Error;
-use crate::handlers::{consistency, number_of_set, page_size, parse, written};
+use crate::handlers::{number_of_set, parse, written};
 use crate::json::buffered as json;
 use crate::json::reply;
+use crate::query::Query;
 use crate::routes::{Params, Route};
 
 /// A write.
@@ -36,20 +37,18 @@ pub async fn read(
     api: &Api,
     route: Route,
     params: Params,
-    pairs: &[(String, String)],
+    query: &Query,
     deadline: Instant,
 ) -> Result<Vec<u8>, Error> {
-    let value = |key: &str| pairs.iter().find(|(other, _)| other == key).map(|(_, value)| value.as_str());
-    let consistency = consistency(value("consistency"))?;
+    let consistency = query.consistency()?;
     let name = params.into_iter().next().unwrap_or_default();
     if route == Route::GetInTransit {
         return Ok(written(&json::InTransit::from(api.in_transit(&name, consistency, deadline).await?)));
     }
-    let page_size = page_size(value("page_size"))?;
     let asked = wire::ListSuspenseRequest {
         set: number_of_set(&name)?,
-        after: value("after").unwrap_or_default().into(),
-        page_size,
+        after: query.after(),
+        page_size: query.page_size()?,
         consistency: consistency.into(),
     };
     Ok(written(&json::SuspensePage::from(api.suspense(asked, deadline).await?)))

@@ -8,7 +8,8 @@ use crate::batch::Batch;
 use crate::error::Error;
 use crate::handlers::{parse, written};
 use crate::json::{dry_run as json, request};
-use crate::routes::{self, Route};
+use crate::query::Query;
+use crate::routes::Route;
 
 /// The query parameter that asks for one.
 pub const PARAMETER: &str = "dry_run";
@@ -16,13 +17,13 @@ pub const PARAMETER: &str = "dry_run";
 /// Whether a route is asked for one: what the call is counted as.
 pub fn is_asked(query: Option<&str>) -> bool {
     query.is_some_and(|query| {
-        routes::query(query, &[PARAMETER]).is_ok_and(|pairs| is_wanted(&pairs) == Ok(true))
+        Query::parse(query, &[PARAMETER]).is_ok_and(|query| is_wanted(&query) == Ok(true))
     })
 }
 
 /// What the parameter says.
-pub fn is_wanted(pairs: &[(String, String)]) -> Result<bool, Error> {
-    match pairs.iter().find(|(key, _)| key == PARAMETER).map(|(_, value)| value.as_str()) {
+pub fn is_wanted(query: &Query) -> Result<bool, Error> {
+    match query.value(PARAMETER) {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),
         Some(other) => Err(Error::malformed(format!("{PARAMETER} is \"true\" or \"false\", not {other:?}"))),

@@ -18,10 +18,11 @@ use twinset_proto::ledger::v1 as wire;
 use super::Events;
 use crate::api::Api;
 use crate::error::Error;
-use crate::handlers::{consistency, number_of_set, page_size, written};
+use crate::handlers::{number_of_set, written};
 use crate::json::events::{Event, EventPage};
 use crate::metrics::Protocol;
-use crate::routes::{self, Params, Route};
+use crate::query::Query;
+use crate::routes::{Params, Route};
 use crate::status;
 
 /// A stream's body.
@@ -46,18 +47,12 @@ pub fn wants_stream(route: Route, parts: &Parts) -> bool {
 }
 
 /// A page.
-pub async fn page(
-    api: &Api,
-    params: Params,
-    pairs: &[(String, String)],
-    deadline: Instant,
-) -> Result<Vec<u8>, Error> {
-    let value = |key: &str| pairs.iter().find(|(other, _)| other == key).map(|(_, value)| value.as_str());
+pub async fn page(api: &Api, params: Params, query: &Query, deadline: Instant) -> Result<Vec<u8>, Error> {
     let asked = wire::ListEventsRequest {
         set: set(params)?,
-        after: value("after").unwrap_or("").into(),
-        page_size: page_size(value("page_size"))?,
-        consistency: consistency(value("consistency"))?.into(),
+        after: query.after(),
+        page_size: query.page_size()?,
+        consistency: query.consistency()?.into(),
     };
     Ok(written(&EventPage::from(api.events(asked, deadline).await?)))
 }
@@ -69,14 +64,14 @@ pub async fn stream(
     parts: &Parts,
     deadline: Instant,
 ) -> Result<Response<Body>, Error> {
-    let pairs = routes::query(parts.uri.query().unwrap_or(""), &["after"])?;
+    let query = Query::parse(parts.uri.query().unwrap_or(""), &["after"])?;
     let mut seen = parts.headers.get_all("last-event-id").iter();
     // A browser opens a lost stream again as it was opened first, and adds what it has seen.
-    let after = match (seen.next(), pairs.into_iter().next()) {
-        (Some(seen), _) => {
+    let after = match seen.next() {
+        Some(seen) => {
             seen.to_str().map_err(|_| Error::malformed("Last-Event-ID is no text of ASCII"))?.to_owned()
         }
-        (None, pair) => pair.map(|(_, after)| after).unwrap_or_default(),
+        None => query.after(),
     };
     let events = {
         let _place = api.admit()?;

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::reply::{Position, side};
 use super::request::SideText;
 use crate::error::Error;
-use crate::text;
+use crate::query::Query;
 
 /// What the query of a statement may say, for the description of the API.
 pub const ABOUT_STATEMENT: [(&str, &str); 13] = [
@@ -50,14 +50,10 @@ const fn names<const N: usize, const M: usize>(
     names
 }
 
-/// Asks for a page of a statement; `value` gives the query's parameters.
-pub fn statement<'a>(
-    account: String,
-    consistency: wire::Consistency,
-    value: &dyn Fn(&str) -> Option<&'a str>,
-) -> Result<wire::GetStatementRequest, Error> {
-    let text = |name: &str| given(name, value(name)).map(|text| text.unwrap_or_default().to_owned());
-    let newest_first = match value("order") {
+/// Asks for a page of a statement.
+pub fn statement(account: String, query: &Query) -> Result<wire::GetStatementRequest, Error> {
+    let text = |name: &str| query.given(name).map(|text| text.unwrap_or_default().to_owned());
+    let newest_first = match query.value("order") {
         None | Some("oldest_first") => false,
         Some("newest_first") => true,
         Some(other) => {
@@ -68,64 +64,33 @@ pub fn statement<'a>(
     };
     Ok(wire::GetStatementRequest {
         account,
-        from_unix_ns: time("from", value("from"))?,
-        until_unix_ns: time("until", value("until"))?,
+        from_unix_ns: query.time("from")?,
+        until_unix_ns: query.time("until")?,
         from_date: text("from_date")?,
         until_date: text("until_date")?,
-        kind: number("kind", value("kind"))?,
-        reason: number("reason", value("reason"))?,
+        kind: query.number("kind")?,
+        reason: query.number("reason")?,
         min_amount: text("min_amount")?,
         max_amount: text("max_amount")?,
         metadata_key: text("metadata_key")?,
-        metadata_value: value("metadata_value").map(str::to_owned),
+        metadata_value: query.value("metadata_value").map(str::to_owned),
         newest_first,
         cursor: text("cursor")?,
-        page_size: number("page_size", value("page_size"))?,
-        consistency: consistency.into(),
+        page_size: query.page_size()?,
+        consistency: query.consistency()?.into(),
     })
 }
 
 /// Asks for a balance.
-pub fn balance<'a>(
-    account: String,
-    consistency: wire::Consistency,
-    value: &dyn Fn(&str) -> Option<&'a str>,
-) -> Result<wire::GetBalanceRequest, Error> {
+pub fn balance(account: String, query: &Query) -> Result<wire::GetBalanceRequest, Error> {
     use wire::get_balance_request::At;
-    let at = match (time("time", value("time"))?, number("position", value("position"))?) {
+    let at = match (query.time("time")?, query.number("position")?) {
         (Some(_), Some(_)) => return Err(Error::malformed("time and position are given; one is enough")),
         (Some(time), None) => Some(At::TimeUnixNs(time)),
         (None, Some(index)) => Some(At::Index(index)),
         (None, None) => None,
     };
-    Ok(wire::GetBalanceRequest { account, at, consistency: consistency.into() })
-}
-
-/// A parameter that is there says something.
-fn given<'a>(name: &str, value: Option<&'a str>) -> Result<Option<&'a str>, Error> {
-    match value {
-        Some("") => Err(Error::malformed(format!("{name} is empty; leave it out"))),
-        value => Ok(value),
-    }
-}
-
-fn time(name: &str, value: Option<&str>) -> Result<Option<u64>, Error> {
-    let parse = |text| {
-        text::parse_time(text).ok_or_else(|| {
-            Error::malformed(format!(
-                "{name} {text:?} is no RFC 3339 time since 1970, such as \"2026-01-31T12:00:00Z\""
-            ))
-        })
-    };
-    given(name, value)?.map(parse).transpose()
-}
-
-fn number<T: std::str::FromStr>(name: &str, value: Option<&str>) -> Result<Option<T>, Error> {
-    let parse = |text: &str| {
-        text.parse()
-            .map_err(|_| Error::malformed(format!("{name} {text:?} is no number, or too large a one")))
-    };
-    given(name, value)?.map(parse).transpose()
+    Ok(wire::GetBalanceRequest { account, at, consistency: query.consistency()?.into() })
 }
 
 /// A page of an account's statement.

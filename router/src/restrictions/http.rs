@@ -8,8 +8,9 @@ use twinset_proto::ledger::v1 as wire;
 use super::{parse_restriction, parse_state};
 use crate::api::Api;
 use crate::error::Error;
-use crate::handlers::{consistency, page_size, parse, written};
+use crate::handlers::{parse, written};
 use crate::json::restrictions as json;
+use crate::query::Query;
 use crate::routes::Params;
 
 /// A release.
@@ -24,26 +25,19 @@ pub async fn release(api: &Api, params: Params, body: Bytes, deadline: Instant) 
 }
 
 /// A read.
-pub async fn read(
-    api: &Api,
-    params: Params,
-    pairs: &[(String, String)],
-    deadline: Instant,
-) -> Result<Vec<u8>, Error> {
-    let value = |key: &str| pairs.iter().find(|(other, _)| other == key).map(|(_, value)| value.as_str());
-    let consistency = consistency(value("consistency"))?;
+pub async fn read(api: &Api, params: Params, query: &Query, deadline: Instant) -> Result<Vec<u8>, Error> {
+    let consistency = query.consistency()?;
     let mut params = params.into_iter();
     let account = params.next().unwrap_or_default();
     if let Some(restriction) = params.next() {
         let found = api.restriction(&account, &restriction, consistency, deadline).await?;
         return Ok(written(&json::RestrictionFound::from(found)));
     }
-    let page_size = page_size(value("page_size"))?;
     let asked = wire::ListRestrictionsRequest {
         account,
-        state: value("state").map(parse_state).transpose()?.unwrap_or_default().into(),
-        after: value("after").unwrap_or_default().into(),
-        page_size,
+        state: query.value("state").map(parse_state).transpose()?.unwrap_or_default().into(),
+        after: query.after(),
+        page_size: query.page_size()?,
         consistency: consistency.into(),
     };
     Ok(written(&json::RestrictionPage::from(api.restrictions(asked, deadline).await?)))

@@ -9,8 +9,9 @@ use twinset_proto::ledger::v1 as wire;
 use super::schedule_of;
 use crate::api::Api;
 use crate::error::Error;
-use crate::handlers::{consistency, number_of_set, page_size, parse, written};
+use crate::handlers::{number_of_set, parse, written};
 use crate::json::{reply, sweeps as json};
+use crate::query::Query;
 use crate::routes::{Params, Route};
 
 /// A write.
@@ -46,19 +47,18 @@ pub async fn read(
     api: &Api,
     route: Route,
     params: Params,
-    pairs: &[(String, String)],
+    query: &Query,
     deadline: Instant,
 ) -> Result<Vec<u8>, Error> {
-    let value = |key: &str| pairs.iter().find(|(other, _)| other == key).map(|(_, value)| value.as_str());
-    let consistency = consistency(value("consistency"))?;
+    let consistency = query.consistency()?;
     let name = params.into_iter().next().unwrap_or_default();
     if route == Route::GetSweep {
         return Ok(written(&json::SweepFound::from(api.sweep(&name, consistency, deadline).await?)));
     }
     let asked = wire::ListSweepsRequest {
         set: number_of_set(&name)?,
-        after: value("after").unwrap_or_default().into(),
-        page_size: page_size(value("page_size"))?,
+        after: query.after(),
+        page_size: query.page_size()?,
         consistency: consistency.into(),
     };
     Ok(written(&json::SweepPage::from(api.sweeps(asked, deadline).await?)))
