@@ -6,7 +6,9 @@ mod generate;
 #[path = "support/golden.rs"]
 mod golden;
 
-use golden::{damaged, hex, posted, sum, text, transaction, transaction_id, unhex};
+use golden::{
+    assert_golden_commands, damaged, encoded, hex, posted, sum, text, transaction, transaction_id, unhex,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -15,19 +17,13 @@ use twinset_ledger::attempt::{Ballot, Part, Vote};
 use twinset_ledger::check_back::{Came, CheckBack, CheckedBack, Failure, OnExpiry};
 use twinset_ledger::codec::{
     DecodeError, Entry, EntryBuilder, HEADER_BYTES, PackedId, Record, SHORT_BYTES, Short, ShortScope,
-    decode_command, encode_command,
+    decode_command,
 };
 use twinset_ledger::command::{Expected, Metadata, Precondition};
 use twinset_ledger::hold::{Capture, PlaceHold};
 use twinset_ledger::{
     Begin, Command, Durability, FreezeMode, LegKind, Position, Rejection, Reversal, Side, Step, Transaction,
 };
-
-fn encoded(command: &Command) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    encode_command(command, &mut bytes);
-    bytes
-}
 
 /// With what only captures and careful clients say.
 fn capture() -> Transaction {
@@ -210,23 +206,7 @@ fn step(step: Step) -> Command {
 
 #[test]
 fn commands_have_golden_bytes() {
-    for (command, golden) in commands() {
-        let bytes = encoded(&command);
-        assert_eq!(hex(&bytes), golden.replace(' ', ""), "{command:?}");
-        assert_eq!(decode_command(&bytes), Ok(command));
-    }
-}
-
-#[test]
-fn commands_of_bad_length_are_refused() {
-    for (command, _) in commands() {
-        let mut bytes = encoded(&command);
-        for len in 0..bytes.len() {
-            assert_eq!(decode_command(&bytes[..len]), Err(DecodeError::Truncated), "{command:?}");
-        }
-        bytes.push(0);
-        assert_eq!(decode_command(&bytes), Err(DecodeError::Trailing { left: 1 }), "{command:?}");
-    }
+    assert_golden_commands(&commands());
 }
 
 #[test]

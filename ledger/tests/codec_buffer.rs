@@ -3,14 +3,14 @@
 #[path = "support/golden.rs"]
 mod golden;
 
-use golden::{damaged, hex, posted, text, transaction_id, unhex};
+use golden::{
+    assert_golden_commands, assert_golden_effects, damaged, encoded, hex, posted, text, transaction_id, unhex,
+};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use twinset_ledger::buffer::{Announcement, Credit, InboxEnd, Sent, StreamEnd};
-use twinset_ledger::codec::{
-    DecodeError, decode_buffer, decode_command, decode_outcome, encode_buffer, encode_command, encode_outcome,
-};
-use twinset_ledger::{Buffer, BufferStep, Command, Effect, Outcome, Position, PostingMode, Rejection, Side};
+use twinset_ledger::codec::{DecodeError, decode_buffer, decode_command, encode_buffer};
+use twinset_ledger::{Buffer, BufferStep, Command, Effect, Position, PostingMode, Rejection, Side};
 
 const ID: &str = "0300000002000000 0700050000000000";
 
@@ -53,36 +53,20 @@ fn commands() -> Vec<(Command, String)> {
     ]
 }
 
-fn encoded(command: &Command) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    encode_command(command, &mut bytes);
-    bytes
-}
-
 #[test]
 fn commands_have_golden_bytes() {
-    for (command, golden) in commands() {
-        let mut bytes = encoded(&command);
-        assert_eq!(hex(&bytes), golden.replace(' ', ""), "{command:?}");
-        assert_eq!(decode_command(&bytes).as_ref(), Ok(&command));
-        for len in 0..bytes.len() {
-            assert_eq!(decode_command(&bytes[..len]), Err(DecodeError::Truncated), "{command:?}");
-        }
-        bytes.push(0);
-        assert_eq!(decode_command(&bytes), Err(DecodeError::Trailing { left: 1 }), "{command:?}");
-    }
+    assert_golden_commands(&commands());
     let bytes = unhex("20 026964 0161 03");
     assert_eq!(decode_command(&bytes), Err(DecodeError::OutOfRange { field: "posting mode" }));
 }
 
 #[test]
 fn outcomes_have_golden_bytes() {
-    let head = "0200010000000000 04000000 0300000000000000 00";
     let legs = "0100 01 02 01 01 04 0161";
     let sent = Sent { leg: 1, to: 4, number: 6, amount: 3, currency: text("E"), scale: 2 };
     let sent_bytes = "0100 01 04000000 06 03 0145 02";
     let reason = Rejection::AccountClosed { account: text("a") };
-    for (effect, golden) in [
+    assert_golden_effects([
         (Effect::Buffered { booked: vec![posted()], sent: vec![sent] }, format!("10 {legs} {sent_bytes}")),
         (Effect::Suspended { reason, booked: vec![posted()] }, format!("11 0c00 0161 {legs}")),
         (Effect::Taken, text("12")),
@@ -92,17 +76,7 @@ fn outcomes_have_golden_bytes() {
             text("14 0100 05000000 0600000000000000"),
         ),
         (Effect::Acknowledged, text("15")),
-    ] {
-        let (position, result) = (Position::new(1, 2), Ok(effect));
-        let outcome = Outcome { position, incarnation: 4, time_unix_ns: 3, replayed: false, result };
-        let mut bytes = Vec::new();
-        encode_outcome(&outcome, &mut bytes);
-        assert_eq!(hex(&bytes), hex(&unhex(&format!("{head} {golden}"))), "{outcome:?}");
-        assert_eq!(decode_outcome(&bytes).as_ref(), Ok(&outcome));
-        for len in 0..bytes.len() {
-            assert_eq!(decode_outcome(&bytes[..len]), Err(DecodeError::Truncated), "{outcome:?}");
-        }
-    }
+    ]);
 }
 
 /// One of each kind: an own account that is leaving, one of another set, two parcels to it, an inbox, a suspended credit.

@@ -4,7 +4,9 @@
 #[path = "support/golden.rs"]
 mod golden;
 
-use golden::{damaged, hex, posted, sum, text, transaction, transaction_id, unhex};
+use golden::{
+    assert_golden, damaged, encoded_outcome, posted, sum, text, transaction, transaction_id, unhex,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -12,7 +14,7 @@ use twinset_ledger::attempt::{Attempt, Capturing, Coordination, Planned, Role};
 use twinset_ledger::check_back::{Asking, Came, CheckBack};
 use twinset_ledger::codec::{
     DecodeError, decode_attempts, decode_hold, decode_outcome, decode_restriction, encode_attempts,
-    encode_hold, encode_outcome, encode_restriction,
+    encode_hold, encode_restriction,
 };
 use twinset_ledger::command::Expected;
 use twinset_ledger::hold::{Ended, Hold, HoldChange, HoldEvent};
@@ -20,12 +22,6 @@ use twinset_ledger::outcome::{Held, Restricted};
 use twinset_ledger::rejection::CODES;
 use twinset_ledger::restriction::{Restriction, RestrictionEnd, RestrictionEnded};
 use twinset_ledger::{Attempts, Effect, LegKind, Outcome, Position, Posted, Rejection, Side, TransactionId};
-
-fn encoded_outcome(outcome: &Outcome) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    encode_outcome(outcome, &mut bytes);
-    bytes
-}
 
 /// One of each, in the order of their numbers.
 fn rejections() -> Vec<(Rejection, &'static str)> {
@@ -187,15 +183,7 @@ fn outcomes_have_golden_bytes() {
         cases.push((Err(rejection), format!("00 {number:02x}00 {fields}")));
     }
     for (result, golden) in cases {
-        let outcome = outcome(result);
-        let mut bytes = encoded_outcome(&outcome);
-        assert_eq!(hex(&bytes), hex(&unhex(&format!("{head} {golden}"))), "{outcome:?}");
-        assert_eq!(decode_outcome(&bytes).as_ref(), Ok(&outcome));
-        for len in 0..bytes.len() {
-            assert_eq!(decode_outcome(&bytes[..len]), Err(DecodeError::Truncated), "{outcome:?}");
-        }
-        bytes.push(0);
-        assert_eq!(decode_outcome(&bytes), Err(DecodeError::Trailing { left: 1 }));
+        assert_golden(&outcome(result), &format!("{head} {golden}"), encoded_outcome, decode_outcome);
     }
 }
 
@@ -287,14 +275,7 @@ fn attempts_have_golden_bytes() {
         head(5),
         format!("{reserved} 00 01 0300000002000000 0700050000000000"),
     ];
-    let mut bytes = encoded_attempts(&attempts());
-    assert_eq!(hex(&bytes), hex(&unhex(&golden.join(" "))));
-    assert_eq!(decode_attempts(&bytes), Ok(attempts()));
-    for len in 0..bytes.len() {
-        assert_eq!(decode_attempts(&bytes[..len]), Err(DecodeError::Truncated), "{len}");
-    }
-    bytes.push(0);
-    assert_eq!(decode_attempts(&bytes), Err(DecodeError::Trailing { left: 1 }));
+    assert_golden(&attempts(), &golden.join(" "), encoded_attempts, decode_attempts);
     assert_eq!(encoded_attempts(&Attempts::default()), [0; 4]);
 }
 
@@ -366,14 +347,7 @@ fn a_hold_has_golden_bytes() {
         format!("{} 05 04000000 01 0201000000000000", event(5)),
         format!("{} 05 05000000 06", event(6)),
     ];
-    let mut bytes = encoded_hold(&hold());
-    assert_eq!(hex(&bytes), hex(&unhex(&golden.join(" "))));
-    assert_eq!(decode_hold(&bytes), Ok(hold()));
-    for len in 0..bytes.len() {
-        assert_eq!(decode_hold(&bytes[..len]), Err(DecodeError::Truncated), "{len}");
-    }
-    bytes.push(0);
-    assert_eq!(decode_hold(&bytes), Err(DecodeError::Trailing { left: 1 }));
+    assert_golden(&hold(), &golden.join(" "), encoded_hold, decode_hold);
     for wrong in [Hold { amount: 8, ..hold() }, Hold { captured: -1, ..hold() }] {
         assert_eq!(decode_hold(&encoded_hold(&wrong)), Err(DecodeError::OutOfRange { field: "hold" }));
     }
@@ -405,14 +379,7 @@ fn a_restriction_has_golden_bytes() {
     let golden = "0300000002000000 0700050000000000 07000000 0000010000000000 0500000000000000 \
                   09000000000000000000000000000000 00000000000000000000000000000000 \
                   01 0201000000000000 02 0000020000000000 2c01000000000000";
-    let mut bytes = encoded_restriction(&restriction());
-    assert_eq!(hex(&bytes), hex(&unhex(golden)));
-    assert_eq!(decode_restriction(&bytes), Ok(restriction()));
-    for len in 0..bytes.len() {
-        assert_eq!(decode_restriction(&bytes[..len]), Err(DecodeError::Truncated), "{len}");
-    }
-    bytes.push(0);
-    assert_eq!(decode_restriction(&bytes), Err(DecodeError::Trailing { left: 1 }));
+    assert_golden(&restriction(), golden, encoded_restriction, decode_restriction);
     let open = Restriction { left: 9, until_ns: None, ended: None, ..restriction() };
     assert_eq!(decode_restriction(&encoded_restriction(&open)), Ok(open.clone()));
     for wrong in [

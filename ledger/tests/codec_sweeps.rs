@@ -3,15 +3,16 @@
 #[path = "support/golden.rs"]
 mod golden;
 
-use golden::{damaged, hex, text, transaction_id, unhex};
+use golden::{
+    OUTCOME_HEAD, assert_golden_commands, assert_golden_effects, damaged, encoded, hex, text, transaction_id,
+    unhex,
+};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use rust_decimal::Decimal;
-use twinset_ledger::codec::{
-    DecodeError, decode_command, decode_outcome, decode_sweeps, encode_command, encode_outcome, encode_sweeps,
-};
+use twinset_ledger::codec::{DecodeError, decode_command, decode_outcome, decode_sweeps, encode_sweeps};
 use twinset_ledger::sweep::{Sweeps, Timing, run_id};
-use twinset_ledger::{Command, Effect, Outcome, Position, Rejection, RunEnd, Schedule, SetSweep};
+use twinset_ledger::{Command, Effect, Rejection, RunEnd, Schedule, SetSweep};
 
 const ID: &str = "0300000002000000 0700050000000000";
 
@@ -45,47 +46,24 @@ fn commands() -> Vec<(Command, String)> {
     ]
 }
 
-fn encoded(command: &Command) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    encode_command(command, &mut bytes);
-    bytes
-}
-
 #[test]
 fn commands_have_golden_bytes() {
-    for (command, golden) in commands() {
-        let mut bytes = encoded(&command);
-        assert_eq!(hex(&bytes), golden.replace(' ', ""), "{command:?}");
-        assert_eq!(decode_command(&bytes).as_ref(), Ok(&command));
-        for len in 0..bytes.len() {
-            assert_eq!(decode_command(&bytes[..len]), Err(DecodeError::Truncated), "{command:?}");
-        }
-        bytes.push(0);
-        assert_eq!(decode_command(&bytes), Err(DecodeError::Trailing { left: 1 }), "{command:?}");
-    }
+    assert_golden_commands(&commands());
     let bytes = unhex("27 026964 0161 0162 00000000000000000000000000 04");
     assert_eq!(decode_command(&bytes), Err(DecodeError::OutOfRange { field: "schedule" }));
 }
 
 #[test]
 fn outcomes_have_golden_bytes() {
-    let head = "0200010000000000 04000000 0300000000000000 00";
-    for (end, golden) in [
-        (RunEnd::Nothing, "16 01"),
-        (RunEnd::Booked, "16 02"),
-        (RunEnd::Refused(Rejection::AccountClosed { account: text("a") }), "16 03 0c00 0161"),
-    ] {
-        let (position, result) = (Position::new(1, 2), Ok(Effect::Ran(end)));
-        let outcome = Outcome { position, incarnation: 4, time_unix_ns: 3, replayed: false, result };
-        let mut bytes = Vec::new();
-        encode_outcome(&outcome, &mut bytes);
-        assert_eq!(hex(&bytes), hex(&unhex(&format!("{head} {golden}"))), "{outcome:?}");
-        assert_eq!(decode_outcome(&bytes).as_ref(), Ok(&outcome));
-        for len in 0..bytes.len() {
-            assert_eq!(decode_outcome(&bytes[..len]), Err(DecodeError::Truncated), "{outcome:?}");
-        }
-    }
-    let bytes = unhex(&format!("{head} 16 04"));
+    assert_golden_effects(
+        [
+            (RunEnd::Nothing, "16 01"),
+            (RunEnd::Booked, "16 02"),
+            (RunEnd::Refused(Rejection::AccountClosed { account: text("a") }), "16 03 0c00 0161"),
+        ]
+        .map(|(end, golden)| (Effect::Ran(end), text(golden))),
+    );
+    let bytes = unhex(&format!("{OUTCOME_HEAD} 16 04"));
     assert_eq!(decode_outcome(&bytes), Err(DecodeError::OutOfRange { field: "how a run has ended" }));
 }
 

@@ -1,14 +1,17 @@
 //! What the golden bytes are of, and how they are spelled.
 #![allow(dead_code, reason = "not every test needs all of it")]
 
-use std::fmt::Write as _;
+use std::fmt::{Debug, Write as _};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use rust_decimal::Decimal;
 use twinset_ledger::attempt::Sum;
+use twinset_ledger::codec::{DecodeError, decode_command, decode_outcome, encode_command, encode_outcome};
 use twinset_ledger::command::Metadata;
-use twinset_ledger::{Leg, LegKind, Position, Posted, Side, Transaction, TransactionId};
+use twinset_ledger::{
+    Command, Effect, Leg, LegKind, Outcome, Position, Posted, Side, Transaction, TransactionId,
+};
 
 /// As the golden texts spell it.
 pub fn hex(bytes: &[u8]) -> String {
@@ -67,6 +70,59 @@ pub fn unhex(hex: &str) -> Vec<u8> {
     let hex: String = hex.split_whitespace().collect();
     let digits = hex.as_bytes().chunks_exact(2).map(|pair| std::str::from_utf8(pair).expect("ASCII"));
     digits.map(|pair| u8::from_str_radix(pair, 16).expect("hex")).collect()
+}
+
+/// Holds a form to its golden bytes: it is encoded as these, they are decoded as it, and neither a part of them nor more is.
+#[track_caller]
+pub fn assert_golden<T: Debug + PartialEq>(
+    value: &T,
+    golden: &str,
+    encode: impl Fn(&T) -> Vec<u8>,
+    decode: impl Fn(&[u8]) -> Result<T, DecodeError>,
+) {
+    let mut bytes = encode(value);
+    assert_eq!(hex(&bytes), hex(&unhex(golden)), "{value:?}");
+    assert_eq!(decode(&bytes).as_ref(), Ok(value));
+    for len in 0..bytes.len() {
+        assert_eq!(decode(&bytes[..len]), Err(DecodeError::Truncated), "{value:?} cut to {len}");
+    }
+    bytes.push(0);
+    assert_eq!(decode(&bytes), Err(DecodeError::Trailing { left: 1 }), "{value:?}");
+}
+
+/// A command in its general form.
+pub fn encoded(command: &Command) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_command(command, &mut bytes);
+    bytes
+}
+
+/// An outcome as it is answered.
+pub fn encoded_outcome(outcome: &Outcome) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_outcome(outcome, &mut bytes);
+    bytes
+}
+
+/// Holds each command to its golden bytes.
+#[track_caller]
+pub fn assert_golden_commands(commands: &[(Command, impl AsRef<str>)]) {
+    for (command, golden) in commands {
+        assert_golden(command, golden.as_ref(), encoded, decode_command);
+    }
+}
+
+/// What stands before each of the effects below, in an outcome.
+pub const OUTCOME_HEAD: &str = "0200010000000000 04000000 0300000000000000 00";
+
+/// Holds an outcome with each of these effects to its golden bytes.
+#[track_caller]
+pub fn assert_golden_effects(effects: impl IntoIterator<Item = (Effect, String)>) {
+    for (effect, golden) in effects {
+        let (position, result) = (Position::new(1, 2), Ok(effect));
+        let outcome = Outcome { position, incarnation: 4, time_unix_ns: 3, replayed: false, result };
+        assert_golden(&outcome, &format!("{OUTCOME_HEAD} {golden}"), encoded_outcome, decode_outcome);
+    }
 }
 
 /// Bytes with a few of them changed, or cut.
