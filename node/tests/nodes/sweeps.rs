@@ -38,6 +38,14 @@ impl Leader<'_> {
         }
     }
 
+    /// What became of a request id.
+    pub fn by_request(&self, account: &str, id: &str) -> ReadResult {
+        self.read(Query::Request(wire::RequestKey {
+            scope_account: account.to_owned(),
+            request_id: id.to_owned(),
+        }))
+    }
+
     fn until_posted(&self, account: &str, posted: &str) {
         until(&format!("{account} has {posted}"), || match self.read(Query::Account(account.to_owned())) {
             ReadResult::Account(found) => {
@@ -89,6 +97,15 @@ fn intervals_and_thresholds_are_swept_within_a_set_and_over_two() {
     let moved = ask.run(&swept, 1);
     assert_eq!(moved.metadata["twinset.sweep"], swept.sweep);
     assert_eq!(moved.legs[0].amount, "90.00");
+    let found = ask.by_request(&till, &format!("~sweep-{}-1", swept.sweep));
+    assert!(
+        matches!(&found, ReadResult::Transaction(one) if one.transaction.as_ref() == Some(&moved)),
+        "{found:?}"
+    );
+    let none = ask.by_request(&till, &format!("~sweep-{}-99", swept.sweep));
+    assert!(matches!(none, ReadResult::NotFound(_)), "{none:?}");
+    let impossible = ask.by_request(&till, "~sweep-of-nothing");
+    assert!(matches!(impossible, ReadResult::Refused(_)), "{impossible:?}");
     let list = Query::Sweeps(wire::ListSweeps { after: String::new(), page_size: 10 });
     let ReadResult::Sweeps(page) = ask.read(list) else { panic!("a page") };
     let listed: Vec<&str> = page.sweeps.iter().map(|sweep| sweep.account.as_str()).collect();
@@ -113,6 +130,12 @@ fn intervals_and_thresholds_are_swept_within_a_set_and_over_two() {
     let leads = &cluster.nodes[leader(&cluster.nodes, SET)];
     assert_eq!(leads.metric(&format!("twinset_set_sweeps{{set=\"{SET}\"}}")), 2);
 
+    let over_two = ask.sweep(&shop).sweep;
+    let found = ask.by_request(&shop, &format!("~sweep-{over_two}-1"));
+    let ReadResult::Transaction(found) = &found else { panic!("{found:?}") };
+    let amounts = found.transaction.iter().flat_map(|one| one.legs.iter().map(|leg| leg.amount.as_str()));
+    assert_eq!(amounts.collect::<Vec<_>>(), ["16.00", "16.00"]);
+
     // The other set refuses: nothing is moved, and that is told.
     far_set.book(&Command::Freeze { request_id: "f".to_owned(), account: far, mode: FreezeMode::Credit });
     ask.book(&pay("p5", &bank, &shop, 30));
@@ -129,6 +152,8 @@ fn intervals_and_thresholds_are_swept_within_a_set_and_over_two() {
     );
     until("it is counted", || if counted("refused") == 1 { Ok(()) } else { Err("not yet".to_owned()) });
     ask.until_posted(&shop, "35.00");
+    let found = ask.by_request(&shop, &format!("~sweep-{over_two}-2"));
+    assert!(matches!(found, ReadResult::Rejected(_)), "{found:?}");
 
     // Nothing that nodes alone may say.
     let sweep = ask.sweep(&till).sweep.parse().unwrap();

@@ -15,6 +15,7 @@ use twinset_ledger::hold::PlaceHold;
 use twinset_ledger::{Effect, Rejection, TransactionId};
 use twinset_node::check_back::LastResort;
 use twinset_node::config::Config;
+use twinset_proto::cluster::v1::read_reply::Result as ReadResult;
 use twinset_proto::ledger::v1 as api;
 
 use crate::asked::{Leader, SET, open, own_accounts};
@@ -111,6 +112,9 @@ fn what_an_initiator_says_is_done() {
     assert_eq!((found.captured.as_str(), found.released.as_str()), ("19.50", "10.50"));
     assert_eq!((ask.posted(&bob).as_str(), ask.held(&alice).as_str()), ("19.50", "0.00"));
     assert_eq!(found.check_back.unwrap().tries, 3);
+    let paid = ask.by_request(&alice, &format!("~confirm-{hold}-3"));
+    let ReadResult::Transaction(paid) = &paid else { panic!("{paid:?}") };
+    assert_eq!(paid.transaction.as_ref().unwrap().legs[0].amount, "19.50");
 
     let calls = shop.calls();
     let keys: Vec<&str> = calls.iter().map(|call| call.header("idempotency-key")).collect();
