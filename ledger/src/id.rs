@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use crate::SLOTS;
 use crate::canary::{self, Canary};
+use crate::check_back::confirmation_of;
+use crate::sweep::run_of;
 
 /// Bytes of an account id, request id, currency or subject code at most.
 pub const ID_BYTES_MAX: usize = 64;
@@ -114,6 +116,12 @@ pub fn is_valid(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:-{}".contains(&b))
 }
 
+/// Whether a transaction may be remembered under `text`: an id in its alphabet, which clients give, or the name that nodes give to the
+/// confirmation of a hold or to a sweep's run.
+pub fn is_request_id(text: &str) -> bool {
+    is_valid(text) || confirmation_of(text).is_some() || run_of(text).is_some()
+}
+
 /// The slot of an account: CRC-16/XMODEM (as in Redis Cluster) of the id, or of the part in the first pair of braces
 /// if that is not empty, modulo [`SLOTS`].
 pub fn slot_of(account: &str) -> u16 {
@@ -209,6 +217,13 @@ mod tests {
         assert!(is_valid(&"x".repeat(64)));
         for bad in ["", "a b", "é", "a/b", &"x".repeat(65)] {
             assert!(!is_valid(bad), "{bad}");
+        }
+        for named_by_nodes in ["~sweep-3-1-77-12-4", "~confirm-3-1-77-12-4"] {
+            assert!(is_request_id(named_by_nodes) && !is_valid(named_by_nodes), "{named_by_nodes}");
+        }
+        assert!(is_request_id("r-1"));
+        for bad in ["", "~", "~end", "~sweep-3-1-77-12", "~sweep-3-1-77-12-04", "~3-1-77-12", "@3-1-77-12"] {
+            assert!(!is_request_id(bad), "{bad}");
         }
     }
 }

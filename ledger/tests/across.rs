@@ -20,7 +20,7 @@ use rust_decimal::Decimal;
 use twinset_ledger::check_back::OnExpiry;
 use twinset_ledger::command::{Expected, Precondition};
 use twinset_ledger::hold::PlaceHold;
-use twinset_ledger::{Command, FreezeMode, LegKind, PostingMode, Side, Transaction};
+use twinset_ledger::{Command, FreezeMode, Leg, LegKind, PostingMode, Schedule, SetSweep, Side, Transaction};
 use world::{ACCOUNTS, Action, Ask, Fate, OnHold, SETS, World};
 
 /// A few thousand histories: some of what must be met is rare.
@@ -41,11 +41,12 @@ type History = (Vec<(Command, u32)>, Vec<Action>, Vec<Ask>);
 
 fn history() -> impl Strategy<Value = History> {
     // Each kind of thing that a leg may be gets room of its own, and so does what keeps a parcel from being booked.
-    let of = |bent: Bent| (openings(bent), vec(action(bent.kinds), 20..160), vec(afterwards(), 2..8));
+    let of = |bent: Bent| (openings(bent), vec(action(bent), 20..160), vec(afterwards(), 2..8));
     prop_oneof![
-        2 => of(Bent { buffered: 0.05, frozen: 0.0, kinds: 0.7 }),
-        2 => of(Bent { buffered: 0.7, frozen: 0.0, kinds: 0.1 }),
-        1 => of(Bent { buffered: 0.9, frozen: 0.3, kinds: 0.1 }),
+        8 => of(Bent { buffered: 0.05, frozen: 0.0, kinds: 0.7, sweeps: 1 }),
+        8 => of(Bent { buffered: 0.7, frozen: 0.0, kinds: 0.1, sweeps: 1 }),
+        5 => of(Bent { buffered: 0.9, frozen: 0.3, kinds: 0.1, sweeps: 1 }),
+        4 => of(Bent { buffered: 0.3, frozen: 0.05, kinds: 0.3, sweeps: 20 }),
     ]
 }
 
@@ -58,6 +59,8 @@ struct Bent {
     frozen: f64,
     /// Transactions with legs of restricted funds.
     kinds: f64,
+    /// How much leaders and clients do about sweeps, beside all else.
+    sweeps: u32,
 }
 
 /// Each account, and then what is done to some.
@@ -67,7 +70,7 @@ fn openings(bent: Bent) -> impl Strategy<Value = Vec<(Command, u32)>> {
     let subject = select(vec![("asset", FreezeMode::Debit), ("liability", FreezeMode::Credit)]);
     let currency = prop_oneof![9 => Just("EUR"), 1 => Just("JPY")];
     let how = (prop::bool::weighted(bent.buffered), prop::bool::weighted(bent.frozen));
-    vec((subject, currency, limit, how), ACCOUNTS.len() - 1).prop_map(|drawn| {
+    vec((subject, currency, limit, how), ACCOUNTS.len() - 1).prop_map(move |drawn| {
         let (mut all, mut then) = (Vec::new(), Vec::new());
         for (drawn, (id, set, fixed)) in drawn.into_iter().zip(ACCOUNTS) {
             let ((subject, inflow), currency, limit, (is_buffered, is_frozen)) = drawn;
@@ -91,24 +94,48 @@ fn openings(bent: Bent) -> impl Strategy<Value = Vec<(Command, u32)>> {
                 then.push((Command::Freeze { request_id, account, mode: inflow }, set));
             }
         }
+        if bent.sweeps > 1 {
+            then.extend(funding(&all));
+        }
         all.append(&mut then);
         all
     })
 }
 
-/// `kinds`: as of [`Bent`].
-fn action(kinds: f64) -> impl Strategy<Value = Action> {
+/// Pays the first of each two accounts of a set, so that there is something to sweep: mostly its second one has more by that, too.
+fn funding(opened: &[(Command, u32)]) -> Vec<(Command, u32)> {
+    let mut all = Vec::new();
+    for set in SETS {
+        let own = opened.iter().filter(|(_, of)| *of == set).filter_map(|(open, _)| match open {
+            Command::OpenAccount { account, subject, .. } => Some((account, subject == "asset")),
+            _ => None,
+        });
+        let own: Vec<_> = own.collect();
+        for two in own.windows(2) {
+            let (one, other) =
+                if two[0].1 { (Side::Debit, Side::Credit) } else { (Side::Credit, Side::Debit) };
+            let leg = |account: &str, side| Leg::new(account, side, Decimal::new(20, 0));
+            let legs = vec![leg(two[0].0, one), leg(two[1].0, other)];
+            let request_id = format!("fund-{}", two[0].0);
+            all.push((Command::Transaction(Transaction { request_id, legs, ..Transaction::default() }), set));
+        }
+    }
+    all
+}
+
+fn action(bent: Bent) -> impl Strategy<Value = Action> {
     let fate = prop_oneof![6 => Just(Fate::Once), 2 => Just(Fate::Twice), 1 => Just(Fate::Lost)];
     let id_of = option::weighted(0.08, any::<Index>());
     prop_oneof![
-        16 => (ask(kinds), id_of).prop_map(|(ask, id_of)| Action::Ask(Box::new(ask), id_of)),
+        16 => (ask(bent), id_of).prop_map(|(ask, id_of)| Action::Ask(Box::new(ask), id_of)),
         4 => any::<Index>().prop_map(Action::AskAgain),
         48 => (any::<Index>(), fate).prop_map(|(at, fate)| Action::Deliver(at, fate)),
         4 => set().prop_map(Action::Resend),
         2 => any::<Index>().prop_map(Action::GiveUp),
         3 => set().prop_map(Action::Crash),
-        36 => (set(), 0u64..300, prop::bool::weighted(0.06))
+        36 => (set(), time(), prop::bool::weighted(0.06))
             .prop_map(|(set, time, last)| Action::Entry(set, time, last)),
+        2 * bent.sweeps => (set(), 0u8..12).prop_map(|(set, how)| Action::Sweep(set, how)),
         1 => set().prop_map(Action::Recover),
         6 => set().prop_map(Action::Expire),
     ]
@@ -118,7 +145,16 @@ fn set() -> impl Strategy<Value = u32> {
     select(SETS.as_slice())
 }
 
-fn ask(kinds: f64) -> impl Strategy<Value = Ask> {
+/// Mostly near the beginning, where holds and restrictions have their ends; now and then so late that it is a sweep's turn again.
+fn time() -> impl Strategy<Value = u64> {
+    const SECOND_NS: u64 = 1_000_000_000;
+    prop_oneof![
+        400 => 0u64..300,
+        1 => select(vec![1, 2, 65, 130, 86_400]).prop_map(|seconds| seconds * SECOND_NS),
+    ]
+}
+
+fn ask(Bent { kinds, sweeps, .. }: Bent) -> impl Strategy<Value = Ask> {
     // Small enough that there is room for others beside it.
     let part = prop_oneof![amount(), (1i64..60).prop_map(|n| Decimal::new(n, 2))];
     let reversal = (request_id(), any::<Index>(), prop::bool::weighted(0.7), option::weighted(0.7, part));
@@ -131,6 +167,7 @@ fn ask(kinds: f64) -> impl Strategy<Value = Ask> {
         4 => place_hold().prop_map(Ask::OnAccount),
         2 => on_hold(),
         3 => mode().prop_map(Ask::OnAccount),
+        sweeps => sweep(),
         1 => afterwards(),
         1 => (request_id(), any::<Index>()).prop_map(|(request_id, payee)| Ask::Obstruct { request_id, payee }),
         2 => (request_id(), any::<Index>(), option::weighted(0.6, amount())).prop_map(
@@ -161,6 +198,28 @@ fn mode() -> impl Strategy<Value = Command> {
         account: ACCOUNTS[at].0.to_owned(),
         mode,
     })
+}
+
+/// Standing orders, of which some are due at once and others at times that entries have; and their ends.
+fn sweep() -> impl Strategy<Value = Ask> {
+    let schedule = prop_oneof![
+        3 => (1u32..3, option::weighted(0.8, 0u64..300))
+            .prop_map(|(seconds, from_ns)| Schedule::Every { seconds, from_ns }),
+        4 => (0i64..3).prop_map(|amount| Schedule::Above { amount: Decimal::new(amount, 0) }),
+        1 => Just(Schedule::Daily),
+    ];
+    let keep = prop_oneof![4 => Just(Decimal::ZERO), 2 => amount(), 1 => Just(Decimal::new(1, 3))];
+    let order = (request_id(), places(), keep, schedule, any::<Index>()).prop_map(
+        |(request_id, (at, to), keep, schedule, rich)| {
+            let [account, to] = [at, to].map(|at| ACCOUNTS[at].0.to_owned());
+            Ask::Order(SetSweep { request_id, account, to, keep, schedule }, rich)
+        },
+    );
+    let removal = (request_id(), any::<Index>()).prop_map(|(id, at)| Ask::RemoveOrder(id, at));
+    let vain = (request_id(), place()).prop_map(|(request_id, at)| {
+        Ask::OnAccount(Command::RemoveSweep { request_id, account: ACCOUNTS[at].0.to_owned() })
+    });
+    prop_oneof![16 => order, 2 => removal, 1 => vain]
 }
 
 /// What legs are beside debits and credits.
@@ -304,6 +363,7 @@ fn run((openings, actions, asks): &History) -> World {
     let mut world = World::new(openings);
     actions.iter().for_each(|action| world.act(action));
     world.come_to_rest(asks);
+    world.sweep_up();
     world.finish();
     world
 }
@@ -324,7 +384,7 @@ fn the_generator_reaches_all_of_it() {
 
     let mut runner = TestRunner::deterministic();
     let mut seen = world::Seen::new();
-    for _ in 0..900 {
+    for _ in 0..1_000 {
         let history = history().new_tree(&mut runner).expect("a value").current();
         for (what, times) in run(&history).seen {
             *seen.entry(what).or_default() += times;
@@ -417,6 +477,20 @@ fn the_generator_reaches_all_of_it() {
         ("restriction_exceeded", 1),
         ("withdrawable_exceeded", 20),
         ("prepare withdrawable_exceeded", 5),
+        ("sweep set", 200),
+        ("sweep removed", 3),
+        ("sweep_not_found", 3),
+        ("run booked", 20),
+        ("run begun", 20),
+        ("run paid without asking", 20),
+        ("run booked elsewhere", 10),
+        ("run refused", 10),
+        ("run given up", 1),
+        ("run of nothing", 20),
+        ("run of another amount", 1),
+        ("run out of place", 20),
+        ("run again", 10),
+        ("end out of place", 10),
     ] {
         let times = seen.get(what).copied().unwrap_or_default();
         assert!(times >= at_least, "{what}: {times}, of {seen:?}");

@@ -24,6 +24,7 @@ use twinset_ledger::codec::encode_outcome;
 use twinset_ledger::memory::MemoryState;
 use twinset_ledger::outcome::Held;
 use twinset_ledger::restriction::{RestrictionEnd, RestrictionEnded};
+use twinset_ledger::sweep::{RunEnd, run_of};
 use twinset_ledger::{Command, Effect, LegKind, Outcome, Position, Rejection, Step};
 
 /// Some of what must be met is rare.
@@ -51,9 +52,9 @@ fn run(books: &mut Books, entries: &Entries) -> Vec<(Command, Outcome)> {
     all
 }
 
-/// In one set, or over several.
+/// In one set, over several, or mostly about sweeps.
 fn either() -> impl Strategy<Value = Entries> {
-    prop_oneof![entries::entries(), entries::entries_across()]
+    prop_oneof![2 => entries::entries(), 2 => entries::entries_across(), 1 => entries::entries_sweeping()]
 }
 
 proptest! {
@@ -271,6 +272,51 @@ fn the_generator_takes_attempts_from_their_beginning_to_their_end() {
 }
 
 #[test]
+fn the_generator_takes_sweeps_from_their_orders_to_the_ends_of_their_runs() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+
+    let mut runner = TestRunner::deterministic();
+    let mut seen = BTreeMap::<&str, usize>::new();
+    for _ in 0..600 {
+        let entries = entries::entries_sweeping().new_tree(&mut runner).expect("a value").current();
+        for (command, outcome) in run(&mut Books::new(), &entries) {
+            let is_run = command.request_id().is_some_and(|id| run_of(id).is_some());
+            let what = match (&command, &outcome.result) {
+                (Command::SetSweep(_), Ok(_)) => "order",
+                (Command::RemoveSweep { .. }, Ok(_)) => "end of an order",
+                (Command::EndRun { .. }, Ok(Effect::Ran(RunEnd::Nothing))) => "nothing to move",
+                (Command::EndRun { .. }, Ok(Effect::Ran(RunEnd::Refused(_)))) => "refusal written down",
+                (Command::EndRun { .. }, Ok(Effect::Ran(RunEnd::Booked))) => "booking written down",
+                (Command::EndRun { .. }, Err(_)) => "end out of place",
+                _ if !is_run => continue,
+                _ if outcome.replayed => "run again",
+                (_, Ok(Effect::Begun)) => "run begun",
+                (_, Ok(_)) => "run booked",
+                (_, Err(Rejection::StepOutOfPlace { .. })) => "run out of place",
+                (_, Err(_)) => "run refused",
+            };
+            *seen.entry(what).or_default() += 1;
+        }
+    }
+    for (what, at_least) in [
+        ("order", 300),
+        ("end of an order", 20),
+        ("run booked", 50),
+        ("run begun", 5),
+        ("run refused", 5),
+        ("run again", 5),
+        ("run out of place", 50),
+        ("nothing to move", 10),
+        ("refusal written down", 1),
+        ("booking written down", 1),
+        ("end out of place", 20),
+    ] {
+        assert!(seen.get(what).is_some_and(|&times| times >= at_least), "{what} too seldom: {seen:?}");
+    }
+}
+
+#[test]
 fn the_generator_reaches_the_short_form_and_most_answers() {
     use proptest::strategy::ValueTree;
     use proptest::test_runner::TestRunner;
@@ -324,6 +370,7 @@ fn the_generator_reaches_the_short_form_and_most_answers() {
         "restricted_outflow",
         "withdrawable_exceeded",
         "restriction_exceeded",
+        "sweep_not_found",
     ] {
         assert!(codes.contains_key(code), "{code} never seen: {codes:?}");
     }

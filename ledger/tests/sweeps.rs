@@ -200,15 +200,7 @@ fn run((openings, actions): &History) -> World {
             action => world.act(action),
         }
     }
-    // What is on its way arrives, the leaders write down what came of it, and run once more what is due then.
-    for _ in 0..2 {
-        world.come_to_rest(&[]);
-        for set in SETS {
-            world.act(&Action::Sweep(set, 5));
-            let now = world.sets[&set].books.short.last_time();
-            world.act(&Action::Entry(set, now + 86_400 * SECOND_NS, false));
-        }
-    }
+    world.sweep_up();
     world.finish();
     world
 }

@@ -2,36 +2,22 @@
 //! its expiry on a hold takes no command, and what is late is only that its account has the rest again; a restriction counts
 //! until it is put away, and what is late is only that its money can be withdrawn.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::future::ready;
 
 use prometheus::IntCounter;
-use tokio::time::MissedTickBehavior;
 use tracing::debug;
 use twinset_ledger::canary::{self, Canary};
 use twinset_ledger::{Command, Effect};
-use twinset_store::LedgerReplica;
 
-use crate::own_commands;
-use crate::proposer::Proposer;
-use crate::raft::{Group, Role};
-use crate::set::Fence;
+use crate::duty::Duty;
 
-/// Between two looks at what is due.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Holds that are put away together, and restrictions.
 const EACH_PER_ITEM: usize = 1_000;
 
 /// What the task of one hosted replica needs.
 pub struct Expiry {
-    /// Whose set.
-    pub fence: Arc<Fence>,
-    /// Says who leads.
-    pub group: Group,
-    /// Says what is due.
-    pub state: LedgerReplica,
-    /// The way into the log.
-    pub proposer: Proposer,
+    /// Of its set's leader.
+    pub duty: Duty,
     /// Counts the holds that were put away.
     pub holds_expired: IntCounter,
     /// Counts the restrictions that were put away.
@@ -41,26 +27,24 @@ pub struct Expiry {
 impl Expiry {
     /// Runs until the node ends.
     pub async fn run(self) {
-        let mut view = self.group.view();
-        let mut tick = tokio::time::interval(LOOK_EVERY);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut more = false;
-        loop {
-            if view.wait_for(|view| view.role == Role::Leader).await.is_err() {
-                return;
+        let mut leads = self.duty.leads();
+        while leads.begin().await {
+            let mut more = None;
+            while leads.look(ready(more)).await.is_some() {
+                more = self.look().await.then_some(());
             }
-            if !more {
-                tick.tick().await;
-            }
-            // Where a leader's clock was ahead of ours, holds take no command any more that our clock would keep.
-            let now = self.fence.platform.now_unix_ns().max(self.state.last_time());
-            let holds = self.state.due_holds(now, EACH_PER_ITEM);
-            let restrictions = self.state.due_restrictions(now, EACH_PER_ITEM);
-            let is_more = holds.len().max(restrictions.len()) == EACH_PER_ITEM;
-            let holds = holds.into_iter().map(|hold| Command::ExpireHold { hold });
-            let due: Vec<Command> = holds.chain(restrictions).collect();
-            more = self.put_away(&due).await && is_more;
         }
+    }
+
+    /// Puts away what is due, as much as goes together. Whether there is more.
+    async fn look(&self) -> bool {
+        let (now, state) = (self.duty.now(), &self.duty.state);
+        let holds = state.due_holds(now, EACH_PER_ITEM);
+        let restrictions = state.due_restrictions(now, EACH_PER_ITEM);
+        let is_more = holds.len().max(restrictions.len()) == EACH_PER_ITEM;
+        let holds = holds.into_iter().map(|hold| Command::ExpireHold { hold });
+        let due: Vec<Command> = holds.chain(restrictions).collect();
+        self.put_away(&due).await && is_more
     }
 
     /// Whether the log has taken them in.
@@ -68,8 +52,8 @@ impl Expiry {
         if due.is_empty() || canary::on(Canary::HoldsAreKept) {
             return false;
         }
-        let Some(outcomes) = own_commands::decide(&self.proposer, due).await else {
-            debug!(set = self.fence.set, "what is due was not put away, and is tried again");
+        let Some(outcomes) = self.duty.decide_all(due).await else {
+            debug!(set = self.duty.fence.set, "what is due was not put away, and is tried again");
             return false;
         };
         for outcome in outcomes {

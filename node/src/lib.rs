@@ -17,6 +17,7 @@ pub mod control_set;
 pub mod dial;
 mod drain;
 pub mod durability;
+mod duty;
 mod expiry;
 pub mod fatal;
 pub mod faults;

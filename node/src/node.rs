@@ -28,6 +28,7 @@ use crate::control_client::ControlClient;
 use crate::control_set::ControlMachine;
 use crate::dial::MESSAGE_BYTES_MAX;
 use crate::drain;
+use crate::duty::Duty;
 use crate::expiry::Expiry;
 use crate::fatal;
 use crate::gate::Gate;
@@ -418,20 +419,20 @@ impl Node {
                     metrics: self.metrics.outbox.clone(),
                 };
                 self.spawn(outbox.run());
-                let expiry = Expiry {
+                let duty = Duty {
                     fence: fence.clone(),
                     group: group.clone(),
                     state: state.clone(),
                     proposer: proposer.clone(),
+                };
+                let expiry = Expiry {
+                    duty: duty.clone(),
                     holds_expired: self.metrics.holds_expired.clone(),
                     restrictions_expired: self.metrics.restrictions_expired.clone(),
                 };
                 self.spawn(expiry.run());
                 let asker = Asker {
-                    fence: fence.clone(),
-                    group: group.clone(),
-                    state: state.clone(),
-                    proposer: proposer.clone(),
+                    duty: duty.clone(),
                     across: across.clone(),
                     catalogue: self.cell.watch(),
                     initiators: self.initiators.clone(),
@@ -439,10 +440,7 @@ impl Node {
                 };
                 self.spawn(asker.run());
                 let sweeper = Sweeper {
-                    fence: fence.clone(),
-                    group: group.clone(),
-                    state: state.clone(),
-                    proposer: proposer.clone(),
+                    duty,
                     across: across.clone(),
                     catalogue: self.cell.watch(),
                     metrics: self.metrics.sweeps.clone(),

@@ -3,31 +3,21 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 use prometheus::{IntCounter, Opts, Registry, register_int_counter_vec_with_registry};
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
 use tracing::{debug, info};
 use twinset_control::Catalogue;
 use twinset_ledger::sweep::{RunEnd, Sweep, transaction};
-use twinset_ledger::{AccountNo, Command, Effect, Outcome, Rejection, Transaction, slot_of};
-use twinset_store::{LedgerReplica, SweepRecord};
+use twinset_ledger::{AccountNo, Command, Effect, Outcome, Rejection, Transaction};
+use twinset_store::SweepRecord;
 
 use crate::across::Across;
-use crate::admission;
+use crate::duty::{AGAIN_AFTER, Duty, Leads};
 use crate::faults::{self, Point};
-use crate::own_commands;
-use crate::proposer::Proposer;
-use crate::raft::{Group, Role};
-use crate::set::Fence;
 
-/// Between two looks at what is due.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// What came to nothing in the log is tried again after this.
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Runs of a set that are under way at a time.
 const RUNS_AT_A_TIME: usize = 64;
 /// How often a run asks for less because the balance has fallen meanwhile, each time for half.
@@ -71,14 +61,8 @@ impl SweepMetrics {
 
 /// What the task of one hosted replica needs.
 pub struct Sweeper {
-    /// Whose set.
-    pub fence: Arc<Fence>,
-    /// Says who leads.
-    pub group: Group,
-    /// Says what is due.
-    pub state: LedgerReplica,
-    /// The way into the log.
-    pub proposer: Proposer,
+    /// Of its set's leader.
+    pub duty: Duty,
     /// Says how a run over several sets has ended.
     pub across: Across,
     /// Says where payees live.
@@ -90,48 +74,30 @@ pub struct Sweeper {
 impl Sweeper {
     /// Runs until the node ends.
     pub async fn run(self) {
-        let mut view = self.group.view();
-        while view.wait_for(|view| view.role == Role::Leader).await.is_ok() {
-            self.lead().await;
+        let mut leads = self.duty.leads();
+        while leads.begin().await {
+            self.lead(&mut leads).await;
         }
     }
 
     /// Runs what is due until the replica leads no more.
-    async fn lead(&self) {
-        let mut view = self.group.view();
-        let mut tick = tokio::time::interval(LOOK_EVERY);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    async fn lead(&self, leads: &mut Leads) {
         let mut courses: FuturesUnordered<BoxFuture<'_, AccountNo>> = FuturesUnordered::new();
         let mut running = BTreeSet::new();
         let mut last = AccountNo::MAX;
-        loop {
-            let mut done = None;
-            tokio::select! {
-                biased;
-                changed = view.changed() => if changed.is_err() { return },
-                _ = tick.tick() => {}
-                Some(account) = courses.next() => done = Some(account),
-            }
-            if view.borrow_and_update().role != Role::Leader {
-                return;
-            }
+        while let Some(done) = leads.look(courses.next()).await {
             if let Some(account) = done {
                 running.remove(&account);
             }
             let room = RUNS_AT_A_TIME - running.len();
             let free = |sweep: &Sweep| !running.contains(&sweep.account);
             // In turn, so that those which come to nothing do not keep the others from theirs.
-            for record in self.state.sweeps_to_run(self.now(), last, room, free) {
+            for record in self.duty.state.sweeps_to_run(self.duty.now(), last, room, free) {
                 last = record.sweep.account;
                 running.insert(last);
                 courses.push(self.course(record).boxed());
             }
         }
-    }
-
-    fn now(&self) -> u64 {
-        // Where a leader's clock was ahead of ours, the ledger's time is.
-        self.fence.platform.now_unix_ns().max(self.state.last_time())
     }
 
     async fn course(&self, record: SweepRecord) -> AccountNo {
@@ -147,7 +113,7 @@ impl Sweeper {
         for halvings in 0..HALVINGS {
             let SweepRecord { sweep, account } = &record;
             if let Some(open) = sweep.open {
-                if self.state.attempt(open).is_some() {
+                if self.duty.state.attempt(open).is_some() {
                     // If nobody here can tell, the log does not take its end in.
                     let _ = self.across.end_of(open).await;
                 }
@@ -171,14 +137,14 @@ impl Sweeper {
                 // Less can be moved by now, or another leader has run it.
                 Err(Rejection::StepOutOfPlace { .. } | Rejection::RequestMismatch { .. }) => {}
                 Err(refused) => {
-                    let (set, sweep, account) = (self.fence.set, sweep.id, &account.id);
+                    let (set, sweep, account) = (self.duty.fence.set, sweep.id, &account.id);
                     info!(set, %sweep, account, run = next, %refused, "a sweep's run is refused");
                 }
             }
-            let again = self.state.sweep(&account.id).ok().and_then(|read| read.value);
+            let again = self.duty.state.sweep(&account.id).ok().and_then(|read| read.value);
             let again = again.filter(|again| again.sweep.id == sweep.id);
             let is_due = |again: &SweepRecord| {
-                again.sweep.open.is_some() || again.sweep.is_due(&again.account, self.now())
+                again.sweep.open.is_some() || again.sweep.is_due(&again.account, self.duty.now())
             };
             match again.filter(is_due) {
                 Some(again) => record = again,
@@ -191,7 +157,8 @@ impl Sweeper {
     /// Writes down how a run has ended.
     async fn end(&self, record: &SweepRecord, run: u32) -> bool {
         let (account, sweep) = (record.account.id.clone(), record.sweep.id);
-        let Some(outcome) = self.decide(Command::EndRun { account, sweep, run }).await else { return false };
+        let ended = Command::EndRun { account, sweep, run };
+        let Some(outcome) = self.duty.decide(ended).await else { return false };
         match outcome.result {
             Ok(Effect::Ran(end)) => {
                 self.metrics.ended(&end);
@@ -203,25 +170,17 @@ impl Sweeper {
 
     /// Puts the transaction of a run into the log. None: it may come to the log yet.
     async fn moved(&self, transaction: Transaction) -> Option<Outcome> {
-        let catalogue = self.catalogue.borrow().clone()?;
-        let own = catalogue.sets.get(&self.fence.set)?;
-        let command = match transaction.legs.iter().all(|leg| own.owns(slot_of(&leg.account))) {
-            true => Command::Transaction(transaction),
-            false => match admission::beginning(transaction, &catalogue) {
-                Ok(begin) => Command::Begin(begin),
-                Err((_, detail)) => {
-                    debug!(set = self.fence.set, detail, "a sweep's run cannot begin");
-                    return None;
-                }
-            },
+        let catalogue = self.catalogue.borrow().clone();
+        let command = match self.duty.booking(transaction, catalogue.as_deref()) {
+            Ok(command) => command,
+            Err(detail) => {
+                debug!(set = self.duty.fence.set, detail, "a sweep's run cannot begin");
+                return None;
+            }
         };
         faults::reached(Point::SweepDue);
-        let outcome = self.decide(command).await;
+        let outcome = self.duty.decide(command).await;
         faults::reached(Point::SweepRan);
         outcome
-    }
-
-    async fn decide(&self, command: Command) -> Option<Outcome> {
-        own_commands::decide(&self.proposer, &[command]).await?.pop()
     }
 }

@@ -18,6 +18,7 @@ use twinset_dispatch::view::View;
 use twinset_ledger::apply::clearing_account;
 use twinset_ledger::buffer::Sent;
 use twinset_ledger::codec::{decode_outcome, encode_command};
+use twinset_ledger::id::is_request_id;
 use twinset_ledger::{
     Command, Effect, Malformed, Outcome, Posted, Rejection, Side, Transaction, TransactionId, amount,
 };
@@ -340,8 +341,8 @@ impl Api {
         }
     }
 
-    /// What became of a request id. Its scope is an account, or what [`TransactionId::scope`] gives for a reversal of a
-    /// transaction that there is not.
+    /// What became of a request id, a client's or one that nodes give to their own transactions. Its scope is an account, or what
+    /// [`TransactionId::scope`] gives for a reversal of a transaction that there is not.
     pub async fn request(
         &self,
         scope_account: &str,
@@ -353,7 +354,10 @@ impl Api {
             Some(transaction) => route::set_of_transaction(&self.view(), transaction)?,
             None => self.set_of_single(scope_account)?,
         };
-        let key = RequestKey { scope_account: scope_account.into(), request_id: valid(request_id)?.into() };
+        if !is_request_id(request_id) {
+            valid(request_id)?;
+        }
+        let key = RequestKey { scope_account: scope_account.into(), request_id: request_id.into() };
         match self.reads.read(set, consistency, read_request::Query::Request(key), deadline).await? {
             ReadReply { result: Some(read_reply::Result::Transaction(reply)) } => {
                 Ok(Found::Transaction(reply))

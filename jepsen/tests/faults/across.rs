@@ -8,26 +8,21 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use twinset_jepsen::api::Patience;
 use twinset_jepsen::api::spell::escaped;
-use twinset_jepsen::api::{Patience, Router};
 use twinset_jepsen::logs;
 use twinset_tools::cluster::admin;
 use twinset_tools::cluster::process::Signal;
 
+use crate::clients::{self, PATIENCE, POLL, answered, call};
+use crate::leaders::{arm, keep_leading, lead};
 use crate::support::{ARMED, Stage};
 
 const COORDINATOR: u32 = 1;
 const PARTICIPANT: u32 = 2;
 const OTHER: u32 = 3;
-/// For one call; an election and its end fit in.
-const CALL: Duration = Duration::from_secs(8);
-/// By then a payment has its answer, and whatever it has left open is gone.
-const PATIENCE: Duration = Duration::from_secs(40);
 /// Shorter than any election.
 const SOON: Duration = Duration::from_millis(250);
-const POLL: Duration = Duration::from_millis(20);
-/// Payments that may pass before the leader gets to the point.
-const TRIES: u32 = 60;
 
 /// What is paid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,8 +89,10 @@ async fn a_coordinators_leader_that_dies_at_any_edge_leaves_nothing_in_doubt() {
         stage.reconfigure(node, "[faults]\ndie_at = \"across.resumed\"\n").await;
     }
     let first = arm(&mut stage, COORDINATOR, "[faults]\ndie_at = \"across.decided\"\n").await;
-    let (next, ()) =
-        tokio::join!(another_ended(&stage, &others, &first), books.leave_behind(&stage, "resumed"));
+    let (next, ()) = tokio::join!(
+        another_ended(&stage, &others, &first),
+        books.leave_behind(&stage, "resumed", async || stage.has_ended(&first).await)
+    );
     println!("resumed: {first} died, and then {next}");
     for node in &others {
         stage.configure(node, "");
@@ -120,8 +117,17 @@ async fn a_participants_leader_that_dies_at_any_edge_leaves_nothing_in_doubt() {
         let frozen = arm(&mut stage, COORDINATOR, "[faults]\nfreeze_at = \"across.voted\"\n").await;
         let impatient = format!("[across]\ninquire_ms = 1\n[faults]\ndie_at = \"across.{point}\"\n");
         let victim = arm(&mut stage, PARTICIPANT, &impatient).await;
-        assert_eq!(stage.leader(COORDINATOR).await, frozen);
-        tokio::join!(books.leave_behind(&stage, point), stage.ended(&victim), stage.frozen(&frozen));
+        let deadline = Instant::now() + PATIENCE;
+        while stage.leader(COORDINATOR).await != frozen || stage.leader(PARTICIPANT).await != victim {
+            assert!(Instant::now() < deadline, "{frozen} and {victim} do not lead");
+            lead(&mut stage, COORDINATOR, &frozen).await;
+            lead(&mut stage, PARTICIPANT, &victim).await;
+        }
+        tokio::join!(
+            books.leave_behind(&stage, point, async || stage.is_frozen(&frozen)),
+            stage.ended(&victim),
+            stage.frozen(&frozen)
+        );
         stage.cluster.signal(&frozen, Signal::Cont).await.unwrap();
         stage.configure(&frozen, "");
         stage.configure(&victim, "");
@@ -152,29 +158,15 @@ struct Books {
 
 impl Books {
     async fn open(stage: &Stage) -> Books {
-        let slots = stage.whole().await.catalogue().unwrap().slot_table();
-        let in_set = |name: &str, set: u32| {
-            let mut ids = (0..).map(|n| format!("{{{name}{n}}}"));
-            ids.find(|id| slots[usize::from(twinset_ledger::slot_of(id))] == set).unwrap()
-        };
-        let books = Books {
-            payer: in_set("payer", COORDINATOR),
-            payees: [in_set("payee", PARTICIPANT), in_set("payee", OTHER)],
-            frozen: in_set("frozen", OTHER),
-            told: BTreeMap::new(),
-        };
+        let wanted = [("payer", COORDINATOR), ("payee", PARTICIPANT), ("payee", OTHER), ("frozen", OTHER)];
+        let [payer, near, far, frozen] = clients::in_sets(stage, wanted).await;
+        let books = Books { payer, payees: [near, far], frozen, told: BTreeMap::new() };
         for account in books.accounts() {
-            let body = json!({
-                "request_id": "open", "account": account, "subject": "liability", "currency": "EUR",
-                "limit": "none",
-            });
-            let (status, said) = call(stage, "ra", Method::POST, "/v1/accounts", body).await.unwrap();
-            assert_eq!(status, StatusCode::OK, "{said}");
+            clients::open(stage, account).await;
         }
         let path = format!("/v1/accounts/{}/freeze", escaped(&books.frozen));
         let body = json!({ "request_id": "freeze", "mode": "credit" });
-        let (status, said) = call(stage, "ra", Method::POST, &path, body).await.unwrap();
-        assert_eq!(status, StatusCode::OK, "{said}");
+        answered(stage, Method::POST, &path, body).await;
         books
     }
 
@@ -189,16 +181,15 @@ impl Books {
         let victim = arm(stage, set, &faults).await;
         let began = Instant::now();
         let mut asked = Vec::new();
-        for number in 0..TRIES {
-            let id = format!("{point}-{number}");
+        while !stage.has_ended(&victim).await {
+            let passed = began.elapsed();
+            assert!(passed < PATIENCE, "{victim} never got to {point}: {}", stage.log(&victim, 0));
+            let id = format!("{point}-{}", asked.len());
             let told = self.pay(stage, &id, *pay).await;
             asked.push(id.clone());
             self.told.insert(id, told);
-            if stage.has_ended(&victim).await {
-                break;
-            }
+            keep_leading(stage, set, &victim).await;
         }
-        assert!(stage.has_ended(&victim).await, "{victim} never got to {point}: {}", stage.log(&victim, 0));
         println!("{point}: {victim} died; {} payments in {:?}", asked.len(), began.elapsed());
         // The dead node is not needed for others.
         let id = format!("{point}-without");
@@ -211,12 +202,16 @@ impl Books {
         }
     }
 
-    /// Asks once, and is gone before an election could end: nobody asks the next leader for it.
-    async fn leave_behind(&self, stage: &Stage, id: &str) {
-        let body = self.payment(id, Pay::Sound);
-        let patience = Patience::from(SOON);
-        // Whatever it hears: it is asked for again when everything is whole.
-        let _ = stage.router("ra").call(Method::POST, "/v1/transactions", body.to_string(), patience).await;
+    /// Asks until it has struck the leader, and is gone before an election could end: nobody asks the next leader for it.
+    async fn leave_behind(&self, stage: &Stage, id: &str, has_struck: impl AsyncFn() -> bool) {
+        let body = self.payment(id, Pay::Sound).to_string();
+        let deadline = Instant::now() + PATIENCE;
+        while !has_struck().await {
+            assert!(Instant::now() < deadline, "{id} strikes nobody");
+            let patience = Patience::from(SOON);
+            // Whatever it hears: it is asked for again when everything is whole.
+            let _ = stage.router("ra").call(Method::POST, "/v1/transactions", body.clone(), patience).await;
+        }
     }
 
     fn payment(&self, id: &str, pay: Pay) -> Value {
@@ -264,11 +259,8 @@ impl Books {
         let booked = self.told.values().filter(|told| matches!(told, Told::Booked(_))).count();
         let expected = [3 * booked, 2 * booked, booked, 0];
         for (account, expected) in self.accounts().into_iter().zip(expected) {
-            let path = format!("/v1/accounts/{}", escaped(account));
-            let (status, said) = call(stage, "rb", Method::GET, &path, Value::Null).await.unwrap();
-            assert_eq!(status, StatusCode::OK, "{said}");
-            let figure =
-                |name: &str| said["account"][name].as_str().unwrap().trim_start_matches('-').to_owned();
+            let said = clients::account(stage, account).await;
+            let figure = |name: &str| said[name].as_str().unwrap().trim_start_matches('-').to_owned();
             let figures = ["posted", "held", "incoming"].map(figure);
             assert_eq!(figures, [format!("{expected}.00"), "0.00".into(), "0.00".into()], "{id}: {said}");
         }
@@ -277,25 +269,6 @@ impl Books {
     async fn end(self, stage: Stage) {
         let allowed = [logs::AFTER_KILLS, &[ARMED]].concat();
         stage.end(&allowed).await;
-    }
-}
-
-/// Lets a node lead `set` that has these sections in its configuration.
-pub async fn arm(stage: &mut Stage, set: u32, extra: &str) -> String {
-    let home = stage.whole().await.catalogue().unwrap().sets[&set].home.clone();
-    let deadline = Instant::now() + PATIENCE;
-    let leader = stage.leader(set).await;
-    let next = stage.nodes_of(&home).into_iter().find(|node| *node != leader).unwrap();
-    stage.reconfigure(&next, extra).await;
-    loop {
-        let leader = stage.leader(set).await;
-        if leader == next {
-            return next;
-        }
-        assert!(Instant::now() < deadline, "{next} does not lead set {set}");
-        // Asked to stop, it hands over to its neighbour.
-        stage.cluster.stop_process(&leader).await.unwrap();
-        stage.cluster.start_process(&leader).unwrap();
     }
 }
 
@@ -335,19 +308,4 @@ async fn nothing_open(stage: &Stage) {
         assert!(Instant::now() < deadline, "open: {open:?}");
         tokio::time::sleep(POLL).await;
     }
-}
-
-/// Asks a router.
-pub async fn call(
-    stage: &Stage,
-    router: &str,
-    method: Method,
-    path: &str,
-    body: Value,
-) -> Result<(StatusCode, Value), String> {
-    let mut router: Router = stage.router(router);
-    let body = if body.is_null() { String::new() } else { body.to_string() };
-    let (status, bytes) =
-        router.call(method, path, body, CALL.into()).await.map_err(|error| error.to_string())?;
-    Ok((status, serde_json::from_slice(&bytes).map_err(|error| error.to_string())?))
 }

@@ -3,22 +3,19 @@
 //! and nothing is on its way any more.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use http::{Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 use twinset_jepsen::api::spell::escaped;
 use twinset_jepsen::logs;
 
-use crate::across::{arm, call};
+use crate::clients::{self, PATIENCE, POLL, answered, call};
+use crate::leaders::{arm, keep_leading};
 use crate::support::{ARMED, Stage};
 
 const PAYERS: u32 = 1;
 const PAYEES: u32 = 2;
-/// By then a payment has its answer, and what it has sent is booked.
-const PATIENCE: Duration = Duration::from_secs(40);
-const POLL: Duration = Duration::from_millis(20);
 
 #[tokio::test]
 async fn a_leader_that_dies_on_a_credits_way_loses_and_repeats_nothing() {
@@ -39,6 +36,7 @@ async fn a_leader_that_dies_on_a_credits_way_loses_and_repeats_nothing() {
             let id = format!("{point}-{}", asked.len());
             books.pay(&stage, &id).await;
             asked.push(id);
+            keep_leading(&mut stage, set, &victim).await;
         }
         println!("{point}: {victim} died after {} payments", asked.len());
         books.restart(&mut stage, &victim, point).await;
@@ -64,6 +62,7 @@ async fn a_leader_that_dies_while_an_account_changes_its_mode_leaves_it_where_it
         while !stage.has_ended(&victim).await {
             assert!(Instant::now() < deadline, "{victim} never got to {point}");
             books.pay(&stage, &format!("{point}-{}", books.told.len())).await;
+            keep_leading(&mut stage, set, &victim).await;
         }
         println!("{point}: {victim} died");
         books.restart(&mut stage, &victim, point).await;
@@ -86,20 +85,10 @@ struct Books {
 
 impl Books {
     async fn open(stage: &Stage) -> Books {
-        let slots = stage.whole().await.catalogue().unwrap().slot_table();
-        let in_set = |name: &str, set: u32| {
-            let mut ids = (0..).map(|n| format!("{{{name}{n}}}"));
-            ids.find(|id| slots[usize::from(twinset_ledger::slot_of(id))] == set).unwrap()
-        };
-        let books =
-            Books { payer: in_set("payer", PAYERS), payee: in_set("payee", PAYEES), told: BTreeMap::new() };
+        let [payer, payee] = clients::in_sets(stage, [("payer", PAYERS), ("payee", PAYEES)]).await;
+        let books = Books { payer, payee, told: BTreeMap::new() };
         for account in [&books.payer, &books.payee] {
-            let body = json!({
-                "request_id": "open", "account": account, "subject": "liability", "currency": "EUR",
-                "limit": "none",
-            });
-            let (status, said) = call(stage, "ra", Method::POST, "/v1/accounts", body).await.unwrap();
-            assert_eq!(status, StatusCode::OK, "{said}");
+            clients::open(stage, account).await;
         }
         books.set_mode(stage, "buffered", "first").await;
         books
@@ -109,27 +98,13 @@ impl Books {
     async fn set_mode(&self, stage: &Stage, mode: &str, id: &str) {
         let path = format!("/v1/accounts/{}/posting-mode", escaped(&self.payee));
         let body = json!({ "request_id": format!("mode-{id}"), "mode": mode });
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let said = call(stage, "ra", Method::POST, &path, body.clone()).await;
-            if matches!(said, Ok((StatusCode::OK, _))) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{mode}: {said:?}");
-        }
-    }
-
-    async fn account(&self, stage: &Stage, account: &str) -> Value {
-        let path = format!("/v1/accounts/{}", escaped(account));
-        let (status, said) = call(stage, "rb", Method::GET, &path, Value::Null).await.unwrap();
-        assert_eq!(status, StatusCode::OK, "{said}");
-        said["account"].clone()
+        answered(stage, Method::POST, &path, body).await;
     }
 
     async fn until_mode(&self, stage: &Stage, mode: &str) {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let account = self.account(stage, &self.payee).await;
+            let account = clients::account(stage, &self.payee).await;
             if account["posting_mode"] == mode {
                 return;
             }
@@ -183,8 +158,8 @@ impl Books {
         let expected = format!("{}.00", self.told.len());
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let payer = self.account(stage, &self.payer).await["posted"].clone();
-            let payee = self.account(stage, &self.payee).await["posted"].clone();
+            let payer = clients::account(stage, &self.payer).await["posted"].clone();
+            let payee = clients::account(stage, &self.payee).await["posted"].clone();
             if payer == format!("-{expected}") && payee == *expected {
                 return;
             }

@@ -5,8 +5,10 @@
 
 mod across;
 mod buffered;
+mod clients;
 mod disk;
 mod groups;
+mod leaders;
 mod moving;
 mod probe;
 mod refusals;

@@ -4,13 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::Stage;
+use crate::support::{LONG, Stage};
 use twinset_jepsen::api::payment;
 use twinset_jepsen::history::{Answer, Ask, Level, Recorder};
 use twinset_jepsen::traffic::{self, Stopped, Traffic};
-
-/// How long a request waits that must succeed.
-const LONG: Duration = Duration::from_secs(10);
 
 /// Two accounts, and what was asked of them.
 pub struct Probe {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::{Stage, no_failure};
+use tokio::time::Instant;
 use twinset_control::Catalogue;
 use twinset_jepsen::logs::Allowed;
 use twinset_jepsen::{death, logs, wait};
@@ -109,7 +110,11 @@ async fn a_data_directory_of_another_cluster_is_refused() {
         cluster_id: catalogue.cluster_id.clone(),
         catalogue_json: catalogue.to_json().into(),
     };
-    admin::client(&addr).unwrap().bootstrap(request).await.unwrap();
+    // It is refused while a peer that it asks is slow to answer.
+    let deadline = Instant::now() + wait::HEAL;
+    while let Err(refused) = admin::client(&addr).unwrap().bootstrap(request.clone()).await {
+        assert!(Instant::now() < deadline, "{refused}");
+    }
     stray.kill().await.unwrap();
     let words = "belongs to cluster another, but the nodes at its peers' addresses do not";
     refused(&stage, &config, words).await;

@@ -22,15 +22,12 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
-use crate::support::Stage;
+use crate::support::{LONG, Stage};
 use twinset_jepsen::{death, logs};
-use twinset_proto::cluster::v1::SwitchRequest;
-use twinset_tools::cmd::switch;
 
 /// How long events may take to get to the receiver, a change of leaders included.
 const ARRIVAL: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What came, by set, in the order in which it came.
 type Taken = Arc<Mutex<BTreeMap<u32, Vec<Value>>>>;
@@ -139,7 +136,7 @@ async fn listed(stage: &Stage, set: u32) -> Vec<Value> {
     let (mut events, mut after) = (Vec::new(), String::new());
     loop {
         let path = format!("/v1/sets/{set}/events?page_size=1000&after={after}");
-        let (status, body) = router.call(Method::GET, &path, String::new(), PATIENCE.into()).await.unwrap();
+        let (status, body) = router.call(Method::GET, &path, String::new(), LONG.into()).await.unwrap();
         assert!(status.is_success(), "{status}: {}", String::from_utf8_lossy(&body));
         let page: Value = serde_json::from_slice(&body).unwrap();
         events.extend(page["events"].as_array().unwrap().iter().cloned());
@@ -166,12 +163,7 @@ async fn a_webhook_misses_nothing_while_a_leader_dies_a_set_moves_and_the_relay_
     receiver.has_more(1, 20).await;
     stage.cluster.start_process(&leader).unwrap();
 
-    let survey = stage.whole().await;
-    let catalogue = survey.catalogue().unwrap();
-    let to = catalogue.other_site(&catalogue.sets[&2].home).unwrap().to_owned();
-    let (who, why) = ("test".to_owned(), "a switch under a relay".to_owned());
-    let request = SwitchRequest { set: 2, to_site: to, who, why, dry_run: false };
-    switch::switch(&survey, request, &mut |_| {}).await.unwrap();
+    stage.switch(2, "a switch under a relay").await;
     receiver.has_more(2, 20).await;
 
     for set in [1, 2] {

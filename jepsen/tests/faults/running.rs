@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Stage, no_failure};
+use crate::support::{LONG, Stage, no_failure};
 use twinset_jepsen::history::{Answer, Ask, Level, Meta, Recorder};
 use twinset_jepsen::{logs, wait};
 use twinset_tools::cluster::local::Stopped;
@@ -72,7 +72,6 @@ async fn leaders_that_freeze_and_wake_lose_nothing_and_answer_nothing_old() {
 }
 
 const SHORT: Duration = Duration::from_millis(1_500);
-const LONG: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn a_dark_site_holds_every_answer_back_until_the_set_is_degraded() {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 
 use crate::probe::Probe;
-use crate::support::Stage;
+use crate::support::{LONG, Stage};
 use twinset_jepsen::history::Level;
 use twinset_jepsen::{logs, wait};
 use twinset_tools::cluster::layout::Kind;
@@ -15,7 +15,6 @@ use twinset_tools::cluster::process::Signal;
 
 /// Long enough for an answer that can be given, short enough to wait for one that cannot.
 const SHORT: Duration = Duration::from_millis(1_500);
-const LONG: Duration = Duration::from_secs(10);
 
 struct Case {
     /// The site that dies.

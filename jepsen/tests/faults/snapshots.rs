@@ -17,7 +17,7 @@ const SMALL: &str = "[raft]\nsnapshot_entries = 200\nkeep_entries = 0\n";
 /// More than a leader leaves unpurged: a batch of purging and the entries between two snapshots.
 const BEHIND: u64 = 1_500;
 /// For that many entries under the load of this test.
-const FILL: Duration = Duration::from_secs(60);
+const FILL: Duration = Duration::from_secs(180);
 
 const CUT_OFF: &[Allowed] =
     &[ARMED, Allowed { part: "snapshot refused", why: "its sender sent an older one" }];

@@ -15,12 +15,13 @@ use twinset_jepsen::logs::{self, Allowed};
 use twinset_jepsen::of_cluster;
 use twinset_jepsen::traffic::{self, Stopped, Traffic};
 use twinset_jepsen::wait;
-use twinset_proto::cluster::v1::SetDurabilityRequest;
+use twinset_proto::cluster::v1::{SetDurabilityRequest, SwitchRequest};
 use twinset_tools::cluster::admin;
 use twinset_tools::cluster::admin::Survey;
 use twinset_tools::cluster::layout::Kind;
 use twinset_tools::cluster::process::Pid;
 use twinset_tools::cluster::{LocalCluster, LocalOptions};
+use twinset_tools::cmd::switch;
 use twinset_tools::load::plan::Shape;
 use twinset_tools::load::random::Random;
 use twinset_tools::load::{Load, LoadOptions, Protocol, Running, Until};
@@ -29,6 +30,12 @@ use twinset_tools::verify;
 /// How long a node that cannot run may take to say so.
 const END: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(5);
+/// A process that was killed is gone by then.
+const MOMENT: Duration = Duration::from_secs(3);
+/// By then a planned switch of a cluster that is whole has succeeded, however often it was refused before.
+const SWITCHED: Duration = Duration::from_secs(120);
+/// What a client's call may wait: longer than anything that it is asked through, elections on a busy machine among it.
+pub const LONG: Duration = Duration::from_secs(30);
 
 /// What a node with `[faults]` says at its start.
 pub const ARMED: Allowed = Allowed { part: "a fault is armed", why: "that is the fault of this test" };
@@ -173,11 +180,21 @@ impl Stage {
         assert!(pid.ended(wait::HEAL).await, "{name} goes on: {}", self.log(name, 0));
     }
 
+    /// Whether a process has ended by itself by now, or does so in a moment.
+    pub async fn ends_now(&self, name: &str) -> bool {
+        self.pid(name).ended(MOMENT).await
+    }
+
+    /// Whether a process has frozen itself.
+    pub fn is_frozen(&self, name: &str) -> bool {
+        let stat = format!("/proc/{}/stat", self.pid(name).number);
+        std::fs::read_to_string(&stat).unwrap().contains(") T ")
+    }
+
     /// Waits until a process has frozen itself.
     pub async fn frozen(&self, name: &str) {
-        let stat = format!("/proc/{}/stat", self.pid(name).number);
         let deadline = tokio::time::Instant::now() + wait::HEAL;
-        while !std::fs::read_to_string(&stat).unwrap().contains(") T ") {
+        while !self.is_frozen(name) {
             assert!(tokio::time::Instant::now() < deadline, "{name} goes on: {}", self.log(name, 0));
             tokio::time::sleep(POLL).await;
         }
@@ -204,6 +221,26 @@ impl Stage {
         }
     }
 
+    /// Moves a set to its other site. It is asked for again when it was refused: a target may have been slow to answer.
+    pub async fn switch(&self, set: u32, why: &str) {
+        let deadline = tokio::time::Instant::now() + SWITCHED;
+        let home = |survey: &Survey| survey.catalogue().unwrap().sets[&set].home.clone();
+        let from = home(&self.whole().await);
+        loop {
+            let survey = self.whole().await;
+            if home(&survey) != from {
+                return;
+            }
+            let to_site = survey.catalogue().unwrap().other_site(&from).unwrap().to_owned();
+            let (who, why) = ("test".to_owned(), why.to_owned());
+            let request = SwitchRequest { set, to_site, who, why, dry_run: false };
+            if let Err(refused) = switch::switch(&survey, request, &mut |_| {}).await {
+                assert!(tokio::time::Instant::now() < deadline, "{refused}");
+                println!("set {set} stays where it is for now: {refused}");
+            }
+        }
+    }
+
     /// Clients that pay each other through both routers until they are stopped.
     pub async fn traffic(&self) -> Running {
         let slots = self.whole().await.catalogue().unwrap().slot_table();
@@ -221,7 +258,7 @@ impl Stage {
                 batch: 1,
                 slots,
             },
-            deadline_ms: Some(10_000),
+            deadline_ms: Some(LONG.as_millis() as u32),
             samples_max: 0,
         };
         Load::prepare(options, |_| {}).await.unwrap().start(Until::Stopped).unwrap()

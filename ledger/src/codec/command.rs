@@ -10,12 +10,10 @@ use super::sweep::{put_set_sweep, set_sweep};
 use super::wire::{Reader, put_amount, put_long_text, put_text, side_of};
 use crate::account::{FreezeMode, Side};
 use crate::attempt::{Begin, Step};
-use crate::check_back::confirmation_of;
 use crate::command::{Command, Metadata, Reversal, Transaction};
 use crate::hold::{Capture, PlaceHold};
-use crate::id::{Position, TransactionId, is_valid};
+use crate::id::{Position, TransactionId, is_request_id};
 use crate::state::Durability;
-use crate::sweep::run_of;
 
 /// The leading byte of each form. Numbers never change and are never reused.
 pub(super) mod kind {
@@ -342,8 +340,7 @@ fn transaction(r: &mut Reader<'_>) -> Result<Transaction, DecodeError> {
 /// An id in its alphabet, or what confirms a hold or is a sweep's run.
 fn transaction_request_id(r: &mut Reader<'_>) -> Result<String, DecodeError> {
     let text = r.id_text()?;
-    let known = is_valid(text) || confirmation_of(text).is_some() || run_of(text).is_some();
-    if known { Ok(text.to_owned()) } else { Err(DecodeError::BadId) }
+    if is_request_id(text) { Ok(text.to_owned()) } else { Err(DecodeError::BadId) }
 }
 
 fn put_reversal(out: &mut Vec<u8>, reversal: &Reversal) {

@@ -9,12 +9,13 @@ use twinset_ledger::amount::to_minor;
 use twinset_ledger::attempt::{Attempt, Ballot, Coordination, Part, Role, Sum, Vote};
 use twinset_ledger::check_back::{CheckedBack, OnExpiry};
 use twinset_ledger::hold::PlaceHold;
+use twinset_ledger::sweep::{self, Sweep, run_id, run_of};
 use twinset_ledger::{
-    Begin, Command, Durability, Leg, LegKind, Position, Posted, Rejection, Side, Step, Transaction,
-    TransactionId,
+    Begin, Command, Durability, Leg, LegKind, Position, Posted, Rejection, Schedule, SetSweep, Side, Step,
+    Transaction, TransactionId,
 };
 
-use crate::generate::{ACCOUNTS, across, command, open};
+use crate::generate::{ACCOUNTS, ELSEWHERE, across, command, open, sweeping};
 use crate::model::{Answer, Model};
 use crate::support::SET;
 
@@ -28,6 +29,11 @@ pub fn entries() -> impl Strategy<Value = Vec<(u64, Vec<Command>)>> {
 /// mostly fit it.
 pub fn entries_across() -> impl Strategy<Value = Vec<(u64, Vec<Command>)>> {
     entries_of(prop_oneof![1 => command(), 1 => across()])
+}
+
+/// The same with many sweeps.
+pub fn entries_sweeping() -> impl Strategy<Value = Vec<(u64, Vec<Command>)>> {
+    entries_of(prop_oneof![1 => command(), 1 => across(), 3 => sweeping()])
 }
 
 /// The same without anything that hangs on a time, or on what is beside it in the entry.
@@ -44,6 +50,10 @@ pub fn timeless(entries: &mut [(u64, Vec<Command>)]) {
                     hold.set += 1
                 }
                 Command::ExpireRestriction { restriction, .. } => restriction.set += 9,
+                // By what is there an order is due, or not at all.
+                Command::SetSweep(SetSweep { schedule: Schedule::Every { from_ns, .. }, .. }) => {
+                    *from_ns = None;
+                }
                 Command::Together { .. } => {
                     *command = Command::MarkDurability { durability: Durability::Sync };
                 }
@@ -61,10 +71,12 @@ fn entries_of(command: impl Strategy<Value = Command>) -> impl Strategy<Value = 
     let entry = (0u64..200, vec(drawn, 1..6));
     (vec(open(), 5), vec(entry, 1..24)).prop_map(|(mut opens, drawn)| {
         opens.iter_mut().zip(ACCOUNTS).for_each(|(open, id)| settle(open, id));
-        let mut story = Story { model: Model::new(SET), earlier: Vec::new() };
+        let mut story = Story { model: Model::new(SET), earlier: Vec::new(), now: 0 };
         let mut entries = vec![(5, opens.clone())];
+        story.now = 5;
         opens.into_iter().zip(0..).for_each(|(open, offset)| story.goes_on(1, offset, open));
         for ((time, drawn), index) in drawn.into_iter().zip(2..) {
+            story.now = time.max(story.now);
             let commands = drawn.into_iter().zip(0..).map(|(drawn, offset)| {
                 let command = story.fitted(drawn);
                 story.goes_on(index, offset, command.clone());
@@ -80,12 +92,15 @@ fn entries_of(command: impl Strategy<Value = Command>) -> impl Strategy<Value = 
 struct Story {
     model: Model,
     earlier: Vec<(Position, Command)>,
+    /// The next command's ledger time.
+    now: u64,
 }
 
 impl Story {
     fn goes_on(&mut self, index: u64, offset: u16, command: Command) {
         let position = Position::new(index, offset);
-        self.model.apply(position, &command);
+        self.model.apply_at(position, self.now, &command);
+        self.now += 1;
         self.earlier.push((position, command));
     }
 
@@ -124,6 +139,11 @@ impl Story {
             Command::ReleaseRestriction { account, restriction, .. }
             | Command::ExpireRestriction { account, restriction } => {
                 self.restriction(account, restriction, &at, twist);
+            }
+            Command::SetSweep(order) if twist > 3 => self.order(order, &at),
+            Command::EndRun { .. } => return self.of_sweep(command, &at, twist),
+            Command::Transaction(Transaction { request_id, .. }) if run_of(request_id).is_some() => {
+                return self.of_sweep(command, &at, twist);
             }
             Command::Transaction(transaction) if transaction.capture.is_none() && twist > 4 => {
                 self.withdraw(transaction, &at);
@@ -192,6 +212,61 @@ impl Story {
         if twist != 2 {
             account.clone_from(&self.model.records()[one.account as usize].id);
         }
+    }
+
+    /// Makes it one of an account that has something, if there is one.
+    fn order(&self, order: &mut SetSweep, at: &Index) {
+        let accounts = self.model.records();
+        let rich = |account: &&twinset_ledger::Account| {
+            let own = ACCOUNTS.contains(&account.id.as_str()) && account.id != order.to;
+            own && account.withdrawable() > 0 && !account.closed
+        };
+        let rich: Vec<_> = accounts.iter().filter(rich).collect();
+        if !rich.is_empty() {
+            order.account.clone_from(&at.get(&rich).id);
+        }
+    }
+
+    /// Makes what a leader says of a run one of the next run of a sweep that is there; mostly one that fits.
+    fn of_sweep(&self, command: Command, at: &Index, twist: u8) -> Command {
+        let (sweeps, accounts) = (self.model.sweeps(), self.model.records());
+        let is_end = matches!(command, Command::EndRun { .. });
+        let fits = |sweep: &&Sweep| {
+            let account = &accounts[sweep.account as usize];
+            let moves = sweep.movable(account) > 0;
+            sweep.open.is_some() && is_end || sweep.is_due(account, self.now) && moves != is_end
+        };
+        let fitting: Vec<&Sweep> = sweeps.iter().filter(fits).collect();
+        let of = if fitting.is_empty() || twist == 6 { sweeps.iter().collect() } else { fitting };
+        if of.is_empty() || twist == 0 {
+            return command;
+        }
+        let sweep = *at.get(&of);
+        let account = &accounts[sweep.account as usize];
+        let next = sweep.runs + 1;
+        if is_end {
+            let run = if sweep.open.is_some() == (twist > 1) { sweep.runs.max(1) } else { next };
+            return Command::EndRun { account: account.id.clone(), sweep: sweep.id, run };
+        }
+        let movable = sweep.movable(account);
+        let minor = match twist {
+            1 => movable.saturating_add(1),
+            2 => movable / 2,
+            _ => movable,
+        };
+        let mut run = sweep::transaction(sweep, account, minor.max(1));
+        match twist {
+            3 => run.request_id = run_id(sweep.id, sweep.runs.max(1)),
+            4 => run.legs[0].kind = LegKind::Ordinary,
+            5 => run.kind = 1,
+            _ => {}
+        }
+        let elsewhere = ELSEWHERE.iter().find(|(id, _)| *id == sweep.to);
+        let fitted = match elsewhere {
+            Some((_, set)) => Command::Begin(Begin { transaction: run, sets: vec![SET, *set] }),
+            None => Command::Transaction(run),
+        };
+        if fitted.validate().is_ok() { fitted } else { command }
     }
 
     /// The earlier commands that were remembered, by themselves and what came of them.

@@ -9,9 +9,10 @@ use twinset_ledger::attempt::{Ballot, Part, Sum, Vote};
 use twinset_ledger::check_back::{Came, CheckBack, CheckedBack, Failure, OnExpiry};
 use twinset_ledger::command::{Expected, Metadata, Precondition};
 use twinset_ledger::hold::{Capture, PlaceHold};
+use twinset_ledger::sweep::run_id;
 use twinset_ledger::{
-    Begin, Command, Durability, FreezeMode, Leg, LegKind, Position, Posted, Rejection, Reversal, Side, Step,
-    Transaction, TransactionId,
+    Begin, Command, Durability, FreezeMode, Leg, LegKind, Position, Posted, Rejection, Reversal, Schedule,
+    SetSweep, Side, Step, Transaction, TransactionId,
 };
 
 /// Account ids; not all of them get opened.
@@ -65,6 +66,7 @@ pub fn command() -> impl Strategy<Value = Command> {
         6 => on_hold().boxed(),
         5 => capture(two_legs()).boxed(),
         4 => on_restriction().boxed(),
+        2 => on_sweep().boxed(),
         2 => (1u16..4).prop_map(|count| Command::Together { count }).boxed(),
     ]
     .prop_filter("valid", |command| command.validate().is_ok())
@@ -124,6 +126,43 @@ fn on_restriction() -> impl Strategy<Value = Command> {
     prop_oneof![1 => release, 2 => expire]
 }
 
+/// A valid command on sweeps.
+#[allow(dead_code, reason = "not every test has so many")]
+pub fn sweeping() -> impl Strategy<Value = Command> {
+    on_sweep().prop_filter("valid", |command| command.validate().is_ok())
+}
+
+/// Standing orders, their ends, and what leaders say of their runs, which mostly are those of an order that is there when
+/// [`crate::entries`] has fitted them.
+fn on_sweep() -> impl Strategy<Value = Command> {
+    let schedule = prop_oneof![
+        2 => (1u32..3, expiry()).prop_map(|(seconds, from_ns)| Schedule::Every { seconds, from_ns }),
+        4 => (0i64..300).prop_map(|n| Schedule::Above { amount: Decimal::new(n, 2) }),
+        1 => Just(Schedule::Daily),
+    ];
+    let payee = prop_oneof![8 => account(), 1 => Just(ELSEWHERE[0].0.to_owned())];
+    let keep = prop_oneof![3 => Just(Decimal::ZERO), 1 => amount()];
+    let order = (request_id(), account(), payee, keep, schedule).prop_map(
+        |(request_id, account, to, keep, schedule)| {
+            Command::SetSweep(SetSweep { request_id, account, to, keep, schedule })
+        },
+    );
+    let remove = (request_id(), account())
+        .prop_map(|(request_id, account)| Command::RemoveSweep { request_id, account });
+    let end = (account(), earlier(), 1u32..4).prop_map(|(account, sweep, run)| Command::EndRun {
+        account,
+        sweep,
+        run,
+    });
+    let run = (two_legs(), earlier(), 1u32..4).prop_map(|(mut command, sweep, run)| {
+        if let Command::Transaction(transaction) = &mut command {
+            transaction.request_id = run_id(sweep, run);
+        }
+        command
+    });
+    prop_oneof![6 => order, 1 => remove, 2 => end, 6 => run]
+}
+
 fn kind() -> impl Strategy<Value = LegKind> {
     prop_oneof![
         16 => Just(LegKind::Ordinary),
@@ -172,7 +211,7 @@ pub fn across() -> impl Strategy<Value = Command> {
 }
 
 /// What lives in another set, and in which.
-const ELSEWHERE: [(&str, u32); 3] = [("x", 2), ("y", 2), ("z", 3)];
+pub const ELSEWHERE: [(&str, u32); 3] = [("x", 2), ("y", 2), ("z", 3)];
 
 fn begin() -> impl Strategy<Value = Command> {
     let pair = (two_legs(), 0usize..2, select(ELSEWHERE.as_slice()), prop::bool::weighted(0.7)).prop_map(

@@ -11,7 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use twinset_control::Catalogue;
 use twinset_dispatch::pending::Origin;
-use twinset_ledger::id::{ParseTransactionIdError, is_valid};
+use twinset_ledger::id::{ParseTransactionIdError, is_request_id, is_valid};
 use twinset_ledger::{COMMANDS_PER_ENTRY_MAX, Effect, Outcome, TransactionId, codec};
 use twinset_proto::cluster::v1 as wire;
 use twinset_proto::ledger::v1 as api;
@@ -215,8 +215,8 @@ async fn run_query(
             Ok(one_transaction(ledger, read, set, basis))
         }
         Query::Request(key) => {
-            // A router is not trusted to have looked: what no client can have used is no key.
-            if !is_valid(&key.request_id)
+            // A router is not trusted to have looked: what nobody can have used is no key.
+            if !is_request_id(&key.request_id)
                 || !is_valid(&key.scope_account) && TransactionId::of_scope(&key.scope_account).is_none()
             {
                 return Err("no such scope or request id is possible".into());

@@ -4,45 +4,28 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 use twinset_control::Catalogue;
 use twinset_ledger::check_back::{Asking, Came, CheckedBack, Failure, TRIES_MAX, confirmation};
 use twinset_ledger::hold::Hold;
-use twinset_ledger::{Account, Command, Effect, Outcome, Rejection, Transaction, TransactionId, slot_of};
-use twinset_store::LedgerReplica;
+use twinset_ledger::{Account, Command, Effect, Outcome, Rejection, Transaction, TransactionId};
 
 use super::answer::{self, Answer, Question};
 use super::call::{Failed, call};
 use super::config::{Initiator, Initiators, LastResort};
 use super::metrics::CheckBackMetrics;
 use crate::across::Across;
-use crate::admission;
-use crate::own_commands;
-use crate::proposer::Proposer;
-use crate::raft::{Group, Role};
-use crate::set::Fence;
-
-/// Between two looks at what is due.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// What came to nothing in the log is tried again after this.
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
+use crate::duty::{AGAIN_AFTER, Duty, Leads};
 
 /// What the task of one hosted replica needs.
 pub struct Asker {
-    /// Whose set.
-    pub fence: Arc<Fence>,
-    /// Says who leads.
-    pub group: Group,
-    /// Says what is due.
-    pub state: LedgerReplica,
-    /// The way into the log.
-    pub proposer: Proposer,
+    /// Of its set's leader.
+    pub duty: Duty,
     /// Says how a confirmation over several sets has ended.
     pub across: Across,
     /// Says where payees live.
@@ -88,32 +71,19 @@ struct Done {
 impl Asker {
     /// Runs until the node ends.
     pub async fn run(self) {
-        let mut view = self.group.view();
-        while view.wait_for(|view| view.role == Role::Leader).await.is_ok() {
-            self.lead().await;
+        let mut leads = self.duty.leads();
+        while leads.begin().await {
+            self.lead(&mut leads).await;
         }
     }
 
     /// Asks until the replica leads no more; then all calls end.
-    async fn lead(&self) {
-        let mut view = self.group.view();
-        let mut tick = tokio::time::interval(LOOK_EVERY);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    async fn lead(&self, leads: &mut Leads) {
         let mut courses: FuturesUnordered<BoxFuture<'_, Done>> = FuturesUnordered::new();
         let mut running = BTreeMap::<String, BTreeSet<TransactionId>>::new();
         // Said once in each lead.
         let mut unknown = BTreeSet::new();
-        loop {
-            let mut done = None;
-            tokio::select! {
-                biased;
-                changed = view.changed() => if changed.is_err() { return },
-                _ = tick.tick() => {}
-                Some(one) = courses.next() => done = Some(one),
-            }
-            if view.borrow_and_update().role != Role::Leader {
-                return;
-            }
+        while let Some(done) = leads.look(courses.next()).await {
             if let Some(Done { initiator, hold }) = done {
                 running.entry(initiator).or_default().remove(&hold);
             }
@@ -122,15 +92,10 @@ impl Asker {
         }
     }
 
-    fn now(&self) -> u64 {
-        // Where a leader's clock was ahead of ours, the ledger's time is.
-        self.fence.platform.now_unix_ns().max(self.state.last_time())
-    }
-
     fn name_the_unknown(&self, told: &mut BTreeSet<String>) {
-        for name in self.state.initiators() {
+        for name in self.duty.state.initiators() {
             if self.initiators.get(&name).is_none() && told.insert(name.clone()) {
-                let set = self.fence.set;
+                let set = self.duty.fence.set;
                 error!(set, initiator = name, "holds name an initiator that is not configured here");
             }
         }
@@ -142,13 +107,13 @@ impl Asker {
         running: &mut BTreeMap<String, BTreeSet<TransactionId>>,
         courses: &FuturesUnordered<BoxFuture<'a, Done>>,
     ) {
-        let now = self.now();
+        let now = self.duty.now();
         for initiator in self.initiators.iter() {
             let name = &initiator.config.name;
             let room = initiator.config.concurrency;
             let running = running.entry(name.clone()).or_default();
             // Of so many at least as many as there is room for are not running.
-            for hold in self.state.holds_to_ask(name, now, room + running.len()) {
+            for hold in self.duty.state.holds_to_ask(name, now, room + running.len()) {
                 if running.len() < room && running.insert(hold) {
                     let done = Done { initiator: name.clone(), hold };
                     courses.push(
@@ -167,9 +132,9 @@ impl Asker {
 
     /// One try, or the last resort. Whether that has come to an end in the log; if not it is looked at again, a little later.
     async fn course(&self, initiator: &Initiator, hold: TransactionId) -> bool {
-        let Some((hold, account)) = self.state.open_hold(hold) else { return false };
+        let Some((hold, account)) = self.duty.state.open_hold(hold) else { return false };
         let last = hold.journal.last().map_or(hold.id.position, |line| line.at);
-        let told = last.index() <= self.fence.gate.horizon().open;
+        let told = last.index() <= self.duty.fence.gate.horizon().open;
         // What is all in hand of captures over several sets may come back, and is not to be decided meanwhile.
         if hold.asked_from_ns().is_none() || hold.left() == 0 || !told {
             return false;
@@ -183,7 +148,7 @@ impl Asker {
             Ok(Answer::Cancel) => self.write(&due, Came::Cancelled).await,
             Ok(Answer::Confirm(minor)) => self.confirm(&due, minor).await,
             Err((why, detail)) => {
-                let (set, no) = (self.fence.set, due.no());
+                let (set, no) = (self.duty.fence.set, due.no());
                 info!(set, hold = %due.hold.id, initiator = due.name(), no, why = why.name(), detail, "a try has failed");
                 self.fail(&due, why).await
             }
@@ -195,7 +160,7 @@ impl Asker {
             .expect("it is plain JSON");
         let key = format!("{}-{}", due.hold.id, due.no());
         let began = Instant::now();
-        let body = call(&*self.fence.platform, due.initiator, &key, body).await;
+        let body = call(&*self.duty.fence.platform, due.initiator, &key, body).await;
         self.metrics.seconds.with_label_values(&[due.name()]).observe(began.elapsed().as_secs_f64());
         let answer = body.and_then(|body| {
             answer::parse(&body, &due.hold, due.money()).map_err(|detail| (Failure::Answer, detail))
@@ -219,7 +184,7 @@ impl Asker {
     /// When the next try is due if this one has settled nothing.
     fn next_ns(&self, due: &Due<'_>) -> u64 {
         let wait = due.initiator.config.back_off(due.asking().tries_in_a_row() + 1);
-        self.now().saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX))
+        self.duty.now().saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX))
     }
 
     async fn fail(&self, due: &Due<'_>, why: Failure) -> bool {
@@ -228,16 +193,11 @@ impl Asker {
 
     async fn write(&self, due: &Due<'_>, came: Came) -> bool {
         let done = CheckedBack { hold: due.hold.id, no: due.no(), came };
-        self.decide(Command::CheckedBack(done)).await.is_some_and(|outcome| outcome.result.is_ok())
-    }
-
-    /// None: it may come to the log yet.
-    async fn decide(&self, command: Command) -> Option<Outcome> {
-        own_commands::decide(&self.proposer, &[command]).await?.pop()
+        self.duty.decide(Command::CheckedBack(done)).await.is_some_and(|outcome| outcome.result.is_ok())
     }
 
     async fn last_resort(&self, due: &Due<'_>) -> bool {
-        let (set, hold) = (self.fence.set, due.hold.id);
+        let (set, hold) = (self.duty.fence.set, due.hold.id);
         let resort = due.initiator.config.last_resort;
         if due.asking().tries_in_a_row() == due.initiator.config.tries {
             warn!(set, %hold, initiator = due.name(), ?resort, "no try has brought an answer");
@@ -263,7 +223,7 @@ impl Asker {
             Some(Err(Rejection::StepOutOfPlace { .. } | Rejection::HoldEnded { .. })) => return false,
             Some(Err(refused)) => refused,
         };
-        let (set, no) = (self.fence.set, due.no());
+        let (set, no) = (self.duty.fence.set, due.no());
         info!(set, hold = %due.hold.id, initiator = due.name(), no, %refused, "a confirmation is refused");
         self.count(due, "refused");
         self.fail(due, Failure::Refused { number: refused.number() }).await
@@ -271,24 +231,19 @@ impl Asker {
 
     /// What came of a transaction. None: nobody here can tell, and it may be under way.
     async fn booked(&self, transaction: Transaction) -> Option<Result<(), Rejection>> {
-        let catalogue = self.catalogue.borrow().clone()?;
-        let own = catalogue.sets.get(&self.fence.set)?;
-        let is_own = transaction.legs.iter().all(|leg| own.owns(slot_of(&leg.account)));
-        let command = match is_own {
-            true => Command::Transaction(transaction),
-            false => match admission::beginning(transaction, &catalogue) {
-                Ok(begin) => Command::Begin(begin),
-                Err((_, detail)) => {
-                    debug!(set = self.fence.set, detail, "a confirmation cannot begin");
-                    return None;
-                }
-            },
+        let catalogue = self.catalogue.borrow().clone();
+        let command = match self.duty.booking(transaction, catalogue.as_deref()) {
+            Ok(command) => command,
+            Err(detail) => {
+                debug!(set = self.duty.fence.set, detail, "a confirmation cannot begin");
+                return None;
+            }
         };
-        let outcome = self.decide(command).await?;
+        let outcome = self.duty.decide(command).await?;
         let result = match outcome.result {
             Ok(Effect::Begun) => {
                 let Outcome { incarnation, position, .. } = outcome;
-                self.across.end_of(TransactionId { set: self.fence.set, incarnation, position }).await?
+                self.across.end_of(TransactionId { set: self.duty.fence.set, incarnation, position }).await?
             }
             result => result,
         };

@@ -16,7 +16,7 @@ use twinset_node::check_back::Initiators;
 use twinset_node::proposer::Submission;
 use twinset_proto::cluster::v1::item_reply::Result as ItemResult;
 
-use crate::whole::{Cluster, Running, alone, ports, until};
+use crate::whole::{Cluster, Running, alone, until};
 
 const NAMES: [&str; 5] = ["a1", "a2", "b1", "b2", "c1"];
 const ATTEMPT: Duration = Duration::from_secs(2);
@@ -72,15 +72,16 @@ fn submit(nodes: &[Running], set: u32, command: Bytes) -> Result<(), String> {
     }
 }
 
-/// News of the catalogue that change nothing else: where metrics are found.
+/// News of the catalogue that change nothing else: where metrics are found. Nobody listens there.
 fn news(running: &Running) -> ControlCommand {
+    static NEWS: AtomicUsize = AtomicUsize::new(1);
     let node = running.node.cell.get().unwrap().nodes["a2"].clone();
     ControlCommand::UpsertNodeAddress {
         node: node.name,
         site: node.site,
         api_addr: node.api_addr,
         peer_addr: node.peer_addr,
-        http_addr: ports()[2].to_string(),
+        http_addr: format!("127.0.0.1:{}", NEWS.fetch_add(1, Ordering::Relaxed)),
         who: "test".to_owned(),
         why: "news".to_owned(),
     }

@@ -1,16 +1,13 @@
 //! The durability state in force and the one on record.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use twinset_control::Durability;
 use twinset_ledger::codec::{EntryBuilder, encode_command};
 use twinset_ledger::{Command, RULES_VERSION};
 
-use crate::whole::{Cluster, alone, leader, until};
+use crate::whole::{Cluster, DEADLINE, alone, led, until};
 
 const SET: u32 = 1;
-const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A record of SYNC can overtake a DEGRADED that is in force only through replaced leaders and lost replies; the mark alone
 /// leaves the same behind.
@@ -18,8 +15,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 fn a_degraded_that_is_in_force_comes_on_record() {
     let _alone = alone();
     let cluster = Cluster::start(&["a1", "a2", "b1", "b2"]);
-    let led = &cluster.nodes[leader(&cluster.nodes, SET)];
-    let replica = led.leads(SET).unwrap();
+    let (at, replica) = led(&cluster.nodes, SET);
     let mut command = Vec::new();
     encode_command(
         &Command::MarkDurability { durability: twinset_ledger::Durability::Degraded },
@@ -29,7 +25,7 @@ fn a_degraded_that_is_in_force_comes_on_record() {
     entry.push_command_bytes(&command);
     let entry = Bytes::from(entry.finish());
     let marked = async { replica.group.propose(entry).await.unwrap().result().await.unwrap() };
-    led.runtime.block_on(async { tokio::time::timeout(DEADLINE, marked).await }).unwrap();
+    cluster.nodes[at].runtime.block_on(async { tokio::time::timeout(DEADLINE, marked).await }).unwrap();
     for running in &cluster.nodes {
         until("it is on record", || {
             let set = running.node.cell.get().unwrap().sets[&SET].clone();

@@ -22,7 +22,7 @@ use wire::sets_client::SetsClient;
 
 use crate::asked::{Leader, SET, encoded, open, own_accounts};
 use crate::statement::pay;
-use crate::whole::{CLUSTER, Cluster, Running, alone, leader, until};
+use crate::whole::{CLUSTER, Cluster, Running, alone, leader, led, until};
 
 const WAIT_MS: u32 = 8_000;
 
@@ -207,8 +207,8 @@ fn what_one_site_alone_has_is_not_told() {
         let away = cluster.nodes.iter().position(|running| running.node.config.node.site == "B").unwrap();
         cluster.nodes.remove(away).die();
     }
-    let led = &cluster.nodes[leader(&cluster.nodes, SET)];
-    let replica = led.leads(SET).unwrap();
+    let (at, replica) = led(&cluster.nodes, SET);
+    let led = &cluster.nodes[at];
     let mut entry = EntryBuilder::new(RULES_VERSION, replica.fence.incarnation, 1_700_000_000_000_000_000);
     entry.push_command_bytes(&encoded(&pay(1, &payer, &payee)));
     let entry = Bytes::from(entry.finish());

@@ -1,7 +1,7 @@
 //! Holds as nodes carry them: captured, read, put away by whoever leads when their time is over. And atomic batches and dry
 //! runs.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use twinset_ledger::account::Side;
 use twinset_ledger::check_back::OnExpiry;
@@ -16,7 +16,10 @@ use wire::read_reply::Result as ReadResult;
 use wire::read_request::Query;
 
 use crate::asked::{Leader, SET, encoded, open, own_accounts};
+use crate::whole::clock::Clock;
 use crate::whole::{Cluster, Running, alone, leader, until};
+
+const HOUR: Duration = Duration::from_secs(3_600);
 
 fn pay(id: &str, debit: &str, credit: &str, amount: i64, hold: Option<TransactionId>) -> Command {
     Command::Transaction(Transaction {
@@ -42,10 +45,6 @@ fn hold(id: &str, account: &str, amount: i64, expires_ns: Option<u64>) -> Comman
         reason: 0,
         metadata: Metadata::new(),
     })
-}
-
-fn unix_ns(at: SystemTime) -> u64 {
-    at.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64
 }
 
 impl Leader<'_> {
@@ -84,13 +83,14 @@ impl Leader<'_> {
 #[test]
 fn a_hold_outlives_its_leader_and_is_put_away_by_the_next_one() {
     let _alone = alone();
-    let mut cluster = Cluster::start(&["a1", "a2", "b1", "b2"]);
+    let clock = Clock::new();
+    let mut cluster = Cluster::on(&["a1", "a2", "b1", "b2"], clock.clone(), |_| {});
     let [alice, shop] = own_accounts(&cluster);
     let ask = Leader::of(&cluster.nodes);
     ask.book(&open(&alice));
     ask.book(&open(&shop));
     let lasting = ask.place(&hold("lasting", &alice, 40, None));
-    let ending = unix_ns(SystemTime::now() + Duration::from_secs(6));
+    let ending = clock.after(HOUR);
     let short = ask.place(&hold("short", &alice, 30, Some(ending)));
     ask.book(&pay("first", &alice, &shop, 10, Some(short)));
     assert_eq!(ask.held(&alice), "60.00");
@@ -100,6 +100,7 @@ fn a_hold_outlives_its_leader_and_is_put_away_by_the_next_one() {
     cluster.dirs.remove(led);
     let ask = Leader::of(&cluster.nodes);
     ask.book(&pay("second", &alice, &shop, 5, Some(lasting)));
+    clock.forward(HOUR);
     let found = until("its time is over and it was put away", || {
         let found = ask.hold(&alice, short);
         if found.journal.len() == 2 { Ok(found) } else { Err(format!("{found:?}")) }

@@ -8,7 +8,7 @@ use twinset_node::platform::System;
 use twinset_proto::cluster::v1::IdentifyRequest;
 use twinset_proto::cluster::v1::admin_client::AdminClient;
 
-use crate::whole::{Cluster, Running, alone, leader, until};
+use crate::whole::{Cluster, Running, alone, led, until};
 
 const SET: u32 = 1;
 /// The drain would have handed over many times; it waits longer.
@@ -18,9 +18,10 @@ const WATCHED: Duration = Duration::from_millis(700);
 fn a_draining_node_serves_until_it_has_handed_over_and_lets_a_switch_end_first() {
     let _alone = alone();
     let mut cluster = Cluster::start(&["a1", "a2", "b1", "b2"]);
-    let at = leader(&cluster.nodes, SET);
+    let (at, replica) = led(&cluster.nodes, SET);
     let stopping = cluster.nodes.remove(at);
-    let term = stopping.leads(SET).unwrap().group.view().borrow().term;
+    let term = replica.group.view().borrow().term;
+    drop(replica);
     assert_eq!(stopping.readyz().0, 200);
     let switch = stopping.runtime.block_on(stopping.node.switch_lock(SET).lock_owned());
     let began = Instant::now();
@@ -44,9 +45,10 @@ fn a_draining_node_serves_until_it_has_handed_over_and_lets_a_switch_end_first()
     }
     drop(switch);
     // Whom it asks first is a test of its own; one that is slow to answer is passed over.
-    let successor = leader(&cluster.nodes, SET);
-    let view = cluster.nodes[successor].leads(SET).unwrap().group.view().borrow().clone();
+    let (_, successor) = led(&cluster.nodes, SET);
+    let view = successor.group.view().borrow().clone();
     assert_eq!(view.term, term + 1, "handed over: {view:?}");
+    drop(successor);
     stopping.ended().unwrap();
     cluster.nodes.iter().for_each(Running::ask_to_stop);
     cluster.nodes.into_iter().for_each(|running| running.ended().unwrap());
@@ -58,12 +60,8 @@ fn the_home_site_leads_again_after_its_leader_has_died() {
     let mut cluster = Cluster::start(&["a1", "a2", "b1", "b2"]);
     let home = cluster.catalogue.sets[&SET].home.clone();
     let site = |running: &Running| running.node.config.node.site.clone();
-    // The first leader may be anybody; it goes home.
-    let at = until("the home site leads", || {
-        let at = leader(&cluster.nodes, SET);
-        if site(&cluster.nodes[at]) == home { Ok(at) } else { Err(format!("node {at} leads")) }
-    });
-    let replica = cluster.nodes[at].leads(SET).unwrap();
+    let (at, replica) = led(&cluster.nodes, SET);
+    assert_eq!(site(&cluster.nodes[at]), home, "the cluster began so");
     until("all hold everything", || {
         let progress = replica.group.progress();
         let behind = progress.matched.keys().find(|&&id| progress.lag(id) > 0);
@@ -72,8 +70,9 @@ fn the_home_site_leads_again_after_its_leader_has_died() {
     let term = replica.group.view().borrow().term;
     drop(replica);
     cluster.nodes.remove(at).die();
-    let next = leader(&cluster.nodes, SET);
-    let view = cluster.nodes[next].leads(SET).unwrap().group.view().borrow().clone();
+    let (next, replica) = led(&cluster.nodes, SET);
+    let view = replica.group.view().borrow().clone();
+    drop(replica);
     assert_eq!((site(&cluster.nodes[next]), view.term), (home, term + 1), "elected at once: {view:?}");
     cluster.nodes.iter().for_each(Running::ask_to_stop);
     cluster.nodes.into_iter().for_each(|running| running.ended().unwrap());

@@ -4,7 +4,7 @@ use tempfile::TempDir;
 use twinset_control::{Catalogue, Command};
 use twinset_store::{Identity, Options, ReplicaRecord, Store};
 
-use crate::whole::{CLUSTER, Cluster, Ports, Running, alone, catalogue, ports};
+use crate::whole::{CLUSTER, Cluster, Ports, Running, alone, catalogue, ports, until};
 
 const NAMES: [&str; 4] = ["a1", "a2", "b1", "b2"];
 const ME: &str = "b2";
@@ -82,7 +82,15 @@ fn a_node_moves_within_its_cluster_when_that_is_recorded_first() {
     let (who, why) = ("test".to_owned(), "another machine".to_owned());
     let (node, site) = (ME.to_owned(), "B".to_owned());
     let record = Command::UpsertNodeAddress { node, site, api_addr, peer_addr, http_addr, who, why };
-    cluster.nodes[0].runtime.block_on(cluster.nodes[0].node.control.propose(&record)).unwrap();
+    let asked = &cluster.nodes[0];
+    let version = until("it is recorded", || {
+        let recorded = asked.runtime.block_on(asked.node.control.propose(&record));
+        recorded.map(|reply| reply.version).map_err(|error| error.to_string())
+    });
+    for running in &cluster.nodes {
+        let known = || running.node.cell.get().unwrap().version;
+        until("all know it", || if known() >= version { Ok(()) } else { Err(format!("{}", known())) });
+    }
     let moved = Running::open(ME, new, dir.path()).expect("the others know it there");
     moved.until_ready();
     cluster.nodes.push(moved);

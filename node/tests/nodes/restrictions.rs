@@ -1,6 +1,6 @@
 //! Restricted funds as nodes carry them: made under one leader, released on time by the next one.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use twinset_ledger::account::Side;
 use twinset_ledger::command::{Command, Leg, LegKind, Transaction};
@@ -12,7 +12,10 @@ use wire::read_reply::Result as ReadResult;
 use wire::read_request::Query;
 
 use crate::asked::{Leader, SET, open, own_accounts};
+use crate::whole::clock::Clock;
 use crate::whole::{Cluster, Running, alone, leader, until};
+
+const HOUR: Duration = Duration::from_secs(3_600);
 
 fn pay(id: &str, debit: (&str, LegKind), credit: (&str, LegKind), amount: i64) -> Command {
     let leg = |(account, kind), side| Leg { kind, ..Leg::new(account, side, amount.into()) };
@@ -69,7 +72,8 @@ impl Leader<'_> {
 #[test]
 fn a_restriction_outlives_its_leader_and_is_released_on_time_by_the_next_one() {
     let _alone = alone();
-    let mut cluster = Cluster::start(&["a1", "a2", "b1", "b2"]);
+    let clock = Clock::new();
+    let mut cluster = Cluster::on(&["a1", "a2", "b1", "b2"], clock.clone(), |_| {});
     let [bank, alice] = own_accounts(&cluster);
     let ask = Leader::of(&cluster.nodes);
     ask.book(&open(&bank));
@@ -81,8 +85,7 @@ fn a_restriction_outlives_its_leader_and_is_released_on_time_by_the_next_one() {
     let gets = |id: &str, kind, amount| pay(id, (&bank, LegKind::Ordinary), (&alice, kind), amount);
     ask.book(&gets("own", LegKind::Ordinary, 10));
     let lasting = ask.restrict(&gets("lasting", restricted(None), 40));
-    let ending = SystemTime::now() + Duration::from_secs(6);
-    let ending = ending.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let ending = clock.after(HOUR);
     let short = ask.restrict(&gets("short", restricted(Some(ending)), 30));
     assert_eq!(ask.funds(&alice), ["70.00", "10.00"]);
 
@@ -97,6 +100,7 @@ fn a_restriction_outlives_its_leader_and_is_released_on_time_by_the_next_one() {
         amount: Some(5.into()),
     };
     assert!(matches!(ask.book(&release).result, Ok(Effect::Restricted(now)) if now.left == 3500));
+    clock.forward(HOUR);
     let found = until("its time has come and it was put away", || {
         let found = ask.restriction(&alice, short);
         if found.ended.is_some() { Ok(found) } else { Err(format!("{found:?}")) }

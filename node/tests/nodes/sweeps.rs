@@ -1,27 +1,24 @@
 //! Sweeps as nodes run them: by interval, threshold and day-cut, within a set and over two, and each run once, whoever leads.
 
-use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use futures::future::BoxFuture;
-use tonic::transport::{Channel, Endpoint};
 use twinset_ledger::command::{Command, Leg, Transaction};
 use twinset_ledger::{FreezeMode, Schedule, SetSweep, Side, slot_of};
 use twinset_node::config::Config;
-use twinset_node::platform::{Dial, Listener, Platform, Stream, System};
+use twinset_node::platform::Platform;
 use twinset_proto::cluster::v1 as wire;
 use twinset_proto::ledger::v1 as api;
 use wire::read_reply::Result as ReadResult;
 use wire::read_request::Query;
 
 use crate::asked::{Leader, SET, open, own_accounts};
-use crate::whole::{Cluster, Running, alone, leader, until};
+use crate::whole::clock::Clock;
+use crate::whole::{Cluster, Running, alone, counted, leader, led, until};
 
 const NODES: [&str; 4] = ["a1", "a2", "b1", "b2"];
 const FAR: u32 = 2;
-const DAY_NS: u64 = 86_400_000_000_000;
+const DAY: Duration = Duration::from_secs(86_400);
+const HOUR: Duration = Duration::from_secs(3_600);
 
 fn sweep(id: &str, account: &str, to: &str, keep: i64, schedule: Schedule) -> Command {
     let (request_id, account, to) = (id.to_owned(), account.to_owned(), to.to_owned());
@@ -39,6 +36,14 @@ impl Leader<'_> {
             ReadResult::Sweep(found) => found.sweep.unwrap(),
             other => panic!("{other:?}"),
         }
+    }
+
+    /// What became of a request id.
+    pub fn by_request(&self, account: &str, id: &str) -> ReadResult {
+        self.read(Query::Request(wire::RequestKey {
+            scope_account: account.to_owned(),
+            request_id: id.to_owned(),
+        }))
     }
 
     fn until_posted(&self, account: &str, posted: &str) {
@@ -70,13 +75,6 @@ impl Leader<'_> {
     }
 }
 
-/// A metric of the node that leads.
-fn counted(nodes: &[Running], line: &str) -> u64 {
-    let (_, _, text) = nodes[leader(nodes, SET)].get("/metrics");
-    let found = text.lines().find_map(|found| found.strip_prefix(line));
-    found.unwrap_or_else(|| panic!("no {line} in {text}")).trim().parse().unwrap()
-}
-
 #[test]
 fn intervals_and_thresholds_are_swept_within_a_set_and_over_two() {
     let _alone = alone();
@@ -99,6 +97,15 @@ fn intervals_and_thresholds_are_swept_within_a_set_and_over_two() {
     let moved = ask.run(&swept, 1);
     assert_eq!(moved.metadata["twinset.sweep"], swept.sweep);
     assert_eq!(moved.legs[0].amount, "90.00");
+    let found = ask.by_request(&till, &format!("~sweep-{}-1", swept.sweep));
+    assert!(
+        matches!(&found, ReadResult::Transaction(one) if one.transaction.as_ref() == Some(&moved)),
+        "{found:?}"
+    );
+    let none = ask.by_request(&till, &format!("~sweep-{}-99", swept.sweep));
+    assert!(matches!(none, ReadResult::NotFound(_)), "{none:?}");
+    let impossible = ask.by_request(&till, "~sweep-of-nothing");
+    assert!(matches!(impossible, ReadResult::Refused(_)), "{impossible:?}");
     let list = Query::Sweeps(wire::ListSweeps { after: String::new(), page_size: 10 });
     let ReadResult::Sweeps(page) = ask.read(list) else { panic!("a page") };
     let listed: Vec<&str> = page.sweeps.iter().map(|sweep| sweep.account.as_str()).collect();
@@ -114,9 +121,20 @@ fn intervals_and_thresholds_are_swept_within_a_set_and_over_two() {
     });
     let counted =
         |end: &str| counted(&cluster.nodes, &format!("twinset_node_sweep_runs_total{{end=\"{end}\"}}"));
+    // The leader hears of an end after the log has it.
+    until("what moved is counted", || {
+        let moved = counted("moved");
+        if moved >= 3 { Ok(()) } else { Err(format!("{moved} so far")) }
+    });
     assert_eq!(counted("refused"), 0);
-    assert!(counted("moved") >= 3);
-    assert_eq!(self::counted(&cluster.nodes, &format!("twinset_set_sweeps{{set=\"{SET}\"}}")), 2);
+    let leads = &cluster.nodes[leader(&cluster.nodes, SET)];
+    assert_eq!(leads.metric(&format!("twinset_set_sweeps{{set=\"{SET}\"}}")), 2);
+
+    let over_two = ask.sweep(&shop).sweep;
+    let found = ask.by_request(&shop, &format!("~sweep-{over_two}-1"));
+    let ReadResult::Transaction(found) = &found else { panic!("{found:?}") };
+    let amounts = found.transaction.iter().flat_map(|one| one.legs.iter().map(|leg| leg.amount.as_str()));
+    assert_eq!(amounts.collect::<Vec<_>>(), ["16.00", "16.00"]);
 
     // The other set refuses: nothing is moved, and that is told.
     far_set.book(&Command::Freeze { request_id: "f".to_owned(), account: far, mode: FreezeMode::Credit });
@@ -134,6 +152,8 @@ fn intervals_and_thresholds_are_swept_within_a_set_and_over_two() {
     );
     until("it is counted", || if counted("refused") == 1 { Ok(()) } else { Err("not yet".to_owned()) });
     ask.until_posted(&shop, "35.00");
+    let found = ask.by_request(&shop, &format!("~sweep-{over_two}-2"));
+    assert!(matches!(found, ReadResult::Rejected(_)), "{found:?}");
 
     // Nothing that nodes alone may say.
     let sweep = ask.sweep(&till).sweep.parse().unwrap();
@@ -151,24 +171,24 @@ fn intervals_and_thresholds_are_swept_within_a_set_and_over_two() {
 #[test]
 fn a_run_that_its_leader_does_not_live_to_write_is_run_once() {
     let _alone = alone();
-    let mut cluster = Cluster::start(&NODES);
+    let clock = Clock::new();
+    let mut cluster = Cluster::on(&NODES, clock.clone(), |_: &mut Config| {});
     let [bank, till, main] = own_accounts(&cluster);
     let ask = Leader::of(&cluster.nodes);
     [&bank, &till, &main].into_iter().for_each(|account| drop(ask.book(&open(account))));
     ask.book(&pay("p1", &bank, &till, 100));
     // The only run in a year.
-    let soon = System.now_unix_ns() + 2_000_000_000;
-    let schedule = Schedule::Every { seconds: 31_622_400, from_ns: Some(soon) };
+    let schedule = Schedule::Every { seconds: 31_622_400, from_ns: Some(clock.after(HOUR)) };
     ask.book(&sweep("s1", &till, &main, 0, schedule));
 
     // Nothing gets into the log any more when it is due: the leader dies with it.
-    let led = leader(&cluster.nodes, SET);
+    let (led, replica) = led(&cluster.nodes, SET);
     let dying = cluster.nodes.remove(led);
-    let replica = dying.leads(SET).unwrap();
     let ledger = replica.ledger().unwrap();
     let pause = dying.runtime.block_on(ledger.proposer.pause());
+    clock.forward(HOUR);
     until("it is due", || {
-        let due = ledger.state.sweeps_to_run(System.now_unix_ns(), u32::MAX, 1, |_| true);
+        let due = ledger.state.sweeps_to_run(clock.now_unix_ns(), u32::MAX, 1, |_| true);
         if due.is_empty() { Err("not yet".to_owned()) } else { Ok(()) }
     });
     dying.die();
@@ -185,55 +205,22 @@ fn a_run_that_its_leader_does_not_live_to_write_is_run_once() {
     cluster.nodes.into_iter().for_each(Running::die);
 }
 
-/// The machine itself, with its clock put forward.
-struct Ahead {
-    by_ns: AtomicU64,
-}
-
-impl Platform for Ahead {
-    fn connect(&self, host: &str, port: u16) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
-        System.connect(host, port)
-    }
-
-    fn listen(&self, at: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
-        System.listen(at)
-    }
-
-    fn now_unix_ns(&self) -> u64 {
-        System.now_unix_ns() + self.by_ns.load(Ordering::SeqCst)
-    }
-
-    fn has_threads(&self) -> bool {
-        true
-    }
-
-    fn end(&self, reason: &str) -> ! {
-        System.end(reason)
-    }
-}
-
-impl Dial for Ahead {
-    fn dial(&self, endpoint: Endpoint) -> BoxFuture<'static, Result<Channel, tonic::transport::Error>> {
-        System.dial(endpoint)
-    }
-}
-
 #[test]
 fn the_day_cut_is_swept_when_the_day_has_changed() {
     let _alone = alone();
-    let clock = Arc::new(Ahead { by_ns: AtomicU64::new(0) });
+    let clock = Clock::new();
     let cluster = Cluster::on(&NODES, clock.clone(), |_: &mut Config| {});
     let [bank, till, main] = own_accounts(&cluster);
     let ask = Leader::of(&cluster.nodes);
     [&bank, &till, &main].into_iter().for_each(|account| drop(ask.book(&open(account))));
     // Far enough from both ends of a day.
-    let noon = DAY_NS / 2;
-    clock.by_ns.store(DAY_NS + noon - System.now_unix_ns() % DAY_NS, Ordering::SeqCst);
+    let today = Duration::from_nanos(clock.now_unix_ns() % DAY.as_nanos() as u64);
+    clock.forward(DAY + DAY / 2 - today);
     ask.book(&pay("p1", &bank, &till, 100));
     ask.book(&sweep("s1", &till, &main, 30, Schedule::Daily));
     ask.book(&pay("p2", &bank, &till, 1));
     assert_eq!(ask.sweep(&till).runs, 0);
-    clock.by_ns.fetch_add(DAY_NS, Ordering::SeqCst);
+    clock.forward(DAY);
     ask.until_posted(&main, "71.00");
     let swept = ask.sweep(&till);
     assert_eq!(swept.runs, 1);

@@ -4,7 +4,7 @@
 
 use std::future::Future;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use twinset_node::config::RaftConfig;
 use twinset_node::fatal::EXIT_FAULT;
@@ -35,6 +35,9 @@ fn append() -> wire::Append {
     let other = wire::Entry { log_id: log_id(1), kind: 1, payload: entry(1).into() };
     wire::Append { vote: vote(), prev: None, entries: vec![one, other], committed: log_id(1) }
 }
+
+/// Long before a leader that says nothing more is forgotten.
+const QUICKLY: Duration = Duration::from_secs(1);
 
 async fn within<T>(answer: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), answer).await.expect("an answer in time")
@@ -165,10 +168,12 @@ fn a_leader_that_is_not_understood_yet_was_heard() {
     let prev = Some(wire::LogId { term: TERM, index: 50 });
     let ahead = || wire::Append { prev, entries: Vec::new(), ..append() };
     let mut client = node.runtime.block_on(PeerClient::connect(format!("http://{}", node.peer))).unwrap();
-    for lane in ["append", "beat"] {
+    let mut lanes = vec!["beat", "append"];
+    while let Some(lane) = lanes.last() {
         node.until("nobody has spoken for a while", |node| basis(node) == Some(Basis::Stamped));
+        let began = Instant::now();
         let answer = node.runtime.block_on(async {
-            if lane == "append" {
+            if *lane == "append" {
                 return on_append_lane(&mut client, Some(right.clone()), ahead()).await;
             }
             match on_beat_lane(&mut client, Some(right.clone()), Body::Heartbeat(ahead())).await {
@@ -177,11 +182,12 @@ fn a_leader_that_is_not_understood_yet_was_heard() {
             }
         });
         assert!(!matches!(answer, Answer::Ok(_)), "{lane}: {answer:?}");
-        assert_eq!(
-            basis(&node),
-            None,
-            "{lane}: somebody leads, and its state is older than nobody knows what"
-        );
+        let found = basis(&node);
+        // A machine that stood still in between has proved nothing.
+        if began.elapsed() < QUICKLY {
+            assert_eq!(found, None, "{lane}: somebody leads, and its state is older than nobody knows what");
+            lanes.pop();
+        }
     }
     node.die();
 }

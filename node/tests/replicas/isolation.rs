@@ -15,9 +15,9 @@ const ISOLATED: &str = "a2";
 fn raft() -> RaftConfig {
     RaftConfig {
         heartbeat_ms: 50,
-        election_timeout_min_ms: 500,
-        election_timeout_away_min_ms: 700,
-        election_timeout_max_ms: 900,
+        election_timeout_min_ms: 1_000,
+        election_timeout_away_min_ms: 1_400,
+        election_timeout_max_ms: 1_800,
         ..RaftConfig::default()
     }
 }

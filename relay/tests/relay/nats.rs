@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::{self, stream};
 
-use crate::support::{Relay, Stage, until};
+use crate::support::{Relay, Stage, address, until};
 
 /// A server on loopback; killed when it is dropped.
 struct Server {
@@ -40,12 +40,6 @@ impl Drop for Server {
         self.process.kill().expect("killed");
         self.process.wait().expect("gone");
     }
-}
-
-/// Nobody listens there for the moment.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("bound").port()
 }
 
 fn config(stage: &Stage, server: &Server, more: &str) -> twinset_relay::config::Config {
@@ -103,7 +97,7 @@ fn of_set(messages: &[(String, String, String)], set: u32) -> Vec<String> {
 #[tokio::test]
 async fn every_event_is_in_the_stream_once_and_in_order_though_the_server_is_killed() {
     let stage = Stage::new(2).await;
-    let (dir, port) = (stage.dir.path().join("nats"), free_port());
+    let (dir, port) = (stage.dir.path().join("nats"), address().port());
     let mut server = Server::start(&dir, port);
     let relay = Relay::start(config(&stage, &server, "create = true")).await;
     stage.ledger.add(1, "currency_defined", r#""change":{"code":"PTS","scale":0}"#);
@@ -137,7 +131,7 @@ async fn every_event_is_in_the_stream_once_and_in_order_though_the_server_is_kil
 #[tokio::test]
 async fn what_is_sent_again_after_a_lost_cursor_is_recognised() {
     let stage = Stage::new(1).await;
-    let server = Server::start(&stage.dir.path().join("nats"), free_port());
+    let server = Server::start(&stage.dir.path().join("nats"), address().port());
     stage.ledger.book(1, "{a}:cash", 50);
     let config = config(&stage, &server, "create = true");
     let relay = Relay::start(config.clone()).await;
@@ -155,7 +149,7 @@ async fn what_is_sent_again_after_a_lost_cursor_is_recognised() {
 #[tokio::test]
 async fn a_stream_that_somebody_else_makes_is_waited_for_and_what_is_too_large_for_it_is_a_dead_letter() {
     let stage = Stage::new(1).await;
-    let server = Server::start(&stage.dir.path().join("nats"), free_port());
+    let server = Server::start(&stage.dir.path().join("nats"), address().port());
     let relay = Relay::start(config(&stage, &server, "")).await;
     stage.ledger.book(1, "{a}:cash", 2);
     let failed = "twinset_relay_attempts_total{end=\"failed\",sink=\"bus\"}";

@@ -142,7 +142,8 @@ async fn all_share_what_is_not_known_of_one() {
     let batch = [pay("b-1", "{t}:a", "{t}:b", "1"), pay("b-2", "{t}:a", "{t}:b", "1")];
     let told = async |mode| {
         ground.cluster.node("a1").set_mode(mode);
-        let answer = ground.router.call("POST", "/v1/batches", &atomic(&batch).to_string(), Some(400)).await;
+        let answer =
+            ground.router.call("POST", "/v1/batches", &atomic(&batch).to_string(), Some(1_000)).await;
         answer.json()["results"].as_array().expect("results").clone()
     };
     for (mode, outcome) in [(Mode::NotLeader(String::new()), "not_applied"), (Mode::Silent, "unknown")] {

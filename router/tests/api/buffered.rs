@@ -138,7 +138,7 @@ async fn a_set_that_does_not_answer_is_named_and_the_others_are_told() {
         ground.cluster.node(node).set_mode(Mode::NotLeader(String::new()));
     }
     let path = format!("/v1/accounts/{}/in-transit", ground.shop);
-    let answer = ground.router.call("GET", &path, "", Some(300)).await;
+    let answer = ground.router.call("GET", &path, "", Some(1_000)).await;
     assert_eq!(answer.status, 200, "{:?}", answer.body);
     assert_eq!((&answer.json()["silent"], &answer.json()["from"]), (&json!([1]), &json!([])));
 }

@@ -183,7 +183,7 @@ async fn over_two_sets_the_parts_make_a_whole() {
     assert_eq!(ground.post("/v1/transactions", pay("x-2", a, d, "1")).await.status, 504);
     assert_eq!(ground.refused(&pay("x-2", a, d, "1")).await["code"], "unknown", "it is under way");
     ground.cluster.node("a1").set_mode(Mode::NotLeader(String::new()));
-    let late = ground.router.call("POST", ONE, &body.to_string(), Some(200)).await;
+    let late = ground.router.call("POST", ONE, &body.to_string(), Some(1_000)).await;
     assert_eq!(late.problem(), (503, "no_leader".into(), "not_applied".into()));
 }
 

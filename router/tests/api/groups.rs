@@ -362,7 +362,7 @@ async fn a_part_that_does_not_answer_leaves_no_sum() {
     };
     withhold(&[2]);
     for path in ["/v1/accounts/pot", "/v1/accounts/pot/balance?time=2030-01-01T00:00:00Z"] {
-        let answer = ground.routers[0].call("GET", path, "", Some(300)).await;
+        let answer = ground.routers[0].call("GET", path, "", Some(1_000)).await;
         assert_eq!(answer.problem(), (503, "no_leader".into(), "not_applied".into()), "{path}");
     }
     // It answers late, with all of it, once the set does.

@@ -470,7 +470,7 @@ async fn what_was_sent_twice_happens_once() {
         ground.cluster.node("a1").set_mode(Mode::Silent);
         let mut other = body;
         other["request_id"] = json!(format!("silent-{}", other["request_id"].as_str().expect("text")));
-        let silent = ground.router.call("POST", &path, &other.to_string(), Some(300)).await;
+        let silent = ground.router.call("POST", &path, &other.to_string(), Some(1_000)).await;
         assert_eq!(silent.problem(), (504, "unknown".into(), "unknown".into()), "{path}");
         assert_eq!((&silent.json()["number"], &silent.json()["retryable"]), (&json!(2_017), &json!(true)));
         ground.cluster.lead("a1", next_term());

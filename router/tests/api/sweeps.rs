@@ -1,15 +1,17 @@
 //! Sweeps over HTTP and gRPC: set, removed, read and listed, and what is refused.
 
 use serde_json::{Value, json};
+use twinset_ledger::{Command, State, sweep};
 use twinset_proto::ledger::v1 as wire;
 use twinset_proto::ledger::v1::ledger_client::LedgerClient;
 use wire::set_sweep_request::Schedule;
 
+use crate::support::across::enter;
 use crate::support::{Answer, Cluster, Router};
 
 /// `till` and `fees` in set 1, `vault` in set 2.
 struct Ground {
-    _cluster: Cluster,
+    cluster: Cluster,
     router: Router,
     till: String,
     fees: String,
@@ -22,7 +24,7 @@ impl Ground {
         let router = cluster.router().await;
         let [till, fees] = ["till", "fees"].map(|tag| cluster.account_in(1, tag));
         let vault = cluster.account_in(2, "vault");
-        let ground = Ground { _cluster: cluster, router, till, fees, vault };
+        let ground = Ground { cluster, router, till, fees, vault };
         for account in [&ground.till, &ground.fees, &ground.vault] {
             let body = json!({"request_id": "open", "account": account, "subject": "liability",
                 "currency": "EUR", "limit": "none"});
@@ -116,6 +118,45 @@ async fn what_cannot_be_is_refused() {
     let body = json!({"request_id": "m", "to": to, "keep": "0.001", "daily": true});
     let refused = ground.set(&ground.till, body).await;
     assert_eq!((refused.status, &refused.json()["code"]), (422, &json!("excess_scale")));
+}
+
+#[tokio::test]
+async fn a_run_is_found_by_the_request_id_that_nodes_give_it() {
+    let ground = Ground::new().await;
+    let legs = [(&ground.fees, "debit"), (&ground.till, "credit")];
+    let legs = legs.map(|(account, side)| json!({"account": account, "side": side, "amount": "30"}));
+    assert_eq!(ground.post("/v1/transactions", json!({"request_id": "p", "legs": legs})).await.status, 200);
+    let above = json!({"request_id": "s", "to": ground.fees, "keep": "5", "above": "20"});
+    assert_eq!(ground.set(&ground.till, above).await.status, 200);
+    let name = ground.sweep(&ground.till).await["sweep"].as_str().unwrap().to_owned();
+    let request = async |id: &str| ground.get(&format!("/v1/requests/{}/{id}", ground.till)).await;
+    let run = format!("~sweep-{name}-1");
+    assert_eq!(request(&run).await.problem().1, "not_found", "it has not run");
+
+    // What the set's leader does.
+    {
+        let mut truth = ground.cluster.shared.truth.lock().unwrap();
+        let state = &truth[&1].0;
+        let no = state.account_no(&ground.till).unwrap();
+        let (sweep, account) = (state.sweeps().get(no).unwrap(), state.account(no));
+        let command = Command::Transaction(sweep::transaction(sweep, account, sweep.movable(account)));
+        enter(&mut truth, 1, &[command]);
+    }
+    let found = request(&run).await;
+    assert_eq!((found.status, &found.json()["transaction"]["request_id"]), (200, &json!(run)));
+    let asked =
+        wire::GetRequestRequest { scope_account: ground.till.clone(), request_id: run, ..Default::default() };
+    let same = ground.client().await.get_request(asked).await.unwrap().into_inner().found;
+    assert!(matches!(same, Some(wire::get_request_reply::Found::Transaction(_))), "{same:?}");
+    for (id, code) in [
+        (format!("~sweep-{name}-2"), "not_found"),
+        (format!("~confirm-{name}-1"), "not_found"),
+        (format!("~sweep-{name}-01"), "malformed"),
+        (format!("~sweep-{name}"), "malformed"),
+        ("~end".to_owned(), "malformed"),
+    ] {
+        assert_eq!(request(&id).await.problem().1, code, "{id}");
+    }
 }
 
 #[tokio::test]

@@ -73,6 +73,8 @@ impl World {
                 let (_, set, _) = ACCOUNTS.iter().find(|(id, ..)| *id == account)?;
                 Some((*set, command.clone()))
             }
+            Ask::Order(order, at) => Some(self.order(order, at)),
+            Ask::RemoveOrder(request_id, at) => self.remove_order(request_id, at),
             Ask::Resolve { request_id, item, to } => self.resolve(request_id, item, *to),
             Ask::Obstruct { request_id, payee } => self.obstruct(request_id, payee),
             Ask::Withdraw { request_id, from, to, asks_payee } => {

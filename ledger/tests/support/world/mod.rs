@@ -18,7 +18,7 @@ use twinset_ledger::buffer::BufferStep;
 use twinset_ledger::command::Precondition;
 use twinset_ledger::memory::MemoryState;
 use twinset_ledger::{
-    Command, Effect, LegKind, Outcome, Position, Side, State, Step, Transaction, TransactionId,
+    Command, Effect, LegKind, Outcome, Position, SetSweep, Side, State, Step, Transaction, TransactionId,
 };
 
 use crate::twin::Twin;
@@ -72,7 +72,6 @@ pub enum Action {
     /// The leader of a set puts holds and restrictions away whose time is over, or nearly.
     Expire(u32),
     /// The leader of a set runs its sweeps; not always just so.
-    #[allow(dead_code, reason = "not every test has sweeps")]
     Sweep(u32, u8),
 }
 
@@ -127,6 +126,10 @@ pub enum Ask {
     },
     /// A command on an account.
     OnAccount(Command),
+    /// A sweep of an account that has something, if there is one.
+    Order(SetSweep, Index),
+    /// The removal of one that there is.
+    RemoveOrder(String, Index),
     /// Books on what is suspended.
     Resolve {
         /// The client's key.

@@ -9,16 +9,17 @@ use std::time::{Duration, SystemTime};
 
 use initiator::{Call, Initiator, Reaction, answer, confirm, say};
 use serde_json::json;
-use twinset_ledger::TransactionId;
 use twinset_ledger::check_back::{CheckBack, OnExpiry};
 use twinset_ledger::command::{Command, Metadata};
 use twinset_ledger::hold::PlaceHold;
+use twinset_ledger::{Effect, Rejection, TransactionId};
 use twinset_node::check_back::LastResort;
 use twinset_node::config::Config;
+use twinset_proto::cluster::v1::read_reply::Result as ReadResult;
 use twinset_proto::ledger::v1 as api;
 
 use crate::asked::{Leader, SET, open, own_accounts};
-use crate::whole::{Cluster, Running, alone, leader, until};
+use crate::whole::{Cluster, DEADLINE, Running, alone, counted, leader, led, until};
 
 const NODES: [&str; 4] = ["a1", "a2", "b1", "b2"];
 
@@ -30,9 +31,9 @@ fn cluster(initiators: &[&Initiator], change: impl Fn(&mut Config)) -> Cluster {
     })
 }
 
-/// A hold whose time is over as soon as it is sure to be placed before.
-fn overdue(id: &str, account: &str, amount: i64, (initiator, to): (&str, &str)) -> Command {
-    let soon = SystemTime::now() + Duration::from_secs(3);
+/// A hold whose time is over so soon.
+fn ending(soon: Duration, id: &str, account: &str, amount: i64, (initiator, to): (&str, &str)) -> Command {
+    let soon = SystemTime::now() + soon;
     let soon = soon.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64;
     Command::PlaceHold(PlaceHold {
         request_id: id.to_owned(),
@@ -47,6 +48,20 @@ fn overdue(id: &str, account: &str, amount: i64, (initiator, to): (&str, &str)) 
 }
 
 impl Leader<'_> {
+    /// Places a hold whose time is over soon after: again with more time, if it was over before.
+    fn overdue(&self, id: &str, account: &str, amount: i64, asked: (&str, &str)) -> TransactionId {
+        let mut soon = Duration::from_secs(3);
+        for no in 0.. {
+            let hold = ending(soon, &format!("{id}-{no}"), account, amount, asked);
+            match self.submit(&[hold]).remove(0).result {
+                Ok(Effect::Held(held)) => return held.hold,
+                Err(Rejection::ExpiryTooEarly { .. }) if soon < DEADLINE => soon *= 2,
+                other => panic!("{other:?}"),
+            }
+        }
+        unreachable!("it is placed in time")
+    }
+
     fn until(&self, account: &str, hold: TransactionId, state: api::HoldState) -> api::Hold {
         until(&format!("the hold is {state:?}"), || {
             let found = self.hold(account, hold);
@@ -77,32 +92,29 @@ fn tries(hold: &api::Hold) -> Vec<String> {
     found
 }
 
-/// A metric of the node that leads.
-fn counted(nodes: &[Running], line: &str) -> u64 {
-    let (_, _, text) = nodes[leader(nodes, SET)].get("/metrics");
-    let found = text.lines().find_map(|found| found.strip_prefix(line));
-    found.unwrap_or_else(|| panic!("no {line} in {text}")).trim().parse().unwrap()
-}
-
 #[test]
 fn what_an_initiator_says_is_done() {
     let _alone = alone();
-    let shop = Initiator::start("shop", |before, call| match (call.body["amount"].as_str(), before) {
-        (Some("7.00"), _) => say(call, "cancel"),
-        (_, 0..2) => say(call, "pending"),
-        _ => confirm(call, "19.50"),
-    });
+    let shop =
+        Initiator::start("shop", |_, call| match (call.body["amount"].as_str(), call.body["try"].as_u64()) {
+            (Some("7.00"), _) => say(call, "cancel"),
+            (_, Some(1 | 2)) => say(call, "pending"),
+            _ => confirm(call, "19.50"),
+        });
     let cluster = cluster(&[&shop], |_| {});
     let [alice, bob] = own_accounts(&cluster);
     let ask = Leader::of(&cluster.nodes);
     ask.book(&open(&alice));
     ask.book(&open(&bob));
-    let hold = ask.place(&overdue("paid", &alice, 30, ("shop", &bob)));
+    let hold = ask.overdue("paid", &alice, 30, ("shop", &bob));
     let found = ask.until(&alice, hold, api::HoldState::HoldCaptured);
     assert_eq!(tries(&found), ["pending", "pending", "confirmed"]);
     assert_eq!((found.captured.as_str(), found.released.as_str()), ("19.50", "10.50"));
     assert_eq!((ask.posted(&bob).as_str(), ask.held(&alice).as_str()), ("19.50", "0.00"));
     assert_eq!(found.check_back.unwrap().tries, 3);
+    let paid = ask.by_request(&alice, &format!("~confirm-{hold}-3"));
+    let ReadResult::Transaction(paid) = &paid else { panic!("{paid:?}") };
+    assert_eq!(paid.transaction.as_ref().unwrap().legs[0].amount, "19.50");
 
     let calls = shop.calls();
     let keys: Vec<&str> = calls.iter().map(|call| call.header("idempotency-key")).collect();
@@ -114,7 +126,7 @@ fn what_an_initiator_says_is_done() {
     });
     assert_eq!(calls[1].body, expected);
 
-    let hold = ask.place(&overdue("cancelled", &alice, 7, ("shop", &bob)));
+    let hold = ask.overdue("cancelled", &alice, 7, ("shop", &bob));
     let found = ask.until(&alice, hold, api::HoldState::HoldReleased);
     assert_eq!((tries(&found), found.released.as_str()), (vec!["cancelled".to_owned()], "7.00"));
     let calls = |result| {
@@ -125,7 +137,7 @@ fn what_an_initiator_says_is_done() {
 
     // Nobody but who is configured, and nothing that nodes alone may say.
     let refused = |command: &Command| ask.refused(command);
-    assert!(refused(&overdue("other", &alice, 1, ("nobody", &bob))).contains("no initiator nobody"));
+    assert!(refused(&ending(DEADLINE, "other", &alice, 1, ("nobody", &bob))).contains("no initiator nobody"));
     let kept = Command::CheckedBack(twinset_ledger::CheckedBack {
         hold,
         no: 1,
@@ -164,11 +176,11 @@ fn lies_silence_and_death_are_failed_tries_and_delay_nobody_else() {
     ask.book(&open(&alice));
     ask.book(&open(&bob));
     let silently: Vec<_> =
-        (0..3).map(|no| ask.place(&overdue(&format!("silent-{no}"), &alice, 1, ("silent", &bob)))).collect();
+        (0..3).map(|no| ask.overdue(&format!("silent-{no}"), &alice, 1, ("silent", &bob))).collect();
     until("as many calls hang as may", || {
         (silent.calls().len() == 2).then_some(()).ok_or("not yet".to_owned())
     });
-    let hold = ask.place(&overdue("lies", &alice, 30, ("liar", &bob)));
+    let hold = ask.overdue("lies", &alice, 30, ("liar", &bob));
     let found = ask.until(&alice, hold, api::HoldState::HoldCaptured);
     let lie = "bad_answer";
     let expected = [
@@ -194,7 +206,7 @@ fn lies_silence_and_death_are_failed_tries_and_delay_nobody_else() {
 
     // It dies, and comes back.
     liar.lives(false);
-    let hold = ask.place(&overdue("dead", &alice, 30, ("liar", &bob)));
+    let hold = ask.overdue("dead", &alice, 30, ("liar", &bob));
     until("it was called in vain", || {
         let tries = tries(&ask.hold(&alice, hold));
         if tries.len() > 2 { Ok(()) } else { Err(format!("{tries:?}")) }
@@ -228,14 +240,13 @@ fn tries_go_on_when_a_leader_dies_with_an_answer_that_is_not_in_the_log() {
     let ask = Leader::of(&cluster.nodes);
     ask.book(&open(&alice));
     ask.book(&open(&bob));
-    let hold = ask.place(&overdue("paid", &alice, 30, ("shop", &bob)));
+    let hold = ask.overdue("paid", &alice, 30, ("shop", &bob));
     until("the third call is under way", || {
         (shop.calls().len() == 3).then_some(()).ok_or("not yet".to_owned())
     });
     // Nothing gets into the log any more, and the answer comes: the leader dies with it.
-    let led = leader(&cluster.nodes, SET);
+    let (led, replica) = led(&cluster.nodes, SET);
     let dying = cluster.nodes.remove(led);
-    let replica = dying.leads(SET).unwrap();
     let pause = dying.runtime.block_on(replica.ledger().unwrap().proposer.pause());
     answers.send(()).unwrap();
     let line = "twinset_node_check_back_calls_total{initiator=\"shop\",result=\"confirm\"}";
@@ -276,7 +287,7 @@ fn after_the_last_try_comes_the_last_resort() {
     let ask = Leader::of(&cluster.nodes);
     ask.book(&open(&alice));
     ask.book(&open(&bob));
-    let [keeps, releases, confirms] = names.map(|name| ask.place(&overdue(name, &alice, 10, (name, &bob))));
+    let [keeps, releases, confirms] = names.map(|name| ask.overdue(name, &alice, 10, (name, &bob)));
     let asked = |last: &str| ["pending", "pending", "pending", last].map(str::to_owned).to_vec();
     let found = ask.until(&alice, releases, api::HoldState::HoldReleased);
     assert_eq!(tries(&found), asked("released"));
@@ -295,7 +306,7 @@ fn after_the_last_try_comes_the_last_resort() {
         assert_eq!(counted(&cluster.nodes, &line), 1);
     }
     let kept = format!("twinset_set_holds_overdue{{set=\"{SET}\",waits=\"kept\"}}");
-    assert_eq!(counted(&cluster.nodes, &kept), 1);
+    assert_eq!(cluster.nodes[leader(&cluster.nodes, SET)].metric(&kept), 1);
     assert_eq!(listed_metrics(&cluster.nodes[0]), 3);
     // A person ends it.
     ask.book(&Command::ReleaseHold {
@@ -336,7 +347,7 @@ fn a_confirmation_pays_an_account_of_another_set() {
     let far = (0..).map(|n| format!("far-{n}")).find(is_elsewhere).unwrap();
     let ask = Leader::of(&cluster.nodes);
     ask.book(&open(&alice));
-    let hold = ask.place(&overdue("first", &alice, 10, ("shop", &far)));
+    let hold = ask.overdue("first", &alice, 10, ("shop", &far));
     // There is no such account yet: what was confirmed is refused, and asked for again.
     until("it is refused", || {
         let tries = tries(&ask.hold(&alice, hold));

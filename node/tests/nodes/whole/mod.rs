@@ -2,11 +2,13 @@
 //! an operator would, and asked over their open ports or, where that is shorter, directly.
 #![allow(clippy::unwrap_used, dead_code)]
 
+pub mod clock;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -14,10 +16,11 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use twinset_control::{Catalogue, Topology};
+use twinset_node::birth::Refused;
 use twinset_node::config::Config;
 use twinset_node::listen::Listeners;
 use twinset_node::metrics::Metrics;
-use twinset_node::node::{Node, store_options};
+use twinset_node::node::{BootstrapError, Node, store_options};
 use twinset_node::platform::{self, Platform};
 use twinset_node::set::Replica;
 use twinset_store::Store;
@@ -29,19 +32,32 @@ pub fn alone() -> parking_lot::MutexGuard<'static, ()> {
 }
 
 pub const CLUSTER: &str = "cluster-of-the-test";
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Where a node listens: api, peer, http.
 pub type Ports = [SocketAddr; 3];
 
-/// Free ones, never the same twice, and none that an outgoing connection may get meanwhile.
+/// Blocks of ports, one for a process. Below those that clusters of real processes take, and far below those that the system
+/// gives to outgoing connections: a dead node's port is free when it returns.
+const BLOCKS_FROM: u16 = 10_000;
+const BLOCKS: u16 = 12;
+const BLOCK: u16 = 500;
+
+/// Free ones, never the same twice, and none that an outgoing connection or another process of tests may get meanwhile.
 pub fn ports() -> Ports {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    // Processes of the same moment begin at different ones.
-    let begin = std::process::id().wrapping_mul(97);
+    static OWN: OnceLock<(TcpListener, u16)> = OnceLock::new();
+    static NEXT: AtomicU16 = AtomicU16::new(1);
+    // Whoever has its first port has the block.
+    let (_, block) = OWN.get_or_init(|| {
+        let own = u16::try_from(std::process::id() % u32::from(BLOCKS)).unwrap();
+        let mut blocks = (0..BLOCKS).map(|n| BLOCKS_FROM + (own + n) % BLOCKS * BLOCK);
+        let claim = |block| Some((TcpListener::bind(("127.0.0.1", block)).ok()?, block));
+        blocks.find_map(claim).expect("few processes at a time")
+    });
     let mut free = std::iter::repeat_with(|| {
-        let n = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
-        SocketAddr::from(([127, 0, 0, 1], 10_000 + u16::try_from(n).unwrap()))
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        assert!(n < BLOCK, "a block has ports for all tests of a process");
+        SocketAddr::from(([127, 0, 0, 1], block + n))
     })
     .filter(|address| TcpListener::bind(address).is_ok());
     [(); 3].map(|()| free.next().unwrap())
@@ -52,13 +68,15 @@ fn site(name: &str) -> String {
     name[..1].to_uppercase()
 }
 
-/// Replicas outside the home site wait so long that a busy machine does not let them win.
+/// A busy machine lets a leader be silent for a while without another one, and does not let replicas outside the home site win.
+/// Nor does a set that is slow to answer end an attempt.
 pub fn config(name: &str, [api, peer, http]: Ports, dir: &Path) -> Config {
     let (site, arbiter) = (site(name), name.starts_with('c'));
     toml::from_str(&format!(
         "[node]\nname = {name:?}\nsite = {site:?}\narbiter = {arbiter}\ndata_dir = {dir:?}\n\
          [listen]\napi = \"{api}\"\npeer = \"{peer}\"\nhttp = \"{http}\"\n\
-         [raft]\nelection_timeout_away_min_ms = 800\n"
+         [raft]\nelection_timeout_min_ms = 400\nelection_timeout_away_min_ms = 1600\nelection_timeout_max_ms = 800\n\
+         [across]\ngive_up_ms = 20000\n"
     ))
     .unwrap()
 }
@@ -124,8 +142,16 @@ impl Running {
         Ok(Running { node, ports, stop, served: Some(served), runtime })
     }
 
-    pub fn bootstrap(&self, catalogue: &Catalogue) -> Result<bool, twinset_node::node::BootstrapError> {
+    pub fn bootstrap(&self, catalogue: &Catalogue) -> Result<bool, BootstrapError> {
         self.runtime.block_on(self.node.bootstrap(catalogue.clone()))
+    }
+
+    /// The same when all others run: asked again while one of them is slow to answer. Whether it was given before.
+    pub fn until_given(&self, catalogue: &Catalogue) -> bool {
+        until("it is given its cluster", || match self.bootstrap(catalogue) {
+            Err(silent @ BootstrapError::Refused(Refused::Silent { .. })) => Err(silent.to_string()),
+            other => Ok(other.unwrap()),
+        })
     }
 
     pub fn until_ready(&self) {
@@ -164,6 +190,13 @@ impl Running {
         (status, body)
     }
 
+    /// A metric as it is served.
+    pub fn metric(&self, line: &str) -> u64 {
+        let (_, _, text) = self.get("/metrics");
+        let found = text.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
+        found.unwrap_or_else(|| panic!("no {line} in {text}")).parse().unwrap()
+    }
+
     /// Status, head in small letters and body of an answer of its HTTP listener.
     pub fn get(&self, path: &str) -> (u16, String, String) {
         let mut stream = TcpStream::connect(self.ports[2]).unwrap();
@@ -193,9 +226,20 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
 
 /// Where in `nodes` the leader of a set is, once there is one.
 pub fn leader(nodes: &[Running], set: u32) -> usize {
+    led(nodes, set).0
+}
+
+/// The same with its replica, which has just been seen to lead.
+pub fn led(nodes: &[Running], set: u32) -> (usize, Arc<Replica>) {
     until(&format!("set {set} is led"), || {
-        nodes.iter().position(|running| running.leads(set).is_some()).ok_or_else(|| "nobody".to_owned())
+        let led = nodes.iter().enumerate().find_map(|(at, running)| Some((at, running.leads(set)?)));
+        led.ok_or_else(|| "nobody".to_owned())
     })
+}
+
+/// A counter, added up over the nodes: whoever has led has counted.
+pub fn counted(nodes: &[Running], line: &str) -> u64 {
+    nodes.iter().map(|running| running.metric(line)).sum()
 }
 
 /// A cluster that takes part, in the order of `names`.
@@ -230,11 +274,22 @@ impl Cluster {
             })
             .collect();
         for running in &nodes {
-            assert!(!running.bootstrap(&catalogue).unwrap(), "it was blank");
+            assert!(!running.until_given(&catalogue), "it was blank");
         }
         let cluster = Cluster { catalogue, nodes, dirs };
         cluster.until_ready();
+        cluster.until_home();
         cluster
+    }
+
+    /// Each set is led at home: later nobody has a reason to hand over.
+    fn until_home(&self) {
+        for (set, known) in &self.catalogue.sets {
+            until(&format!("set {set} is led at home"), || {
+                let site = &self.nodes[leader(&self.nodes, *set)].node.config.node.site;
+                if *site == known.home { Ok(()) } else { Err(format!("it is led in {site}")) }
+            });
+        }
     }
 
     pub fn until_ready(&self) {

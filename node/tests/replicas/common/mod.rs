@@ -37,7 +37,7 @@ pub fn alone() -> parking_lot::MutexGuard<'static, ()> {
 }
 
 pub const CLUSTER: &str = "cluster-of-the-test";
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A catalogue of four nodes, and an open port for the peer lanes of each.
 pub fn cluster() -> (Catalogue, Vec<(String, TcpListener)>) {

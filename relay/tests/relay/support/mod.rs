@@ -3,7 +3,9 @@
 pub mod receiver;
 pub mod router;
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use prometheus::Registry;
@@ -21,6 +23,22 @@ const POLL: Duration = Duration::from_millis(10);
 
 pub const SECRET: &str = "a secret of the tests, long enough for it";
 pub const OTHER_SECRET: &str = "another secret of the tests, which comes next";
+
+/// Where somebody can listen, and nobody of this process has before: a relay goes on asking who is gone, and must neither find
+/// another one there nor itself, as it could among the ports that the system gives to outgoing connections.
+pub fn address() -> SocketAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const PORTS: std::ops::Range<u16> = 9_000..10_000;
+    // Processes of the same moment begin at different ones.
+    let begin = std::process::id().wrapping_mul(97);
+    let mut free = std::iter::repeat_with(|| {
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        assert!(n < PORTS.len() as u32, "there are ports for all tests");
+        let port = begin.wrapping_add(n) % PORTS.len() as u32;
+        SocketAddr::from(([127, 0, 0, 1], PORTS.start + port as u16))
+    });
+    free.find(|address| TcpListener::bind(address).is_ok()).expect("it is asked until there is one")
+}
 
 /// Asks again until there is something.
 pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {

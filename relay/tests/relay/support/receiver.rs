@@ -213,12 +213,12 @@ pub struct Receiver {
 impl Receiver {
     /// On a free port.
     pub async fn start(book: &Book) -> Receiver {
-        Receiver::start_at("127.0.0.1:0".parse().expect("an address"), book, None).await
+        Receiver::start_at(super::address(), book, None).await
     }
 
     /// Over TLS.
     pub async fn start_tls(book: &Book, tls: TlsAcceptor) -> Receiver {
-        Receiver::start_at("127.0.0.1:0".parse().expect("an address"), book, Some(tls)).await
+        Receiver::start_at(super::address(), book, Some(tls)).await
     }
 
     /// On that port.

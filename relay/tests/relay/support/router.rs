@@ -113,7 +113,7 @@ pub struct Router {
 impl Router {
     /// Starts one.
     pub async fn start(ledger: &Ledger) -> Router {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let listener = TcpListener::bind(super::address()).await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let stop = CancellationToken::new();
         let (ledger, connections) = (ledger.clone(), stop.clone());
