@@ -2,6 +2,7 @@
 //! for, and everything that the API shows is read: all transactions of each set through each router and from each replica,
 //! every account, a sample of request ids; and the replicas are compared. Asks and records only; [`crate::check`] judges.
 
+pub mod buffered;
 pub mod holds;
 pub mod in_doubt;
 pub mod replicas;
@@ -18,7 +19,9 @@ use twinset_tools::verify;
 
 use crate::api::Router;
 use crate::clients::Left;
-use crate::history::{Answer, Ask, Event, Found, Level, Name, Phase, Recorder, Retry, Transfer, VerifyLine};
+use crate::history::{
+    Answer, Ask, Event, Found, Level, Name, Phase, Recorder, Retry, Transfer, VerifyLine, suspense,
+};
 use crate::wait;
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -103,6 +106,7 @@ pub async fn last_look(
     let catalogue = survey.catalogue()?;
     let channel = async |node: &str| admin::channel(&cluster.layout().process(node)?.api);
     let patience = PATIENCE.saturating_sub(began.elapsed()).max(IN_DOUBT);
+    drained(recorder, left, &routers).await;
     let all_over = in_doubt::wait(recorder, catalogue, patience, &channel).await;
     put_away(recorder, left, &routers).await;
     recorder.phase(Phase::Final);
@@ -159,12 +163,31 @@ async fn read(
         holds::list(*account, async |ask| asker.ask(ask, None).await).await
     });
     join_all(held).await;
+    let suspended = sets.iter().filter(|_| !left.buffered.is_empty()).enumerate();
+    let suspended = suspended.map(async |(number, set)| {
+        let mut asker = Asker::new(recorder, routers, number);
+        buffered::list(*set, async |ask| asker.ask(ask, None).await).await;
+    });
+    join_all(suspended).await;
     let streams = sets.iter().filter(|_| left.follows).enumerate().map(async |(number, set)| {
         let mut asker = Asker::new(recorder, routers, number);
         events(*set, PAGE_SIZE, async |ask| asker.ask(ask, None).await).await;
     });
     join_all(streams).await;
     (listed, asks)
+}
+
+/// Waits until nothing is on its way to any account, or the patience is over.
+async fn drained(recorder: &Arc<Recorder>, left: &Left, routers: &[String]) {
+    let until = Instant::now() + buffered::PATIENCE;
+    let mut asker = Asker::new(recorder, routers, 0);
+    for account in &left.buffered {
+        while buffered::is_in_transit(*account, async |ask| asker.ask(ask, None).await).await
+            && Instant::now() < until
+        {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
 }
 
 /// Waits until no set has a hold to put away, or the patience is over.
@@ -223,14 +246,19 @@ impl Scopes {
             | Ask::Close { id, account }
             | Ask::PlaceHold { id, account, .. }
             | Ask::ReleaseHold { id, account, .. }
-            | Ask::ExtendHold { id, account, .. } => vec![(*account, id.clone())],
+            | Ask::ExtendHold { id, account, .. }
+            | Ask::SetMode { id, account, .. } => vec![(*account, id.clone())],
             Ask::Transfer(transfer) => of_legs(transfer),
             Ask::Batch { items, .. } => items.iter().flat_map(of_legs).collect(),
             Ask::Reverse { id, transaction, .. } => {
                 let scope = self.reversed.get(transaction).copied().flatten();
                 scope.map(|scope| (scope, id.clone())).into_iter().collect()
             }
-            Ask::ReadAccount { .. }
+            // Its id belongs to what is in suspense, and to no account.
+            Ask::ResolveSuspense { .. }
+            | Ask::ReadTransit { .. }
+            | Ask::ListSuspense { .. }
+            | Ask::ReadAccount { .. }
             | Ask::ReadTransaction { .. }
             | Ask::ReadRequest { .. }
             | Ask::List { .. }
@@ -243,12 +271,14 @@ impl Scopes {
     }
 }
 
-/// Every account, what became of the requests that were left, and some transactions over several sets whole. Unless all is
+/// Every account and what is on its way to it, what became of the requests that were left, and some transactions over several sets whole. Unless all is
 /// over: then the run is red, and who asks for what is open between sets waits in vain, so that there are accounts alone.
 pub fn last_reads(recorder: &Recorder, left: &Left, scopes: &Scopes, all_over: bool) -> Vec<Ask> {
     let level = Level::Linearizable;
-    let accounts = 0..recorder.accounts_from(0).len() as u32;
-    let accounts = accounts.map(|account| Ask::ReadAccount { account, level });
+    let accounts = (0..).zip(recorder.accounts_from(0)).filter(|(_, id)| suspense(id).is_none());
+    let accounts = accounts.map(|(account, _)| Ask::ReadAccount { account, level });
+    let transit = left.buffered.iter().map(|account| Ask::ReadTransit { account: *account, level });
+    let accounts = accounts.chain(transit);
     if !all_over {
         return accounts.collect();
     }

@@ -258,7 +258,14 @@ fn count(history: &History) -> (Counts, BTreeMap<&'static str, Latency>, f64) {
 
 fn asked(ask: &Ask) -> &'static str {
     match ask {
-        Ask::Open { .. } | Ask::SetLimit { .. } | Ask::Freeze { .. } | Ask::Close { .. } => "account",
+        Ask::Open { .. }
+        | Ask::SetLimit { .. }
+        | Ask::Freeze { .. }
+        | Ask::Close { .. }
+        | Ask::SetMode { .. } => "account",
+        Ask::ResolveSuspense { .. } => "resolution",
+        Ask::ReadTransit { .. } => "in_transit",
+        Ask::ListSuspense { .. } => "suspense",
         Ask::Transfer(_) => "transfer",
         Ask::Reverse { .. } => "reversal",
         Ask::Batch { .. } => "batch",

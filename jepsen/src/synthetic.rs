@@ -3,6 +3,7 @@
 
 mod across;
 mod asked;
+mod buffered;
 mod past;
 
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::history::holdings::{Holdings, Taken};
 use crate::history::holds::Told;
 use crate::history::{
     Answer, AsOf, Ask, Found, History, Level, Meta, Name, Op, Phase, Place, Recorder, Retry, Transfer,
-    VerifyLine,
+    VerifyLine, suspense,
 };
 use crate::workload::{self, Generate, Ground, Hand, Kind};
 use past::{News, Placed, event_kind};
@@ -63,6 +64,7 @@ pub fn history(operations: u64, seed: u64) -> anyhow::Result<History> {
         "holds",
         "statements",
         "events",
+        "buffered",
     ]
     .map(str::to_owned);
     Ok(of(&workload::named(&names)?, operations, seed))
@@ -101,6 +103,7 @@ pub fn of(kinds: &[&'static Kind], operations: u64, seed: u64) -> History {
         },
         recorder,
         several: across::Several::default(),
+        ways: buffered::Ways::default(),
         now_ns: 0,
     };
     maker.phase(Phase::Setup);
@@ -122,6 +125,7 @@ struct Maker {
     history: History,
     recorder: Arc<Recorder>,
     several: across::Several,
+    ways: buffered::Ways,
     now_ns: u64,
 }
 
@@ -165,6 +169,7 @@ impl Maker {
     /// One operation: it is decided at one instant inside an interval that overlaps its neighbours'.
     fn ask(&mut self, (process, router): (u32, u8), ask: Ask, retry: Option<Retry>) -> Answer {
         self.now_ns += TICK_NS;
+        self.travel();
         let answer = self.answer(&ask);
         // A process comes round every `PROCESSES` ticks.
         let half = TICK_NS * PROCESSES as u64 / 2 - TICK_NS / 4;
@@ -190,7 +195,10 @@ impl Maker {
             Ask::Reverse { transaction, .. } | Ask::ReadTransaction { transaction, .. } => {
                 Some(transaction.0.set)
             }
-            Ask::List { set, .. } => Some(*set),
+            Ask::List { set, .. } | Ask::ListSuspense { set, .. } => Some(*set),
+            Ask::ResolveSuspense { item, .. } => Some(item.0.set),
+            Ask::ReadTransit { account, .. } => return self.in_transit(*account),
+            Ask::SetMode { .. } => return self.set_mode(ask),
             Ask::Events { set, after, page_size, .. } => {
                 return self.events(*set, after, *page_size as usize);
             }
@@ -228,6 +236,7 @@ impl Maker {
 
     /// The final lists and accounts, and the end.
     fn last_look(&mut self) {
+        self.arrive();
         self.now_ns += TICK_NS * PROCESSES as u64;
         self.phase(Phase::Final);
         for (set, router) in [(1, 0), (1, 1), (2, 0), (2, 1)] {
@@ -244,9 +253,12 @@ impl Maker {
         }
         self.history.in_doubt = Some(Vec::new());
         for account in 0..self.history.accounts.len() as u32 {
-            self.now_ns += TICK_NS * PROCESSES as u64;
-            self.ask((99, 0), Ask::ReadAccount { account, level: Level::Linearizable }, None);
+            if suspense(&self.history.accounts[account as usize]).is_none() {
+                self.now_ns += TICK_NS * PROCESSES as u64;
+                self.ask((99, 0), Ask::ReadAccount { account, level: Level::Linearizable }, None);
+            }
         }
+        self.last_look_at_buffered();
         for transaction in self.several.whole.keys().copied().collect::<Vec<_>>() {
             self.now_ns += TICK_NS * PROCESSES as u64;
             self.ask((99, 1), Ask::ReadTransaction { transaction, level: Level::Linearizable }, None);
@@ -331,7 +343,10 @@ impl Log {
                     self.keep(ask, verdict.position, command, legs, history);
                     let booked = self.booked.last().expect("it was kept").clone();
                     let (id, legs, balances) = (&booked.id[..], &booked.legs[..], balances.clone());
-                    self.tell(verdict.position, News { kind: "booked", id, legs, balances, held: None });
+                    self.tell(
+                        verdict.position,
+                        News { kind: "booked", id, legs, balances, ..News::default() },
+                    );
                 }
                 Answer::Booked { transaction, place, replayed, balances }
             }
@@ -392,7 +407,9 @@ impl Log {
             let cents = i64::try_from(leg.2).expect("small");
             (known(&leg.0), if leg.1 == twinset_ledger::Side::Debit { cents } else { -cents })
         };
-        let (scope, legs) = (Some(known(&scope_id)), legs.iter().map(signed).collect());
+        // The id of who books a suspended credit on belongs to the credit.
+        let scope = (!matches!(ask, Ask::ResolveSuspense { .. })).then(|| known(&scope_id));
+        let legs = legs.iter().map(signed).collect();
         let transaction = self.name(position);
         let id = command.request_id().unwrap_or_default().to_owned();
         let (label, capture) = match ask {
@@ -444,7 +461,7 @@ impl Log {
                         let place = self.place_of(position);
                         Answer::Rejected { code: code.to_owned(), place, replayed: false }
                     }
-                    model::Answer::Booked(_) | model::Answer::Settled(_) => {
+                    model::Answer::Booked(_) | model::Answer::Settled(_) | model::Answer::Buffered(_) => {
                         let name = self.name(position);
                         let found = self.find(name, several).expect("it was booked").clone();
                         Answer::Transaction { as_of, found: Box::new(found) }
@@ -468,6 +485,7 @@ impl Log {
                     if to < self.booked.len() { found.last().map(|last| last.transaction) } else { None };
                 Answer::Page { as_of, found, next }
             }
+            Ask::ListSuspense { .. } => self.suspense(ask, history),
             past => self.read_past(past, history),
         }
     }

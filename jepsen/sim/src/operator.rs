@@ -11,7 +11,7 @@ use futures::future::join_all;
 use parking_lot::Mutex;
 use tonic::transport::{Channel, Endpoint};
 use tracing::trace;
-use twinset_jepsen::books::{Scopes, events, holds, in_doubt, last_reads, list, replicas, shares};
+use twinset_jepsen::books::{Scopes, buffered, events, holds, in_doubt, last_reads, list, replicas, shares};
 use twinset_jepsen::history::{self, Answer, Ask, Retry};
 use twinset_proto::cluster::v1 as cluster_api;
 use twinset_proto::cluster::v1::admin_client::AdminClient;
@@ -62,6 +62,7 @@ impl Operator {
         }
         self.shared.enter(Phase::Asking);
         self.resolve().await;
+        self.drained().await;
         let catalogue = cluster::catalogue(self.shared.plan.sets);
         let channel = async |node: &str| self.channel(node).await;
         let all_over = in_doubt::wait(&self.shared.recorder, &catalogue, IN_DOUBT, channel).await;
@@ -195,6 +196,11 @@ impl Operator {
             holds::list(account, async |ask| asker.insist(ask, None, DEADLINE).await).await;
         })
         .await;
+        let is_any_buffered = !self.shared.left.lock().buffered.is_empty();
+        for set in ground.sets().iter().filter(|_| is_any_buffered) {
+            let mut asker = Asker::new(recorder, OPERATOR);
+            buffered::list(*set, async |ask| asker.insist(ask, None, DEADLINE).await).await;
+        }
         let follows = self.shared.left.lock().follows;
         for set in ground.sets().iter().filter(|_| follows) {
             let mut asker = Asker::new(recorder, OPERATOR);
@@ -206,6 +212,21 @@ impl Operator {
         let catalogue = cluster::catalogue(self.shared.plan.sets);
         let channel = async |node: &str| self.channel(node).await;
         replicas::read(recorder, &catalogue, &asks, channel).await;
+    }
+
+    /// Waits until nothing is on its way to any account, or the patience is over.
+    async fn drained(&self) {
+        let until = tokio::time::Instant::now() + buffered::PATIENCE;
+        let accounts = self.shared.left.lock().buffered.clone();
+        let mut asker = Asker::new(&self.shared.recorder, OPERATOR);
+        for account in accounts {
+            let mut pending = async || {
+                buffered::is_in_transit(account, async |ask| asker.insist(ask, None, DEADLINE).await).await
+            };
+            while pending().await && tokio::time::Instant::now() < until {
+                tokio::time::sleep(POLL).await;
+            }
+        }
     }
 
     /// Waits until no set has a hold to put away, or the patience is over.

@@ -206,14 +206,15 @@ fn transaction(recorder: &Recorder, one: &wire::Transaction) -> Option<Found> {
         of => Some(Part { of: Name(of.parse().ok()?), day: date::parse(&one.accounting_date)? }),
     };
     let written = (one.kind, one.reason);
+    let transaction = name(&one.transaction)?;
     Some(Found {
-        transaction: name(&one.transaction)?,
+        transaction,
         place: Place { set: position.set, index: position.index, time_ns: position.time_unix_ns },
         id: one.request_id.clone(),
-        scope: (!one.scope_account.is_empty()).then(|| recorder.account(&one.scope_account)),
+        scope: super::reply::scope(recorder, &one.scope_account),
         label: match part_of {
-            None => label::read(written, &one.accounting_date, &metadata, position.time_unix_ns)?,
-            Some(_) => None,
+            Some(part) if part.of != transaction => None,
+            _ => label::read(written, &one.accounting_date, &metadata, position.time_unix_ns)?,
         },
         legs: one.legs.iter().map(leg).collect::<Option<_>>()?,
         reverses: if one.reverses.is_empty() { None } else { Some(name(&one.reverses)?) },

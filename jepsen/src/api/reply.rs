@@ -1,5 +1,6 @@
 //! What a reply says. What cannot be read promises nothing: it is an unknown end. Pure.
 
+mod buffered;
 mod holds;
 mod past;
 
@@ -24,8 +25,10 @@ struct Posting<'a> {
     account: &'a str,
     side: &'a str,
     amount: &'a str,
-    posted: &'a str,
-    available: &'a str,
+    posted: Option<&'a str>,
+    available: Option<&'a str>,
+    #[serde(default)]
+    in_transit: bool,
 }
 
 #[derive(Deserialize)]
@@ -149,12 +152,19 @@ pub fn answer(accounts: &Recorder, ask: &Ask, status: StatusCode, body: &[u8]) -
             Ask::Transfer(transfer) => {
                 parse(body).and_then(|reply: Booked<'_>| booked(accounts, &reply, Some(transfer)))
             }
-            Ask::Reverse { .. } => parse(body).and_then(|reply: Booked<'_>| booked(accounts, &reply, None)),
+            Ask::Reverse { .. } | Ask::ResolveSuspense { .. } => {
+                parse(body).and_then(|reply: Booked<'_>| booked(accounts, &reply, None))
+            }
             Ask::Batch { items, .. } => {
                 parse(body).and_then(|reply: Batch<'_>| batch(accounts, &reply, items))
             }
             Ask::PlaceHold { .. } | Ask::ReleaseHold { .. } | Ask::ExtendHold { .. } => {
                 parse(body).and_then(|reply: holds::Changed<'_>| holds::changed(&reply))
+            }
+            Ask::ReadTransit { account, .. } => parse(body)
+                .and_then(|reply: buffered::Transit<'_>| buffered::transit(accounts, *account, &reply)),
+            Ask::ListSuspense { .. } => {
+                parse(body).and_then(|reply: buffered::Page<'_>| buffered::page(accounts, &reply))
             }
             Ask::ListHolds { .. } => {
                 parse(body).and_then(|reply: holds::Page<'_>| holds::page(accounts, &reply))
@@ -189,14 +199,25 @@ fn booked(accounts: &Recorder, reply: &Booked<'_>, asked: Option<&Transfer>) -> 
     if asked.is_some_and(|asked| !legs.is_empty() && legs != asked.legs) {
         return None;
     }
-    let balances =
-        reply.postings.iter().map(|posting| Some((cents(posting.posted)?, cents(posting.available)?)));
     Some(Answer::Booked {
         transaction: name(reply.transaction)?,
         place: place(&reply.position)?,
         replayed: reply.replayed,
-        balances: balances.collect::<Option<_>>()?,
+        balances: balances(&reply.postings)?,
     })
+}
+
+/// Posted and available of each leg's account afterwards; of one that is in transit nobody can know them.
+fn balances(postings: &[Posting<'_>]) -> Option<Vec<(i64, i64)>> {
+    let one = |posting: &Posting<'_>| match (posting.posted, posting.available) {
+        (Some(posted), Some(available)) if !posting.in_transit => {
+            Some(Some((cents(posted)?, cents(available)?)))
+        }
+        (None, None) if posting.in_transit => Some(None),
+        _ => None,
+    };
+    let all = postings.iter().map(one).collect::<Option<Vec<_>>>()?;
+    Some(all.into_iter().flatten().collect())
 }
 
 fn changed(reply: &Changed<'_>) -> Option<Answer> {
@@ -270,16 +291,17 @@ fn transaction(accounts: &Recorder, one: &Transaction<'_>) -> Option<Found> {
         "" => None,
         of => Some(Part { of: name(of)?, day: date::parse(one.accounting_date)? }),
     };
+    let transaction = name(one.transaction)?;
     let label = match part_of {
-        None => label::read((one.kind, one.reason), one.accounting_date, &one.metadata, place.time_ns)?,
         // What else is written on the transaction stands with the whole of it.
-        Some(_) => None,
+        Some(part) if part.of != transaction => None,
+        _ => label::read((one.kind, one.reason), one.accounting_date, &one.metadata, place.time_ns)?,
     };
     Some(Found {
-        transaction: name(one.transaction)?,
+        transaction,
         place,
         id: one.request_id.to_owned(),
-        scope: (!one.scope_account.is_empty()).then(|| accounts.account(one.scope_account)),
+        scope: scope(accounts, one.scope_account),
         label,
         legs: one.legs.iter().map(leg).collect::<Option<_>>()?,
         reverses: if one.reverses.is_empty() { None } else { Some(name(one.reverses)?) },
@@ -290,6 +312,12 @@ fn transaction(accounts: &Recorder, one: &Transaction<'_>) -> Option<Found> {
         },
         part_of,
     })
+}
+
+/// The account that a request id belongs to, if it is one: that of who books a suspended credit on belongs to the credit.
+pub(super) fn scope(accounts: &Recorder, scope: &str) -> Option<u32> {
+    let is_account = !scope.is_empty() && !scope.starts_with('~');
+    is_account.then(|| accounts.account(scope))
 }
 
 fn signed(accounts: &Recorder, account: &str, side: &str, amount: &str) -> Option<(u32, i64)> {

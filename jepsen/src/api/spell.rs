@@ -1,6 +1,7 @@
 //! How a call is spelled over HTTP: method, path and JSON body. Pure text, written by hand, since ids and amounts need no
 //! escapes and thousands are written each second; but for metadata, which are anything.
 
+mod buffered;
 mod holds;
 
 use std::fmt::Write as _;
@@ -59,6 +60,7 @@ pub fn call(accounts: &Recorder, ask: &Ask) -> (Method, String, String) {
         Ask::PlaceHold { .. } | Ask::ReleaseHold { .. } | Ask::ExtendHold { .. } => {
             holds::write(accounts, ask)
         }
+        Ask::SetMode { .. } | Ask::ResolveSuspense { .. } => buffered::write(accounts, ask),
         read => (Method::GET, read_path(accounts, read), String::new()),
     }
 }
@@ -79,6 +81,11 @@ fn read_path(accounts: &Recorder, ask: &Ask) -> String {
             let after = after.map_or_else(String::new, |after| after.to_string());
             let path = format!("/v1/sets/{set}/transactions?page_size={page_size}&after={after}");
             return paged(&path, *level);
+        }
+        Ask::ReadTransit { account, level } => (format!("/v1/accounts/{}/in-transit", id_of(account)), level),
+        Ask::ListSuspense { set, after, page_size, level } => {
+            let after = after.map_or_else(String::new, |after| format!("&after={after}"));
+            return paged(&format!("/v1/sets/{set}/suspense?page_size={page_size}{after}"), *level);
         }
         Ask::ReadHold { account, hold, level } => (holds::path(accounts, *account, Some(hold)), level),
         Ask::ListHolds { account, after, page_size, level } => {

@@ -173,6 +173,8 @@ pub struct Doubt<'h> {
 pub struct Plans<'h> {
     /// Attempts, by coordinator and number in its log.
     pub begun: HashMap<(u32, usize), Begun<'h>>,
+    /// What was paid without asking, by its name.
+    pub paid: HashMap<TransactionId, Across>,
     /// Their places by their names.
     pub names: HashMap<TransactionId, (u32, usize)>,
     /// By set, in the order of their begins.
@@ -194,7 +196,7 @@ pub struct Plans<'h> {
 }
 
 /// Codes of the coordinator alone, before any other set is asked.
-const AT_ONCE: [&str; 10] = [
+pub const AT_ONCE: [&str; 10] = [
     "hold_not_found",
     "hold_ended",
     "hold_exceeded",
@@ -262,6 +264,11 @@ impl<'h> Plans<'h> {
         let rows = |set: u32| name.and_then(|name| self.rows.get(&(name, set)));
         let cents = rows(at.0).and_then(|rows| rows.first()?.legs.first()).map(|(_, cents)| cents.abs());
         let Some(across) = Across::of(witness, body, cents) else { return };
+        if let Some(name) = name.filter(|name| witness.unasked.contains(name)) {
+            // Nothing is set aside for it.
+            self.paid.insert(name, across);
+            return;
+        }
         let (spot, coordinator) = (spot(decided.place), at.0);
         let booked: HashMap<u32, Spot> =
             across.others().into_iter().filter_map(|set| Some((set, spot_of(rows(set)?.first()?)))).collect();
@@ -407,13 +414,13 @@ fn spot_of(found: &&Found) -> Spot {
 }
 
 /// The legs of a part without those of clearing accounts.
-pub fn own_legs(witness: &Witness<'_>, legs: &[Leg]) -> Vec<Leg> {
-    let is_own = |leg: &&Leg| clearing(&witness.history.accounts[leg.0 as usize]).is_none();
+pub fn own_legs(history: &History, legs: &[Leg]) -> Vec<Leg> {
+    let is_own = |leg: &&Leg| clearing(&history.accounts[leg.0 as usize]).is_none();
     legs.iter().filter(is_own).copied().collect()
 }
 
 /// What real time says of a set's log: whoever begins after something was answered finds it there.
-struct Bounds {
+pub struct Bounds {
     sets: BTreeMap<u32, Bound>,
 }
 
@@ -426,7 +433,8 @@ struct Bound {
 }
 
 impl Bounds {
-    fn of(witness: &Witness<'_>) -> Self {
+    /// By the decided commands and the linearizable reads of a history.
+    pub fn of(witness: &Witness<'_>) -> Self {
         let mut sets: BTreeMap<u32, Bound> = BTreeMap::new();
         let mut add = |set: u32, spot: Spot, begin_ns: u64, end_ns: u64| {
             let bound = sets.entry(set).or_default();
@@ -470,7 +478,7 @@ impl Bounds {
     }
 
     /// What happens at this time or before stands before this spot.
-    fn behind(&self, set: u32, at_ns: u64) -> Spot {
+    pub fn behind(&self, set: u32, at_ns: u64) -> Spot {
         let Some(bound) = self.sets.get(&set) else { return NEVER };
         let later = bound.begins.partition_point(|(begin, _)| *begin <= at_ns);
         bound.begins.get(later).map_or(NEVER, |(_, spot)| *spot)

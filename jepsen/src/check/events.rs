@@ -19,6 +19,11 @@ type Due<'c> = BTreeMap<Place, (&'static str, &'c [Leg])>;
 /// Events that no client asks for.
 const BESIDE: [&str; 3] = ["currency_defined", "subject_defined", "durability_marked"];
 
+/// An account that left buffered mode is strict again when it is empty: that nobody asks for, either.
+fn is_beside(told: &Told) -> bool {
+    BESIDE.contains(&told.kind.as_str()) || told.kind == "posting_mode_changed" && told.id.is_empty()
+}
+
 /// Where a stream stands in each of its sets: behind that event. None: before the first.
 type Stand = BTreeMap<u32, Option<(TransactionId, Place)>>;
 
@@ -115,6 +120,7 @@ fn kind(ask: &Ask) -> &'static str {
         Ask::Freeze { on: true, .. } => "account_frozen",
         Ask::Freeze { .. } => "account_unfrozen",
         Ask::Close { .. } => "account_closed",
+        Ask::SetMode { .. } => "posting_mode_changed",
         Ask::PlaceHold { .. } => "hold_placed",
         Ask::ReleaseHold { .. } => "hold_released",
         Ask::ExtendHold { .. } => "hold_extended",
@@ -139,7 +145,7 @@ fn of_one_set(
             return Err(format!("its key is not of its place: {told:?}"));
         }
         match due.get(&told.place) {
-            _ if BESIDE.contains(&told.kind.as_str()) => {}
+            _ if is_beside(told) => {}
             Some((kind, legs)) if (*kind, *legs) == (told.kind.as_str(), told.legs.as_slice()) => {}
             expected => return Err(format!("{told:?} is told, and {expected:?} is there")),
         }

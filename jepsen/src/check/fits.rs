@@ -46,8 +46,10 @@ fn of_write(history: &History, call: &Call<'_>) -> Result<(), String> {
             | Ask::Close { account, .. }
             | Ask::PlaceHold { account, .. }
             | Ask::ReleaseHold { account, .. }
-            | Ask::ExtendHold { account, .. },
+            | Ask::ExtendHold { account, .. }
+            | Ask::SetMode { account, .. },
         ) => vec![history.set_of(*account)],
+        Body::Other(Ask::ResolveSuspense { item, .. }) => vec![Some(item.0.set)],
         Body::Other(Ask::Reverse { transaction, .. }) => vec![Some(transaction.0.set)],
         Body::Other(_) => Vec::new(),
     };
@@ -60,7 +62,10 @@ fn of_write(history: &History, call: &Call<'_>) -> Result<(), String> {
     if !coordinator.map_or_else(|| owners.iter().all(alone), |set| set == place.set) {
         return Err(format!("set {} answered for accounts of {owners:?}", place.set));
     }
-    let books = matches!(call.body, Body::Transfer(_) | Body::Other(Ask::Reverse { .. }));
+    let books = matches!(
+        call.body,
+        Body::Transfer(_) | Body::Other(Ask::Reverse { .. } | Ask::ResolveSuspense { .. })
+    );
     let changes_hold = matches!(
         call.body,
         Body::Other(Ask::PlaceHold { .. } | Ask::ReleaseHold { .. } | Ask::ExtendHold { .. })
@@ -89,6 +94,7 @@ pub(super) fn owner_of_read(history: &History, ask: &Ask) -> Option<u32> {
         | Ask::Balance { account, .. } => history.set_of(*account),
         Ask::ReadTransaction { transaction, .. } => Some(transaction.0.set),
         Ask::List { set, .. } => Some(*set),
+        Ask::ListSuspense { set, .. } => Some(*set),
         Ask::Events { set, .. } => *set,
         _ => None,
     }
@@ -115,13 +121,16 @@ fn of_read(history: &History, op: &Op) -> Result<(), String> {
             | (Ask::Statement { .. }, Answer::Statement { .. } | Answer::Absent { .. })
             | (Ask::Balance { .. }, Answer::Balance { .. } | Answer::Absent { .. })
             | (Ask::Events { .. }, Answer::Events { .. })
+            | (Ask::ReadTransit { .. }, Answer::Transit { .. })
+            | (Ask::ListSuspense { .. }, Answer::Suspense { .. })
     );
     let place = op.answer.as_of().map(|as_of| as_of.place);
     let place = place.or_else(|| op.answer.decided().map(|(place, _)| place)).or(op.answer.given_up());
     match place {
         _ if !fits => Err("that is no answer to it".to_owned()),
-        // Of the events of all sets none is the owner.
-        Some(place) if Some(place.set) != owner && !matches!(op.ask, Ask::Events { set: None, .. }) => {
+        // Of the events of all sets none is the owner, and of what is in transit each of the others.
+        Some(_) if matches!(op.ask, Ask::Events { set: None, .. } | Ask::ReadTransit { .. }) => Ok(()),
+        Some(place) if Some(place.set) != owner => {
             Err(format!("set {} answered for what set {owner:?} has", place.set))
         }
         _ => Ok(()),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Case, Found};
 use crate::history::event::EURO;
-use crate::history::{Answer, Ask, History, clearing};
+use crate::history::{Answer, Ask, History, own_account, suspense};
 
 /// No floor is crossed at any index: the model's word, and the balances that clients were told.
 pub fn limits(case: &Case<'_>) -> Found {
@@ -54,13 +54,18 @@ pub fn conservation(case: &Case<'_>) -> Found {
     let mut found = Found::default();
     let currencies = currencies(case.history);
     let currency = |account: u32| currencies.get(&account).copied().unwrap_or(EURO);
-    let mut sums = Sums::new();
+    let (mut sums, mut readable) = (Sums::new(), Sums::new());
+    let is_unreadable = |account: u32| suspense(&case.history.accounts[account as usize]).is_some();
     for (set, listed) in &case.witness.listed {
         for one in listed {
             found.checked += 1;
             for (account, cents) in &one.legs {
-                let (debits, credits) = sums.entry((*set, currency(*account))).or_default();
-                *(if *cents > 0 { debits } else { credits }) += i128::from(cents.abs());
+                for sums in
+                    [&mut sums, &mut readable].into_iter().take(1 + usize::from(!is_unreadable(*account)))
+                {
+                    let (debits, credits) = sums.entry((*set, currency(*account))).or_default();
+                    *(if *cents > 0 { debits } else { credits }) += i128::from(cents.abs());
+                }
             }
             for (account, _) in &one.legs {
                 let (debits, credits) = sums[&(*set, currency(*account))];
@@ -79,7 +84,7 @@ pub fn conservation(case: &Case<'_>) -> Found {
     let (last, mut read) = (case.last_accounts(), Sums::new());
     let mut unread = BTreeSet::new();
     for account in 0..case.history.accounts.len() as u32 {
-        let Some(set) = case.history.set_of(account) else { continue };
+        let Some(set) = case.history.set_of(account).filter(|_| !is_unreadable(account)) else { continue };
         match last.get(&account).copied().flatten() {
             Some(Answer::Account { figures, .. }) => {
                 let (debits, credits) = read.entry((set, currency(account))).or_default();
@@ -95,7 +100,7 @@ pub fn conservation(case: &Case<'_>) -> Found {
         }
     }
     // What was not read may be what is missing in the sum.
-    for ((set, currency), listed) in sums.into_iter().filter(|((set, _), _)| !unread.contains(set)) {
+    for ((set, currency), listed) in readable.into_iter().filter(|((set, _), _)| !unread.contains(set)) {
         found.checked += 1;
         let read = read.get(&(set, currency)).copied().unwrap_or_default();
         if read != listed {
@@ -107,14 +112,14 @@ pub fn conservation(case: &Case<'_>) -> Found {
     found
 }
 
-/// In which currency each account was opened; a clearing account says so itself.
+/// In which currency each account was opened; a set's own account says so itself.
 pub fn currencies<'h>(history: &'h History) -> HashMap<u32, &'h str> {
     let opened = history.ops.iter().filter_map(|op| match (&op.ask, &op.answer) {
         (Ask::Open { account, currency, .. }, Answer::Done { .. }) => Some((*account, currency.as_str())),
         _ => None,
     });
-    let of_clearing = |(number, id): (u32, &'h String)| Some((number, clearing(id)?.1));
-    opened.chain((0..).zip(&history.accounts).filter_map(of_clearing)).collect()
+    let of_own = |(number, id): (u32, &'h String)| Some((number, own_account(id)?.1));
+    opened.chain((0..).zip(&history.accounts).filter_map(of_own)).collect()
 }
 
 #[cfg(test)]

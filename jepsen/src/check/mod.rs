@@ -5,9 +5,11 @@
 
 pub mod across;
 mod both_sites;
+mod buffered;
 mod events;
 mod fits;
 mod holds;
+mod in_transit;
 mod limits;
 mod lists;
 pub mod live;
@@ -292,6 +294,20 @@ pub const ALL: &[Checker] = &[
         "G24",
         "events come in order, without a gap, under a key for ever, and tell of what was done and nothing else",
         events::check,
+    )
+    .that_needs_the_end(),
+    checker(
+        "buffered",
+        "G25",
+        "what was paid without asking is booked at the payee's set once, in its order and as it was accepted, or is in suspense",
+        buffered::check,
+    )
+    .that_needs_the_end(),
+    checker(
+        "in_transit",
+        "G26",
+        "what is said to be on its way was accepted, is all of it that is not booked, and is nothing in the end",
+        in_transit::check,
     )
     .that_needs_the_end(),
     checker("faults_act", "-", "each fault was seen to act and was undone", run::faults),

@@ -5,6 +5,7 @@
 //! Transactions over several sets are begun in the replay of their coordinator and booked in that of each set, where its list
 //! has its part ([`several`]); what may be set aside for them meanwhile is in [`reserved`].
 
+mod buffered;
 pub mod holds;
 mod reserved;
 mod several;
@@ -70,6 +71,8 @@ pub struct Replay {
     pub across: BTreeMap<TransactionId, Whole>,
     /// What each set has booked of them.
     pub parts: HashMap<(TransactionId, u32), Vec<PartLeg>>,
+    /// Credits that stand on suspense accounts, by where they were taken in, with the code of the reason.
+    pub suspended: BTreeMap<(u32, Position), &'static str>,
     /// Attempts with a refusal that another set had a reason for.
     explained: HashSet<(u32, usize)>,
     /// Attempts whose refusal another set must explain, with the words if none does.
@@ -143,6 +146,8 @@ struct Run<'a, 'h> {
     reserved: reserved::Reserved,
     /// Sets that may have refused, of those that were asked by now: numbers in the plans.
     doubts: (usize, Vec<usize>),
+    /// Of what was paid without asking, how many legs this set has taken in.
+    taken_in: HashMap<TransactionId, usize>,
     /// Where it has come to.
     spot: Spot,
     /// Steps that nobody saw are put at places that no log has, counted down from the last.
@@ -161,6 +166,7 @@ impl<'a, 'h> Run<'a, 'h> {
             replay,
             reserved: reserved::Reserved::default(),
             doubts: (0, Vec::new()),
+            taken_in: HashMap::new(),
             spot: (0, 0),
             unseen: u64::MAX,
             grouped: HashMap::new(),
@@ -178,6 +184,7 @@ impl<'a, 'h> Run<'a, 'h> {
             match decided.what {
                 What::Part(row) => self.part(number, decided, row),
                 What::Expired(hold) => self.expire(decided, hold),
+                _ if self.is_paid(decided) => self.pay(number, decided),
                 _ if self.plans.begun.contains_key(&(self.set, number)) => self.begin(number, decided),
                 What::GivenUp => {
                     let call = self.witness.call(decided.call);
@@ -218,14 +225,7 @@ impl<'a, 'h> Run<'a, 'h> {
             }
         };
         self.forgive(promised);
-        if verdict.replayed {
-            self.replay.twice.wrong(|| {
-                format!(
-                    "{:?} is decided at {:?} and again at {:?}",
-                    call.body, verdict.position, decided.place
-                )
-            });
-        }
+        self.decided_once(decided, &call, &verdict);
         self.answers(decided, &call, &verdict);
         self.spellings(decided, &call);
         let model::Answer::Booked(legs) = &verdict.answer else { return };
@@ -251,6 +251,17 @@ impl<'a, 'h> Run<'a, 'h> {
             part_of: None,
         };
         self.replay.booked.entry(self.set).or_default().push(booked);
+    }
+
+    fn decided_once(&mut self, decided: &Decided, call: &Call<'_>, verdict: &model::Verdict) {
+        if verdict.replayed {
+            self.replay.twice.wrong(|| {
+                format!(
+                    "{:?} is decided at {:?} and again at {:?}",
+                    call.body, verdict.position, decided.place
+                )
+            });
+        }
     }
 
     /// A place, or another one if it is taken: whoever says so of two has said it of one too many, and the model has places for
@@ -300,7 +311,9 @@ impl<'a, 'h> Run<'a, 'h> {
     /// All answers that name this place against what the model says there.
     fn answers(&mut self, decided: &Decided, call: &Call<'_>, verdict: &model::Verdict) {
         let slacks = match &verdict.answer {
-            model::Answer::Booked(legs) => legs.iter().map(|leg| self.slack(self.signed(leg).0)).collect(),
+            model::Answer::Booked(legs) | model::Answer::Buffered(legs) => {
+                legs.iter().map(|leg| self.slack(self.signed(leg).0)).collect()
+            }
             model::Answer::Held(_) => {
                 self.touched(call).into_iter().map(|account| self.slack(account)).collect()
             }

@@ -77,7 +77,7 @@ fn postings(case: &Case<'_>) -> HashMap<u32, Vec<Posting>> {
 }
 
 /// Whether debits raise the balance of an account, or lower it.
-fn signs(history: &History) -> HashMap<u32, i64> {
+pub(super) fn signs(history: &History) -> HashMap<u32, i64> {
     let opened = history.ops.iter().filter_map(|op| match &op.ask {
         Ask::Open { account, subject, .. } => {
             let raises = matches!(subject.as_str(), "asset" | "expense");

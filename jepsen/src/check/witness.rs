@@ -11,6 +11,8 @@ mod body;
 mod held;
 
 use super::Found as Findings;
+use super::across::own_legs;
+use crate::history::event::Leg;
 use crate::history::holds::FoundHold;
 use crate::history::{Answer, Ask, Found, History, Op, Phase, Place, Transfer};
 
@@ -91,6 +93,9 @@ pub struct Witness<'h> {
     pub open: Vec<CallRef>,
     /// Where each transaction over several sets that somebody was told of is: set and number in its log.
     pub across: BTreeMap<TransactionId, (u32, usize)>,
+    /// Transactions that were paid without asking the other sets: by the list of the payers' set or, where that is not whole, by
+    /// an answer.
+    pub unasked: HashSet<TransactionId>,
     /// What the final lists say, by set, where they are complete.
     pub listed: BTreeMap<u32, Vec<&'h Found>>,
     /// The holds of each account on which somebody placed one, as they are in the end, where the list is whole.
@@ -140,6 +145,7 @@ impl<'h> Witness<'h> {
             replies: Vec::new(),
             open: Vec::new(),
             across: BTreeMap::new(),
+            unasked: HashSet::new(),
             listed: BTreeMap::new(),
             held: BTreeMap::new(),
             held_as_of: BTreeMap::new(),
@@ -150,6 +156,7 @@ impl<'h> Witness<'h> {
         };
         let requests = witness.place_replies();
         witness.read_final_lists();
+        witness.unasked = witness.find_unasked();
         witness.place_open(&requests);
         witness.place_parts();
         witness.read_final_holds();
@@ -185,6 +192,18 @@ impl<'h> Witness<'h> {
             }
         }
         across
+    }
+
+    fn find_unasked(&self) -> HashSet<TransactionId> {
+        let listed = self.listed.values().flatten().filter(|found| found.is_paid());
+        let told = calls(self.history).filter_map(|call| match (call.body, call.answer) {
+            (Body::Transfer(transfer), Answer::Booked { transaction, balances, .. }) => {
+                let some = (1..transfer.legs.len()).contains(&balances.len());
+                (some && !self.listed.contains_key(&transaction.0.set)).then_some(transaction.0)
+            }
+            _ => None,
+        });
+        listed.map(|found| found.transaction.0).chain(told).collect()
     }
 
     /// A call by its number.
@@ -293,11 +312,13 @@ impl<'h> Witness<'h> {
         }
         for (set, found) in &self.listed {
             for (number, found) in found.iter().enumerate() {
-                let Some(part) = found.part_of else { continue };
+                let Some(part) = found.part_of.filter(|_| !found.is_paid()) else { continue };
                 let Some((call, begin_ns, end_ns)) = told.get(&part.of.0).copied() else {
                     self.phantoms.push(found);
                     continue;
                 };
+                // What was paid without asking may arrive at any time after the answer.
+                let end_ns = if self.unasked.contains(&part.of.0) { u64::MAX } else { end_ns };
                 self.sets.entry(*set).or_default().push(Decided {
                     what: What::Part(number),
                     place: found.place,
@@ -324,10 +345,11 @@ impl<'h> Witness<'h> {
         for (set, found) in &self.listed {
             let known: HashSet<Place> =
                 self.sets.get(set).into_iter().flatten().map(|decided| decided.place).collect();
-            let whole = found.iter().filter(|found| found.part_of.is_none());
+            let whole = found.iter().filter(|found| found.part_of.is_none() || found.is_paid());
             for found in whole.filter(|found| !known.contains(&found.place)) {
                 let asked = by_id.get(found.id.as_str()).into_iter().flatten();
-                let Some(call) = asked.into_iter().find(|call| asks_for(call.body, found)) else {
+                let Some(call) = asked.into_iter().find(|call| asks_for(self.history, call.body, found))
+                else {
                     self.phantoms.push(found);
                     continue;
                 };
@@ -374,11 +396,20 @@ struct Chain<'h> {
 }
 
 /// Whether a listed transaction is what a request asked for.
-fn asks_for(body: Body<'_>, found: &Found) -> bool {
+fn asks_for(history: &History, body: Body<'_>, found: &Found) -> bool {
     match body {
         Body::Transfer(transfer) => {
-            (&transfer.legs, transfer.label, transfer.capture) == (&found.legs, found.label, found.capture)
+            let is_own = |leg: &&Leg| history.set_of(leg.0) == Some(found.place.set);
+            let is_booked = match found.is_paid() {
+                true => transfer.legs.iter().filter(is_own).eq(own_legs(history, &found.legs).iter()),
+                false => transfer.legs == found.legs,
+            };
+            is_booked
+                && (transfer.label, transfer.capture) == (found.label, found.capture)
                 && found.reverses.is_none()
+        }
+        Body::Other(Ask::ResolveSuspense { account, .. }) => {
+            found.legs.get(1).is_some_and(|leg| leg.0 == *account) && found.reverses.is_none()
         }
         Body::Other(Ask::Reverse { transaction, cents, .. }) => {
             found.reverses == Some(*transaction)

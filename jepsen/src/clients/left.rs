@@ -23,6 +23,8 @@ pub struct Left {
     pub sample: Vec<Ask>,
     /// Accounts on which a hold may have been placed.
     pub held: BTreeSet<u32>,
+    /// Accounts that other sets may have paid without asking.
+    pub buffered: BTreeSet<u32>,
     /// Whether anybody has followed events.
     pub follows: bool,
 }
@@ -38,6 +40,9 @@ impl Left {
         self.follows |= matches!(ask, Ask::Events { .. });
         if let Ask::PlaceHold { account, .. } = ask {
             self.held.insert(*account);
+        }
+        if let Ask::SetMode { account, .. } = ask {
+            self.buffered.insert(*account);
         }
     }
 
@@ -70,6 +75,7 @@ impl Left {
         self.refused.append(&mut other.refused);
         self.sample.append(&mut other.sample);
         self.held.append(&mut other.held);
+        self.buffered.append(&mut other.buffered);
         self.follows |= other.follows;
     }
 }

@@ -15,7 +15,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::io::Write;
 
 use crate::check::Case;
-use crate::history::{Answer, Ask, Level, clearing};
+use crate::history::{Answer, Ask, Level, own_account};
 
 /// Postings of one key.
 pub const ROTATE: u64 = 256;
@@ -81,14 +81,14 @@ impl List {
 pub fn transactions(case: &Case<'_>) -> Vec<Txn> {
     let mut lists: HashMap<u32, List> = HashMap::new();
     let mut all = Vec::new();
-    let is_clearing = |account: u32| clearing(&case.history.accounts[account as usize]).is_some();
+    let is_own = |account: u32| own_account(&case.history.accounts[account as usize]).is_some();
     let mut value = 0;
     for (set, booked) in &case.replay.booked {
         for one in booked {
             value += 1;
             let mut steps = Vec::new();
             for (at, (account, _)) in one.legs.iter().enumerate() {
-                if one.legs[..at].iter().any(|(earlier, _)| earlier == account) || is_clearing(*account) {
+                if one.legs[..at].iter().any(|(earlier, _)| earlier == account) || is_own(*account) {
                     continue;
                 }
                 let legs = one.legs.iter().filter(|(other, _)| other == account).count() as u64;
@@ -102,7 +102,7 @@ pub fn transactions(case: &Case<'_>) -> Vec<Txn> {
                 process: 0,
                 begin_ns: decided.begin_ns,
                 end_ns: (decided.end_ns != u64::MAX).then_some(decided.end_ns),
-                part: part(case, one.legs[0].0),
+                part: part(case, one.legs.iter().find(|leg| !is_own(leg.0)).unwrap_or(&one.legs[0]).0),
                 steps,
             });
         }
@@ -113,7 +113,7 @@ pub fn transactions(case: &Case<'_>) -> Vec<Txn> {
         else {
             continue;
         };
-        if is_clearing(*account) {
+        if is_own(*account) {
             continue;
         }
         let empty = List::default();

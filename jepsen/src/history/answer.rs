@@ -50,7 +50,12 @@ impl Answer {
             | Answer::Holds { as_of, .. }
             | Answer::Statement { as_of, .. }
             | Answer::Balance { as_of, .. }
+            | Answer::Suspense { as_of, .. }
             | Answer::Absent { as_of } => Some(*as_of),
+            Answer::Transit { from, .. } => match from.as_slice() {
+                [one] => Some(one.as_of),
+                _ => None,
+            },
             Answer::Events { as_of, age_ms, .. } => match as_of.as_slice() {
                 [place] => Some(AsOf { place: *place, age_ms: *age_ms }),
                 _ => None,

@@ -11,6 +11,7 @@ use super::FaultSpan;
 use super::holdings::Holdings;
 pub use super::place::{AsOf, Name, Place};
 
+use super::buffered::{InTransit, Suspended};
 use super::holds::{Capture, FoundHold, Held, Line, Told};
 use crate::nemesis::{Evidence, Fault};
 
@@ -300,6 +301,14 @@ pub enum Ask {
     ReleaseHold { id: String, account: u32, hold: Name, cents: Option<i64> },
     /// Let it end later, or never.
     ExtendHold { id: String, account: u32, hold: Name, expires_ns: Option<u64> },
+    /// Let other sets pay an account without asking it, or, not `buffered`, let them ask again.
+    SetMode { id: String, account: u32, buffered: bool },
+    /// Book a suspended credit on.
+    ResolveSuspense { id: String, item: Name, account: u32 },
+    /// Read what is on its way to an account.
+    ReadTransit { account: u32, level: Level },
+    /// Read a page of what stands on the suspense accounts of a set.
+    ListSuspense { set: u32, after: Option<Name>, page_size: u32, level: Level },
     /// Read a hold.
     ReadHold { account: u32, hold: Name, level: Level },
     /// Read a page of an account's holds.
@@ -333,6 +342,8 @@ impl Ask {
             | Ask::ReadTransaction { level, .. }
             | Ask::ReadRequest { level, .. }
             | Ask::List { level, .. }
+            | Ask::ReadTransit { level, .. }
+            | Ask::ListSuspense { level, .. }
             | Ask::ReadHold { level, .. }
             | Ask::ListHolds { level, .. }
             | Ask::Statement { level, .. }
@@ -392,9 +403,17 @@ pub struct Found {
     /// What it captures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capture: Option<Capture>,
-    /// In a list: this is what the set has booked of that transaction over several sets, clearing legs last.
+    /// In a list: this is what the set has booked of that transaction over several sets, clearing legs last. Where it names the
+    /// transaction itself, that was paid without asking the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part_of: Option<Part>,
+}
+
+impl Found {
+    /// In a list: whether it is the payers' own part of what was paid without asking other sets.
+    pub fn is_paid(&self) -> bool {
+        self.part_of.is_some_and(|part| part.of == self.transaction)
+    }
 }
 
 /// What a row in a list is a part of.
@@ -425,7 +444,7 @@ pub enum Answer {
         place: Place,
         /// Whether this was the first answer given again.
         replayed: bool,
-        /// Posted and available of each leg's account afterwards, if told.
+        /// Posted and available of each leg's account afterwards, if told; a leg that is in transit has none.
         balances: Vec<(i64, i64)>,
     },
     /// One answer for each of a batch.
@@ -490,6 +509,22 @@ pub enum Answer {
         ends: (i64, i64),
         /// The cursor of the next page; empty: there is none.
         next: String,
+    },
+    /// What is on its way to an account.
+    Transit {
+        /// From each set that has answered and ever heard that the account need not be asked.
+        from: Vec<InTransit>,
+        /// Sets that have not answered.
+        silent: Vec<u32>,
+    },
+    /// A page of what stands on suspense accounts.
+    Suspense {
+        /// As of when.
+        as_of: AsOf,
+        /// In the order in which they came.
+        found: Vec<Suspended>,
+        /// Behind which the next page begins; none: there is none.
+        next: Option<Name>,
     },
     /// A balance of the past.
     Balance {

@@ -122,4 +122,7 @@ pub struct Told {
     /// A hold as it stood then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
+    /// Why a credit of another set stands on the suspense account; empty: it does not.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub suspended: String,
 }

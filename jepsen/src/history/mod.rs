@@ -6,6 +6,7 @@
 //! stand between them, all on one monotonic clock.
 
 mod answer;
+pub mod buffered;
 pub mod event;
 pub mod holdings;
 pub mod holds;
@@ -104,9 +105,9 @@ pub struct History {
     pub cut: bool,
 }
 
-/// The set of an account, clearing accounts included.
+/// The set of an account, its own accounts included.
 pub fn set_of(slots: &[u32], account: &str) -> Option<u32> {
-    match clearing(account) {
+    match own_account(account) {
         Some((set, _)) => Some(set),
         None => slots.get(usize::from(twinset_ledger::slot_of(account))).copied(),
     }
@@ -114,7 +115,21 @@ pub fn set_of(slots: &[u32], account: &str) -> Option<u32> {
 
 /// Set and currency of a clearing account; None for any other.
 pub fn clearing(account: &str) -> Option<(u32, &str)> {
-    let (set, currency) = account.strip_prefix("@clearing-")?.split_once(':')?;
+    named_by_set(account, "@clearing-")
+}
+
+/// Set and currency of a suspense account; None for any other. No client can read one.
+pub fn suspense(account: &str) -> Option<(u32, &str)> {
+    named_by_set(account, "@suspense-")
+}
+
+/// Set and currency of an account that a set has opened by itself; None for any other.
+pub fn own_account(account: &str) -> Option<(u32, &str)> {
+    clearing(account).or_else(|| suspense(account))
+}
+
+fn named_by_set<'a>(account: &'a str, prefix: &str) -> Option<(u32, &'a str)> {
+    let (set, currency) = account.strip_prefix(prefix)?.split_once(':')?;
     Some((set.parse().ok()?, currency))
 }
 

@@ -12,7 +12,7 @@ use super::past::News;
 use super::{Log, Maker, unit};
 use crate::check::witness::Body;
 use crate::history::label::written;
-use crate::history::{Answer, Ask, Found, Name, Part, Transfer};
+use crate::history::{Answer, Ask, Found, Name, Part, Transfer, clearing};
 
 /// One of so many is given up at first.
 const GIVEN_UP_OF: u64 = 40;
@@ -46,6 +46,11 @@ impl Maker {
         };
         let command = body.command(&self.history);
         let begun = self.step(coordinator, &command);
+        if let Ok(Effect::Buffered { booked, sent }) = &begun.result
+            && !begun.replayed
+        {
+            self.paid(ask, coordinator, &begun, (booked, sent));
+        }
         if begun.replayed || begun.result != Ok(Effect::Begun) {
             return self.told(coordinator, &begun);
         }
@@ -102,7 +107,7 @@ impl Maker {
     }
 
     /// Puts a command into the log of a set.
-    fn step(&mut self, set: u32, command: &Command) -> Outcome {
+    pub(super) fn step(&mut self, set: u32, command: &Command) -> Outcome {
         let log = &mut self.logs[set as usize - 1];
         log.next_entry();
         let mut outcomes = log.model.entry(log.index, 1, log.time_ns, std::slice::from_ref(command));
@@ -140,11 +145,16 @@ impl Maker {
                     legs.iter().map(|leg| (cents(leg, leg.posted), cents(leg, leg.available))).collect();
                 Answer::Booked { transaction: log.name(outcome.position), place, replayed, balances }
             }
+            // The rest is on its way.
+            Ok(Effect::Buffered { booked, .. }) => {
+                let own = booked.iter().filter(|leg| clearing(&leg.account).is_none()).cloned().collect();
+                self.told(set, &Outcome { result: Ok(Effect::Posted(own)), ..outcome.clone() })
+            }
             Ok(other) => unreachable!("{other:?} is no answer"),
         }
     }
 
-    fn signed(&mut self, legs: &[Posted]) -> Vec<(u32, i64)> {
+    pub(super) fn signed(&mut self, legs: &[Posted]) -> Vec<(u32, i64)> {
         let signed = |leg: &Posted| {
             let cents = i64::try_from(leg.amount * unit(leg.scale)).expect("small");
             let account = self.recorder.account(&leg.account);
@@ -157,13 +167,7 @@ impl Maker {
 
     fn keep_part(&mut self, set: u32, of: TransactionId, legs: &[Posted], at: Position, ask: &Ask) {
         let legs = self.signed(legs);
-        let begun = self.logs[of.set as usize - 1].place_of(of.position);
-        let label = match ask {
-            Ask::Transfer(transfer) => transfer.label,
-            _ => None,
-        };
-        let ledger_day = i32::try_from(begun.time_ns / DAY_NS).expect("early");
-        let day = written(label).accounting_date.unwrap_or(ledger_day);
+        let day = self.day_of(of, ask);
         let log: &mut Log = &mut self.logs[set as usize - 1];
         let (transaction, place) = (log.name(at), log.place_of(at));
         log.tell(at, News { kind: "booked", legs: &legs, ..News::default() });
@@ -179,6 +183,17 @@ impl Maker {
             capture: None,
             part_of: Some(Part { of: Name(of), day }),
         });
+    }
+
+    /// The day on which all sets book it.
+    pub(super) fn day_of(&self, of: TransactionId, ask: &Ask) -> i32 {
+        let begun = self.logs[of.set as usize - 1].place_of(of.position);
+        let label = match ask {
+            Ask::Transfer(transfer) => transfer.label,
+            _ => None,
+        };
+        let ledger_day = i32::try_from(begun.time_ns / DAY_NS).expect("early");
+        written(label).accounting_date.unwrap_or(ledger_day)
     }
 
     fn keep_whole(&mut self, ask: &Ask, of: TransactionId, settled: &Result<Effect, Rejection>) {
@@ -205,6 +220,11 @@ impl Maker {
         if let Some(original) = reverses {
             let original = self.several.whole.get_mut(&original).expect("it was reversed");
             original.reversed_by.push(name);
+            let own = &mut self.logs[of.set as usize - 1].booked;
+            let (original, of_row) = (original.transaction, |row: &Found| row.transaction);
+            if let Ok(at) = own.binary_search_by_key(&original, of_row) {
+                own[at].reversed_by.push(name);
+            }
         }
         let (scope, reversed_by) = (Some(scope), Vec::new());
         let whole = Found {
@@ -224,7 +244,7 @@ impl Maker {
 }
 
 /// The account that the request id belongs to.
-fn scope_of(accounts: &[String], transfer: &Transfer) -> u32 {
+pub(super) fn scope_of(accounts: &[String], transfer: &Transfer) -> u32 {
     let least = |debits: bool| {
         let legs = transfer.legs.iter().filter(|(_, cents)| !debits || *cents > 0);
         legs.map(|(account, _)| *account).min_by_key(|account| &accounts[*account as usize])

@@ -25,16 +25,18 @@ pub struct News<'a> {
     pub legs: &'a [Leg],
     pub balances: Vec<(i64, i64)>,
     pub held: Option<Held>,
+    pub suspended: &'a str,
 }
 
 impl Log {
     /// An event at a position.
     pub(super) fn tell(&mut self, position: Position, news: News<'_>) {
-        let News { kind, id, legs, balances, held } = news;
+        let News { kind, id, legs, balances, held, suspended } = news;
         let previous = self.events.last().map(|last: &Told| last.event);
         let (event, place) = (self.name(position), self.place_of(position));
         let (kind, id, legs) = (kind.to_owned(), id.to_owned(), legs.to_vec());
-        self.events.push(Told { event, previous, place, kind, id, legs, balances, held });
+        let suspended = suspended.to_owned();
+        self.events.push(Told { event, previous, place, kind, id, legs, balances, held, suspended });
     }
 
     /// Puts holds away whose time has been over for some entries.
@@ -151,6 +153,7 @@ pub fn event_kind(ask: &Ask) -> &'static str {
         Ask::Freeze { on: true, .. } => "account_frozen",
         Ask::Freeze { .. } => "account_unfrozen",
         Ask::Close { .. } => "account_closed",
+        Ask::SetMode { .. } => "posting_mode_changed",
         Ask::PlaceHold { .. } => "hold_placed",
         Ask::ReleaseHold { .. } => "hold_released",
         Ask::ExtendHold { .. } => "hold_extended",

@@ -68,6 +68,10 @@ pub struct Ground {
     pub(super) shelf_across: Shelf,
     /// Captures of holds, to be taken back.
     pub(super) shelf_captured: Shelf,
+    /// What was paid to accounts that may be buffered, to be taken back.
+    pub(super) shelf_buffered: Shelf,
+    /// Credits in suspense that all clients try to book on.
+    pub(super) suspended: Arc<Mutex<VecDeque<Name>>>,
     /// Holds that all clients try to use.
     pub(super) holds: Arc<Mutex<VecDeque<Placed>>>,
     /// The last ledger time that anybody heard of, by set.
@@ -90,6 +94,8 @@ impl Ground {
             shelf: Shelf::default(),
             shelf_across: Shelf::default(),
             shelf_captured: Shelf::default(),
+            shelf_buffered: Shelf::default(),
+            suspended: Arc::default(),
             holds: Arc::default(),
             times: Mutex::default(),
             gifts: Arc::default(),

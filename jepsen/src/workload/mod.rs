@@ -1,10 +1,11 @@
 //! What clients ask for. A workload is one entry of [`ALL`]: the accounts that it needs in each set, and a generator of calls
-//! per client, seeded. A new one (buffered accounts, say) is a file here and a
+//! per client, seeded. A new one is a file here and a
 //! line in the table; what it asks for that the API did not have before also needs an [`Ask`], its spelling in `api/`, and
 //! its rule in the model. Retries are not made here: [`crate::clients`] sends anything again, whatever the workload.
 
 mod across;
 mod batches;
+mod buffered;
 mod currencies;
 mod events;
 mod ground;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use twinset_tools::load::random::Random;
 
 pub use across::NAME as ACROSS;
+pub use buffered::NAME as BUFFERED;
 pub use ground::{Ground, Plot};
 pub use opaque::JAR;
 
@@ -60,6 +62,7 @@ pub const ALL: &[Kind] = &[
     holds::KIND,
     statements::KIND,
     events::KIND,
+    buffered::KIND,
     mixed::KIND,
 ];
 
@@ -141,7 +144,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_same_seed_draws_the_same_calls_and_only_one_workload_asks_several_sets() {
+    fn the_same_seed_draws_the_same_calls_and_only_some_workloads_ask_several_sets() {
         for kind in ALL {
             let draw = |seed| {
                 let ground = ground();
@@ -165,7 +168,7 @@ pub(crate) mod tests {
                 };
                 over_several += items.iter().filter(|item| sets(&item.legs).len() > 1).count();
             }
-            let is_meant = [ACROSS, "mixed"].contains(&kind.name);
+            let is_meant = [ACROSS, BUFFERED, "mixed"].contains(&kind.name);
             assert_eq!(over_several > 0, is_meant, "{}: {over_several}", kind.name);
         }
     }

@@ -274,7 +274,8 @@ fn a_wrong_clock_excuses_an_old_stale_read_of_a_young_process() {
         move |history: &mut History| {
             let step = Fault::ClockStep { victim: "a1".into(), by_ms: 3_600_000, for_ms: 1 };
             history.faults.push(FaultSpan { fault: step, ..span(1, 2, true) });
-            history.faults.push(FaultSpan { fault, ..span(100 * SECOND, 101 * SECOND, true) });
+            let at = history.phase(Phase::Traffic).unwrap() + 100 * SECOND;
+            history.faults.push(FaultSpan { fault, ..span(at, at + SECOND, true) });
             old_stale_read(history, 100 * SECOND);
         }
     };

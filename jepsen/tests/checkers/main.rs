@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic anywhere, in its helpers too")]
 
+mod buffered;
 mod faults;
 mod once;
 mod past;

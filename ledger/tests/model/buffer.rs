@@ -23,15 +23,15 @@ pub(super) struct Buffering {
     /// Own accounts that are not strict: the mode change, and whether they are leaving.
     own: BTreeMap<String, (TransactionId, bool)>,
     /// In the order in which accounts were first heard of: all that was said, open or not.
-    heard: Vec<(Announcement, Vec<(TransactionId, bool)>)>,
+    pub(super) heard: Vec<(Announcement, Vec<(TransactionId, bool)>)>,
     /// By the set that it goes to and the incarnation that it comes from: everything, in order.
     sent: BTreeMap<Origin, Vec<Parcel>>,
-    acknowledged: BTreeMap<Origin, usize>,
+    pub(super) acknowledged: BTreeMap<Origin, usize>,
     /// By the set and incarnation that it comes from: where each number was taken in.
     taken: BTreeMap<Origin, Vec<Position>>,
     /// What could not be booked, by where it was taken in: the credit, the account that it was booked on, and whether it was
     /// booked on.
-    suspense: BTreeMap<TransactionId, (Credit, String, bool)>,
+    pub(super) suspense: BTreeMap<TransactionId, (Credit, String, bool)>,
 }
 
 #[derive(Clone)]
@@ -84,7 +84,7 @@ impl Buffering {
     }
 
     /// Parcels that are not acknowledged, and their sum.
-    fn transit(&self, account: &str) -> (usize, i128) {
+    pub(super) fn transit(&self, account: &str) -> (usize, i128) {
         let waiting = self.sent.iter().flat_map(|(name, all)| {
             all.iter().skip(self.acknowledged.get(name).copied().unwrap_or_default())
         });
@@ -97,7 +97,7 @@ impl Buffering {
         all.map(|(name, all)| all.len() - self.acknowledged.get(name).copied().unwrap_or_default()).sum()
     }
 
-    fn taken(&self, origin: Origin) -> u64 {
+    pub(super) fn taken(&self, origin: Origin) -> u64 {
         self.taken.get(&origin).map_or(0, Vec::len) as u64
     }
 

@@ -2,6 +2,7 @@
 //! what was booked, and what may be set aside for whom. Nothing else uses it.
 #![allow(dead_code, reason = "the consistency suite asks")]
 
+use twinset_ledger::buffer::{Announcement, Credit};
 use twinset_ledger::hold::Hold;
 use twinset_ledger::{Command, Effect, Leg, Position, Side, TransactionId};
 
@@ -90,6 +91,43 @@ impl Model {
         let id = TransactionId { set: self.set, incarnation: 1, position };
         let original = self.original(Position(u64::MAX), id).ok().filter(Original::is_settled)?;
         Some(self.left_of(&original, position))
+    }
+
+    /// Lets the set have heard that an account of another set need not be asked, or that it is to be asked, whatever it had heard
+    /// before.
+    pub fn announce(&mut self, set: u32, account: Announcement, is_open: bool) {
+        let said = vec![(TransactionId { set, incarnation: 1, position: Position(1) }, is_open)];
+        match self.buffering.heard.iter_mut().find(|(known, _)| known.account == account.account) {
+            Some(known) => *known = (account, said),
+            None => self.buffering.heard.push((account, said)),
+        }
+    }
+
+    /// Lets everything be acknowledged that was sent up to a transaction which was paid without asking.
+    pub fn arrived(&mut self, position: Position) {
+        let Some(decided) = self.log.get(&position) else { return };
+        let Ok(Effect::Buffered { sent, .. }) = &decided.outcome.result else { return };
+        for one in sent {
+            let known = self.buffering.acknowledged.entry((one.to, decided.outcome.incarnation)).or_default();
+            *known = (*known).max(usize::try_from(one.number).unwrap_or(usize::MAX));
+        }
+    }
+
+    /// How many parcels of a set's stream it has taken in.
+    pub fn taken_in(&self, from: u32) -> u64 {
+        self.buffering.taken((from, 1))
+    }
+
+    /// What is on its way to an account of another set, in parcels and minor units. None: that account was never heard of.
+    pub fn in_transit(&self, account: &str) -> Option<(usize, i128)> {
+        let is_known = self.buffering.heard.iter().any(|(known, _)| known.account == account);
+        is_known.then(|| self.buffering.transit(account))
+    }
+
+    /// What stands on its suspense accounts, in the order in which it came.
+    pub fn suspended(&self) -> Vec<(TransactionId, &Credit)> {
+        let open = self.buffering.suspense.iter().filter(|(_, (.., is_resolved))| !is_resolved);
+        open.map(|(item, (credit, ..))| (*item, credit)).collect()
     }
 
     /// For the next reversal, so much more of what was booked at a position counts as being taken back.

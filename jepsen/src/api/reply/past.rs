@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Position, Posting, Transaction, cents, holds, name, place, signed};
+use super::{Position, Posting, Transaction, balances, cents, holds, name, place, signed};
 use crate::history::holds::{Line, Told};
 use crate::history::{Answer, AsOf, Recorder};
 
@@ -60,6 +60,8 @@ struct Event<'a> {
     hold: Option<holds::Figures<'a>>,
     #[serde(borrow, default)]
     change: Option<Change<'a>>,
+    #[serde(default)]
+    suspended: &'a str,
 }
 
 /// A page of events.
@@ -111,7 +113,6 @@ pub fn events(accounts: &Recorder, reply: &Events<'_>) -> Option<Answer> {
 
 fn told(accounts: &Recorder, event: &Event<'_>) -> Option<Told> {
     let legs = event.postings.iter().map(|leg| signed(accounts, leg.account, leg.side, leg.amount));
-    let balances = event.postings.iter().map(|leg| Some((cents(leg.posted)?, cents(leg.available)?)));
     let id = match (&event.transaction, &event.change) {
         (Some(transaction), _) => transaction.request_id,
         (None, Some(change)) => change.request_id,
@@ -124,10 +125,11 @@ fn told(accounts: &Recorder, event: &Event<'_>) -> Option<Told> {
         kind: event.kind.to_owned(),
         id: id.to_owned(),
         legs: legs.collect::<Option<_>>()?,
-        balances: balances.collect::<Option<_>>()?,
+        balances: balances(&event.postings)?,
         held: match &event.hold {
             Some(hold) => Some(holds::held(hold)?),
             None => None,
         },
+        suspended: event.suspended.to_owned(),
     })
 }

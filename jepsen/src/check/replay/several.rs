@@ -66,6 +66,7 @@ impl<'h> Run<'_, 'h> {
             _ => Vec::new(),
         };
         self.count_as_taken_back(&call, across, came);
+        let in_transit = self.in_transit(&call, came);
         let (place, lent) = (self.free(decided.position), self.lend(decided, &call));
         let first = self.model.apply_at(place, decided.place.time_ns, &command);
         self.unlend(lent);
@@ -81,7 +82,8 @@ impl<'h> Run<'_, 'h> {
         };
         if came == Came::GivenUp {
             self.replay.answers.checked += 1;
-            if first.answer != model::Answer::Begun || first.replayed {
+            let is_open = first.answer == model::Answer::Begun && !first.replayed;
+            if !is_open && !(in_transit && first.answer == model::Answer::No("set_unavailable")) {
                 self.replay.answers.wrong(|| {
                     format!("{:?} was given up at {:?}; the model says {first:?}", call.body, decided.place)
                 });
@@ -172,6 +174,9 @@ impl<'h> Run<'_, 'h> {
         let Some(part) = found.part_of else { return };
         let of = part.of.0;
         let plans = self.plans;
+        if plans.paid.contains_key(&of) {
+            return self.parcel(number, decided, found, of);
+        }
         let begun = plans.names.get(&of).and_then(|at| plans.begun.get(at));
         let Some(across) = begun.filter(|begun| begun.came == Came::Booked).map(|begun| &begun.across) else {
             self.replay
@@ -205,7 +210,7 @@ impl<'h> Run<'_, 'h> {
             let why = booked.as_ref().err().cloned().unwrap_or_else(|| format!("the model has {legs:?}"));
             self.replay.answers.wrong(|| format!("{found:?} cannot have been booked: {why}"));
         }
-        let own = own_legs(self.witness, &found.legs).len();
+        let own = own_legs(self.witness.history, &found.legs).len();
         let booked = booked.unwrap_or_default();
         let told = booked.iter().zip(&legs).take(own).map(|(booked, leg)| {
             let slack = self.slack(leg.0);
@@ -264,7 +269,7 @@ impl<'h> Run<'_, 'h> {
         let vote = |set: u32| {
             let row = of.and_then(|of| self.plans.rows.get(&(of, set))?.first().copied());
             let legs: Vec<(u32, i64)> = match row {
-                Some(row) => own_legs(self.witness, &row.legs),
+                Some(row) => own_legs(self.witness.history, &row.legs),
                 None => across.legs_of(set).collect(),
             };
             let mut sums: BTreeMap<&str, Sum> = BTreeMap::new();
@@ -287,7 +292,7 @@ impl<'h> Run<'_, 'h> {
         self.model.apply(Position(self.unseen), &Command::Step { attempt, step }).answer
     }
 
-    fn legs_in_cents(&self, position: Position, legs: Vec<model::Booked>) -> Vec<model::Booked> {
+    pub(super) fn legs_in_cents(&self, position: Position, legs: Vec<model::Booked>) -> Vec<model::Booked> {
         let verdict = model::Verdict { position, replayed: false, answer: model::Answer::Booked(legs) };
         match in_cents(&verdict, &self.model).answer {
             model::Answer::Booked(legs) => legs,
@@ -350,7 +355,7 @@ impl Replay {
     /// What clients were told of each leg is what its set has, where it booked it.
     pub(super) fn balances_across(&mut self, witness: &Witness<'_>, plans: &Plans<'_>) {
         let mut wrong = Vec::new();
-        for (name, whole) in &self.across {
+        for (name, whole) in self.across.iter().filter(|(name, _)| !plans.paid.contains_key(name)) {
             let across = &plans.begun[&(name.set, whole.number)].across;
             let mut left: BTreeMap<u32, _> = BTreeMap::new();
             for set in across.all_sets() {
@@ -380,17 +385,17 @@ impl Replay {
     }
 }
 
-fn leg_of(witness: &Witness<'_>, (account, cents): &(u32, i64)) -> Leg {
+pub(super) fn leg_of(witness: &Witness<'_>, (account, cents): &(u32, i64)) -> Leg {
     let side = if *cents > 0 { Side::Debit } else { Side::Credit };
     Leg::new(&witness.history.accounts[*account as usize], side, Decimal::new(cents.abs(), 2))
 }
 
-fn scale(currency: &str) -> u8 {
+pub(super) fn scale(currency: &str) -> u8 {
     if currency == "JPY" { 0 } else { 2 }
 }
 
 /// Hundredths that one minor unit has.
-fn unit(scale: u8) -> i128 {
+pub(super) fn unit(scale: u8) -> i128 {
     if scale == 0 { 100 } else { 1 }
 }
 

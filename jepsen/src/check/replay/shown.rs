@@ -38,6 +38,11 @@ fn booked(case: &Case<'_>, id: TransactionId, as_of_index: u64) -> Option<Found>
         part_of: None,
     };
     let Some(of) = booked.part_of else { return Some(found) };
+    if of == id {
+        // What was paid without asking other sets is all that its request asked for.
+        let day = written(found.label).accounting_date.unwrap_or(day_of(decided.place));
+        return Some(Found { part_of: Some(Part { of: Name(of), day }), ..found });
+    }
     let whole = case.replay.across.get(&of)?;
     let begun = case.witness.sets[&of.set][whole.number].place;
     let day = written(body.label()).accounting_date.unwrap_or(day_of(begun));

@@ -4,7 +4,7 @@ use twinset_ledger::Side;
 
 use super::super::model::{self, Model};
 use super::holds;
-use crate::history::{Answer, Figures};
+use crate::history::{Answer, Figures, clearing};
 
 /// Whether it was refused because of a floor.
 pub(super) fn is_limit(answer: &Answer) -> bool {
@@ -21,6 +21,15 @@ pub(super) fn agrees(told: &Answer, verdict: &model::Verdict, slacks: &[i128]) -
             };
             balances.is_empty()
                 || balances.len() == legs.len() && balances.iter().zip(legs).zip(slacks).all(agrees)
+        }
+        // Of what is on its way nobody can be told a balance.
+        (Answer::Booked { balances, .. }, model::Answer::Buffered(legs)) => {
+            let own = legs.iter().filter(|leg| clearing(&leg.0).is_none());
+            let agrees = |((told, leg), slack): ((&(i64, i64), &model::Booked), &i128)| {
+                i128::from(told.0) == leg.3 && (leg.4 - slack..=leg.4).contains(&i128::from(told.1))
+            };
+            balances.is_empty()
+                || balances.len() == own.clone().count() && balances.iter().zip(own).zip(slacks).all(agrees)
         }
         // What was booked in all sets is compared when all of them were replayed.
         (Answer::Booked { .. }, model::Answer::Begun) => true,
@@ -39,7 +48,9 @@ pub(crate) fn in_cents(verdict: &model::Verdict, model: &Model) -> model::Verdic
     if let model::Answer::Held(held) = &mut verdict.answer {
         holds::in_cents(held);
     }
-    if let model::Answer::Booked(legs) = &mut verdict.answer {
+    if let model::Answer::Booked(legs) | model::Answer::Buffered(legs) | model::Answer::Suspended(legs) =
+        &mut verdict.answer
+    {
         for (id, _, amount, posted, available) in legs {
             let cents = model.accounts()[id.as_str()].cents_of_a_minor_unit();
             [amount, posted, available].into_iter().for_each(|minor| *minor *= cents);

@@ -5,6 +5,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
 use rust_decimal::Decimal;
+use twinset_ledger::buffer::PostingMode;
 use twinset_ledger::hold::{self, PlaceHold};
 use twinset_ledger::{Begin, Command, FreezeMode, Leg, OnExpiry, Reversal, Side, Transaction};
 
@@ -49,7 +50,9 @@ impl<'h> Body<'h> {
                 | Ask::Reverse { id, .. }
                 | Ask::PlaceHold { id, .. }
                 | Ask::ReleaseHold { id, .. }
-                | Ask::ExtendHold { id, .. },
+                | Ask::ExtendHold { id, .. }
+                | Ask::SetMode { id, .. }
+                | Ask::ResolveSuspense { id, .. },
             ) => id,
             Body::Other(_) => "",
         }
@@ -136,6 +139,14 @@ impl<'h> Body<'h> {
                 },
                 Ask::ExtendHold { id, account, hold, expires_ns } => {
                     Command::ExtendHold { request_id: id, account: name(account), hold: hold.0, expires_ns }
+                }
+                Ask::SetMode { id, account, buffered } => Command::SetPostingMode {
+                    request_id: id,
+                    account: name(account),
+                    mode: if buffered { PostingMode::Buffered } else { PostingMode::Strict },
+                },
+                Ask::ResolveSuspense { id, item, account } => {
+                    Command::ResolveSuspense { request_id: id, item: item.0, account: name(account) }
                 }
                 other => unreachable!("{other:?} is no command"),
             },
