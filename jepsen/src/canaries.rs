@@ -80,6 +80,9 @@ const SEVERAL: (&str, &str) = ("across", "kill");
 /// The same for holds.
 const HELD: (&str, &str) = ("holds", "kill");
 
+/// The same for buffered credits.
+const BUFFERED: (&str, &str) = ("buffered", "kill");
+
 const CAGES: &[Cage] = &[
     cage(Canary::ReplyBeforeSafe, ("mixed", "split"), 10, &["both_sites"]),
     cage(Canary::ForgottenRequests, QUICK, 6, &["answers", "exactly_once"]),
@@ -138,6 +141,10 @@ const CAGES: &[Cage] = &[
     cage(Canary::SkippedPosting, ("statements", "kill"), 4, &["statements"]),
     cage(Canary::BalanceTooEarly, ("statements", "kill"), 4, &["statements"]),
     cage(Canary::LostEvent, ("events", "kill"), 4, &["events"]),
+    // Who dies must have taken in what nobody has heard of yet.
+    cage(Canary::OutboxReplayed, BUFFERED, 10, &["buffered"]),
+    cage(Canary::ParcelForgotten, BUFFERED, 6, &["buffered"]),
+    cage(Canary::CreditWithoutClearingLeg, BUFFERED, 4, &["buffered"]),
 ];
 
 /// Runs that a bug gets before it counts as missed.

@@ -104,11 +104,17 @@ pub enum Canary {
     BalanceTooEarly,
     /// A stream of events that is resumed passes over its first one.
     LostEvent,
+    /// A parcel that comes again is booked again.
+    OutboxReplayed,
+    /// Every twentieth entry puts none of its parcels into the outbox.
+    ParcelForgotten,
+    /// What squares a credit from another set is not booked.
+    CreditWithoutClearingLeg,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 45] = [
+    pub const ALL: [Canary; 48] = [
         Canary::ReplyBeforeSafe,
         Canary::ForgottenRequests,
         Canary::StaleLeaderRead,
@@ -154,6 +160,9 @@ impl Canary {
         Canary::SkippedPosting,
         Canary::BalanceTooEarly,
         Canary::LostEvent,
+        Canary::OutboxReplayed,
+        Canary::ParcelForgotten,
+        Canary::CreditWithoutClearingLeg,
     ];
 
     /// Its name.
@@ -204,6 +213,9 @@ impl Canary {
             Canary::SkippedPosting => "skipped-posting",
             Canary::BalanceTooEarly => "balance-too-early",
             Canary::LostEvent => "lost-event",
+            Canary::OutboxReplayed => "outbox-replayed",
+            Canary::ParcelForgotten => "parcel-forgotten",
+            Canary::CreditWithoutClearingLeg => "credit-without-clearing-leg",
         }
     }
 

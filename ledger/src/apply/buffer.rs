@@ -11,7 +11,7 @@ use super::account::reject_amount;
 use super::attempt::check_balance_across;
 use super::booking::{Terms, book, overflow_of};
 use super::idempotency::Recalled;
-use super::reserve::{account_in_scale, book_set_aside, check_clearing, set_aside};
+use super::reserve::{account_in_scale, book_set_aside, check_clearing, give_back, set_aside};
 use super::transaction::{plan, sums};
 use super::{ApplyError, Decision, Stop, Turn, decided};
 use crate::account::{Account, Side};
@@ -21,6 +21,7 @@ use crate::buffer::{
     Announced, Announcement, BufferStep, Buffered, Credit, InboxEnd, PARCELS_MAX, PostingMode, Sent,
     StreamName,
 };
+use crate::canary::{self, Canary};
 use crate::command::{Command, Leg, LegKind};
 use crate::id::TransactionId;
 use crate::outcome::{Effect, Outcome};
@@ -117,7 +118,11 @@ impl<S: State> Turn<'_, S> {
         let buffer = self.state.buffer_mut();
         let send = |Outgoing { at, leg, to, amount, currency, scale }: Outgoing<'_>| {
             let name = StreamName { to, incarnation };
-            let number = buffer.send(name, position, at, &leg.account, amount);
+            let is_forgotten = canary::on(Canary::ParcelForgotten) && position.index().is_multiple_of(20);
+            let number = match buffer.stream(name).filter(|_| is_forgotten) {
+                Some(stream) => stream.last(),
+                None => buffer.send(name, position, at, &leg.account, amount),
+            };
             Sent { leg: at, to, number, amount, currency, scale }
         };
         let sent = outgoing.into_iter().map(send).collect();
@@ -185,17 +190,18 @@ impl<S: State> Turn<'_, S> {
 
     fn credit(&mut self, by: TransactionId, credit: &Credit) -> Decision {
         let taken = self.state.buffer().taken(by.set, by.incarnation);
-        if credit.number <= taken {
+        let is_again = credit.number <= taken;
+        if is_again && !canary::on(Canary::OutboxReplayed) {
             return Ok(Effect::Taken);
         }
-        if credit.number != taken + 1 {
+        if !is_again && credit.number != taken + 1 {
             return Err(Rejection::StepOutOfPlace { attempt: by });
         }
         let effect = match self.book_credit(credit) {
             Ok(effect) => effect,
             Err(reason) => self.suspend(credit, reason)?,
         };
-        self.state.buffer_mut().take(by.set, by.incarnation, credit.number);
+        self.state.buffer_mut().take(by.set, by.incarnation, credit.number.max(taken));
         Ok(effect)
     }
 
@@ -204,7 +210,10 @@ impl<S: State> Turn<'_, S> {
         let no = self.existing(account)?;
         fits(self.state.account(no), credit)?;
         let leg = Planned { no, side: credit.side, amount: credit.amount, kind: LegKind::Ordinary };
-        let (planned, _) = set_aside(self.state, self.position, &[leg], Terms::default())?;
+        let (mut planned, _) = set_aside(self.state, self.position, &[leg], Terms::default())?;
+        if canary::on(Canary::CreditWithoutClearingLeg) {
+            give_back(self.state, &planned.split_off(1));
+        }
         Ok(Effect::Posted(book_set_aside(self.state, self.position, &planned)))
     }
 
