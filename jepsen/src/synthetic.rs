@@ -493,7 +493,7 @@ impl Log {
     fn holdings(&self, history: &History) -> Holdings {
         let mut taken = Taken::of(self.set, "");
         self.booked.iter().for_each(|found| taken.transaction(found));
-        for (number, id) in (0..).zip(&history.accounts) {
+        for (number, id) in (0..).zip(&history.accounts).filter(|(_, id)| suspense(id).is_none()) {
             if let Some(known) = self.model.accounts().get(id) {
                 taken.account(number, &figures(known));
             }

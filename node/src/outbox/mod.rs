@@ -23,6 +23,7 @@ use twinset_control::Catalogue;
 use twinset_dispatch::pending::Origin;
 use twinset_dispatch::time::sleep_until;
 use twinset_ledger::buffer::{BufferStep, InboxEnd, StreamEnd, StreamName};
+use twinset_ledger::canary::{self, Canary};
 use twinset_ledger::{Command, Effect, Outcome, TransactionId, codec};
 use twinset_proto::cluster::v1 as wire;
 use twinset_store::{LedgerReplica, Outgoing, OwnBuffered, StreamStanding};
@@ -44,6 +45,8 @@ const WAIT: Duration = Duration::from_secs(5);
 const BACK_OFF_MIN: Duration = Duration::from_millis(50);
 /// And no longer than this.
 const BACK_OFF_MAX: Duration = Duration::from_secs(2);
+/// With a bug on purpose, between two acknowledgements.
+const LATE: Duration = Duration::from_secs(1);
 /// Answers of the own log that may wait to be heard.
 const OWN_ANSWERS: usize = 64;
 
@@ -252,6 +255,10 @@ impl<'a> Lead<'a> {
         course.acknowledging(true);
         let step = BufferStep::Acknowledge { to: name.to, through };
         self.propose(Own::Acknowledge(name), by, step, now);
+        if canary::on(Canary::OutboxReplayed) {
+            // More comes again when somebody else leads.
+            self.own_again = Some(now + LATE);
+        }
         faults::reached(Point::BufferedAcknowledgeProposed);
     }
 
