@@ -46,7 +46,7 @@ const BACK_OFF_MIN: Duration = Duration::from_millis(50);
 /// And no longer than this.
 const BACK_OFF_MAX: Duration = Duration::from_secs(2);
 /// With a bug on purpose, between two acknowledgements.
-const LATE: Duration = Duration::from_secs(1);
+const LATE: Duration = Duration::from_secs(3);
 /// Answers of the own log that may wait to be heard.
 const OWN_ANSWERS: usize = 64;
 
