@@ -17,3 +17,4 @@ mod running;
 mod sites;
 mod snapshots;
 mod support;
+mod sweeps;
