@@ -140,15 +140,14 @@ impl Books {
 
     /// All lines of an account's statement.
     async fn statement(&self, stage: &Stage, account: &str, filter: &str) -> Vec<Value> {
-        let (mut lines, mut cursor) = (Vec::new(), String::new());
+        let first = format!("/v1/accounts/{}/statement?page_size=1000{filter}", escaped(account));
+        let (mut lines, mut path) = (Vec::new(), first.clone());
         loop {
-            let path =
-                format!("/v1/accounts/{}/statement?page_size=1000&cursor={cursor}{filter}", escaped(account));
             let page = answered(stage, Method::GET, &path, Value::Null).await;
             lines.extend(page["lines"].as_array().unwrap().iter().cloned());
-            page["next"].as_str().unwrap().clone_into(&mut cursor);
-            if cursor.is_empty() {
-                return lines;
+            match page["next"].as_str() {
+                Some(next) if !next.is_empty() => path = format!("{first}&cursor={next}"),
+                _ => return lines,
             }
         }
     }
