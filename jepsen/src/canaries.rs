@@ -141,8 +141,7 @@ const CAGES: &[Cage] = &[
     cage(Canary::SkippedPosting, ("statements", "kill"), 4, &["statements"]),
     cage(Canary::BalanceTooEarly, ("statements", "kill"), 4, &["statements"]),
     cage(Canary::LostEvent, ("events", "kill"), 4, &["events"]),
-    // Who dies must have taken in what nobody has heard of yet.
-    cage(Canary::OutboxReplayed, BUFFERED, 20, &["buffered"]),
+    cage(Canary::OutboxReplayed, BUFFERED, 6, &["buffered"]),
     cage(Canary::ParcelForgotten, BUFFERED, 6, &["buffered"]),
     cage(Canary::CreditWithoutClearingLeg, BUFFERED, 4, &["buffered"]),
 ];

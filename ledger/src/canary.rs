@@ -104,7 +104,7 @@ pub enum Canary {
     BalanceTooEarly,
     /// A stream of events that is resumed passes over its first one.
     LostEvent,
-    /// A parcel that comes again is booked again.
+    /// Outboxes send all twice, and what comes again is booked again.
     OutboxReplayed,
     /// Every twentieth entry puts none of its parcels into the outbox.
     ParcelForgotten,

@@ -45,8 +45,6 @@ const WAIT: Duration = Duration::from_secs(5);
 const BACK_OFF_MIN: Duration = Duration::from_millis(50);
 /// And no longer than this.
 const BACK_OFF_MAX: Duration = Duration::from_secs(2);
-/// With a bug on purpose, between two acknowledgements.
-const LATE: Duration = Duration::from_secs(3);
 /// Answers of the own log that may wait to be heard.
 const OWN_ANSWERS: usize = 64;
 
@@ -229,11 +227,20 @@ impl<'a> Lead<'a> {
             let Some(last) = parcels.last().map(|one| one.credit.number) else { return };
             let numbers: Numbers = parcels.iter().map(|one| (one.credit.number, one.by)).collect();
             let steps = parcels.into_iter().map(|Outgoing { by, credit }| (by, BufferStep::Credit(credit)));
-            let commands = steps.map(|(by, step)| encoded(by, step)).collect();
+            let commands: Vec<Bytes> = steps.map(|(by, step)| encoded(by, step)).collect();
             course.left(last, now);
-            let answers = ways.ask(name.to, self.origin(), commands, now + WAIT);
+            let ask = |commands| ways.ask(name.to, self.origin(), commands, now + WAIT);
+            let again = canary::on(Canary::OutboxReplayed).then(|| ask(commands.clone()));
+            let answers = ask(commands);
             self.answers.push(
-                async move { Answer::Parcels { name, numbers, outcomes: decoded(answers.await) } }.boxed(),
+                async move {
+                    let outcomes = decoded(answers.await);
+                    if let Some(again) = again {
+                        let _ = again.await;
+                    }
+                    Answer::Parcels { name, numbers, outcomes }
+                }
+                .boxed(),
             );
             faults::reached(Point::BufferedParcelSent);
         }
@@ -255,10 +262,6 @@ impl<'a> Lead<'a> {
         course.acknowledging(true);
         let step = BufferStep::Acknowledge { to: name.to, through };
         self.propose(Own::Acknowledge(name), by, step, now);
-        if canary::on(Canary::OutboxReplayed) {
-            // More comes again when somebody else leads.
-            self.own_again = Some(now + LATE);
-        }
         faults::reached(Point::BufferedAcknowledgeProposed);
     }
 
