@@ -9,8 +9,10 @@ use rust_decimal::Decimal;
 use twinset_ledger::codec::{EntryBuilder, encode_command};
 use twinset_ledger::command::Command;
 use twinset_ledger::memory::MemoryState;
-use twinset_ledger::sweep::{RunEnd, transaction};
-use twinset_ledger::{Effect, FreezeMode, RULES_VERSION, Schedule, SetSweep, State, Sweep};
+use twinset_ledger::sweep::{RunEnd, run_of, transaction};
+use twinset_ledger::{
+    Effect, FreezeMode, Leg, RULES_VERSION, Schedule, SetSweep, Side, State, Sweep, Transaction,
+};
 use twinset_store::{LedgerReplica, LogId, Record, RecordKind};
 
 /// Accounts are opened and some transactions booked by then.
@@ -37,14 +39,21 @@ fn about_sweeps(model: &MemoryState, index: u64, dice: &mut Dice) -> Command {
         (0, _) => Command::RemoveSweep { request_id, account },
         (1, _) => Command::Freeze { request_id, account, mode: FreezeMode::Debit },
         (2, _) => Command::Unfreeze { request_id, account, mode: FreezeMode::Debit },
+        // Something to be moved; the others have nothing.
+        (4, _) if at < 10 => {
+            let amount = Decimal::new(5, 0);
+            let legs =
+                vec![Leg::new(&name(to), Side::Debit, amount), Leg::new(&account, Side::Credit, amount)];
+            Command::Transaction(Transaction { request_id, legs, ..Transaction::default() })
+        }
         (3, _) | (_, None) => Command::SetSweep(SetSweep {
             request_id,
             account,
             to: name(to),
             keep: Decimal::new(dice.roll(3) as i64, 0),
             schedule: match dice.roll(3) {
-                // From long ago, so that it is due at once if that is its turn, and from now.
-                0 => Schedule::Every { seconds: 1, from_ns: Some(stamp(index + dice.roll(3))) },
+                // Due with one of the next commands.
+                0 => Schedule::Every { seconds: 1, from_ns: Some(model.last_time() + 1 + dice.roll(40)) },
                 1 => Schedule::Above { amount: Decimal::new(3, 0) },
                 _ => Schedule::Daily,
             },
@@ -115,7 +124,11 @@ fn sweeps_survive_checkpoints_restarts_and_snapshots() {
             let outcomes = model.apply(index, &records.last().unwrap().payload).unwrap();
             for (command, outcome) in commands.iter().zip(outcomes) {
                 match (command, outcome.result) {
-                    (Command::Transaction(_), Ok(Effect::Posted(_))) if !outcome.replayed => moved += 1,
+                    (Command::Transaction(run), Ok(Effect::Posted(_)))
+                        if !outcome.replayed && run_of(&run.request_id).is_some() =>
+                    {
+                        moved += 1;
+                    }
                     (_, Ok(Effect::Ran(RunEnd::Refused(_)))) => refused += 1,
                     (_, Ok(Effect::Ran(RunEnd::Nothing))) => nothing += 1,
                     _ => {}

@@ -57,7 +57,7 @@ pub struct Set {
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=31_622_400))]
     every: Option<u32>,
     /// Count the intervals from this time, such as 2026-12-24T18:00:00Z. Default: from now.
-    #[arg(long, value_name = "TIME", requires = "every")]
+    #[arg(long, value_name = "TIME", requires = "every", conflicts_with_all = ["above", "daily"])]
     from: Option<String>,
     /// Whenever more than this may be withdrawn.
     #[arg(long, value_name = "AMOUNT")]
