@@ -17,14 +17,17 @@ const PACE: u64 = 3;
 /// Turns that pass until a word about an account is heard, a parcel is taken in, and that is heard of.
 const DELAY: u64 = 25;
 
+/// When it arrives, of which transaction it is, and what it is.
+type Parcel = (u64, TransactionId, Credit);
+
 /// What is on its way between the sets.
 #[derive(Default)]
 pub struct Ways {
     turn: u64,
     /// By who hears it: when, and what.
     words: VecDeque<(u32, u64, Command)>,
-    /// By the set that sends and the one that takes in: when, of which transaction, and what.
-    parcels: BTreeMap<(u32, u32), VecDeque<(u64, TransactionId, Credit)>>,
+    /// By the set that sends and the one that takes in.
+    parcels: BTreeMap<(u32, u32), VecDeque<Parcel>>,
     /// By the set that has sent: when, and what it is told.
     answers: VecDeque<(u32, u64, Command)>,
 }

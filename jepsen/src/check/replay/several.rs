@@ -83,7 +83,8 @@ impl<'h> Run<'_, 'h> {
         if came == Came::GivenUp {
             self.replay.answers.checked += 1;
             let is_open = first.answer == model::Answer::Begun && !first.replayed;
-            if !is_open && !(in_transit && first.answer == model::Answer::No("set_unavailable")) {
+            let may_be = is_open || in_transit && first.answer == model::Answer::No("set_unavailable");
+            if !may_be {
                 self.replay.answers.wrong(|| {
                     format!("{:?} was given up at {:?}; the model says {first:?}", call.body, decided.place)
                 });
