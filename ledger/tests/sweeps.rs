@@ -216,39 +216,30 @@ proptest! {
 
 #[test]
 fn the_generator_reaches_all_of_it() {
-    use proptest::strategy::ValueTree;
-    use proptest::test_runner::TestRunner;
-
-    let mut runner = TestRunner::deterministic();
-    let mut seen = world::Seen::new();
-    for _ in 0..300 {
-        let history = history().new_tree(&mut runner).expect("a value").current();
-        for (what, times) in run(&history).seen {
-            *seen.entry(what).or_default() += times;
-        }
-    }
-    for (what, at_least) in [
-        ("sweep set", 300),
-        ("sweep removed", 10),
-        ("sweep_not_found", 10),
-        ("run booked", 50),
-        ("run begun", 50),
-        ("run paid without asking", 20),
-        ("run booked elsewhere", 20),
-        ("run refused", 20),
-        ("run given up", 5),
-        ("run of nothing", 50),
-        ("run of another amount", 3),
-        ("run out of place", 100),
-        ("run again", 20),
-        ("end out of place", 50),
-        ("crash after begin", 3),
-        ("crash before begin", 3),
-        ("incarnation", 20),
-    ] {
-        let times = seen.get(what).copied().unwrap_or_default();
-        assert!(times >= at_least, "{what}: {times}, of {seen:?}");
-    }
+    world::assert_seen(
+        300,
+        history(),
+        run,
+        &[
+            ("sweep set", 300),
+            ("sweep removed", 10),
+            ("sweep_not_found", 10),
+            ("run booked", 50),
+            ("run begun", 50),
+            ("run paid without asking", 20),
+            ("run booked elsewhere", 20),
+            ("run refused", 20),
+            ("run given up", 5),
+            ("run of nothing", 50),
+            ("run of another amount", 3),
+            ("run out of place", 100),
+            ("run again", 20),
+            ("end out of place", 50),
+            ("crash after begin", 3),
+            ("crash before begin", 3),
+            ("incarnation", 20),
+        ],
+    );
 }
 
 #[test]
