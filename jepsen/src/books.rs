@@ -6,6 +6,7 @@ pub mod buffered;
 pub mod holds;
 pub mod in_doubt;
 pub mod replicas;
+pub mod sweeps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use twinset_tools::verify;
 
 use crate::api::Router;
 use crate::clients::Left;
+use crate::history::holds::Told;
 use crate::history::{
     Answer, Ask, Event, Found, Level, Name, Phase, Recorder, Retry, Transfer, VerifyLine, suspense,
 };
@@ -107,6 +109,7 @@ pub async fn last_look(
     let channel = async |node: &str| admin::channel(&cluster.layout().process(node)?.api);
     let patience = PATIENCE.saturating_sub(began.elapsed()).max(IN_DOUBT);
     drained(recorder, left, &routers).await;
+    sweeps_stopped(recorder, left, &routers).await;
     let all_over = in_doubt::wait(recorder, catalogue, patience, &channel).await;
     put_away(recorder, left, &routers).await;
     recorder.phase(Phase::Final);
@@ -171,7 +174,8 @@ async fn read(
     join_all(suspended).await;
     let streams = sets.iter().filter(|_| left.follows).enumerate().map(async |(number, set)| {
         let mut asker = Asker::new(recorder, routers, number);
-        events(*set, PAGE_SIZE, async |ask| asker.ask(ask, None).await).await;
+        let told = events(*set, PAGE_SIZE, async |ask| asker.ask(ask, None).await).await;
+        sweeps::look_up(&told, async |ask| asker.ask(ask, None).await).await;
     });
     join_all(streams).await;
     (listed, asks)
@@ -187,6 +191,22 @@ async fn drained(recorder: &Arc<Recorder>, left: &Left, routers: &[String]) {
         {
             tokio::time::sleep(PAUSE).await;
         }
+    }
+}
+
+/// Waits until no sweep has anything to move, or the patience is over; then there are no sweeps any more.
+async fn sweeps_stopped(recorder: &Arc<Recorder>, left: &Left, routers: &[String]) {
+    let until = Instant::now() + sweeps::PATIENCE;
+    let mut asker = Asker::new(recorder, routers, 0);
+    for account in &left.swept {
+        while sweeps::is_pending(*account, async |ask| asker.ask(ask, None).await).await
+            && Instant::now() < until
+        {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+    for account in &left.swept {
+        asker.ask(&sweeps::removal(*account), None).await;
     }
 }
 
@@ -247,6 +267,8 @@ impl Scopes {
             | Ask::PlaceHold { id, account, .. }
             | Ask::ReleaseHold { id, account, .. }
             | Ask::ExtendHold { id, account, .. }
+            | Ask::SetSweep { id, account, .. }
+            | Ask::RemoveSweep { id, account }
             | Ask::SetMode { id, account, .. } => vec![(*account, id.clone())],
             Ask::Transfer(transfer) => of_legs(transfer),
             Ask::Batch { items, .. } => items.iter().flat_map(of_legs).collect(),
@@ -258,6 +280,8 @@ impl Scopes {
             Ask::ResolveSuspense { .. }
             | Ask::ReadTransit { .. }
             | Ask::ListSuspense { .. }
+            | Ask::ReadSweep { .. }
+            | Ask::ListSweeps { .. }
             | Ask::ReadAccount { .. }
             | Ask::ReadTransaction { .. }
             | Ask::ReadRequest { .. }
@@ -312,14 +336,16 @@ pub async fn list(
 }
 
 /// All events of a set, page by page, for as long as `ask` is answered.
-pub async fn events(set: u32, page_size: u32, mut ask: impl AsyncFnMut(&Ask) -> Answer) {
-    let mut after = String::new();
+pub async fn events(set: u32, page_size: u32, mut ask: impl AsyncFnMut(&Ask) -> Answer) -> Vec<Told> {
+    let (mut after, mut all) = (String::new(), Vec::new());
     loop {
         let page = Ask::Events { set: Some(set), after, page_size, level: Level::Linearizable };
-        match ask(&page).await {
-            Answer::Events { next, more: true, .. } => after = next,
-            _ => return,
+        let Answer::Events { events, next, more, .. } = ask(&page).await else { return all };
+        all.extend(events);
+        if !more {
+            return all;
         }
+        after = next;
     }
 }
 

@@ -83,6 +83,9 @@ const HELD: (&str, &str) = ("holds", "kill");
 /// The same for buffered credits.
 const BUFFERED: (&str, &str) = ("buffered", "kill");
 
+/// The same for sweeps.
+const SWEPT: (&str, &str) = ("sweeps", "kill");
+
 const CAGES: &[Cage] = &[
     cage(Canary::ReplyBeforeSafe, ("mixed", "split"), 10, &["both_sites"]),
     cage(Canary::ForgottenRequests, QUICK, 6, &["answers", "exactly_once"]),
@@ -144,6 +147,9 @@ const CAGES: &[Cage] = &[
     cage(Canary::OutboxReplayed, BUFFERED, 6, &["buffered"]),
     cage(Canary::ParcelForgotten, BUFFERED, 6, &["buffered"]),
     cage(Canary::CreditWithoutClearingLeg, BUFFERED, 4, &["buffered"]),
+    cage(Canary::SweptTwice, SWEPT, 6, &["sweeps"]),
+    cage(Canary::NothingStays, SWEPT, 6, &["answers"]),
+    cage(Canary::ForgottenSweep, SWEPT, 6, &["sweeps"]),
 ];
 
 /// Runs that a bug gets before it counts as missed.

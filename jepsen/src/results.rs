@@ -266,6 +266,8 @@ fn asked(ask: &Ask) -> &'static str {
         Ask::ResolveSuspense { .. } => "resolution",
         Ask::ReadTransit { .. } => "in_transit",
         Ask::ListSuspense { .. } => "suspense",
+        Ask::SetSweep { .. } | Ask::RemoveSweep { .. } => "sweep",
+        Ask::ReadSweep { .. } | Ask::ListSweeps { .. } => "read_sweep",
         Ask::Transfer(_) => "transfer",
         Ask::Reverse { .. } => "reversal",
         Ask::Batch { .. } => "batch",

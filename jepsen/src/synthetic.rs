@@ -5,6 +5,7 @@ mod across;
 mod asked;
 mod buffered;
 mod past;
+mod sweeps;
 
 use std::sync::Arc;
 
@@ -65,6 +66,7 @@ pub fn history(operations: u64, seed: u64) -> anyhow::Result<History> {
         "statements",
         "events",
         "buffered",
+        "sweeps",
     ]
     .map(str::to_owned);
     Ok(of(&workload::named(&names)?, operations, seed))
@@ -104,6 +106,7 @@ pub fn of(kinds: &[&'static Kind], operations: u64, seed: u64) -> History {
         recorder,
         several: across::Several::default(),
         ways: buffered::Ways::default(),
+        looks: 0,
         now_ns: 0,
     };
     maker.phase(Phase::Setup);
@@ -117,6 +120,7 @@ pub fn of(kinds: &[&'static Kind], operations: u64, seed: u64) -> History {
     maker.traffic(kinds, &ground, operations, seed);
     maker.phase(Phase::Resolve);
     maker.last_look();
+    maker.history.make_up_runs();
     maker.history
 }
 
@@ -126,6 +130,8 @@ struct Maker {
     recorder: Arc<Recorder>,
     several: across::Several,
     ways: buffered::Ways,
+    /// How often sets might have looked at their sweeps.
+    looks: u64,
     now_ns: u64,
 }
 
@@ -170,6 +176,7 @@ impl Maker {
     fn ask(&mut self, (process, router): (u32, u8), ask: Ask, retry: Option<Retry>) -> Answer {
         self.now_ns += TICK_NS;
         self.travel();
+        self.sweep();
         let answer = self.answer(&ask);
         // A process comes round every `PROCESSES` ticks.
         let half = TICK_NS * PROCESSES as u64 / 2 - TICK_NS / 4;
@@ -195,7 +202,7 @@ impl Maker {
             Ask::Reverse { transaction, .. } | Ask::ReadTransaction { transaction, .. } => {
                 Some(transaction.0.set)
             }
-            Ask::List { set, .. } | Ask::ListSuspense { set, .. } => Some(*set),
+            Ask::List { set, .. } | Ask::ListSuspense { set, .. } | Ask::ListSweeps { set, .. } => Some(*set),
             Ask::ResolveSuspense { item, .. } => Some(item.0.set),
             Ask::ReadTransit { account, .. } => return self.in_transit(*account),
             Ask::SetMode { .. } => return self.set_mode(ask),
@@ -213,6 +220,9 @@ impl Maker {
             | Ask::ListHolds { account, .. }
             | Ask::Statement { account, .. }
             | Ask::Balance { account, .. }
+            | Ask::SetSweep { account, .. }
+            | Ask::RemoveSweep { account, .. }
+            | Ask::ReadSweep { account, .. }
             | Ask::ReadAccount { account, .. }
             | Ask::ReadRequest { scope: account, .. } => self.history.set_of(*account),
             Ask::Batch { items, atomic: true, with_postings } => return self.together(items, *with_postings),
@@ -237,6 +247,7 @@ impl Maker {
     /// The final lists and accounts, and the end.
     fn last_look(&mut self) {
         self.arrive();
+        self.stop_sweeps();
         self.now_ns += TICK_NS * PROCESSES as u64;
         self.phase(Phase::Final);
         for (set, router) in [(1, 0), (1, 1), (2, 0), (2, 1)] {
@@ -288,6 +299,7 @@ impl Maker {
                 }
             }
         }
+        self.look_runs_up();
         let subject = "set 1".to_owned();
         self.history.verify.push(VerifyLine { subject, clean: true, detail: "made up".into() });
         for log in &self.logs {
@@ -367,7 +379,8 @@ impl Log {
             _ => {
                 if !replayed {
                     let (kind, id) = (event_kind(ask), command.request_id().unwrap_or_default());
-                    self.tell(verdict.position, News { kind, id, ..News::default() });
+                    let turned = sweeps::turned(ask);
+                    self.tell(verdict.position, News { kind, id, turned, ..News::default() });
                 }
                 Answer::Done { place, replayed }
             }
@@ -486,6 +499,7 @@ impl Log {
                 Answer::Page { as_of, found, next }
             }
             Ask::ListSuspense { .. } => self.suspense(ask, history),
+            Ask::ReadSweep { .. } | Ask::ListSweeps { .. } => self.swept(ask, history),
             past => self.read_past(past, history),
         }
     }

@@ -110,11 +110,17 @@ pub enum Canary {
     ParcelForgotten,
     /// What squares a credit from another set is not booked.
     CreditWithoutClearingLeg,
+    /// A run leaves the time of the next one as it was.
+    SweptTwice,
+    /// A sweep moves what is to stay, too.
+    NothingStays,
+    /// Leaders forget a sweep that has run five times.
+    ForgottenSweep,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 48] = [
+    pub const ALL: [Canary; 51] = [
         Canary::ReplyBeforeSafe,
         Canary::ForgottenRequests,
         Canary::StaleLeaderRead,
@@ -163,6 +169,9 @@ impl Canary {
         Canary::OutboxReplayed,
         Canary::ParcelForgotten,
         Canary::CreditWithoutClearingLeg,
+        Canary::SweptTwice,
+        Canary::NothingStays,
+        Canary::ForgottenSweep,
     ];
 
     /// Its name.
@@ -216,6 +225,9 @@ impl Canary {
             Canary::OutboxReplayed => "outbox-replayed",
             Canary::ParcelForgotten => "parcel-forgotten",
             Canary::CreditWithoutClearingLeg => "credit-without-clearing-leg",
+            Canary::SweptTwice => "swept-twice",
+            Canary::NothingStays => "nothing-stays",
+            Canary::ForgottenSweep => "forgotten-sweep",
         }
     }
 

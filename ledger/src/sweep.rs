@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use rust_decimal::Decimal;
 
 use crate::account::{Account, AccountNo};
+use crate::canary::{self, Canary};
 use crate::command::{Leg, LegKind, Metadata, Transaction};
 use crate::id::TransactionId;
 use crate::rejection::Rejection;
@@ -134,7 +135,8 @@ impl Sweep {
     /// What it may move of its account now, in minor units: what is withdrawable beyond what stays and beyond the floor. Zero or less:
     /// nothing.
     pub fn movable(&self, account: &Account) -> i128 {
-        let stays = account.limit.map_or(self.keep, |limit| limit.max(self.keep));
+        let keep = if canary::on(Canary::NothingStays) { 0 } else { self.keep };
+        let stays = account.limit.map_or(keep, |limit| limit.max(keep));
         account.withdrawable().saturating_sub(stays)
     }
 

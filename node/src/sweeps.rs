@@ -10,6 +10,7 @@ use prometheus::{IntCounter, Opts, Registry, register_int_counter_vec_with_regis
 use tokio::sync::watch;
 use tracing::{debug, info};
 use twinset_control::Catalogue;
+use twinset_ledger::canary::{self, Canary};
 use twinset_ledger::sweep::{RunEnd, Sweep, transaction};
 use twinset_ledger::{AccountNo, Command, Effect, Outcome, Rejection, Transaction};
 use twinset_store::SweepRecord;
@@ -90,7 +91,8 @@ impl Sweeper {
                 running.remove(&account);
             }
             let room = RUNS_AT_A_TIME - running.len();
-            let free = |sweep: &Sweep| !running.contains(&sweep.account);
+            let is_forgotten = |sweep: &Sweep| sweep.runs >= 5 && canary::on(Canary::ForgottenSweep);
+            let free = |sweep: &Sweep| !running.contains(&sweep.account) && !is_forgotten(sweep);
             // In turn, so that those which come to nothing do not keep the others from theirs.
             for record in self.duty.state.sweeps_to_run(self.duty.now(), last, room, free) {
                 last = record.sweep.account;

@@ -11,7 +11,9 @@ use futures::future::join_all;
 use parking_lot::Mutex;
 use tonic::transport::{Channel, Endpoint};
 use tracing::trace;
-use twinset_jepsen::books::{Scopes, buffered, events, holds, in_doubt, last_reads, list, replicas, shares};
+use twinset_jepsen::books::{
+    Scopes, buffered, events, holds, in_doubt, last_reads, list, replicas, shares, sweeps,
+};
 use twinset_jepsen::history::{self, Answer, Ask, Retry};
 use twinset_proto::cluster::v1 as cluster_api;
 use twinset_proto::cluster::v1::admin_client::AdminClient;
@@ -63,6 +65,7 @@ impl Operator {
         self.shared.enter(Phase::Asking);
         self.resolve().await;
         self.drained().await;
+        self.sweeps_stopped().await;
         let catalogue = cluster::catalogue(self.shared.plan.sets);
         let channel = async |node: &str| self.channel(node).await;
         let all_over = in_doubt::wait(&self.shared.recorder, &catalogue, IN_DOUBT, channel).await;
@@ -204,7 +207,8 @@ impl Operator {
         let follows = self.shared.left.lock().follows;
         for set in ground.sets().iter().filter(|_| follows) {
             let mut asker = Asker::new(recorder, OPERATOR);
-            events(*set, PAGE_SIZE, async |ask| asker.insist(ask, None, DEADLINE).await).await;
+            let told = events(*set, PAGE_SIZE, async |ask| asker.insist(ask, None, DEADLINE).await).await;
+            sweeps::look_up(&told, async |ask| asker.insist(ask, None, DEADLINE).await).await;
         }
         while !watch::have_met(&self.processes.nodes(), self.shared.plan.sets) {
             tokio::time::sleep(POLL).await;
@@ -226,6 +230,24 @@ impl Operator {
             while pending().await && tokio::time::Instant::now() < until {
                 tokio::time::sleep(POLL).await;
             }
+        }
+    }
+
+    /// Waits until no sweep has anything to move, or the patience is over; then there are no sweeps any more.
+    async fn sweeps_stopped(&self) {
+        let until = tokio::time::Instant::now() + sweeps::PATIENCE;
+        let accounts = self.shared.left.lock().swept.clone();
+        let mut asker = Asker::new(&self.shared.recorder, OPERATOR);
+        for account in &accounts {
+            let mut pending = async || {
+                sweeps::is_pending(*account, async |ask| asker.insist(ask, None, DEADLINE).await).await
+            };
+            while pending().await && tokio::time::Instant::now() < until {
+                tokio::time::sleep(POLL).await;
+            }
+        }
+        for account in accounts {
+            asker.insist(&sweeps::removal(account), None, DEADLINE).await;
         }
     }
 

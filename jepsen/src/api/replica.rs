@@ -214,7 +214,10 @@ fn transaction(recorder: &Recorder, one: &wire::Transaction) -> Option<Found> {
         scope: super::reply::scope(recorder, &one.scope_account),
         label: match part_of {
             Some(part) if part.of != transaction => None,
-            _ => label::read(written, &one.accounting_date, &metadata, position.time_unix_ns)?,
+            _ => {
+                let time_ns = position.time_unix_ns;
+                label::read(&one.request_id, written, &one.accounting_date, &metadata, time_ns)?
+            }
         },
         legs: one.legs.iter().map(leg).collect::<Option<_>>()?,
         reverses: if one.reverses.is_empty() { None } else { Some(name(&one.reverses)?) },

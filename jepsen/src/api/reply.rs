@@ -3,6 +3,7 @@
 mod buffered;
 mod holds;
 mod past;
+mod sweeps;
 
 use std::collections::BTreeMap;
 
@@ -166,6 +167,12 @@ pub fn answer(accounts: &Recorder, ask: &Ask, status: StatusCode, body: &[u8]) -
             Ask::ListSuspense { .. } => {
                 parse(body).and_then(|reply: buffered::Page<'_>| buffered::page(accounts, &reply))
             }
+            Ask::ReadSweep { .. } => {
+                parse(body).and_then(|reply: sweeps::Found<'_>| sweeps::found(accounts, &reply))
+            }
+            Ask::ListSweeps { .. } => {
+                parse(body).and_then(|reply: sweeps::Page<'_>| sweeps::page(accounts, &reply))
+            }
             Ask::ListHolds { .. } => {
                 parse(body).and_then(|reply: holds::Page<'_>| holds::page(accounts, &reply))
             }
@@ -295,7 +302,10 @@ fn transaction(accounts: &Recorder, one: &Transaction<'_>) -> Option<Found> {
     let label = match part_of {
         // What else is written on the transaction stands with the whole of it.
         Some(part) if part.of != transaction => None,
-        _ => label::read((one.kind, one.reason), one.accounting_date, &one.metadata, place.time_ns)?,
+        _ => {
+            let written = (one.kind, one.reason);
+            label::read(one.request_id, written, one.accounting_date, &one.metadata, place.time_ns)?
+        }
     };
     Some(Found {
         transaction,

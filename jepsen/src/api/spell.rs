@@ -3,6 +3,7 @@
 
 mod buffered;
 mod holds;
+mod sweeps;
 
 use std::fmt::Write as _;
 
@@ -61,6 +62,7 @@ pub fn call(accounts: &Recorder, ask: &Ask) -> (Method, String, String) {
             holds::write(accounts, ask)
         }
         Ask::SetMode { .. } | Ask::ResolveSuspense { .. } => buffered::write(accounts, ask),
+        Ask::SetSweep { .. } | Ask::RemoveSweep { .. } => sweeps::write(accounts, ask),
         read => (Method::GET, read_path(accounts, read), String::new()),
     }
 }
@@ -86,6 +88,10 @@ fn read_path(accounts: &Recorder, ask: &Ask) -> String {
         Ask::ListSuspense { set, after, page_size, level } => {
             let after = after.map_or_else(String::new, |after| format!("&after={after}"));
             return paged(&format!("/v1/sets/{set}/suspense?page_size={page_size}{after}"), *level);
+        }
+        Ask::ReadSweep { account, level } => (format!("/v1/accounts/{}/sweep", id_of(account)), level),
+        Ask::ListSweeps { set, level } => {
+            return paged(&format!("/v1/sets/{set}/sweeps?page_size={}", sweeps::PAGE_SIZE), *level);
         }
         Ask::ReadHold { account, hold, level } => (holds::path(accounts, *account, Some(hold)), level),
         Ask::ListHolds { account, after, page_size, level } => {

@@ -13,13 +13,15 @@ use twinset_ledger::{Position, TransactionId};
 use super::limits::currencies;
 use super::witness::{Body, Decided, What, Witness, calls};
 use crate::history::event::{EURO, Leg};
-use crate::history::{Answer, Ask, Found, History, Level, Phase, Place, Transfer, clearing};
+use crate::history::{Answer, Ask, Found, History, Level, Phase, Place, Transfer, clearing, run_of};
 
 /// Where in a set's log: index, then time.
 pub type Spot = (u64, u64);
 
 /// Behind every spot.
 pub const NEVER: Spot = (u64::MAX, u64::MAX);
+/// For the cent of a run that came to nothing: more than any account of these tests ever has.
+const OF_A_RUN: i64 = 1_000_000_000_000;
 
 /// No coordinator gives up sooner (`across.give_up_ms`), a little less for what its clock and ours differ: an attempt that nobody
 /// was told of can only have ended within a call that took as long.
@@ -278,11 +280,13 @@ impl<'h> Plans<'h> {
             _ => false,
         };
         let at_once = matches!(came, Came::Refused(code) if AT_ONCE.contains(&code));
+        // Of a sweep's run that came to nothing nobody knows how much it was.
+        let times = if came != Came::Booked && run_of(body.id()).is_some() { OF_A_RUN } else { 1 };
         if came != Came::Booked && !at_once {
             let until = bounds.behind(coordinator, decided.end_ns);
             // Who reads that very spot reads what is set aside there.
             let begun = (spot.0, spot.1.saturating_sub(1));
-            self.set_aside(coordinator, &across, 1, (begun, until), Some(at.1));
+            self.set_aside(coordinator, &across, times, (begun, until), Some(at.1));
             self.take_back(&across, body.key(), (spot, until));
             self.take_in_hand(&across, body, (begun, until));
         }
@@ -295,7 +299,7 @@ impl<'h> Plans<'h> {
                 }
                 // Of two sets the one that refuses has set nothing aside.
                 _ if refused_by_one && others.len() == 1 => {}
-                _ => self.set_aside(set, &across, 1, (from, bounds.behind(set, last)), None),
+                _ => self.set_aside(set, &across, times, (from, bounds.behind(set, last)), None),
             }
             if let Came::Refused(code) = came
                 && refused_by_one
@@ -359,7 +363,8 @@ impl<'h> Plans<'h> {
         }
         let last = witness.history.phase(Phase::Final).unwrap_or(u64::MAX);
         let mut requests: BTreeMap<u64, Request<'h>> = BTreeMap::new();
-        for call in calls(witness.history) {
+        // A run is begun once.
+        for call in calls(witness.history).filter(|call| run_of(call.body.id()).is_none()) {
             let took = call.op.end_ns.unwrap_or(u64::MAX).saturating_sub(call.op.begin_ns);
             let times = match call.answer {
                 Answer::NotApplied { .. } => continue,

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::witness::calls;
+use super::witness::asked;
 use super::{Case, Found};
 use crate::history::{FaultSpan, Level, Op, Place};
 
@@ -25,7 +25,7 @@ pub fn check(case: &Case<'_>) -> Found {
         let to = apart[window].1;
         (op.begin_ns < to).then(|| (window, op.end_ns.is_some_and(|end| end < to)))
     };
-    let writes = calls(history).map(|call| (call.at.op, call.op, call.answer.decided().is_some()));
+    let writes = asked(history).map(|call| (call.at.op, call.op, call.answer.decided().is_some()));
     let reads =
         history.ops.iter().zip(0..).filter(|(op, _)| op.ask.read_level() == Some(Level::Linearizable));
     let reads = reads.map(|(op, number)| (number, op, shown(op).is_some()));

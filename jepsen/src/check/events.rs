@@ -104,6 +104,7 @@ fn due<'c>(case: &'c Case<'_>) -> BTreeMap<u32, Due<'c>> {
                 || told().any(|call| matches!(call.answer, Answer::Done { .. } | Answer::Held { .. }));
             let kind = match (decided.what, case.witness.call(decided.call).body) {
                 (What::Expired(_), _) => "hold_expired",
+                (What::RunEnded, _) => "sweep_refused",
                 (What::Command, Body::Other(ask)) if is_done() => kind(ask),
                 _ => continue,
             };
@@ -121,6 +122,8 @@ fn kind(ask: &Ask) -> &'static str {
         Ask::Freeze { .. } => "account_unfrozen",
         Ask::Close { .. } => "account_closed",
         Ask::SetMode { .. } => "posting_mode_changed",
+        Ask::SetSweep { .. } => "sweep_set",
+        Ask::RemoveSweep { .. } => "sweep_removed",
         Ask::PlaceHold { .. } => "hold_placed",
         Ask::ReleaseHold { .. } => "hold_released",
         Ask::ExtendHold { .. } => "hold_extended",

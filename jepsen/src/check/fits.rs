@@ -5,7 +5,7 @@ use super::across::coordinator;
 use super::witness::{Body, Call, calls};
 use super::{Case, Found};
 use crate::api::UNREADABLE;
-use crate::history::{Answer, Ask, History, Op};
+use crate::history::{Answer, Ask, History, Op, run_of};
 
 /// Every write and every read that has a definite answer.
 pub fn check(case: &Case<'_>) -> Found {
@@ -47,7 +47,9 @@ fn of_write(history: &History, call: &Call<'_>) -> Result<(), String> {
             | Ask::PlaceHold { account, .. }
             | Ask::ReleaseHold { account, .. }
             | Ask::ExtendHold { account, .. }
-            | Ask::SetMode { account, .. },
+            | Ask::SetMode { account, .. }
+            | Ask::SetSweep { account, .. }
+            | Ask::RemoveSweep { account, .. },
         ) => vec![history.set_of(*account)],
         Body::Other(Ask::ResolveSuspense { item, .. }) => vec![Some(item.0.set)],
         Body::Other(Ask::Reverse { transaction, .. }) => vec![Some(transaction.0.set)],
@@ -70,7 +72,8 @@ fn of_write(history: &History, call: &Call<'_>) -> Result<(), String> {
         call.body,
         Body::Other(Ask::PlaceHold { .. } | Ask::ReleaseHold { .. } | Ask::ExtendHold { .. })
     );
-    let brief = matches!(call.op.ask, Ask::Batch { with_postings: false, .. });
+    let brief =
+        matches!(call.op.ask, Ask::Batch { with_postings: false, .. }) || run_of(call.body.id()).is_some();
     match call.answer {
         Answer::Booked { balances, .. } if books && balances.is_empty() == brief => Ok(()),
         Answer::Booked { .. } if books => {
@@ -91,10 +94,11 @@ pub(super) fn owner_of_read(history: &History, ask: &Ask) -> Option<u32> {
         | Ask::ReadHold { account, .. }
         | Ask::ListHolds { account, .. }
         | Ask::Statement { account, .. }
+        | Ask::ReadSweep { account, .. }
         | Ask::Balance { account, .. } => history.set_of(*account),
         Ask::ReadTransaction { transaction, .. } => Some(transaction.0.set),
         Ask::List { set, .. } => Some(*set),
-        Ask::ListSuspense { set, .. } => Some(*set),
+        Ask::ListSuspense { set, .. } | Ask::ListSweeps { set, .. } => Some(*set),
         Ask::Events { set, .. } => *set,
         _ => None,
     }
@@ -123,6 +127,8 @@ fn of_read(history: &History, op: &Op) -> Result<(), String> {
             | (Ask::Events { .. }, Answer::Events { .. })
             | (Ask::ReadTransit { .. }, Answer::Transit { .. })
             | (Ask::ListSuspense { .. }, Answer::Suspense { .. })
+            | (Ask::ReadSweep { .. }, Answer::Swept { .. } | Answer::Absent { .. })
+            | (Ask::ListSweeps { .. }, Answer::Swept { .. })
     );
     let place = op.answer.as_of().map(|as_of| as_of.place);
     let place = place.or_else(|| op.answer.decided().map(|(place, _)| place)).or(op.answer.given_up());

@@ -23,6 +23,7 @@ mod run;
 mod several;
 mod stale;
 mod statements;
+mod sweeps;
 mod together;
 pub mod witness;
 
@@ -308,6 +309,13 @@ pub const ALL: &[Checker] = &[
         "G26",
         "what is said to be on its way was accepted, is all of it that is not booked, and is nothing in the end",
         in_transit::check,
+    )
+    .that_needs_the_end(),
+    checker(
+        "sweeps",
+        "G27",
+        "each run of a sweep counts once and in its turn, takes no more than is to go, and none is left undone",
+        sweeps::check,
     )
     .that_needs_the_end(),
     checker("faults_act", "-", "each fault was seen to act and was undone", run::faults),

@@ -10,6 +10,7 @@ pub mod holds;
 mod reserved;
 mod several;
 mod shown;
+mod sweeps;
 mod together;
 mod words;
 
@@ -60,6 +61,8 @@ pub struct Replay {
     pub reads: Findings,
     /// Stale ones.
     pub stale: Findings,
+    /// Sweeps that were left undone in the end.
+    pub swept: Findings,
     /// Rejections that were found under a request id.
     pub looked_up: Findings,
     /// By set, in the order of positions.
@@ -122,8 +125,10 @@ fn reads_by_set(history: &History) -> BTreeMap<u32, Vec<Read<'_>>> {
     let mut reads: BTreeMap<u32, Vec<Read<'_>>> = BTreeMap::new();
     for (number, op) in history.ops.iter().enumerate() {
         let (Some(level), Some(as_of)) = (op.ask.read_level(), op.answer.as_of()) else { continue };
-        let is_state =
-            matches!(op.answer, Answer::Account { .. } | Answer::Hold { .. } | Answer::Holds { .. });
+        let is_state = matches!(
+            op.answer,
+            Answer::Account { .. } | Answer::Hold { .. } | Answer::Holds { .. } | Answer::Swept { .. }
+        );
         if is_state || matches!(op.answer, Answer::Absent { .. }) {
             let read = Read { as_of, op: number, level, ask: &op.ask, answer: &op.answer };
             reads.entry(as_of.place.set).or_default().push(read);
@@ -148,8 +153,12 @@ struct Run<'a, 'h> {
     doubts: (usize, Vec<usize>),
     /// Of what was paid without asking, how many legs this set has taken in.
     taken_in: HashMap<TransactionId, usize>,
+    /// What is known of this set's sweeps.
+    sweeps: sweeps::Known,
     /// Where it has come to.
     spot: Spot,
+    /// The ledger time of the last command.
+    time_ns: u64,
     /// Steps that nobody saw are put at places that no log has, counted down from the last.
     unseen: u64,
     /// What the model says to transactions of atomic batches that were refused, by their places.
@@ -167,7 +176,9 @@ impl<'a, 'h> Run<'a, 'h> {
             reserved: reserved::Reserved::default(),
             doubts: (0, Vec::new()),
             taken_in: HashMap::new(),
+            sweeps: sweeps::Known::of(witness, set),
             spot: (0, 0),
+            time_ns: 0,
             unseen: u64::MAX,
             grouped: HashMap::new(),
         }
@@ -180,10 +191,13 @@ impl<'a, 'h> Run<'a, 'h> {
                 self.read(read);
             }
             self.ask_doubts(spot(decided.place));
+            self.idle_runs(decided.place.time_ns);
             self.reach(spot(decided.place));
+            self.time_ns = decided.place.time_ns;
             match decided.what {
                 What::Part(row) => self.part(number, decided, row),
                 What::Expired(hold) => self.expire(decided, hold),
+                What::RunEnded => self.end_run(decided),
                 _ if self.is_paid(decided) => self.pay(number, decided),
                 _ if self.plans.begun.contains_key(&(self.set, number)) => self.begin(number, decided),
                 What::GivenUp => {
@@ -209,6 +223,7 @@ impl<'a, 'h> Run<'a, 'h> {
             self.replay.answers.checked += 1;
             return;
         }
+        self.left_undone(decided, &call);
         let accounts = self.touched(&call);
         // What may be set aside counts where only that explains the answer, and not where it would forbid it.
         let promised = match self.code_told(decided) {
@@ -439,6 +454,12 @@ impl<'a, 'h> Run<'a, 'h> {
                 });
                 did && self.shows_hold(found, read.as_of)
             }
+            (Ask::ReadSweep { account, .. }, Answer::Swept { found, .. }) => {
+                let at_ns = read.as_of.place.time_ns;
+                matches!(&found[..], [one] if one.account == *account && self.shows_sweep(one, at_ns))
+            }
+            (_, Answer::Swept { found, .. }) => self.shows_sweeps(found, read.as_of.place.time_ns),
+            (Ask::ReadSweep { account, .. }, Answer::Absent { .. }) => self.lacks_sweep(*account),
             (ask, Answer::Holds { found, next, .. }) => self.shows_holds(ask, (found, *next), read.as_of),
             (Ask::ReadHold { hold, .. }, Answer::Absent { .. }) => self.model.hold(hold.0).is_none(),
             (Ask::ListHolds { account, .. } | Ask::Statement { account, .. }, Answer::Absent { .. }) => {

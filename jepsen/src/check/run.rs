@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::witness::calls;
+use super::witness::asked;
 use super::{Case, Found};
 use crate::history::holdings::{ABSENT, ACCOUNT, HOLD, REJECTED, Taken};
 use crate::history::{Answer, Ask, History, Phase};
@@ -146,7 +146,7 @@ pub fn harness(case: &Case<'_>) -> Found {
             format!("only {again} of {writes} writes were sent again: \"exactly once\" was hardly tried")
         });
     }
-    if !calls(history).any(|call| matches!(call.answer, Answer::Booked { .. })) {
+    if !asked(history).any(|call| matches!(call.answer, Answer::Booked { .. })) {
         found.missing(|| "nothing was booked: the traffic proves nothing".into());
     }
     found

@@ -9,12 +9,15 @@ use twinset_ledger::{Position, TransactionId};
 
 mod body;
 mod held;
+mod runs;
+
+pub(super) use body::schedule;
 
 use super::Found as Findings;
 use super::across::own_legs;
 use crate::history::event::Leg;
 use crate::history::holds::FoundHold;
-use crate::history::{Answer, Ask, Found, History, Op, Phase, Place, Transfer};
+use crate::history::{Answer, Ask, Found, History, Name, Op, Phase, Place, Transfer};
 
 /// One command of one call: an operation, or one item of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,6 +61,8 @@ pub enum What {
     Part(usize),
     /// The set itself put a hold away there, whose time was over.
     Expired(TransactionId),
+    /// The set itself wrote down there that a run of a sweep was refused.
+    RunEnded,
 }
 
 /// A command at its place in its set's log.
@@ -102,6 +107,8 @@ pub struct Witness<'h> {
     pub held: BTreeMap<u32, Vec<&'h FoundHold>>,
     /// As of which index that list is.
     pub held_as_of: BTreeMap<u32, u64>,
+    /// The names of sweeps, by where they were set.
+    pub sweeps: HashMap<Place, Name>,
     /// Final lists that end before their end, in words.
     pub unlisted: Vec<String>,
     /// Listed, but answered to nobody.
@@ -112,15 +119,21 @@ pub struct Witness<'h> {
     pub misplaced: Findings,
 }
 
-/// Every write of a history, batches taken apart.
+/// Every write of a history, batches taken apart, and then what sets have asked of themselves.
 pub fn calls(history: &History) -> impl Iterator<Item = Call<'_>> {
-    history.ops.iter().enumerate().filter(|(_, op)| op.ask.is_write()).flat_map(|(number, op)| {
+    let all = history.ops.iter().chain(&history.runs).enumerate();
+    all.filter(|(_, op)| op.ask.is_write()).flat_map(|(number, op)| {
         let count = match &op.ask {
             Ask::Batch { items, .. } => items.len(),
             _ => 1,
         };
         (0..count).map(move |item| call_of(number as u32, item as u32, op))
     })
+}
+
+/// Every write of a client, batches taken apart.
+pub fn asked(history: &History) -> impl Iterator<Item = Call<'_>> {
+    calls(history).take_while(|call| (call.at.op as usize) < history.ops.len())
 }
 
 fn call_of(number: u32, item: u32, op: &Op) -> Call<'_> {
@@ -149,6 +162,7 @@ impl<'h> Witness<'h> {
             listed: BTreeMap::new(),
             held: BTreeMap::new(),
             held_as_of: BTreeMap::new(),
+            sweeps: history.sweeps_set(),
             unlisted: Vec::new(),
             phantoms: Vec::new(),
             shared: Findings::default(),
@@ -161,6 +175,7 @@ impl<'h> Witness<'h> {
         witness.place_parts();
         witness.read_final_holds();
         witness.place_expiries();
+        witness.place_ends_of_runs();
         for (set, log) in &mut witness.sets {
             log.sort_by_key(|decided| decided.place);
             number_positions(*set, log, &mut witness.misplaced);
@@ -208,7 +223,22 @@ impl<'h> Witness<'h> {
 
     /// A call by its number.
     pub fn call(&self, at: CallRef) -> Call<'h> {
-        call_of(at.op, at.item, &self.history.ops[at.op as usize])
+        let History { ops, runs, .. } = self.history;
+        let number = at.op as usize;
+        let op = ops.get(number).unwrap_or_else(|| &runs[number - ops.len()]);
+        call_of(at.op, at.item, op)
+    }
+
+    /// The name of what a call has brought about, if that has one.
+    fn name_in(&self, call: &Call<'_>) -> Option<TransactionId> {
+        match (call.body, call.answer) {
+            (_, Answer::Booked { transaction, .. }) => Some(transaction.0),
+            (Body::Other(Ask::PlaceHold { .. }), Answer::Held { held, .. }) => Some(held.hold.0),
+            (Body::Other(Ask::SetSweep { .. }), Answer::Done { place, .. }) => {
+                self.sweeps.get(place).map(|name| name.0)
+            }
+            _ => None,
+        }
     }
 
     /// Gives every definitely answered request its place; says what is known of each.
@@ -248,7 +278,7 @@ impl<'h> Witness<'h> {
             let begin_ns = begins.min().expect("a group has a first");
             let replies = from..from + group.len();
             from = replies.end;
-            let names = || group.iter().filter_map(|reply| name_in(&self.call(reply.2)));
+            let names = || group.iter().filter_map(|reply| self.name_in(&self.call(reply.2)));
             let name = names().next();
             if let Some(other) = names().find(|other| Some(*other) != name) {
                 let first = name.expect("there is another");
@@ -390,7 +420,7 @@ impl Default for Asked {
 
 #[derive(Default)]
 struct Chain<'h> {
-    after: Option<crate::history::Name>,
+    after: Option<Name>,
     whole: bool,
     found: Vec<&'h Found>,
 }
@@ -446,13 +476,5 @@ fn number_positions(set: u32, log: &mut [Decided], misplaced: &mut Findings) {
                 misplaced.wrong(|| format!("transaction {name} stands at {:?}", decided.place));
             }
         }
-    }
-}
-
-fn name_in(call: &Call<'_>) -> Option<TransactionId> {
-    match (call.body, call.answer) {
-        (_, Answer::Booked { transaction, .. }) => Some(transaction.0),
-        (Body::Other(Ask::PlaceHold { .. }), Answer::Held { held, .. }) => Some(held.hold.0),
-        _ => None,
     }
 }

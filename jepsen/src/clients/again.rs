@@ -91,6 +91,7 @@ fn other_body(ask: &Ask) -> Option<Ask> {
             other = Ask::SetLimit { id: std::mem::take(id), account: *account, limit: Some(-1) };
         }
         Ask::SetMode { buffered, .. } => *buffered = !*buffered,
+        Ask::SetSweep { terms, .. } => terms.keep += 1,
         Ask::PlaceHold { cents, .. } => *cents += 1,
         Ask::ReleaseHold { cents, .. } => *cents = Some(cents.map_or(1, |cents| cents + 1)),
         Ask::ExtendHold { expires_ns, .. } => *expires_ns = Some(expires_ns.map_or(1, |end| end + 1)),

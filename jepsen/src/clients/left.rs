@@ -25,7 +25,9 @@ pub struct Left {
     pub held: BTreeSet<u32>,
     /// Accounts that other sets may have paid without asking.
     pub buffered: BTreeSet<u32>,
-    /// Whether anybody has followed events.
+    /// Accounts that somebody may have swept.
+    pub swept: BTreeSet<u32>,
+    /// Whether anybody has followed events, or only they tell of something.
     pub follows: bool,
 }
 
@@ -43,6 +45,10 @@ impl Left {
         }
         if let Ask::SetMode { account, .. } = ask {
             self.buffered.insert(*account);
+        }
+        if let Ask::SetSweep { account, .. } = ask {
+            self.swept.insert(*account);
+            self.follows = true;
         }
     }
 
@@ -76,6 +82,7 @@ impl Left {
         self.sample.append(&mut other.sample);
         self.held.append(&mut other.held);
         self.buffered.append(&mut other.buffered);
+        self.swept.append(&mut other.swept);
         self.follows |= other.follows;
     }
 }

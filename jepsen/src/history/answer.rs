@@ -51,6 +51,7 @@ impl Answer {
             | Answer::Statement { as_of, .. }
             | Answer::Balance { as_of, .. }
             | Answer::Suspense { as_of, .. }
+            | Answer::Swept { as_of, .. }
             | Answer::Absent { as_of } => Some(*as_of),
             Answer::Transit { from, .. } => match from.as_slice() {
                 [one] => Some(one.as_of),

@@ -12,7 +12,9 @@ use super::holdings::Holdings;
 pub use super::place::{AsOf, Name, Place};
 
 use super::buffered::{InTransit, Suspended};
-use super::holds::{Capture, FoundHold, Held, Line, Told};
+use super::holds::{FoundHold, Held, Line, Told};
+use super::sweeps::{Swept, Terms};
+use super::transaction::{Found, Transfer};
 use crate::nemesis::{Evidence, Fault};
 
 /// The format that this build writes and reads.
@@ -235,24 +237,6 @@ pub enum Mode {
 /// Legs: account, and cents: above zero a debit, below a credit.
 pub type Leg = (u32, i64);
 
-/// A transaction that is asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Transfer {
-    /// The request id.
-    pub id: String,
-    /// The scope account, if it is named.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope: Option<u32>,
-    /// What else is written on it: see [`super::label`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub label: Option<u16>,
-    /// What it captures, if it does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub capture: Option<Capture>,
-    /// In the client's order.
-    pub legs: Vec<Leg>,
-}
-
 /// The currency of accounts that name none.
 pub const EURO: &str = "EUR";
 
@@ -305,6 +289,14 @@ pub enum Ask {
     SetMode { id: String, account: u32, buffered: bool },
     /// Book a suspended credit on.
     ResolveSuspense { id: String, item: Name, account: u32 },
+    /// Sweep an account, in place of what it was swept by.
+    SetSweep { id: String, account: u32, terms: Terms },
+    /// Sweep it no more.
+    RemoveSweep { id: String, account: u32 },
+    /// Read its sweep.
+    ReadSweep { account: u32, level: Level },
+    /// Read the sweeps of a set.
+    ListSweeps { set: u32, level: Level },
     /// Read what is on its way to an account.
     ReadTransit { account: u32, level: Level },
     /// Read a page of what stands on the suspense accounts of a set.
@@ -344,6 +336,8 @@ impl Ask {
             | Ask::List { level, .. }
             | Ask::ReadTransit { level, .. }
             | Ask::ListSuspense { level, .. }
+            | Ask::ReadSweep { level, .. }
+            | Ask::ListSweeps { level, .. }
             | Ask::ReadHold { level, .. }
             | Ask::ListHolds { level, .. }
             | Ask::Statement { level, .. }
@@ -375,54 +369,6 @@ pub struct Figures {
     pub frozen_credit: bool,
     pub closed: bool,
     pub version: u64,
-}
-
-/// A transaction as the ledger holds it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Found {
-    /// Its name.
-    pub transaction: Name,
-    /// Where it was booked.
-    pub place: Place,
-    /// Its request id; empty for what a list shows of one over several sets.
-    pub id: String,
-    /// The account that the id belongs to; none where a list shows none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope: Option<u32>,
-    /// What else is written on it: see [`super::label`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub label: Option<u16>,
-    /// As booked.
-    pub legs: Vec<Leg>,
-    /// What it reverses.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reverses: Option<Name>,
-    /// Its reversals.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub reversed_by: Vec<Name>,
-    /// What it captures.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub capture: Option<Capture>,
-    /// In a list: this is what the set has booked of that transaction over several sets, clearing legs last. Where it names the
-    /// transaction itself, that was paid without asking the others.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub part_of: Option<Part>,
-}
-
-impl Found {
-    /// In a list: whether it is the payers' own part of what was paid without asking other sets.
-    pub fn is_paid(&self) -> bool {
-        self.part_of.is_some_and(|part| part.of == self.transaction)
-    }
-}
-
-/// What a row in a list is a part of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
-    /// The transaction over several sets.
-    pub of: Name,
-    /// The day that it is booked on, in days since 1970-01-01: the same in all sets.
-    pub day: i32,
 }
 
 /// What came back.
@@ -525,6 +471,13 @@ pub enum Answer {
         found: Vec<Suspended>,
         /// Behind which the next page begins; none: there is none.
         next: Option<Name>,
+    },
+    /// The sweep of an account, or those of a set.
+    Swept {
+        /// As of when.
+        as_of: AsOf,
+        /// In the order in which their accounts were opened.
+        found: Vec<Swept>,
     },
     /// A balance of the past.
     Balance {

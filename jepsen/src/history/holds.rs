@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::event::Leg;
+use super::sweeps::{Refused, Turned};
 use super::{Name, Place};
 
 /// What makes a transaction a capture.
@@ -125,4 +126,10 @@ pub struct Told {
     /// Why a credit of another set stands on the suspense account; empty: it does not.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub suspended: String,
+    /// A sweep that was set or removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turned: Option<Turned>,
+    /// A run of a sweep that was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refused>,
 }

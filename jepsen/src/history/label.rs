@@ -5,6 +5,9 @@
 use std::collections::BTreeMap;
 
 use twinset_ledger::date;
+use twinset_ledger::sweep::SWEEP_KEY;
+
+use super::run_of;
 
 /// Labels are below this.
 pub const LABELS: u16 = 1_000;
@@ -39,13 +42,18 @@ pub fn written(label: Option<u16>) -> Written {
 }
 
 /// The label of a transaction that was booked at `time_ns`, by all that is shown of it; none inside: it has none. None: what is
-/// shown is of no label.
+/// shown is of no label. A sweep's run, which the request id tells, has none and names its sweep.
 pub fn read(
+    id: &str,
     (kind, reason): (u32, u32),
     accounting_date: &str,
     metadata: &BTreeMap<String, String>,
     time_ns: u64,
 ) -> Option<Option<u16>> {
+    if let Some((sweep, _)) = run_of(id) {
+        let named = metadata.len() == 1 && metadata.get(SWEEP_KEY) == Some(&sweep.to_string());
+        return (named && (kind, reason) == (0, 0)).then_some(None);
+    }
     let label = kind.checked_sub(1).map(u16::try_from).transpose().ok()?;
     let expected = written(label.filter(|label| *label < LABELS));
     let ledger_day = i32::try_from(time_ns / DAY_NS).ok()?;
@@ -67,7 +75,7 @@ mod tests {
             let day = date::format(accounting_date.unwrap_or(3));
             let time_ns = 3 * DAY_NS + 5;
             let of = |kind: u16, reason: u16, day: &str, metadata: &BTreeMap<String, String>| {
-                read((kind.into(), reason.into()), day, metadata, time_ns)
+                read("x", (kind.into(), reason.into()), day, metadata, time_ns)
             };
             assert_eq!(of(kind, reason, &day, &metadata), Some(label));
             assert_eq!(of(kind, reason + 1, &day, &metadata), None);
@@ -81,5 +89,16 @@ mod tests {
             }
         }
         assert_eq!(date::format(FIRST_DAY), "2026-01-01");
+    }
+
+    #[test]
+    fn a_run_names_its_sweep_and_nothing_else_does() {
+        let of = |id: &str, sweep: &str| {
+            let metadata = BTreeMap::from([(SWEEP_KEY.to_owned(), sweep.to_owned())]);
+            read(id, (0, 0), "1970-01-04", &metadata, 3 * DAY_NS)
+        };
+        assert_eq!(of("~sweep-1-1-9-0-4", "1-1-9-0"), Some(None));
+        assert_eq!(of("~sweep-1-1-9-0-4", "1-1-9-1"), None);
+        assert_eq!(of("x", "1-1-9-0"), None);
     }
 }

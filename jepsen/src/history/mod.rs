@@ -14,17 +14,22 @@ pub mod label;
 mod place;
 mod read;
 mod recorder;
+mod runs;
+pub mod sweeps;
+mod transaction;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 pub use event::{
-    Answer, AsOf, Ask, End, Event, Figures, Found, InDoubt, Invoke, Level, Meta, Mode, Name, Part, Phase,
-    Place, Retry, Transfer, VerifyLine,
+    Answer, AsOf, Ask, End, Event, Figures, InDoubt, Invoke, Level, Meta, Mode, Name, Phase, Place, Retry,
+    VerifyLine,
 };
 pub use read::{Error, read};
 pub use recorder::{Recorder, Sink};
+pub use runs::run_of;
+pub use transaction::{Found, Part, Transfer};
 
 use crate::nemesis::{Evidence, Fault};
 use holdings::Holdings;
@@ -87,6 +92,8 @@ pub struct History {
     pub accounts: Vec<String>,
     /// In the order of their begins.
     pub ops: Vec<Op>,
+    /// What sets have asked of themselves, by what was found of it: see [`run_of`].
+    pub runs: Vec<Op>,
     /// In the order of their begins.
     pub faults: Vec<FaultSpan>,
     /// In their order.

@@ -49,6 +49,7 @@ pub fn read(path: &Path) -> Result<History, Error> {
         let event = serde_json::from_slice(&text).map_err(|source| Error::Line { line, source })?;
         history.take(event).map_err(|why| Error::Misfit { line, why })?;
     }
+    history.make_up_runs();
     match line {
         0 => Err(Error::Misfit { line: 1, why: "it is empty".into() }),
         _ => Ok(history),
@@ -62,6 +63,7 @@ impl History {
         for (number, event) in events.into_iter().enumerate() {
             history.take(event).map_err(|why| Error::Misfit { line: number + 1, why })?;
         }
+        history.make_up_runs();
         Ok(history)
     }
 

@@ -8,6 +8,7 @@ use crate::check::model;
 use crate::check::replay::holds;
 use crate::history::event::Leg;
 use crate::history::holds::{FoundHold, Held, HoldLine, Line, Told};
+use crate::history::sweeps::{Refused, Turned};
 use crate::history::{Answer, AsOf, Ask, History, Name};
 
 /// A hold that was placed.
@@ -26,17 +27,31 @@ pub struct News<'a> {
     pub balances: Vec<(i64, i64)>,
     pub held: Option<Held>,
     pub suspended: &'a str,
+    pub turned: Option<Turned>,
+    pub refused: Option<Refused>,
 }
 
 impl Log {
     /// An event at a position.
     pub(super) fn tell(&mut self, position: Position, news: News<'_>) {
-        let News { kind, id, legs, balances, held, suspended } = news;
+        let News { kind, id, legs, balances, held, suspended, turned, refused } = news;
         let previous = self.events.last().map(|last: &Told| last.event);
         let (event, place) = (self.name(position), self.place_of(position));
         let (kind, id, legs) = (kind.to_owned(), id.to_owned(), legs.to_vec());
         let suspended = suspended.to_owned();
-        self.events.push(Told { event, previous, place, kind, id, legs, balances, held, suspended });
+        self.events.push(Told {
+            event,
+            previous,
+            place,
+            kind,
+            id,
+            legs,
+            balances,
+            held,
+            suspended,
+            turned,
+            refused,
+        });
     }
 
     /// Puts holds away whose time has been over for some entries.
@@ -154,6 +169,8 @@ pub fn event_kind(ask: &Ask) -> &'static str {
         Ask::Freeze { .. } => "account_unfrozen",
         Ask::Close { .. } => "account_closed",
         Ask::SetMode { .. } => "posting_mode_changed",
+        Ask::SetSweep { .. } => "sweep_set",
+        Ask::RemoveSweep { .. } => "sweep_removed",
         Ask::PlaceHold { .. } => "hold_placed",
         Ask::ReleaseHold { .. } => "hold_released",
         Ask::ExtendHold { .. } => "hold_extended",

@@ -20,6 +20,7 @@ mod opaque;
 mod reversals;
 mod stale;
 mod statements;
+mod sweeps;
 mod transfers;
 
 use std::sync::Arc;
@@ -63,6 +64,7 @@ pub const ALL: &[Kind] = &[
     statements::KIND,
     events::KIND,
     buffered::KIND,
+    sweeps::KIND,
     mixed::KIND,
 ];
 

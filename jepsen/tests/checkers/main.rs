@@ -8,6 +8,7 @@ mod faults;
 mod once;
 mod past;
 mod several;
+mod sweeps;
 
 use twinset_jepsen::api::UNREADABLE;
 use twinset_jepsen::check::{ALL, Case, Finding, Verdict, all, overall};

@@ -37,6 +37,8 @@ use buffer::Buffering;
 #[allow(unused_imports, reason = "not every test names it")]
 pub use buffer::Standing;
 use memory::Recalled;
+#[allow(unused_imports, reason = "the consistency suite asks")]
+pub use sweep::Course;
 #[allow(unused_imports, reason = "the consistency suite names them all")]
 pub use verdict::{Answer, Booked, Verdict};
 

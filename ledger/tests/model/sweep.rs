@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use twinset_ledger::command::Metadata;
 use twinset_ledger::sweep::{RunEnd, Schedule, SetSweep, Sweep, Timing};
 use twinset_ledger::{
-    AccountNo, Begin, Command, Effect, Leg, LegKind, Rejection, Transaction, TransactionId,
+    AccountNo, Begin, Command, Effect, Leg, LegKind, Position, Rejection, Transaction, TransactionId,
 };
 
 use super::booking::minor;
@@ -26,6 +26,29 @@ pub(super) struct Order {
     /// Of one with a threshold.
     above: i128,
     runs: Vec<Run>,
+}
+
+/// How a sweep stands.
+#[allow(dead_code, reason = "not every test asks")]
+pub struct Course<'m> {
+    /// Its name.
+    pub id: TransactionId,
+    /// What was asked for.
+    pub asked: &'m SetSweep,
+    /// The number of the last run.
+    pub runs: u32,
+    /// When it may run next, by ledger time.
+    pub not_before: u64,
+    /// Whether nothing but its schedule says that.
+    pub by_schedule: bool,
+    /// The last run's transaction.
+    pub last: Option<TransactionId>,
+    /// Whether what came of that is not known.
+    pub is_open: bool,
+    /// What may leave the account, in minor units.
+    pub movable: i128,
+    /// Whether its next run is due.
+    pub is_due: bool,
 }
 
 #[derive(Clone)]
@@ -204,6 +227,25 @@ impl Model {
         runs.truncate(run as usize - 1);
         runs.push(last);
         Ok(Effect::Ran(end))
+    }
+
+    /// The sweep of an account as it stands at that ledger time.
+    #[allow(dead_code, reason = "not every test asks")]
+    pub fn course(&self, account: &str, time_ns: u64) -> Option<Course<'_>> {
+        let order = self.orders.get(account)?;
+        let here = self.here(Position::default(), time_ns);
+        let next = order.runs.len() as u32 + 1;
+        Some(Course {
+            id: order.id,
+            asked: &order.asked,
+            runs: next - 1,
+            not_before: order.not_before(),
+            by_schedule: order.runs.last().is_none_or(|run| run.at.is_some() && run.refused.is_none()),
+            last: order.runs.last().and_then(|run| run.at),
+            is_open: order.is_waited_for(),
+            movable: self.too_much(order),
+            is_due: self.is_next(here, order, next),
+        })
     }
 
     /// Every sweep as the ledger shows it.

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Position, Posting, Transaction, balances, cents, holds, name, place, signed};
+use super::{Position, Posting, Transaction, balances, cents, holds, name, place, signed, sweeps};
 use crate::history::holds::{Line, Told};
 use crate::history::{Answer, AsOf, Recorder};
 
@@ -43,6 +43,10 @@ pub struct Balance<'a> {
 struct Change<'a> {
     #[serde(default)]
     request_id: &'a str,
+    #[serde(default)]
+    account: &'a str,
+    #[serde(default)]
+    sweep: Option<sweeps::Set>,
 }
 
 #[derive(Deserialize)]
@@ -62,6 +66,8 @@ struct Event<'a> {
     change: Option<Change<'a>>,
     #[serde(default)]
     suspended: &'a str,
+    #[serde(borrow, default)]
+    sweep_refused: Option<sweeps::Refusal<'a>>,
 }
 
 /// A page of events.
@@ -113,6 +119,12 @@ pub fn events(accounts: &Recorder, reply: &Events<'_>) -> Option<Answer> {
 
 fn told(accounts: &Recorder, event: &Event<'_>) -> Option<Told> {
     let legs = event.postings.iter().map(|leg| signed(accounts, leg.account, leg.side, leg.amount));
+    let turned = match &event.change {
+        Some(Change { account, sweep, .. }) if event.kind.starts_with("sweep_") => {
+            Some(sweeps::turned(accounts, account, sweep.as_ref()))
+        }
+        _ => None,
+    };
     let id = match (&event.transaction, &event.change) {
         (Some(transaction), _) => transaction.request_id,
         (None, Some(change)) => change.request_id,
@@ -131,5 +143,10 @@ fn told(accounts: &Recorder, event: &Event<'_>) -> Option<Told> {
             None => None,
         },
         suspended: event.suspended.to_owned(),
+        turned,
+        refused: match &event.sweep_refused {
+            Some(refused) => Some(sweeps::refused(accounts, refused)?),
+            None => None,
+        },
     })
 }

@@ -221,6 +221,7 @@ impl<'h> Run<'_, 'h> {
         self.replay.parts.insert((of, self.set), told);
         if of.set == self.set {
             self.settle(of, across, decided.position);
+            self.end_booked_run(decided);
         }
         self.replay.booked.entry(self.set).or_default().push(Booked {
             position: decided.position,

@@ -7,12 +7,17 @@ use std::hash::{Hash, Hasher};
 use rust_decimal::Decimal;
 use twinset_ledger::buffer::PostingMode;
 use twinset_ledger::hold::{self, PlaceHold};
-use twinset_ledger::{Begin, Command, FreezeMode, Leg, OnExpiry, Reversal, Side, Transaction};
+use twinset_ledger::sweep::{SWEEP_KEY, Schedule, SetSweep};
+use twinset_ledger::{
+    Begin, Command, FreezeMode, Leg, LegKind, OnExpiry, Reversal, Side, Transaction, TransactionId,
+};
 
 use super::Body;
+use crate::history::event::EURO;
 use crate::history::holds::Capture;
 use crate::history::label::{Written, written};
-use crate::history::{Ask, History, Mode};
+use crate::history::sweeps::When;
+use crate::history::{Ask, History, Mode, run_of};
 
 impl<'h> Body<'h> {
     /// Equal for equal requests with equal content.
@@ -52,6 +57,8 @@ impl<'h> Body<'h> {
                 | Ask::ReleaseHold { id, .. }
                 | Ask::ExtendHold { id, .. }
                 | Ask::SetMode { id, .. }
+                | Ask::SetSweep { id, .. }
+                | Ask::RemoveSweep { id, .. }
                 | Ask::ResolveSuspense { id, .. },
             ) => id,
             Body::Other(_) => "",
@@ -69,7 +76,7 @@ impl<'h> Body<'h> {
                     Leg::new(&name(*account), side, money(cents.abs()))
                 };
                 let Written { kind, reason, accounting_date, metadata } = written(transfer.label);
-                let transaction = Transaction {
+                let mut transaction = Transaction {
                     request_id: transfer.id.clone(),
                     scope_account: transfer.scope.map(name),
                     legs: transfer.legs.iter().map(leg).collect(),
@@ -81,6 +88,9 @@ impl<'h> Body<'h> {
                         .map(|Capture { hold, is_final }| hold::Capture { hold: hold.0, is_final }),
                     metadata,
                 };
+                if let Some((sweep, _)) = run_of(&transfer.id) {
+                    run(&mut transaction, sweep);
+                }
                 match history.sets_across(transfer) {
                     Some(sets) => Command::Begin(Begin { transaction, sets }),
                     None => Command::Transaction(transaction),
@@ -145,11 +155,39 @@ impl<'h> Body<'h> {
                     account: name(account),
                     mode: if buffered { PostingMode::Buffered } else { PostingMode::Strict },
                 },
+                Ask::SetSweep { id, account, terms } => Command::SetSweep(SetSweep {
+                    request_id: id,
+                    account: name(account),
+                    to: name(terms.to),
+                    keep: money(terms.keep),
+                    schedule: schedule(terms.when),
+                }),
+                Ask::RemoveSweep { id, account } => {
+                    Command::RemoveSweep { request_id: id, account: name(account) }
+                }
                 Ask::ResolveSuspense { id, item, account } => {
                     Command::ResolveSuspense { request_id: id, item: item.0, account: name(account) }
                 }
                 other => unreachable!("{other:?} is no command"),
             },
         }
+    }
+}
+
+/// What the set writes on a run beside legs and id. The swept account, whose leg is the first, is in euros.
+fn run(transaction: &mut Transaction, sweep: TransactionId) {
+    for (number, leg) in transaction.legs.iter_mut().enumerate() {
+        leg.currency = Some(EURO.to_owned());
+        leg.kind = if number == 0 { LegKind::Withdrawal } else { LegKind::Ordinary };
+    }
+    transaction.metadata = BTreeMap::from([(SWEEP_KEY.to_owned(), sweep.to_string())]);
+}
+
+/// When a sweep runs, as the ledger takes it.
+pub fn schedule(when: When) -> Schedule {
+    match when {
+        When::Every(seconds) => Schedule::Every { seconds, from_ns: None },
+        When::Above(cents) => Schedule::Above { amount: Decimal::new(cents, 2) },
+        When::Daily => Schedule::Daily,
     }
 }
