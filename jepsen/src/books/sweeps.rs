@@ -32,9 +32,12 @@ pub async fn is_pending(account: u32, mut ask: impl AsyncFnMut(&Ask) -> Answer) 
     open.is_some() || next_ns <= place.time_ns && available > above.max(terms.keep)
 }
 
+/// The request id of what removes a sweep when nobody works any more, and nothing should be due.
+pub const THE_END: &str = "the-end";
+
 /// What removes the sweep of an account, if it has one.
 pub fn removal(account: u32) -> Ask {
-    Ask::RemoveSweep { id: "the-end".to_owned(), account }
+    Ask::RemoveSweep { id: THE_END.to_owned(), account }
 }
 
 /// A sweep, with all that bounds how often it can have run.

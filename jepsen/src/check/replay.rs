@@ -477,21 +477,28 @@ impl<'a, 'h> Run<'a, 'h> {
             (Ask::ReadTransaction { .. }, Answer::Absent { .. }) => return,
             _ => false,
         };
+        let words = (!right).then(|| self.read_in_words(read));
         let list = if read.level == Level::Stale { &mut self.replay.stale } else { &mut self.replay.reads };
         list.checked += 1;
-        if !right {
-            let about = match read.ask {
-                Ask::ReadAccount { account, .. } | Ask::ReadRequest { scope: account, .. } => {
-                    let id = &self.witness.history.accounts[*account as usize];
-                    let state = self.model.accounts().get(id).map(figures);
-                    format!("account {id} is {state:?} there")
-                }
-                Ask::ReadHold { hold, .. } => {
-                    format!("it is {:?} there", holds::known(&self.model, *hold, read.as_of.place.time_ns))
-                }
-                _ => String::new(),
-            };
-            list.wrong(|| format!("operation {} ({:?}) read {:?}; {about}", read.op, read.ask, read.answer));
+        if let Some(words) = words {
+            list.wrong(|| words);
         }
+    }
+
+    /// What was read, and what the model has there.
+    fn read_in_words(&self, read: &Read<'_>) -> String {
+        let about = match read.ask {
+            Ask::ReadAccount { account, .. } | Ask::ReadRequest { scope: account, .. } => {
+                let id = &self.witness.history.accounts[*account as usize];
+                let state = self.model.accounts().get(id).map(figures);
+                format!("account {id} is {state:?} there")
+            }
+            Ask::ReadSweep { account, .. } => format!("it is {} there", self.sweep_in_words(*account)),
+            Ask::ReadHold { hold, .. } => {
+                format!("it is {:?} there", holds::known(&self.model, *hold, read.as_of.place.time_ns))
+            }
+            _ => String::new(),
+        };
+        format!("operation {} ({:?}) read {:?}; {about}", read.op, read.ask, read.answer)
     }
 }

@@ -30,6 +30,7 @@ pub(super) struct Order {
 
 /// How a sweep stands.
 #[allow(dead_code, reason = "not every test asks")]
+#[derive(Debug)]
 pub struct Course<'m> {
     /// Its name.
     pub id: TransactionId,

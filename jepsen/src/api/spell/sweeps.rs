@@ -7,7 +7,7 @@ use crate::history::sweeps::{Terms, When};
 use crate::history::{Ask, Recorder};
 
 /// All sweeps of a set of these tests stand on one page.
-pub const PAGE_SIZE: u32 = 1_000;
+pub const PAGE_SIZE: u32 = 100;
 
 /// Method, path and body of one.
 pub fn write(accounts: &Recorder, ask: &Ask) -> (Method, String, String) {

@@ -12,8 +12,9 @@ use twinset_ledger::{Command, Position, TransactionId};
 use super::super::model::{self, Course};
 use super::super::witness::{Body, Call, Decided, Witness, calls, schedule};
 use super::Run;
+use crate::books::sweeps::THE_END;
 use crate::history::sweeps::{Swept, Terms};
-use crate::history::{Ask, History, Phase, run_of};
+use crate::history::{Ask, History, run_of};
 
 /// What is known of a set's sweeps before its replay.
 #[derive(Default)]
@@ -101,8 +102,8 @@ impl<'h> Run<'_, 'h> {
 
     /// Nobody pays any more, and all sets serve: what is above its threshold then was forgotten.
     pub(super) fn left_undone(&mut self, decided: &Decided, call: &Call<'h>) {
-        let Body::Other(Ask::RemoveSweep { account, .. }) = call.body else { return };
-        if self.witness.history.phase(Phase::Resolve).is_none_or(|from| call.op.begin_ns < from) {
+        let Body::Other(Ask::RemoveSweep { id, account }) = call.body else { return };
+        if id != THE_END {
             return;
         }
         self.replay.swept.checked += 1;
@@ -114,7 +115,9 @@ impl<'h> Run<'_, 'h> {
         };
         if let Some(course) = course.filter(is_due) {
             let (sweep, movable) = (course.id, course.movable);
-            self.replay.swept.wrong(|| format!("sweep {sweep} of {id} has left {movable} cents undone"));
+            self.replay.swept.wrong(|| {
+                format!("sweep {sweep} of {id} has left {movable} cents undone, by {:?}", decided.place)
+            });
         }
         self.forgive(promised);
     }
@@ -144,6 +147,11 @@ impl<'h> Run<'_, 'h> {
         let all = self.model.sweeps();
         all.iter().map(|sweep| sweep.id).eq(told.iter().map(|told| told.sweep.0))
             && told.iter().all(|told| self.shows_sweep(told, time_ns))
+    }
+
+    /// What the model has of an account's sweep.
+    pub(super) fn sweep_in_words(&self, account: u32) -> String {
+        format!("{:?}", self.model.course(&self.witness.history.accounts[account as usize], self.time_ns))
     }
 
     /// Whether an account has no sweep here.
