@@ -1,7 +1,8 @@
 //! In SYNC nothing is answered that only one site has on disk: while one site cannot tell the other what it has, whatever was
-//! asked after that waits, and no stale read shows it. Pure.
+//! asked after that waits, and no stale read at a site that hears nothing of the other shows it. Routers stand in the sites of their
+//! numbers. Pure.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::witness::asked;
 use super::{Case, Found};
@@ -11,26 +12,29 @@ use crate::history::{FaultSpan, Level, Op, Place};
 pub fn check(case: &Case<'_>) -> Found {
     let history = case.history;
     let mut found = Found::default();
-    let mut apart: Vec<(u64, u64)> = Vec::new();
-    for span in history.faults.iter().filter(|span| span.fault.parts_sites(&history.meta.nodes)) {
-        match in_force(span) {
-            Some(window) => apart.push(window),
-            None => found.missing(|| format!("when {:?} was in force is not in the history", span.fault)),
+    let nodes = &history.meta.nodes;
+    let (mut apart, mut deaf) = (Vec::new(), BTreeMap::<usize, Vec<(u64, u64)>>::new());
+    for span in history.faults.iter().filter(|span| span.fault.parts_sites(nodes)) {
+        let Some(window) = in_force(span) else {
+            found.missing(|| format!("when {:?} was in force is not in the history", span.fault));
+            continue;
+        };
+        apart.push(window);
+        for (number, _) in
+            history.meta.sites.iter().enumerate().filter(|(_, site)| span.fault.deafens(site, nodes))
+        {
+            deaf.entry(number).or_default().push(window);
         }
     }
     let apart = joined(apart);
-    // The window in which an operation began, and whether it ended there too.
-    let within = |op: &Op| {
-        let window = apart.partition_point(|(from, _)| *from < op.begin_ns).checked_sub(1)?;
-        let to = apart[window].1;
-        (op.begin_ns < to).then(|| (window, op.end_ns.is_some_and(|end| end < to)))
-    };
+    let deaf: BTreeMap<usize, Vec<(u64, u64)>> =
+        deaf.into_iter().map(|(site, windows)| (site, joined(windows))).collect();
     let writes = asked(history).map(|call| (call.at.op, call.op, call.answer.decided().is_some()));
     let reads =
         history.ops.iter().zip(0..).filter(|(op, _)| op.ask.read_level() == Some(Level::Linearizable));
     let reads = reads.map(|(op, number)| (number, op, shown(op).is_some()));
     for (number, op, answered) in writes.chain(reads) {
-        let Some((_, ended)) = within(op) else { continue };
+        let Some((_, ended)) = within(&apart, op) else { continue };
         found.checked += 1;
         if answered && ended {
             found.wrong(|| {
@@ -43,10 +47,13 @@ pub fn check(case: &Case<'_>) -> Found {
             });
         }
     }
-    let kept = kept_back(case, &apart);
+    // A site that hears the other one knows itself what both have, though that one does not.
+    let kept: BTreeMap<usize, _> =
+        deaf.iter().map(|(site, windows)| (*site, (windows, kept_back(case, windows)))).collect();
     for (number, op) in history.ops.iter().enumerate() {
         let (Some(Level::Stale), Some(shown)) = (op.ask.read_level(), shown(op)) else { continue };
-        let Some((window, true)) = within(op) else { continue };
+        let Some((windows, kept)) = kept.get(&usize::from(op.router)) else { continue };
+        let Some((window, true)) = within(windows, op) else { continue };
         found.checked += 1;
         if kept.get(&(window, shown.set)).is_some_and(|first| shown.index >= *first) {
             found.wrong(|| {
@@ -55,6 +62,13 @@ pub fn check(case: &Case<'_>) -> Found {
         }
     }
     found
+}
+
+/// The window in which an operation began, and whether it ended there too.
+fn within(windows: &[(u64, u64)], op: &Op) -> Option<(usize, bool)> {
+    let window = windows.partition_point(|(from, _)| *from < op.begin_ns).checked_sub(1)?;
+    let to = windows[window].1;
+    (op.begin_ns < to).then(|| (window, op.end_ns.is_some_and(|end| end < to)))
 }
 
 /// As of where a read is; of a rejection that was looked up, where it was decided: no other place is told with it.

@@ -182,10 +182,16 @@ impl Fault {
     /// Whether it keeps one site from telling another that it has something on disk: a site is dark, or does not reach the
     /// other. `nodes` gives the site of each node that holds accounts.
     pub fn parts_sites(&self, nodes: &BTreeMap<String, String>) -> bool {
-        let mut sites: BTreeMap<&String, BTreeSet<&String>> = BTreeMap::new();
+        nodes.values().any(|site| self.deafens(site, nodes))
+    }
+
+    /// Whether no node of a site can hear any node of another one while it is in force.
+    pub fn deafens(&self, site: &str, nodes: &BTreeMap<String, String>) -> bool {
+        let mut sites: BTreeMap<&str, BTreeSet<&String>> = BTreeMap::new();
         for (name, site) in nodes {
             sites.entry(site).or_default().insert(name);
         }
+        let Some(own) = sites.remove(site) else { return false };
         match self {
             Fault::Kill { victims, .. } | Fault::Pause { victims, .. } | Fault::PowerLoss { victims, .. } => {
                 sites.values().any(|names| names.iter().all(|name| victims.contains(*name)))
@@ -193,12 +199,12 @@ impl Fault {
             Fault::Partition { cut, .. } => {
                 let cut: BTreeSet<(&String, &String)> =
                     cut.iter().map(|link| (&link.from, &link.to)).collect();
-                let silent = |from: &BTreeSet<&String>, to: &BTreeSet<&String>| {
-                    from.iter().all(|from| to.iter().all(|to| cut.contains(&(*from, *to))))
+                let silent = |from: &BTreeSet<&String>| {
+                    from.iter().all(|from| own.iter().all(|to| cut.contains(&(*from, *to))))
                 };
-                sites.iter().any(|(a, from)| sites.iter().any(|(b, to)| a != b && silent(from, to)))
+                sites.values().any(silent)
             }
-            Fault::Amid { around, .. } => around.parts_sites(nodes),
+            Fault::Amid { around, .. } => around.deafens(site, nodes),
             _ => false,
         }
     }

@@ -87,7 +87,7 @@ fn an_answer_while_the_sites_are_apart_is_caught() {
         sites_apart(history, fault);
     });
     // Everybody is silent, but for a stale read of what was asked while they were apart.
-    let silent = |history: &mut History, stale: bool| {
+    let silent = |history: &mut History, stale: Option<u8>| {
         let at = find(history, |op| op.ask.read_level() == Some(Level::Stale) && op.answer.as_of().is_some());
         let mut read = history.ops[at].clone();
         sites_apart(history, one_way());
@@ -96,8 +96,8 @@ fn an_answer_while_the_sites_are_apart_is_caught() {
         for op in history.ops.iter_mut().filter(|op| op.begin_ns > from && op.begin_ns < to) {
             op.end_ns = Some(to);
         }
-        if stale {
-            (read.begin_ns, read.end_ns) = (to - 2, Some(to - 1));
+        if let Some(router) = stale {
+            (read.begin_ns, read.end_ns, read.router) = (to - 2, Some(to - 1), router);
             match &mut read.answer {
                 Answer::Account { as_of, .. }
                 | Answer::Page { as_of, .. }
@@ -108,8 +108,10 @@ fn an_answer_while_the_sites_are_apart_is_caught() {
             history.ops.push(read);
         }
     };
-    caught("both_sites", Verdict::Valid, |history| silent(history, false));
-    caught("both_sites", Verdict::Invalid, |history| silent(history, true));
+    caught("both_sites", Verdict::Valid, |history| silent(history, None));
+    caught("both_sites", Verdict::Invalid, |history| silent(history, Some(0)));
+    // The site that is heard no more hears what the other one has.
+    caught("both_sites", Verdict::Valid, |history| silent(history, Some(1)));
     caught("both_sites", Verdict::Unknown, |history| {
         sites_apart(history, cut(["a1", "a2"], ["b1", "b2"], 1_000));
         history.faults[0].acts_ns = None;
@@ -131,7 +133,7 @@ fn a_rejection_that_is_found_while_the_sites_are_apart_is_caught() {
                 look.ask = Ask::ReadRequest { scope: transfer.legs[0].0, id: transfer.id.clone(), level };
                 let inside = history.ops.iter_mut().filter(|op| op.begin_ns > from && op.begin_ns < to);
                 inside.for_each(|op| op.end_ns = Some(to));
-                (look.begin_ns, look.end_ns) = (to - 2, Some(to - u64::from(shown)));
+                (look.begin_ns, look.end_ns, look.router) = (to - 2, Some(to - u64::from(shown)), 0);
                 history.ops.push(look);
             }
         };

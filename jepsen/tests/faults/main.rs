@@ -9,6 +9,7 @@ mod clients;
 mod disk;
 mod groups;
 mod leaders;
+mod many_sets;
 mod moving;
 mod probe;
 mod refusals;
