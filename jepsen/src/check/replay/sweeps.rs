@@ -137,7 +137,7 @@ impl<'h> Run<'_, 'h> {
         told.sweep.0 == course.id
             && as_asked(&told.terms, course.asked, self.witness.history)
             && runs
-            && (open.is_none() || open == course.last)
+            && (open.is_none() || entry(open) == entry(course.last))
             && (!course.is_open || open.is_some())
             && (!is_the_last || !course.by_schedule || told.next_ns == course.not_before)
     }
@@ -158,6 +158,11 @@ impl<'h> Run<'_, 'h> {
     pub(super) fn lacks_sweep(&self, account: u32) -> bool {
         self.model.course(&self.witness.history.accounts[account as usize], self.time_ns).is_none()
     }
+}
+
+/// The set and the entry of a run: where in its entry one stands that was refused, nobody is told.
+fn entry(run: Option<TransactionId>) -> Option<(u32, u64)> {
+    run.map(|run| (run.set, run.position.index()))
 }
 
 /// What writes down how a run has ended; None: it is none.
