@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use twinset_ledger::amount;
 
 use super::Context;
+use super::page::{self, Page};
 use super::router::{self, Asked, Router};
 use super::transaction::{booked, leg, text};
 use crate::{error, out};
@@ -180,18 +181,15 @@ pub struct Show {
 
 /// Arguments of `hold list`.
 #[derive(Debug, Args)]
+#[command(mut_arg("after", |after| after.value_name("HOLD")))]
 pub struct List {
     /// The account.
     account: String,
     /// Only those in this state.
     #[arg(long, value_enum)]
     state: Option<State>,
-    /// Begin behind this hold.
-    #[arg(long, value_name = "HOLD")]
-    after: Option<String>,
-    /// How many at most.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
-    page_size: u32,
+    #[command(flatten)]
+    page: Page<100>,
     /// Answer from any replica, with its age, instead of the newest state.
     #[arg(long)]
     stale: bool,
@@ -374,17 +372,9 @@ fn paying(account: &str, debits_raise: bool, to: &[String]) -> anyhow::Result<Ve
 }
 
 async fn list(router: &mut Router, arguments: List, json: bool) -> anyhow::Result<()> {
-    let List { account, state, after, page_size, stale } = arguments;
-    let mut path = format!("{}?page_size={page_size}", holds(&account));
-    if let Some(state) = state {
-        path.push_str(&format!("&state={}", state.text()));
-    }
-    if let Some(after) = after {
-        path.push_str(&format!("&after={}", router::segment(&after)));
-    }
-    if stale {
-        path.push_str("&consistency=stale");
-    }
+    let List { account, state, page, stale } = arguments;
+    let state = state.map(State::text);
+    let path = page.path(&holds(&account), &[("state", state), page::consistency(stale)]);
     let reply = router
         .call(Method::GET, &path, None)
         .await
@@ -392,20 +382,10 @@ async fn list(router: &mut Router, arguments: List, json: bool) -> anyhow::Resul
     if json {
         return out::json(&reply);
     }
-    let holds = reply["holds"].as_array().into_iter().flatten();
-    let columns = ["hold", "state", "amount", "captured", "capturing", "released", "left", "expires_at"];
-    let cell = |hold: &Value, name: &str| hold.get(name).map_or_else(|| "-".to_owned(), text);
-    let rows: Vec<Vec<String>> =
-        holds.map(|hold| columns.iter().map(|name| cell(hold, name)).collect()).collect();
-    let headings = columns.map(|name| name.to_uppercase().replace('_', " "));
-    out::line(&out::table(&headings.each_ref().map(String::as_str), &rows))?;
-    match reply["next"].as_str() {
-        Some(next) if !next.is_empty() => {
-            let state = state.map(|state| format!(" --state {}", state.text())).unwrap_or_default();
-            out::say(&format!("more: twinset hold list '{account}'{state} --after {next}"));
-        }
-        _ => {}
-    }
+    let fields = ["hold", "state", "amount", "captured", "capturing", "released", "left", "expires_at"];
+    out::line(&page::table(&reply["holds"], &fields))?;
+    let state = state.map(|state| format!(" --state {state}")).unwrap_or_default();
+    page::more(&reply, |next| format!("hold list '{account}'{state} --after {next}"));
     Ok(())
 }
 

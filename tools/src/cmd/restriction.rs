@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::hold::add;
+use super::page::{self, Page};
 use super::router::{self, Asked, Router};
 use super::transaction::text;
 use crate::{error, out};
@@ -45,18 +46,15 @@ pub struct Named {
 
 /// Arguments of `restriction list`.
 #[derive(Debug, Args)]
+#[command(mut_arg("after", |after| after.value_name("RESTRICTION")))]
 pub struct List {
     /// The account.
     account: String,
     /// Only those in this state.
     #[arg(long, value_enum)]
     state: Option<State>,
-    /// Begin behind this restriction.
-    #[arg(long, value_name = "RESTRICTION")]
-    after: Option<String>,
-    /// How many at most.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
-    page_size: u32,
+    #[command(flatten)]
+    page: Page<100>,
     /// Answer from any replica, with its age, instead of the newest state.
     #[arg(long)]
     stale: bool,
@@ -166,37 +164,18 @@ async fn release(router: &mut Router, arguments: Release, json: bool) -> anyhow:
 }
 
 async fn list(router: &mut Router, arguments: List, json: bool) -> anyhow::Result<()> {
-    let List { account, state, after, page_size, stale } = arguments;
-    let mut path = format!("{}?page_size={page_size}", restrictions(&account));
-    if let Some(state) = state {
-        path.push_str(&format!("&state={}", state.text()));
-    }
-    if let Some(after) = after {
-        path.push_str(&format!("&after={}", router::segment(&after)));
-    }
-    if stale {
-        path.push_str("&consistency=stale");
-    }
+    let List { account, state, page, stale } = arguments;
+    let state = state.map(State::text);
+    let path = page.path(&restrictions(&account), &[("state", state), page::consistency(stale)]);
     let reply = router.call(Method::GET, &path, None).await.map_err(|error| {
         router::read_failed(&format!("the restrictions of {account} cannot be listed"), error)
     })?;
     if json {
         return out::json(&reply);
     }
-    let columns = ["restriction", "state", "amount", "left", "until"];
-    let cell = |one: &Value, name: &str| one.get(name).map_or_else(|| "-".to_owned(), text);
-    let all = reply["restrictions"].as_array().into_iter().flatten();
-    let rows: Vec<Vec<String>> =
-        all.map(|one| columns.iter().map(|name| cell(one, name)).collect()).collect();
-    let headings = columns.map(str::to_uppercase);
-    out::line(&out::table(&headings.each_ref().map(String::as_str), &rows))?;
-    match reply["next"].as_str() {
-        Some(next) if !next.is_empty() => {
-            let state = state.map(|state| format!(" --state {}", state.text())).unwrap_or_default();
-            out::say(&format!("more: twinset restriction list '{account}'{state} --after {next}"));
-        }
-        _ => {}
-    }
+    out::line(&page::table(&reply["restrictions"], &["restriction", "state", "amount", "left", "until"]))?;
+    let state = state.map(|state| format!(" --state {state}")).unwrap_or_default();
+    page::more(&reply, |next| format!("restriction list '{account}'{state} --after {next}"));
     Ok(())
 }
 

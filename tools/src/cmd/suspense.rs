@@ -5,6 +5,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::Context;
+use super::page::{self, Page};
 use super::router::{self, Router};
 use crate::out;
 
@@ -30,13 +31,16 @@ pub enum Suspense {
 
 /// Arguments of `suspense list`.
 #[derive(Debug, Args)]
+#[command(
+    mut_arg("after", |after| after.value_name("ITEM")),
+    mut_arg("page_size", |size| size.default_value("100")),
+)]
 pub struct List {
     /// The set.
     #[arg(long)]
     set: u32,
-    /// Begin behind this one.
-    #[arg(long, value_name = "ITEM")]
-    after: Option<String>,
+    #[command(flatten)]
+    page: Page<100>,
     /// Answer from any replica, with its age, instead of the newest state.
     #[arg(long)]
     stale: bool,
@@ -65,31 +69,23 @@ pub async fn run(command: Suspense, context: &Context) -> anyhow::Result<()> {
 }
 
 async fn list(router: &mut Router, asked: List, json: bool) -> anyhow::Result<()> {
-    let mut query = Vec::new();
-    if let Some(after) = &asked.after {
-        query.push(format!("after={}", router::segment(after)));
-    }
-    if asked.stale {
-        query.push("consistency=stale".to_owned());
-    }
-    let path = format!("/v1/sets/{}/suspense?{}", asked.set, query.join("&"));
+    let List { set, page, stale } = asked;
+    let path = page.path(&format!("/v1/sets/{set}/suspense"), &[page::consistency(stale)]);
     let reply = router.call(Method::GET, &path, None).await.map_err(|error| {
-        router::read_failed(&format!("the suspense accounts of set {} cannot be read", asked.set), error)
+        router::read_failed(&format!("the suspense accounts of set {set} cannot be read"), error)
     })?;
     if json {
         return out::json(&reply);
     }
     let credits = reply["credits"].as_array().map(Vec::as_slice).unwrap_or_default();
     if credits.is_empty() {
-        return out::line(&format!("nothing is in suspense in set {}", asked.set));
+        return out::line(&format!("nothing is in suspense in set {set}"));
     }
     for credit in credits {
         out::line(&line(credit))?;
     }
-    match reply["next"].as_str().filter(|next| !next.is_empty()) {
-        Some(next) => out::line(&format!("more: --after {next}")),
-        None => Ok(()),
-    }
+    page::more(&reply, |next| format!("suspense list --set {set} --after {next}"));
+    Ok(())
 }
 
 /// One suspended credit, in words.

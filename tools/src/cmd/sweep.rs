@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::hold::add;
+use super::page::{self, Page};
 use super::router::{self, Asked, Router};
 use super::transaction::text;
 use crate::out;
@@ -92,16 +93,13 @@ pub struct Show {
 
 /// Arguments of `sweep list`.
 #[derive(Debug, Args)]
+#[command(mut_arg("after", |after| after.value_name("ACCOUNT")))]
 pub struct List {
     /// The set.
     #[arg(long)]
     set: u32,
-    /// Begin behind this account.
-    #[arg(long, value_name = "ACCOUNT")]
-    after: Option<String>,
-    /// How many at most.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
-    page_size: u32,
+    #[command(flatten)]
+    page: Page<100>,
     /// Answer from any replica, with its age, instead of the newest state.
     #[arg(long)]
     stale: bool,
@@ -173,14 +171,8 @@ async fn write(router: &mut Router, act: Act<'_>, json: bool) -> anyhow::Result<
 }
 
 async fn list(router: &mut Router, asked: List, json: bool) -> anyhow::Result<()> {
-    let List { set, after, page_size, stale } = asked;
-    let mut path = format!("/v1/sets/{set}/sweeps?page_size={page_size}");
-    if let Some(after) = after {
-        path.push_str(&format!("&after={}", router::segment(&after)));
-    }
-    if stale {
-        path.push_str("&consistency=stale");
-    }
+    let List { set, page, stale } = asked;
+    let path = page.path(&format!("/v1/sets/{set}/sweeps"), &[page::consistency(stale)]);
     let reply = router
         .call(Method::GET, &path, None)
         .await
@@ -194,9 +186,7 @@ async fn list(router: &mut Router, asked: List, json: bool) -> anyhow::Result<()
     };
     let rows: Vec<Vec<String>> = reply["sweeps"].as_array().into_iter().flatten().map(row).collect();
     out::line(&out::table(&["ACCOUNT", "TO", "KEEP", "WHEN", "RUNS", "NOT BEFORE"], &rows))?;
-    if let Some(next) = reply["next"].as_str().filter(|next| !next.is_empty()) {
-        out::say(&format!("more: twinset sweep list --set {set} --after '{next}'"));
-    }
+    page::more(&reply, |next| format!("sweep list --set {set} --after '{next}'"));
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::Context;
 use super::account;
 use super::hold;
+use super::page::{self, Page};
 use super::restriction;
 use super::router::{self, Asked, CallError, Router};
 use crate::{error, out};
@@ -105,16 +106,13 @@ pub struct Reverse {
 
 /// Arguments of `transaction list`.
 #[derive(Debug, Args)]
+#[command(mut_arg("after", |after| after.value_name("TRANSACTION")))]
 pub struct List {
     /// The set.
     #[arg(long)]
     set: u32,
-    /// Begin behind this transaction.
-    #[arg(long, value_name = "TRANSACTION")]
-    after: Option<String>,
-    /// How many at most.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    page_size: u32,
+    #[command(flatten)]
+    page: Page<1000>,
 }
 
 /// Arguments of `transaction request`.
@@ -278,25 +276,19 @@ fn postings(reply: &Value) -> anyhow::Result<()> {
 }
 
 async fn list(router: &mut Router, arguments: List, json: bool) -> anyhow::Result<()> {
-    let after =
-        arguments.after.map(|after| format!("&after={}", router::segment(&after))).unwrap_or_default();
-    let path = format!("/v1/sets/{}/transactions?page_size={}{after}", arguments.set, arguments.page_size);
+    let List { set, page } = arguments;
+    let path = page.path(&format!("/v1/sets/{set}/transactions"), &[]);
     let reply = router
         .call(Method::GET, &path, None)
         .await
-        .map_err(|error| router::read_failed(&format!("set {} cannot be listed", arguments.set), error))?;
+        .map_err(|error| router::read_failed(&format!("set {set} cannot be listed"), error))?;
     if json {
         return out::json(&reply);
     }
     for transaction in reply["transactions"].as_array().into_iter().flatten() {
         out::line(&one(transaction))?;
     }
-    match reply["next"].as_str() {
-        Some(next) if !next.is_empty() => {
-            out::say(&format!("more: twinset transaction list --set {} --after {next}", arguments.set));
-        }
-        _ => {}
-    }
+    page::more(&reply, |next| format!("transaction list --set {set} --after {next}"));
     Ok(())
 }
 
