@@ -1,14 +1,13 @@
 //! `twinset hold`: holds by hand, through a router.
 
 use clap::{Args, Subcommand, ValueEnum};
-use http::Method;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use twinset_ledger::amount;
 
 use super::Context;
 use super::page::{self, Page};
-use super::router::{self, Asked, Router};
+use super::router::{self, Asked, Freshness, RequestId, Router};
 use super::transaction::{booked, leg, text};
 use crate::{error, out};
 
@@ -72,14 +71,6 @@ pub struct Named {
     hold: String,
 }
 
-/// Every write has an id; repeating it books once.
-#[derive(Debug, Args)]
-pub struct Id {
-    /// Repeats an earlier request instead of making a new one.
-    #[arg(long, value_name = "ID")]
-    request_id: Option<String>,
-}
-
 /// Arguments of `hold place`.
 #[derive(Debug, Args)]
 pub struct Place {
@@ -106,7 +97,7 @@ pub struct Place {
     #[arg(long, value_name = "KEY=VALUE")]
     metadata: Vec<String>,
     #[command(flatten)]
-    id: Id,
+    id: RequestId,
 }
 
 /// Arguments of `hold capture`.
@@ -139,7 +130,7 @@ pub struct Capture {
     #[arg(long, value_name = "KEY=VALUE")]
     metadata: Vec<String>,
     #[command(flatten)]
-    id: Id,
+    id: RequestId,
 }
 
 /// Arguments of `hold release`.
@@ -151,7 +142,7 @@ pub struct Release {
     #[arg(long)]
     amount: Option<String>,
     #[command(flatten)]
-    id: Id,
+    id: RequestId,
 }
 
 /// Arguments of `hold extend`.
@@ -166,7 +157,7 @@ pub struct Extend {
     #[arg(long, conflicts_with = "until")]
     no_end: bool,
     #[command(flatten)]
-    id: Id,
+    id: RequestId,
 }
 
 /// Arguments of `hold show`.
@@ -174,9 +165,8 @@ pub struct Extend {
 pub struct Show {
     #[command(flatten)]
     named: Named,
-    /// Answer from any replica, with its age, instead of the newest state.
-    #[arg(long)]
-    stale: bool,
+    #[command(flatten)]
+    freshness: Freshness,
 }
 
 /// Arguments of `hold list`.
@@ -190,9 +180,8 @@ pub struct List {
     state: Option<State>,
     #[command(flatten)]
     page: Page<100>,
-    /// Answer from any replica, with its age, instead of the newest state.
-    #[arg(long)]
-    stale: bool,
+    #[command(flatten)]
+    freshness: Freshness,
 }
 
 /// Where a hold is in its life.
@@ -252,12 +241,9 @@ pub async fn run(command: Hold, context: &Context) -> anyhow::Result<()> {
             let write = Write { path: named.path("/extend"), what: named.hold, done: "extended" };
             changed(&mut router, &named.account, write, body, id, context.json).await
         }
-        Hold::Show(Show { named, stale }) => {
-            let query = if stale { "?consistency=stale" } else { "" };
-            let reply = router
-                .call(Method::GET, &named.path(query), None)
-                .await
-                .map_err(|error| router::read_failed(&format!("{} cannot be read", named.hold), error))?;
+        Hold::Show(Show { named, freshness }) => {
+            let path = named.path(freshness.query());
+            let reply = router.read(&path, &format!("{} cannot be read", named.hold)).await?;
             if context.json { out::json(&reply) } else { out::line(&one(&reply["hold"])) }
         }
         Hold::List(arguments) => list(&mut router, arguments, context.json).await,
@@ -293,20 +279,17 @@ async fn changed(
     account: &str,
     Write { path, what, done }: Write,
     mut body: Value,
-    id: Id,
+    id: RequestId,
     json: bool,
 ) -> anyhow::Result<()> {
-    let request_id = router::request_id(id.request_id);
+    let request_id = id.or_new();
     body["request_id"] = request_id.clone().into();
     let asked = Asked { what: &what, done, id: &request_id, scope: Some(account) };
-    let reply = router
-        .call(Method::POST, &path, Some(&body))
-        .await
-        .map_err(|error| router::write_failed(asked, error))?;
+    let reply = router.write(&path, &body, asked).await?;
     if json {
         return out::json(&reply);
     }
-    let again = if reply["replayed"] == true { " before, under the same request id" } else { "" };
+    let again = router::again(&reply);
     let hold = &reply["hold"];
     let end = match hold["expires_at"].as_str() {
         Some(time) => format!(" until {time}"),
@@ -329,13 +312,10 @@ async fn capture(router: &mut Router, arguments: Capture, json: bool) -> anyhow:
         debits.chain(credit.iter().map(|text| leg(text, "credit"))).collect::<anyhow::Result<Vec<_>>>()?
     } else {
         let path = format!("/v1/accounts/{}", router::segment(&named.account));
-        let held = router
-            .call(Method::GET, &path, None)
-            .await
-            .map_err(|error| router::read_failed(&format!("{} cannot be read", named.account), error))?;
+        let held = router.read(&path, &format!("{} cannot be read", named.account)).await?;
         paying(&named.account, held["account"]["normal_side"] == "debit", &to)?
     };
-    let request_id = router::request_id(id.request_id);
+    let request_id = id.or_new();
     let metadata = router::metadata(&metadata)?;
     let mut body = json!({ "request_id": request_id, "legs": legs, "final": last, "metadata": metadata });
     add(&mut body, "kind", kind);
@@ -343,10 +323,7 @@ async fn capture(router: &mut Router, arguments: Capture, json: bool) -> anyhow:
     add(&mut body, "accounting_date", date);
     let what = format!("the capture of {}", named.hold);
     let asked = Asked { what: &what, done: "booked", id: &request_id, scope: Some(&named.account) };
-    let reply = router
-        .call(Method::POST, &named.path("/captures"), Some(&body))
-        .await
-        .map_err(|error| router::write_failed(asked, error))?;
+    let reply = router.write(&named.path("/captures"), &body, asked).await?;
     booked(&reply, json)
 }
 
@@ -372,13 +349,10 @@ fn paying(account: &str, debits_raise: bool, to: &[String]) -> anyhow::Result<Ve
 }
 
 async fn list(router: &mut Router, arguments: List, json: bool) -> anyhow::Result<()> {
-    let List { account, state, page, stale } = arguments;
+    let List { account, state, page, freshness } = arguments;
     let state = state.map(State::text);
-    let path = page.path(&holds(&account), &[("state", state), page::consistency(stale)]);
-    let reply = router
-        .call(Method::GET, &path, None)
-        .await
-        .map_err(|error| router::read_failed(&format!("the holds of {account} cannot be listed"), error))?;
+    let path = page.path(&holds(&account), &[("state", state), ("consistency", freshness.consistency())]);
+    let reply = router.read(&path, &format!("the holds of {account} cannot be listed")).await?;
     if json {
         return out::json(&reply);
     }

@@ -32,11 +32,6 @@ impl<const MAX: i64> Page<MAX> {
     }
 }
 
-/// The parameter of a read that any replica may answer.
-pub fn consistency(stale: bool) -> (&'static str, Option<&'static str>) {
-    ("consistency", stale.then_some("stale"))
-}
-
 /// The items of a page in a table: these fields of each.
 pub fn table(items: &Value, fields: &[&str]) -> String {
     let cell = |item: &Value, name: &str| item.get(name).map_or_else(|| "-".to_owned(), text);

@@ -1,12 +1,11 @@
 //! `twinset suspense`: credits from other sets that could not be booked where they should be.
 
 use clap::{Args, Subcommand};
-use http::Method;
 use serde_json::{Value, json};
 
 use super::Context;
 use super::page::{self, Page};
-use super::router::{self, Router};
+use super::router::{self, Asked, Freshness, RequestId, Router};
 use crate::out;
 
 /// See what could not be booked where it should be, and book it on.
@@ -41,9 +40,8 @@ pub struct List {
     set: u32,
     #[command(flatten)]
     page: Page<100>,
-    /// Answer from any replica, with its age, instead of the newest state.
-    #[arg(long)]
-    stale: bool,
+    #[command(flatten)]
+    freshness: Freshness,
 }
 
 /// Arguments of `suspense resolve`.
@@ -54,9 +52,8 @@ pub struct Resolve {
     /// The account that gets it.
     #[arg(long, value_name = "ACCOUNT")]
     to: String,
-    /// Repeats an earlier request instead of making a new one.
-    #[arg(long, value_name = "ID")]
-    request_id: Option<String>,
+    #[command(flatten)]
+    id: RequestId,
 }
 
 /// Runs `twinset suspense ...`.
@@ -69,11 +66,9 @@ pub async fn run(command: Suspense, context: &Context) -> anyhow::Result<()> {
 }
 
 async fn list(router: &mut Router, asked: List, json: bool) -> anyhow::Result<()> {
-    let List { set, page, stale } = asked;
-    let path = page.path(&format!("/v1/sets/{set}/suspense"), &[page::consistency(stale)]);
-    let reply = router.call(Method::GET, &path, None).await.map_err(|error| {
-        router::read_failed(&format!("the suspense accounts of set {set} cannot be read"), error)
-    })?;
+    let List { set, page, freshness } = asked;
+    let path = page.path(&format!("/v1/sets/{set}/suspense"), &[("consistency", freshness.consistency())]);
+    let reply = router.read(&path, &format!("the suspense accounts of set {set} cannot be read")).await?;
     if json {
         return out::json(&reply);
     }
@@ -104,21 +99,16 @@ fn line(credit: &Value) -> String {
 }
 
 async fn resolve(router: &mut Router, asked: Resolve, json: bool) -> anyhow::Result<()> {
-    let request_id = router::request_id(asked.request_id);
-    let path = format!("/v1/suspense/{}/resolve", router::segment(&asked.item));
-    let body = json!({ "request_id": request_id, "account": asked.to });
-    let reply = router.call(Method::POST, &path, Some(&body)).await.map_err(|error| {
-        let asked = router::Asked { what: &asked.item, done: "booked on", id: &request_id, scope: None };
-        router::write_failed(asked, error)
-    })?;
+    let Resolve { item, to, id } = asked;
+    let request_id = id.or_new();
+    let path = format!("/v1/suspense/{}/resolve", router::segment(&item));
+    let body = json!({ "request_id": request_id, "account": to });
+    let asked = Asked { what: &item, done: "booked on", id: &request_id, scope: None };
+    let reply = router.write(&path, &body, asked).await?;
     if json {
         return out::json(&reply);
     }
-    let again = if reply["replayed"] == true { " before, under the same request id" } else { "" };
-    out::line(&format!(
-        "{} booked on to {}{again}: transaction {}",
-        asked.item,
-        asked.to,
-        reply["transaction"].as_str().unwrap_or_default()
-    ))
+    let again = router::again(&reply);
+    let transaction = reply["transaction"].as_str().unwrap_or_default();
+    out::line(&format!("{item} booked on to {to}{again}: transaction {transaction}"))
 }

@@ -9,7 +9,7 @@ use super::account;
 use super::hold;
 use super::page::{self, Page};
 use super::restriction;
-use super::router::{self, Asked, CallError, Router};
+use super::router::{self, Asked, CallError, RequestId, Router};
 use crate::{error, out};
 
 /// Post, read, reverse and list transactions; find what became of a request.
@@ -76,9 +76,8 @@ pub struct Post {
     /// Kept with the transaction.
     #[arg(long, value_name = "KEY=VALUE")]
     metadata: Vec<String>,
-    /// Repeats an earlier request instead of making a new one.
-    #[arg(long, value_name = "ID")]
-    request_id: Option<String>,
+    #[command(flatten)]
+    id: RequestId,
 }
 
 /// Arguments of `transaction get`.
@@ -99,9 +98,8 @@ pub struct Reverse {
     /// A number that says why.
     #[arg(long)]
     reason: Option<u32>,
-    /// Repeats an earlier request instead of making a new one.
-    #[arg(long, value_name = "ID")]
-    request_id: Option<String>,
+    #[command(flatten)]
+    id: RequestId,
 }
 
 /// Arguments of `transaction list`.
@@ -133,10 +131,7 @@ pub async fn run(command: Transaction, context: &Context) -> anyhow::Result<()> 
         Transaction::Post(arguments) => post(&mut router, arguments, context.json).await,
         Transaction::Get(Get { transaction }) => {
             let path = format!("/v1/transactions/{}", router::segment(&transaction));
-            let reply = router
-                .call(Method::GET, &path, None)
-                .await
-                .map_err(|error| router::read_failed(&format!("{transaction} cannot be read"), error))?;
+            let reply = router.read(&path, &format!("{transaction} cannot be read")).await?;
             if context.json { out::json(&reply) } else { out::line(&one(&reply["transaction"])) }
         }
         Transaction::Reverse(arguments) => reverse(&mut router, arguments, context.json).await,
@@ -191,7 +186,7 @@ async fn post(router: &mut Router, arguments: Post, json: bool) -> anyhow::Resul
     let credits = arguments.credit.iter().map(|text| leg(text, "credit"));
     let mut legs = debits.chain(credits).collect::<anyhow::Result<Vec<_>>>()?;
     restriction::mark(&mut legs, &arguments.withdrawal, &arguments.restricted)?;
-    let request_id = router::request_id(arguments.request_id);
+    let request_id = arguments.id.or_new();
     let mut body = json!({
         "request_id": request_id, "legs": legs, "metadata": router::metadata(&arguments.metadata)?,
     });
@@ -209,11 +204,9 @@ async fn post(router: &mut Router, arguments: Post, json: bool) -> anyhow::Resul
     if arguments.dry_run {
         return dry_run(router, &body, json).await;
     }
-    let reply = router.call(Method::POST, "/v1/transactions", Some(&body)).await.map_err(|error| {
-        let scope = body["scope_account"].as_str();
-        let asked = Asked { what: "the transaction", done: "booked", id: &request_id, scope };
-        router::write_failed(asked, error)
-    })?;
+    let scope = body["scope_account"].as_str();
+    let asked = Asked { what: "the transaction", done: "booked", id: &request_id, scope };
+    let reply = router.write("/v1/transactions", &body, asked).await?;
     booked(&reply, json)
 }
 
@@ -234,7 +227,7 @@ async fn dry_run(router: &mut Router, body: &Value, json: bool) -> anyhow::Resul
 }
 
 async fn reverse(router: &mut Router, arguments: Reverse, json: bool) -> anyhow::Result<()> {
-    let request_id = router::request_id(arguments.request_id);
+    let request_id = arguments.id.or_new();
     let mut body = json!({ "request_id": request_id });
     if let Some(amount) = arguments.amount {
         body["amount"] = amount.into();
@@ -244,10 +237,7 @@ async fn reverse(router: &mut Router, arguments: Reverse, json: bool) -> anyhow:
     }
     let path = format!("/v1/transactions/{}/reversals", router::segment(&arguments.transaction));
     let asked = Asked { what: &arguments.transaction, done: "reversed", id: &request_id, scope: None };
-    let reply = router
-        .call(Method::POST, &path, Some(&body))
-        .await
-        .map_err(|error| router::write_failed(asked, error))?;
+    let reply = router.write(&path, &body, asked).await?;
     booked(&reply, json)
 }
 
@@ -278,10 +268,7 @@ fn postings(reply: &Value) -> anyhow::Result<()> {
 async fn list(router: &mut Router, arguments: List, json: bool) -> anyhow::Result<()> {
     let List { set, page } = arguments;
     let path = page.path(&format!("/v1/sets/{set}/transactions"), &[]);
-    let reply = router
-        .call(Method::GET, &path, None)
-        .await
-        .map_err(|error| router::read_failed(&format!("set {set} cannot be listed"), error))?;
+    let reply = router.read(&path, &format!("set {set} cannot be listed")).await?;
     if json {
         return out::json(&reply);
     }
