@@ -4,7 +4,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::Context;
-use super::router::{self, Asked, Freshness, RequestId, Router};
+use super::router::{self, Asked, Freshness, RequestId, Router, add};
 use crate::{load, out};
 
 /// Open, read, limit, freeze and close accounts.
@@ -189,12 +189,8 @@ pub async fn run(command: Account, context: &Context) -> anyhow::Result<()> {
                 "account": open.account, "subject": open.subject, "currency": open.currency,
                 "metadata": router::metadata(&open.metadata)?,
             });
-            if let Some(limit) = open.limit {
-                body["limit"] = limit.into();
-            }
-            if let Some(side) = open.normal_side {
-                body["normal_side"] = side.text().into();
-            }
+            add(&mut body, "limit", open.limit);
+            add(&mut body, "normal_side", open.normal_side.map(Side::text));
             write(&mut router, &open.account, "/v1/accounts", "opened", body, open.id, context.json).await
         }
         Account::Limit(limit) => {

@@ -7,8 +7,8 @@ use twinset_ledger::amount;
 
 use super::Context;
 use super::page::{self, Page};
-use super::router::{self, Asked, Freshness, RequestId, Router};
-use super::transaction::{booked, leg, text};
+use super::router::{self, Asked, Freshness, RequestId, Router, add};
+use super::transaction::{Details, booked, leg, text};
 use crate::{error, out};
 
 mod shown;
@@ -117,20 +117,8 @@ pub struct Capture {
     /// Give the rest of the hold back.
     #[arg(long = "final")]
     last: bool,
-    /// A number that says what kind of transaction it is.
-    #[arg(long)]
-    kind: Option<u32>,
-    /// A number that says why.
-    #[arg(long)]
-    reason: Option<u32>,
-    /// The accounting date, YYYY-MM-DD.
-    #[arg(long)]
-    date: Option<String>,
-    /// Kept with the transaction.
-    #[arg(long, value_name = "KEY=VALUE")]
-    metadata: Vec<String>,
     #[command(flatten)]
-    id: RequestId,
+    details: Details,
 }
 
 /// Arguments of `hold release`.
@@ -261,12 +249,6 @@ fn holds(account: &str) -> String {
     format!("/v1/accounts/{}/holds", router::segment(account))
 }
 
-pub(super) fn add(body: &mut Value, name: &str, value: Option<impl Into<Value>>) {
-    if let Some(value) = value {
-        body[name] = value.into();
-    }
-}
-
 /// A change of a hold.
 struct Write {
     path: String,
@@ -306,7 +288,7 @@ async fn changed(
 }
 
 async fn capture(router: &mut Router, arguments: Capture, json: bool) -> anyhow::Result<()> {
-    let Capture { named, to, debit, credit, last, kind, reason, date, metadata, id } = arguments;
+    let Capture { named, to, debit, credit, last, details } = arguments;
     let legs = if to.is_empty() {
         let debits = debit.iter().map(|text| leg(text, "debit"));
         debits.chain(credit.iter().map(|text| leg(text, "credit"))).collect::<anyhow::Result<Vec<_>>>()?
@@ -315,14 +297,11 @@ async fn capture(router: &mut Router, arguments: Capture, json: bool) -> anyhow:
         let held = router.read(&path, &format!("{} cannot be read", named.account)).await?;
         paying(&named.account, held["account"]["normal_side"] == "debit", &to)?
     };
-    let request_id = id.or_new();
-    let metadata = router::metadata(&metadata)?;
-    let mut body = json!({ "request_id": request_id, "legs": legs, "final": last, "metadata": metadata });
-    add(&mut body, "kind", kind);
-    add(&mut body, "reason", reason);
-    add(&mut body, "accounting_date", date);
+    let mut body = details.body(legs)?;
+    body["final"] = last.into();
+    let id = body["request_id"].as_str().unwrap_or_default();
     let what = format!("the capture of {}", named.hold);
-    let asked = Asked { what: &what, done: "booked", id: &request_id, scope: Some(&named.account) };
+    let asked = Asked { what: &what, done: "booked", id, scope: Some(&named.account) };
     let reply = router.write(&named.path("/captures"), &body, asked).await?;
     booked(&reply, json)
 }

@@ -4,9 +4,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::Context;
-use super::hold::add;
 use super::page::{self, Page};
-use super::router::{self, Asked, Freshness, RequestId, Router};
+use super::router::{self, Asked, Freshness, RequestId, Router, add};
 use super::transaction::text;
 use crate::{error, out};
 

@@ -243,6 +243,13 @@ pub fn again(reply: &Value) -> &'static str {
     if reply["replayed"] == true { " before, under the same request id" } else { "" }
 }
 
+/// Adds a field to a body, if there is a value.
+pub fn add(body: &mut Value, name: &str, value: Option<impl Into<Value>>) {
+    if let Some(value) = value {
+        body[name] = value.into();
+    }
+}
+
 /// `KEY=VALUE` pairs as a JSON object.
 pub fn metadata(pairs: &[String]) -> anyhow::Result<Value> {
     let mut map = serde_json::Map::new();

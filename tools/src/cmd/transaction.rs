@@ -9,7 +9,7 @@ use super::account;
 use super::hold;
 use super::page::{self, Page};
 use super::restriction;
-use super::router::{self, Asked, CallError, RequestId, Router};
+use super::router::{self, Asked, CallError, RequestId, Router, add};
 use crate::{error, out};
 
 /// Post, read, reverse and list transactions; find what became of a request.
@@ -64,6 +64,13 @@ pub struct Post {
     /// sets, the smallest that is debited.
     #[arg(long, value_name = "ACCOUNT")]
     scope: Option<String>,
+    #[command(flatten)]
+    details: Details,
+}
+
+/// What a new transaction has besides its legs and its scope.
+#[derive(Debug, Args)]
+pub struct Details {
     /// A number that says what kind of transaction it is.
     #[arg(long)]
     kind: Option<u32>,
@@ -78,6 +85,18 @@ pub struct Post {
     metadata: Vec<String>,
     #[command(flatten)]
     id: RequestId,
+}
+
+impl Details {
+    /// The body of a request to book these legs.
+    pub(super) fn body(self, legs: Vec<Value>) -> anyhow::Result<Value> {
+        let metadata = router::metadata(&self.metadata)?;
+        let mut body = json!({ "request_id": self.id.or_new(), "legs": legs, "metadata": metadata });
+        add(&mut body, "kind", self.kind);
+        add(&mut body, "reason", self.reason);
+        add(&mut body, "accounting_date", self.date);
+        Ok(body)
+    }
 }
 
 /// Arguments of `transaction get`.
@@ -186,26 +205,13 @@ async fn post(router: &mut Router, arguments: Post, json: bool) -> anyhow::Resul
     let credits = arguments.credit.iter().map(|text| leg(text, "credit"));
     let mut legs = debits.chain(credits).collect::<anyhow::Result<Vec<_>>>()?;
     restriction::mark(&mut legs, &arguments.withdrawal, &arguments.restricted)?;
-    let request_id = arguments.id.or_new();
-    let mut body = json!({
-        "request_id": request_id, "legs": legs, "metadata": router::metadata(&arguments.metadata)?,
-    });
-    let optional = [
-        ("scope_account", arguments.scope.map(Value::from)),
-        ("kind", arguments.kind.map(Value::from)),
-        ("reason", arguments.reason.map(Value::from)),
-        ("accounting_date", arguments.date.map(Value::from)),
-    ];
-    for (name, value) in optional {
-        if let Some(value) = value {
-            body[name] = value;
-        }
-    }
+    let mut body = arguments.details.body(legs)?;
+    add(&mut body, "scope_account", arguments.scope);
     if arguments.dry_run {
         return dry_run(router, &body, json).await;
     }
-    let scope = body["scope_account"].as_str();
-    let asked = Asked { what: "the transaction", done: "booked", id: &request_id, scope };
+    let (id, scope) = (body["request_id"].as_str().unwrap_or_default(), body["scope_account"].as_str());
+    let asked = Asked { what: "the transaction", done: "booked", id, scope };
     let reply = router.write("/v1/transactions", &body, asked).await?;
     booked(&reply, json)
 }
@@ -229,12 +235,8 @@ async fn dry_run(router: &mut Router, body: &Value, json: bool) -> anyhow::Resul
 async fn reverse(router: &mut Router, arguments: Reverse, json: bool) -> anyhow::Result<()> {
     let request_id = arguments.id.or_new();
     let mut body = json!({ "request_id": request_id });
-    if let Some(amount) = arguments.amount {
-        body["amount"] = amount.into();
-    }
-    if let Some(reason) = arguments.reason {
-        body["reason"] = reason.into();
-    }
+    add(&mut body, "amount", arguments.amount);
+    add(&mut body, "reason", arguments.reason);
     let path = format!("/v1/transactions/{}/reversals", router::segment(&arguments.transaction));
     let asked = Asked { what: &arguments.transaction, done: "reversed", id: &request_id, scope: None };
     let reply = router.write(&path, &body, asked).await?;
