@@ -12,11 +12,10 @@ use twinset_ledger::{Command, Effect, LegKind, TransactionId, date};
 use twinset_proto::cluster::v1::{ListRestrictions, ReadReply, RestrictionKey, read_reply, read_request};
 use twinset_proto::ledger::v1 as wire;
 
-use crate::api::{Api, at, encode, missing, page_of, unexpected};
+use crate::api::{Api, at, missing, page_of, unexpected};
 use crate::convert;
 use crate::error::Error;
 use crate::named;
-use crate::route;
 
 /// Restrictions in one page at most, and as many as one has by default.
 pub const PAGE_MAX: u32 = 100;
@@ -28,9 +27,7 @@ impl Api {
         command: Command,
         deadline: Instant,
     ) -> Result<wire::RestrictionReply, Error> {
-        let bytes = encode(&command)?;
-        let set = route::way_of(&self.view(), &command)?.set;
-        let outcome = self.decide(set, bytes, deadline).await?;
+        let (set, outcome) = self.command(&command, deadline).await?;
         let position = Some(convert::position(at(set, &outcome)));
         let replayed = outcome.replayed;
         match outcome.result {
