@@ -6,6 +6,8 @@
 
 mod model;
 mod support;
+#[path = "support/tally.rs"]
+mod tally;
 #[path = "support/twin.rs"]
 mod twin;
 #[path = "support/world/mod.rs"]
@@ -379,10 +381,10 @@ proptest! {
 
 #[test]
 fn the_generator_reaches_all_of_it() {
-    world::assert_seen(
+    tally::assert_seen(
         1_000,
         history(),
-        run,
+        |history| run(history).seen,
         &[
             ("paid without asking", 150),
             ("credited", 70),

@@ -9,15 +9,16 @@ mod entries;
 mod generate;
 mod model;
 mod support;
+#[path = "support/tally.rs"]
+mod tally;
 #[path = "support/twin.rs"]
 mod twin;
-
-use std::collections::BTreeMap;
 
 use model::{Answer, Model, Verdict};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use support::{Books, SET};
+use tally::{Seen, assert_seen};
 use twin::Twin;
 use twinset_ledger::apply::dry_run;
 use twinset_ledger::codec::encode_outcome;
@@ -208,38 +209,38 @@ proptest! {
     }
 }
 
+/// How often each thing is seen that `what` tells of the commands and outcomes of a history.
+fn counted(decided: &[(Command, Outcome)], what: impl Fn(&Command, &Outcome) -> Option<String>) -> Seen {
+    let mut seen = Seen::new();
+    for what in decided.iter().filter_map(|(command, outcome)| what(command, outcome)) {
+        *seen.entry(what).or_default() += 1;
+    }
+    seen
+}
+
 #[test]
 fn the_generator_takes_attempts_from_their_beginning_to_their_end() {
-    use proptest::strategy::ValueTree;
-    use proptest::test_runner::TestRunner;
-
-    let mut runner = TestRunner::deterministic();
-    let mut seen = BTreeMap::<String, usize>::new();
-    for _ in 0..600 {
-        let entries = entries::entries_across().new_tree(&mut runner).expect("a value").current();
-        for (command, outcome) in run(&mut Books::new(), &entries) {
-            let what = match (&command, &outcome.result) {
-                (Command::Step { step, .. }, _) if outcome.replayed => format!("{} again", step.key()),
-                (Command::Step { step, .. }, Err(rejection)) => {
-                    format!("{} {}", step.key(), rejection.code())
-                }
-                (Command::Step { step, .. }, Ok(Effect::Posted(_))) => format!("{} booked", step.key()),
-                (Command::Step { .. }, Ok(Effect::Prepared(_))) => "prepared".to_owned(),
-                (Command::Step { .. }, Ok(Effect::Aborted)) => "aborted".to_owned(),
-                (Command::Step { .. }, Ok(Effect::Settled(_))) => "settled".to_owned(),
-                (Command::Reversal(_), Ok(Effect::Begun)) if !outcome.replayed => "reversal begun".to_owned(),
-                (Command::Begin(_), Err(rejection)) => format!("begin {}", rejection.code()),
-                (Command::Begin(_), Ok(effect)) => {
-                    let again = if outcome.replayed { " again" } else { "" };
-                    let settled = if *effect == Effect::Begun { "begun" } else { "begin settled" };
-                    format!("{settled}{again}")
-                }
-                _ => continue,
-            };
-            *seen.entry(what).or_default() += 1;
-        }
-    }
-    for what in [
+    let what = |command: &Command, outcome: &Outcome| {
+        Some(match (command, &outcome.result) {
+            (Command::Step { step, .. }, _) if outcome.replayed => format!("{} again", step.key()),
+            (Command::Step { step, .. }, Err(rejection)) => {
+                format!("{} {}", step.key(), rejection.code())
+            }
+            (Command::Step { step, .. }, Ok(Effect::Posted(_))) => format!("{} booked", step.key()),
+            (Command::Step { .. }, Ok(Effect::Prepared(_))) => "prepared".to_owned(),
+            (Command::Step { .. }, Ok(Effect::Aborted)) => "aborted".to_owned(),
+            (Command::Step { .. }, Ok(Effect::Settled(_))) => "settled".to_owned(),
+            (Command::Reversal(_), Ok(Effect::Begun)) if !outcome.replayed => "reversal begun".to_owned(),
+            (Command::Begin(_), Err(rejection)) => format!("begin {}", rejection.code()),
+            (Command::Begin(_), Ok(effect)) => {
+                let again = if outcome.replayed { " again" } else { "" };
+                let settled = if *effect == Effect::Begun { "begun" } else { "begin settled" };
+                format!("{settled}{again}")
+            }
+            _ => return None,
+        })
+    };
+    let names = [
         "begun",
         "begun again",
         "begin settled again",
@@ -266,79 +267,62 @@ fn the_generator_takes_attempts_from_their_beginning_to_their_end() {
         "settled",
         "~result step_out_of_place",
         "~result again",
-    ] {
-        assert!(seen.get(what).is_some_and(|&times| times > 2), "{what} too seldom: {seen:?}");
-    }
+    ];
+    let count = |entries: &Entries| counted(&run(&mut Books::new(), entries), what);
+    assert_seen(600, entries::entries_across(), count, &names.map(|what| (what, 3)));
 }
 
 #[test]
 fn the_generator_takes_sweeps_from_their_orders_to_the_ends_of_their_runs() {
-    use proptest::strategy::ValueTree;
-    use proptest::test_runner::TestRunner;
-
-    let mut runner = TestRunner::deterministic();
-    let mut seen = BTreeMap::<&str, usize>::new();
-    for _ in 0..600 {
-        let entries = entries::entries_sweeping().new_tree(&mut runner).expect("a value").current();
-        for (command, outcome) in run(&mut Books::new(), &entries) {
-            let is_run = command.request_id().is_some_and(|id| run_of(id).is_some());
-            let what = match (&command, &outcome.result) {
-                (Command::SetSweep(_), Ok(_)) => "order",
-                (Command::RemoveSweep { .. }, Ok(_)) => "end of an order",
-                (Command::EndRun { .. }, Ok(Effect::Ran(RunEnd::Nothing))) => "nothing to move",
-                (Command::EndRun { .. }, Ok(Effect::Ran(RunEnd::Refused(_)))) => "refusal written down",
-                (Command::EndRun { .. }, Ok(Effect::Ran(RunEnd::Booked))) => "booking written down",
-                (Command::EndRun { .. }, Err(_)) => "end out of place",
-                _ if !is_run => continue,
-                _ if outcome.replayed => "run again",
-                (_, Ok(Effect::Begun)) => "run begun",
-                (_, Ok(_)) => "run booked",
-                (_, Err(Rejection::StepOutOfPlace { .. })) => "run out of place",
-                (_, Err(_)) => "run refused",
-            };
-            *seen.entry(what).or_default() += 1;
-        }
-    }
-    for (what, at_least) in [
-        ("order", 300),
-        ("end of an order", 20),
-        ("run booked", 50),
-        ("run begun", 5),
-        ("run refused", 5),
-        ("run again", 5),
-        ("run out of place", 50),
-        ("nothing to move", 10),
-        ("refusal written down", 1),
-        ("booking written down", 1),
-        ("end out of place", 20),
-    ] {
-        assert!(seen.get(what).is_some_and(|&times| times >= at_least), "{what} too seldom: {seen:?}");
-    }
+    let what = |command: &Command, outcome: &Outcome| {
+        let is_run = command.request_id().is_some_and(|id| run_of(id).is_some());
+        let what = match (command, &outcome.result) {
+            (Command::SetSweep(_), Ok(_)) => "order",
+            (Command::RemoveSweep { .. }, Ok(_)) => "end of an order",
+            (Command::EndRun { .. }, Ok(Effect::Ran(RunEnd::Nothing))) => "nothing to move",
+            (Command::EndRun { .. }, Ok(Effect::Ran(RunEnd::Refused(_)))) => "refusal written down",
+            (Command::EndRun { .. }, Ok(Effect::Ran(RunEnd::Booked))) => "booking written down",
+            (Command::EndRun { .. }, Err(_)) => "end out of place",
+            _ if !is_run => return None,
+            _ if outcome.replayed => "run again",
+            (_, Ok(Effect::Begun)) => "run begun",
+            (_, Ok(_)) => "run booked",
+            (_, Err(Rejection::StepOutOfPlace { .. })) => "run out of place",
+            (_, Err(_)) => "run refused",
+        };
+        Some(what.to_owned())
+    };
+    assert_seen(
+        600,
+        entries::entries_sweeping(),
+        |entries| counted(&run(&mut Books::new(), entries), what),
+        &[
+            ("order", 300),
+            ("end of an order", 20),
+            ("run booked", 50),
+            ("run begun", 5),
+            ("run refused", 5),
+            ("run again", 5),
+            ("run out of place", 50),
+            ("nothing to move", 10),
+            ("refusal written down", 1),
+            ("booking written down", 1),
+            ("end out of place", 20),
+        ],
+    );
 }
 
 #[test]
 fn the_generator_reaches_the_short_form_and_most_answers() {
-    use proptest::strategy::ValueTree;
-    use proptest::test_runner::TestRunner;
-
-    let mut runner = TestRunner::deterministic();
-    let mut codes = BTreeMap::<&str, usize>::new();
-    let mut short_records = 0;
-    for _ in 0..800 {
-        let entries = entries::entries().new_tree(&mut runner).expect("a value").current();
-        let mut books = Books::new();
-        for (_, outcome) in run(&mut books, &entries) {
-            let code = match &outcome.result {
-                Err(rejection) => rejection.code(),
-                Ok(_) if outcome.replayed => "replayed",
-                Ok(_) => "done",
-            };
-            *codes.entry(code).or_default() += 1;
-        }
-        short_records += books.short_records();
-    }
-    assert!(short_records > 1000, "{short_records}");
-    for code in [
+    let code = |_: &Command, outcome: &Outcome| {
+        let code = match &outcome.result {
+            Err(rejection) => rejection.code(),
+            Ok(_) if outcome.replayed => "replayed",
+            Ok(_) => "done",
+        };
+        Some(code.to_owned())
+    };
+    let codes = [
         "done",
         "replayed",
         "request_mismatch",
@@ -371,7 +355,14 @@ fn the_generator_reaches_the_short_form_and_most_answers() {
         "withdrawable_exceeded",
         "restriction_exceeded",
         "sweep_not_found",
-    ] {
-        assert!(codes.contains_key(code), "{code} never seen: {codes:?}");
-    }
+    ];
+    let mut short_records = 0;
+    let count = |entries: &Entries| {
+        let mut books = Books::new();
+        let seen = counted(&run(&mut books, entries), code);
+        short_records += books.short_records();
+        seen
+    };
+    assert_seen(800, entries::entries(), count, &codes.map(|code| (code, 1)));
+    assert!(short_records > 1000, "{short_records}");
 }

@@ -5,6 +5,8 @@
 
 mod model;
 mod support;
+#[path = "support/tally.rs"]
+mod tally;
 #[path = "support/twin.rs"]
 mod twin;
 #[allow(dead_code, reason = "clients ask for more in `across.rs`")]
@@ -216,10 +218,10 @@ proptest! {
 
 #[test]
 fn the_generator_reaches_all_of_it() {
-    world::assert_seen(
+    tally::assert_seen(
         300,
         history(),
-        run,
+        |history| run(history).seen,
         &[
             ("sweep set", 300),
             ("sweep removed", 10),

@@ -216,9 +216,7 @@ impl Api {
 
     /// Opens or changes an account.
     pub async fn account_command(&self, command: Command, deadline: Instant) -> Result<Receipt, Error> {
-        let bytes = encode(&command)?;
-        let set = route::way_of(&self.view(), &command)?.set;
-        let outcome = self.decide(set, bytes, deadline).await?;
+        let (set, outcome) = self.command(&command, deadline).await?;
         match &outcome.result {
             Ok(Effect::Account) => Ok(Receipt { at: at(set, &outcome), replayed: outcome.replayed }),
             other => Err(unexpected(other)),
@@ -248,6 +246,17 @@ impl Api {
         }
         self.metrics.batch(transactions.len());
         Ok(batch::run(self, transactions, with_postings, deadline).await)
+    }
+
+    /// One command to the set of its accounts: which that is, and the outcome if it is not a rejection.
+    pub(crate) async fn command(
+        &self,
+        command: &Command,
+        deadline: Instant,
+    ) -> Result<(u32, Outcome), Error> {
+        let bytes = encode(command)?;
+        let set = route::way_of(&self.view(), command)?.set;
+        Ok((set, self.decide(set, bytes, deadline).await?))
     }
 
     /// One command to one set: its outcome if that is not a rejection.

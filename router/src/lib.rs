@@ -34,6 +34,7 @@ pub mod holds;
 pub mod http;
 pub mod json;
 pub mod metrics;
+mod named;
 pub mod openapi;
 pub mod platform;
 pub mod query;

@@ -4,6 +4,7 @@
 
 mod fakes;
 mod holds;
+mod lists;
 mod restrictions;
 mod sweeps;
 

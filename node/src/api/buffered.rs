@@ -8,7 +8,7 @@ use twinset_store::Suspended;
 use wire::read_reply::Result as ReadResult;
 
 use super::convert;
-use super::sets::{self, not_found};
+use super::sets::{after, as_of, not_found};
 use crate::freshness::Basis;
 use crate::set::Ledger;
 
@@ -18,7 +18,8 @@ const PAGE_MAX: u32 = 100;
 /// What this set has on its way to an account of another set.
 pub async fn in_transit(ledger: &Ledger, account: String, set: u32, basis: Basis) -> ReadResult {
     let read = ledger.reader.read(|state| state.in_transit(&account)).await;
-    let Some(known) = &read.value else { return not_found(ledger, &read, set, basis) };
+    let (as_of, age_ms) = as_of(ledger, &read, set, basis);
+    let Some(known) = &read.value else { return not_found(as_of, age_ms) };
     let amount = to_decimal_string(known.transit.amount, known.account.scale);
     ReadResult::InTransit(api::GetInTransitReply {
         account,
@@ -27,8 +28,8 @@ pub async fn in_transit(ledger: &Ledger, account: String, set: u32, basis: Basis
             set,
             credits: known.transit.parcels,
             amount: amount.clone(),
-            as_of: Some(convert::position(set, read.index, read.time_unix_ns)),
-            age_ms: ledger.reader.age_ms(basis, read.time_unix_ns),
+            as_of,
+            age_ms,
         }],
         amount,
         silent: Vec::new(),
@@ -42,21 +43,19 @@ pub async fn suspense(
     set: u32,
     basis: Basis,
 ) -> Result<ReadResult, String> {
-    let after = match asked.after.as_str() {
-        "" => None,
-        text => Some(sets::named(text)?.position),
-    };
+    let after = after(&asked.after)?.map(|after| after.position);
     let size = asked.page_size.clamp(1, PAGE_MAX) as usize;
     // One more than is shown tells whether there are more.
     let mut read = ledger.reader.read_at_disk(move |state| state.suspended(after, size + 1)).await;
     let more = read.value.len() > size;
     read.value.truncate(size);
     let last = read.value.last().filter(|_| more).map(|last| last.item.to_string());
+    let (as_of, age_ms) = as_of(ledger, &read, set, basis);
     Ok(ReadResult::Suspense(api::ListSuspenseReply {
         credits: read.value.iter().map(shown).collect(),
         next: last.unwrap_or_default(),
-        as_of: Some(convert::position(set, read.index, read.time_unix_ns)),
-        age_ms: ledger.reader.age_ms(basis, read.time_unix_ns),
+        as_of,
+        age_ms,
     }))
 }
 

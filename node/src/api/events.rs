@@ -20,7 +20,7 @@ use twinset_store::{Event, EventPage, EventPlace, Listed, Read};
 use wire::RefusalReason as Reason;
 use wire::read_reply::Result as ReadResult;
 
-use super::sets::{named, not_found, refused};
+use super::sets::{as_of, named, not_found, refused};
 use super::{convert, holds, restrictions, sweeps};
 use crate::freshness::Basis;
 use crate::set::{Ledger, Replica};
@@ -51,12 +51,10 @@ pub async fn page(
             Err((reason, detail)) => return Ok(refused(reason, String::new(), detail)),
         }
     };
-    let Some(page) = &read.value else { return Ok(not_found(ledger, &read, set, basis)) };
-    Ok(ReadResult::Events(api::ListEventsReply {
-        as_of: vec![convert::position(set, read.index, read.time_unix_ns)],
-        age_ms: ledger.reader.age_ms(basis, read.time_unix_ns),
-        ..reply(page, set, incarnation)
-    }))
+    let (as_of, age_ms) = as_of(ledger, &read, set, basis);
+    let Some(page) = &read.value else { return Ok(not_found(as_of, age_ms)) };
+    let as_of = as_of.into_iter().collect();
+    Ok(ReadResult::Events(api::ListEventsReply { as_of, age_ms, ..reply(page, set, incarnation) }))
 }
 
 /// Reads as soon as there is an event behind the place, or once at the deadline.

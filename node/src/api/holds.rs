@@ -11,35 +11,21 @@ use twinset_store::HoldRecord;
 use wire::read_reply::Result as ReadResult;
 
 use super::convert;
-use super::sets::{self, not_found};
+use super::sets::{after, as_of, not_found};
 use crate::freshness::Basis;
 use crate::set::Ledger;
 
 /// Holds in one page at most.
 const PAGE_MAX: u32 = 100;
 
-/// One hold.
-pub async fn one(ledger: &Ledger, set: u32, key: wire::HoldKey, basis: Basis) -> Result<ReadResult, String> {
-    let id = sets::named(&key.hold)?;
-    Ok(named(ledger, set, key.account, id, basis).await)
-}
-
 /// The hold of that name, as it is now.
-pub async fn named(
-    ledger: &Ledger,
-    set: u32,
-    account: String,
-    id: TransactionId,
-    basis: Basis,
-) -> ReadResult {
+pub async fn one(ledger: &Ledger, set: u32, account: String, id: TransactionId, basis: Basis) -> ReadResult {
     let asked = account.clone();
     let read = ledger.reader.read_at_disk(move |state| state.hold(&asked, id)).await;
-    let Some(record) = &read.value else { return not_found(ledger, &read, set, basis) };
-    ReadResult::Hold(api::GetHoldReply {
-        hold: Some(shown(record, &account, read.time_unix_ns)),
-        as_of: Some(convert::position(set, read.index, read.time_unix_ns)),
-        age_ms: ledger.reader.age_ms(basis, read.time_unix_ns),
-    })
+    let (as_of, age_ms) = as_of(ledger, &read, set, basis);
+    let Some(record) = &read.value else { return not_found(as_of, age_ms) };
+    let hold = Some(shown(record, &account, read.time_unix_ns));
+    ReadResult::Hold(api::GetHoldReply { hold, as_of, age_ms })
 }
 
 /// A page of an account's holds.
@@ -50,10 +36,7 @@ pub async fn list(
     asked: wire::ListHolds,
     basis: Basis,
 ) -> Result<ReadResult, String> {
-    let after = match asked.after.as_str() {
-        "" => None,
-        text => Some(sets::named(text)?),
-    };
+    let after = after(&asked.after)?;
     let state = api::HoldState::try_from(asked.state).map_err(|error| error.to_string())?;
     let size = asked.page_size.clamp(1, PAGE_MAX) as usize;
     let account = asked.account.clone();
@@ -65,14 +48,15 @@ pub async fn list(
             replica.holds(&account, after.map(|after| after.position), size, wanted)
         })
         .await;
-    let Some(page) = &read.value else { return Ok(not_found(ledger, &read, set, basis)) };
+    let (as_of, age_ms) = as_of(ledger, &read, set, basis);
+    let Some(page) = &read.value else { return Ok(not_found(as_of, age_ms)) };
     // It names a place in the log, whatever incarnation that is of.
     let next = page.next.map(|position| TransactionId { set, incarnation, position }.to_string());
     Ok(ReadResult::Holds(api::ListHoldsReply {
         holds: page.holds.iter().map(|record| shown(record, &asked.account, read.time_unix_ns)).collect(),
         next: next.unwrap_or_default(),
-        as_of: Some(convert::position(set, read.index, read.time_unix_ns)),
-        age_ms: ledger.reader.age_ms(basis, read.time_unix_ns),
+        as_of,
+        age_ms,
     }))
 }
 

@@ -10,40 +10,21 @@ use twinset_store::RestrictionRecord;
 use wire::read_reply::Result as ReadResult;
 
 use super::convert;
-use super::sets::{self, not_found};
+use super::sets::{after, as_of, not_found};
 use crate::freshness::Basis;
 use crate::set::Ledger;
 
 /// Restrictions in one page at most.
 const PAGE_MAX: u32 = 100;
 
-/// One restriction.
-pub async fn one(
-    ledger: &Ledger,
-    set: u32,
-    key: wire::RestrictionKey,
-    basis: Basis,
-) -> Result<ReadResult, String> {
-    let id = sets::named(&key.restriction)?;
-    Ok(named(ledger, set, key.account, id, basis).await)
-}
-
 /// The restriction of that name, as it is now.
-pub async fn named(
-    ledger: &Ledger,
-    set: u32,
-    account: String,
-    id: TransactionId,
-    basis: Basis,
-) -> ReadResult {
+pub async fn one(ledger: &Ledger, set: u32, account: String, id: TransactionId, basis: Basis) -> ReadResult {
     let asked = account.clone();
     let read = ledger.reader.read_at_disk(move |state| state.restriction(&asked, id)).await;
-    let Some(record) = &read.value else { return not_found(ledger, &read, set, basis) };
-    ReadResult::Restriction(api::GetRestrictionReply {
-        restriction: Some(shown(record, &account, set)),
-        as_of: Some(convert::position(set, read.index, read.time_unix_ns)),
-        age_ms: ledger.reader.age_ms(basis, read.time_unix_ns),
-    })
+    let (as_of, age_ms) = as_of(ledger, &read, set, basis);
+    let Some(record) = &read.value else { return not_found(as_of, age_ms) };
+    let restriction = Some(shown(record, &account, set));
+    ReadResult::Restriction(api::GetRestrictionReply { restriction, as_of, age_ms })
 }
 
 /// A page of an account's restrictions.
@@ -53,10 +34,7 @@ pub async fn list(
     asked: wire::ListRestrictions,
     basis: Basis,
 ) -> Result<ReadResult, String> {
-    let after = match asked.after.as_str() {
-        "" => None,
-        text => Some(sets::named(text)?),
-    };
+    let after = after(&asked.after)?;
     let state = api::RestrictionState::try_from(asked.state).map_err(|error| error.to_string())?;
     let size = asked.page_size.clamp(1, PAGE_MAX) as usize;
     let account = asked.account.clone();
@@ -70,12 +48,13 @@ pub async fn list(
             replica.restrictions(&account, after, size, wanted)
         })
         .await;
-    let Some(page) = &read.value else { return Ok(not_found(ledger, &read, set, basis)) };
+    let (as_of, age_ms) = as_of(ledger, &read, set, basis);
+    let Some(page) = &read.value else { return Ok(not_found(as_of, age_ms)) };
     Ok(ReadResult::Restrictions(api::ListRestrictionsReply {
         restrictions: page.restrictions.iter().map(|record| shown(record, &asked.account, set)).collect(),
         next: page.next.map(|next| next.to_string()).unwrap_or_default(),
-        as_of: Some(convert::position(set, read.index, read.time_unix_ns)),
-        age_ms: ledger.reader.age_ms(basis, read.time_unix_ns),
+        as_of,
+        age_ms,
     }))
 }
 

@@ -244,32 +244,34 @@ async fn run_query(
                 Verdict::Booked => wire::Decision::Booked,
                 Verdict::NotBooked => wire::Decision::NotBooked,
             };
-            Ok(match read.value {
-                Some(verdict) => ReadResult::Attempt(decision(verdict).into()),
-                None => not_found(ledger, &read, set, basis),
-            })
+            let (as_of, age_ms) = as_of(ledger, &read, set, basis);
+            let Some(verdict) = read.value else { return Ok(not_found(as_of, age_ms)) };
+            Ok(ReadResult::Attempt(decision(verdict).into()))
         }
         Query::InTransit(account) => Ok(buffered::in_transit(ledger, account, set, basis).await),
         Query::Suspense(asked) => buffered::suspense(ledger, asked, set, basis).await,
-        Query::Hold(key) => holds::one(ledger, set, key, basis).await,
+        Query::Hold(key) => Ok(holds::one(ledger, set, key.account, named(&key.hold)?, basis).await),
         Query::Events(asked) => events::page(replica, ledger, asked, basis, draining.clone()).await,
         Query::Holds(asked) => holds::list(ledger, set, replica.fence.incarnation, asked, basis).await,
-        Query::Restriction(key) => restrictions::one(ledger, set, key, basis).await,
+        Query::Restriction(key) => {
+            Ok(restrictions::one(ledger, set, key.account, named(&key.restriction)?, basis).await)
+        }
         Query::Restrictions(asked) => restrictions::list(ledger, set, asked, basis).await,
         Query::Sweep(account) => Ok(sweeps::one(ledger, account, set, basis).await),
         Query::Sweeps(asked) => Ok(sweeps::list(ledger, asked, set, basis).await),
         Query::List(page) => {
-            let after = if page.after.is_empty() { None } else { Some(named(&page.after)?.position) };
+            let after = after(&page.after)?.map(|after| after.position);
             let size = page.page_size.clamp(1, PAGE_MAX) as usize;
             let read = ledger.reader.read_at_disk(move |state| state.list(after, size)).await;
             // It names a place in the log; whether anything was booked there, and in which incarnation, says nothing.
             let incarnation = replica.fence.incarnation;
             let next = read.value.next.map(|position| TransactionId { set, incarnation, position });
+            let (as_of, age_ms) = as_of(ledger, &read, set, basis);
             Ok(ReadResult::List(api::ListTransactionsReply {
                 transactions: read.value.iter().filter_map(convert::part).collect(),
                 next: next.map_or_else(String::new, |next| next.to_string()),
-                as_of: Some(convert::position(set, read.index, read.time_unix_ns)),
-                age_ms: ledger.reader.age_ms(basis, read.time_unix_ns),
+                as_of,
+                age_ms,
             }))
         }
     }
@@ -280,16 +282,31 @@ pub(super) fn named(text: &str) -> Result<TransactionId, String> {
     text.parse().map_err(|error: ParseTransactionIdError| error.to_string())
 }
 
+/// What a page begins behind, and None where it is the first one.
+pub(super) fn after(text: &str) -> Result<Option<TransactionId>, String> {
+    if text.is_empty() { Ok(None) } else { named(text).map(Some) }
+}
+
 /// One of that set.
 fn transaction_of(text: &str, set: u32) -> Result<TransactionId, String> {
     let id = named(text)?;
     if id.set == set { Ok(id) } else { Err(format!("transaction {id} is not of set {set}")) }
 }
 
+/// As of when an answer is, and how old it may be.
+pub(super) fn as_of<T>(
+    ledger: &Ledger,
+    read: &Read<T>,
+    set: u32,
+    basis: Basis,
+) -> (Option<api::Position>, u64) {
+    let as_of = convert::position(set, read.index, read.time_unix_ns);
+    (Some(as_of), ledger.reader.age_ms(basis, read.time_unix_ns))
+}
+
 /// Nothing there.
-pub(super) fn not_found<T>(ledger: &Ledger, read: &Read<T>, set: u32, basis: Basis) -> ReadResult {
-    let as_of = Some(convert::position(set, read.index, read.time_unix_ns));
-    ReadResult::NotFound(wire::NotFound { as_of, age_ms: ledger.reader.age_ms(basis, read.time_unix_ns) })
+pub(super) fn not_found(as_of: Option<api::Position>, age_ms: u64) -> ReadResult {
+    ReadResult::NotFound(wire::NotFound { as_of, age_ms })
 }
 
 fn is_begun(booked: &Booked) -> bool {
@@ -319,11 +336,11 @@ async fn decided(ledger: &Ledger, read: Read<Option<Booked>>, set: u32, basis: B
         Some(Booked { outcome: Outcome { result: Ok(Effect::Held(held)), .. }, command, .. }) => {
             let account =
                 command.accounts().next().expect("a command on a hold names its account").to_owned();
-            holds::named(ledger, set, account, held.hold, basis).await
+            holds::one(ledger, set, account, held.hold, basis).await
         }
         Some(Booked { outcome: Outcome { result: Ok(Effect::Restricted(now)), .. }, command, .. }) => {
             let account = command.accounts().next().expect("a release names its account").to_owned();
-            restrictions::named(ledger, set, account, now.restriction, basis).await
+            restrictions::one(ledger, set, account, now.restriction, basis).await
         }
         _ => one_transaction(ledger, read, set, basis),
     }
@@ -331,25 +348,19 @@ async fn decided(ledger: &Ledger, read: Read<Option<Booked>>, set: u32, basis: B
 
 async fn account(ledger: &Ledger, id: &str, set: u32, basis: Basis) -> ReadResult {
     let read = ledger.reader.read(|state| state.account_and_mode(id)).await;
-    let Some((account, mode)) = &read.value else { return not_found(ledger, &read, set, basis) };
-    ReadResult::Account(api::GetAccountReply {
-        account: Some(convert::account(account, *mode)),
-        as_of: Some(convert::position(set, read.index, read.time_unix_ns)),
-        age_ms: ledger.reader.age_ms(basis, read.time_unix_ns),
-        parts: Vec::new(),
-    })
+    let (as_of, age_ms) = as_of(ledger, &read, set, basis);
+    let Some((account, mode)) = &read.value else { return not_found(as_of, age_ms) };
+    let account = Some(convert::account(account, *mode));
+    ReadResult::Account(api::GetAccountReply { account, as_of, age_ms, parts: Vec::new() })
 }
 
-fn one_transaction(ledger: &Ledger, mut read: Read<Option<Booked>>, set: u32, basis: Basis) -> ReadResult {
-    let listed = read.value.take().and_then(Booked::listed);
-    let Some(transaction) = listed.as_ref().and_then(convert::transaction) else {
-        return not_found(ledger, &read, set, basis);
-    };
-    ReadResult::Transaction(api::GetTransactionReply {
-        transaction: Some(transaction),
-        as_of: Some(convert::position(set, read.index, read.time_unix_ns)),
-        age_ms: ledger.reader.age_ms(basis, read.time_unix_ns),
-    })
+fn one_transaction(ledger: &Ledger, read: Read<Option<Booked>>, set: u32, basis: Basis) -> ReadResult {
+    let (as_of, age_ms) = as_of(ledger, &read, set, basis);
+    let listed = read.value.and_then(Booked::listed);
+    match listed.as_ref().and_then(convert::transaction) {
+        None => not_found(as_of, age_ms),
+        transaction => ReadResult::Transaction(api::GetTransactionReply { transaction, as_of, age_ms }),
+    }
 }
 
 /// One router's stream of commands.

@@ -5,10 +5,11 @@ use twinset_ledger::id::Position;
 use twinset_ledger::{TransactionId, date};
 use twinset_proto::cluster::v1 as wire;
 use twinset_proto::ledger::v1 as api;
-use twinset_store::{Balance, Moment, Read, Spot, Statement, StatementFilter, StatementLine, StatementQuery};
+use twinset_store::{Balance, Moment, Spot, Statement, StatementFilter, StatementLine, StatementQuery};
 use wire::read_reply::Result as ReadResult;
 
 use super::convert;
+use super::sets::{as_of, not_found};
 use crate::freshness::Basis;
 use crate::set::Ledger;
 
@@ -23,8 +24,8 @@ pub async fn statement(
 ) -> Result<ReadResult, String> {
     let query = query(&asked, set)?;
     let read = ledger.reader.read_at_disk(move |state| state.statement(&asked.account, &query)).await;
-    let (as_of, age_ms) = of(ledger, &read, set, basis);
-    let Some(page) = read.value else { return Ok(ReadResult::NotFound(wire::NotFound { as_of, age_ms })) };
+    let (as_of, age_ms) = as_of(ledger, &read, set, basis);
+    let Some(page) = read.value else { return Ok(not_found(as_of, age_ms)) };
     Ok(ReadResult::Statement(api::GetStatementReply { as_of, age_ms, ..shown(page, set) }))
 }
 
@@ -42,9 +43,9 @@ pub async fn balance(
         Some(At::Index(index)) => Moment::Index(index),
     };
     let read = ledger.reader.read_at_disk(move |state| state.balance(&asked.account, moment)).await;
-    let (as_of, age_ms) = of(ledger, &read, set, basis);
+    let (as_of, age_ms) = as_of(ledger, &read, set, basis);
     let Some(Balance { account, posted, position }) = read.value else {
-        return Ok(ReadResult::NotFound(wire::NotFound { as_of, age_ms }));
+        return Ok(not_found(as_of, age_ms));
     };
     Ok(ReadResult::Balance(api::GetBalanceReply {
         posted: to_decimal_string(posted, account.scale),
@@ -56,11 +57,6 @@ pub async fn balance(
         age_ms,
         parts: Vec::new(),
     }))
-}
-
-fn of<T>(ledger: &Ledger, read: &Read<T>, set: u32, basis: Basis) -> (Option<api::Position>, u64) {
-    let as_of = convert::position(set, read.index, read.time_unix_ns);
-    (Some(as_of), ledger.reader.age_ms(basis, read.time_unix_ns))
 }
 
 /// A router is not trusted to have looked.

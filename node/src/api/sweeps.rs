@@ -8,8 +8,7 @@ use twinset_proto::ledger::v1 as api;
 use twinset_store::SweepRecord;
 use wire::read_reply::Result as ReadResult;
 
-use super::convert;
-use super::sets::not_found;
+use super::sets::{as_of, not_found};
 use crate::freshness::Basis;
 use crate::set::Ledger;
 
@@ -19,12 +18,9 @@ const PAGE_MAX: u32 = 100;
 /// The sweep of an account.
 pub async fn one(ledger: &Ledger, account: String, set: u32, basis: Basis) -> ReadResult {
     let read = ledger.reader.read_at_disk(move |state| state.sweep(&account)).await;
-    let Some(record) = &read.value else { return not_found(ledger, &read, set, basis) };
-    ReadResult::Sweep(api::GetSweepReply {
-        sweep: Some(shown(record)),
-        as_of: Some(convert::position(set, read.index, read.time_unix_ns)),
-        age_ms: ledger.reader.age_ms(basis, read.time_unix_ns),
-    })
+    let (as_of, age_ms) = as_of(ledger, &read, set, basis);
+    let Some(record) = &read.value else { return not_found(as_of, age_ms) };
+    ReadResult::Sweep(api::GetSweepReply { sweep: Some(shown(record)), as_of, age_ms })
 }
 
 /// A page of the set's sweeps.
@@ -32,13 +28,14 @@ pub async fn list(ledger: &Ledger, asked: wire::ListSweeps, set: u32, basis: Bas
     let size = asked.page_size.clamp(1, PAGE_MAX) as usize;
     let after = Some(asked.after).filter(|after| !after.is_empty());
     let read = ledger.reader.read_at_disk(move |state| state.sweeps(after.as_deref(), size)).await;
-    let Some(page) = &read.value else { return not_found(ledger, &read, set, basis) };
+    let (as_of, age_ms) = as_of(ledger, &read, set, basis);
+    let Some(page) = &read.value else { return not_found(as_of, age_ms) };
     let last = page.sweeps.last().filter(|_| page.more);
     ReadResult::Sweeps(api::ListSweepsReply {
         sweeps: page.sweeps.iter().map(shown).collect(),
         next: last.map(|last| last.account.id.clone()).unwrap_or_default(),
-        as_of: Some(convert::position(set, read.index, read.time_unix_ns)),
-        age_ms: ledger.reader.age_ms(basis, read.time_unix_ns),
+        as_of,
+        age_ms,
     })
 }
 

@@ -15,6 +15,7 @@ use crate::api::{Api, Booked, booked, encode, missing, page_of};
 use crate::convert;
 use crate::error::{Code, Error};
 use crate::groups;
+use crate::named;
 use crate::route;
 
 /// Suspended credits in one page at most, and as many as one has by default.
@@ -96,9 +97,5 @@ impl Api {
 }
 
 fn parse_item(text: &str) -> Result<TransactionId, Error> {
-    text.parse().map_err(|_| {
-        Error::malformed(format!(
-            "{text:?} is no suspended credit's id, which is set-incarnation-index-offset: four decimal numbers"
-        ))
-    })
+    named::id(text, "suspended credit's id, which is")
 }

@@ -5,11 +5,12 @@ use tokio::time::Instant;
 use twinset_ledger::Command;
 use twinset_proto::ledger::v1 as wire;
 
-use super::{parse_hold, parse_state};
+use super::parse_hold;
 use crate::api::Api;
 use crate::error::Error;
 use crate::handlers::{book, parse, written};
 use crate::json::holds as json;
+use crate::named;
 use crate::query::Query;
 use crate::routes::{Params, Route};
 
@@ -53,7 +54,12 @@ pub async fn read(api: &Api, params: Params, query: &Query, deadline: Instant) -
     }
     let asked = wire::ListHoldsRequest {
         account,
-        state: query.value("state").map(parse_state).transpose()?.unwrap_or_default().into(),
+        state: query
+            .value("state")
+            .map(named::state::<wire::HoldState>)
+            .transpose()?
+            .unwrap_or_default()
+            .into(),
         after: query.after(),
         page_size: query.page_size()?,
         consistency: consistency.into(),

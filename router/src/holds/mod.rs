@@ -12,10 +12,10 @@ use twinset_ledger::{Command, Effect, TransactionId, date};
 use twinset_proto::cluster::v1::{HoldKey, ListHolds, ReadReply, read_reply, read_request};
 use twinset_proto::ledger::v1 as wire;
 
-use crate::api::{Api, at, encode, missing, page_of, unexpected};
+use crate::api::{Api, at, missing, page_of, unexpected};
 use crate::convert;
 use crate::error::Error;
-use crate::route;
+use crate::named;
 
 /// Holds in one page at most, and as many as one has by default.
 pub const PAGE_MAX: u32 = 100;
@@ -23,9 +23,7 @@ pub const PAGE_MAX: u32 = 100;
 impl Api {
     /// Places, releases or extends a hold of that account.
     pub async fn hold_command(&self, command: Command, deadline: Instant) -> Result<wire::HoldReply, Error> {
-        let bytes = encode(&command)?;
-        let set = route::way_of(&self.view(), &command)?.set;
-        let outcome = self.decide(set, bytes, deadline).await?;
+        let (set, outcome) = self.command(&command, deadline).await?;
         let position = Some(convert::position(at(set, &outcome)));
         let replayed = outcome.replayed;
         match outcome.result {
@@ -64,8 +62,7 @@ impl Api {
         let consistency = convert::consistency(asked.consistency)?;
         let wire::ListHoldsRequest { account, state, mut after, page_size, .. } = asked;
         let set = self.set_of_single(&account)?;
-        wire::HoldState::try_from(state)
-            .map_err(|_| Error::malformed(format!("state {state} is none of a hold")))?;
+        named::known::<wire::HoldState>(state)?;
         if !after.is_empty() {
             let id = parse_hold(&after)?;
             if id.set != set {
@@ -112,33 +109,16 @@ fn told(held: &Held, account: &str, time_unix_ns: u64) -> (wire::Hold, String) {
 
 /// Reads the name of a hold.
 pub fn parse_hold(text: &str) -> Result<TransactionId, Error> {
-    text.parse().map_err(|_| {
-        Error::malformed(format!(
-            "{text:?} is no hold's id, which is set-incarnation-index-offset: four decimal numbers"
-        ))
-    })
+    named::id(text, "hold's id, which is")
 }
 
-/// The words for the states of a hold.
-const STATES: [(&str, wire::HoldState); 5] = [
-    ("open", wire::HoldState::HoldOpen),
-    ("overdue", wire::HoldState::HoldOverdue),
-    ("captured", wire::HoldState::HoldCaptured),
-    ("released", wire::HoldState::HoldReleased),
-    ("expired", wire::HoldState::HoldExpired),
-];
-
-/// A state in a word; empty if it is not told.
-pub fn state_text(state: wire::HoldState) -> &'static str {
-    STATES.iter().find(|(_, other)| *other == state).map_or("", |(text, _)| text)
-}
-
-/// Reads such a word.
-pub fn parse_state(text: &str) -> Result<wire::HoldState, Error> {
-    let found = STATES.iter().find(|(word, _)| *word == text).map(|(_, state)| *state);
-    found.ok_or_else(|| {
-        Error::malformed(format!(
-            "state is \"open\", \"overdue\", \"captured\", \"released\" or \"expired\", not {text:?}"
-        ))
-    })
+impl named::State for wire::HoldState {
+    const OF: &'static str = "hold";
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("open", Self::HoldOpen),
+        ("overdue", Self::HoldOverdue),
+        ("captured", Self::HoldCaptured),
+        ("released", Self::HoldReleased),
+        ("expired", Self::HoldExpired),
+    ];
 }

@@ -15,7 +15,8 @@ use utoipa::ToSchema;
 use super::reply::Position;
 use super::request::{Amount, Date, PostLeg, PostTransaction, Text};
 use crate::error::Error;
-use crate::holds::{parse_hold, state_text};
+use crate::holds::parse_hold;
+use crate::named;
 
 /// A time, as RFC 3339 in UTC; in nanoseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -402,7 +403,7 @@ impl From<wire::HoldReply> for HoldChanged {
 pub(super) fn figures(mut hold: wire::Hold) -> (HoldFigures, wire::Hold) {
     let take = std::mem::take::<String>;
     let figures = HoldFigures {
-        state: state_text(hold.state()),
+        state: named::word(hold.state()),
         hold: take(&mut hold.hold),
         account: take(&mut hold.account),
         currency: take(&mut hold.currency),

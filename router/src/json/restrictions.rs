@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::holds::Time;
 use super::reply::Position;
 use super::request::Amount;
-use crate::restrictions::state_text;
+use crate::named;
 
 /// What makes a leg restricted: what it brings is available, and not withdrawable.
 #[derive(Debug, serde::Deserialize, ToSchema)]
@@ -133,7 +133,7 @@ impl From<wire::RestrictionReply> for RestrictionChanged {
 impl From<wire::Restriction> for RestrictionFigures {
     fn from(restriction: wire::Restriction) -> RestrictionFigures {
         RestrictionFigures {
-            state: state_text(restriction.state()),
+            state: named::word(restriction.state()),
             restriction: restriction.restriction,
             account: restriction.account,
             currency: restriction.currency,

@@ -5,11 +5,12 @@ use tokio::time::Instant;
 use twinset_ledger::Command;
 use twinset_proto::ledger::v1 as wire;
 
-use super::{parse_restriction, parse_state};
+use super::parse_restriction;
 use crate::api::Api;
 use crate::error::Error;
 use crate::handlers::{parse, written};
 use crate::json::restrictions as json;
+use crate::named;
 use crate::query::Query;
 use crate::routes::Params;
 
@@ -35,7 +36,12 @@ pub async fn read(api: &Api, params: Params, query: &Query, deadline: Instant) -
     }
     let asked = wire::ListRestrictionsRequest {
         account,
-        state: query.value("state").map(parse_state).transpose()?.unwrap_or_default().into(),
+        state: query
+            .value("state")
+            .map(named::state::<wire::RestrictionState>)
+            .transpose()?
+            .unwrap_or_default()
+            .into(),
         after: query.after(),
         page_size: query.page_size()?,
         consistency: consistency.into(),

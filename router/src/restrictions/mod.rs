@@ -12,10 +12,10 @@ use twinset_ledger::{Command, Effect, LegKind, TransactionId, date};
 use twinset_proto::cluster::v1::{ListRestrictions, ReadReply, RestrictionKey, read_reply, read_request};
 use twinset_proto::ledger::v1 as wire;
 
-use crate::api::{Api, at, encode, missing, page_of, unexpected};
+use crate::api::{Api, at, missing, page_of, unexpected};
 use crate::convert;
 use crate::error::Error;
-use crate::route;
+use crate::named;
 
 /// Restrictions in one page at most, and as many as one has by default.
 pub const PAGE_MAX: u32 = 100;
@@ -27,9 +27,7 @@ impl Api {
         command: Command,
         deadline: Instant,
     ) -> Result<wire::RestrictionReply, Error> {
-        let bytes = encode(&command)?;
-        let set = route::way_of(&self.view(), &command)?.set;
-        let outcome = self.decide(set, bytes, deadline).await?;
+        let (set, outcome) = self.command(&command, deadline).await?;
         let position = Some(convert::position(at(set, &outcome)));
         let replayed = outcome.replayed;
         match outcome.result {
@@ -73,8 +71,7 @@ impl Api {
         let consistency = convert::consistency(asked.consistency)?;
         let wire::ListRestrictionsRequest { account, state, mut after, page_size, .. } = asked;
         let set = self.set_of_single(&account)?;
-        wire::RestrictionState::try_from(state)
-            .map_err(|_| Error::malformed(format!("state {state} is none of a restriction")))?;
+        named::known::<wire::RestrictionState>(state)?;
         if !after.is_empty() {
             after = parse_restriction(&after)?.to_string();
         }
@@ -119,32 +116,15 @@ pub fn kind_of(withdrawal: bool, until: Option<Option<u64>>) -> Result<LegKind, 
 
 /// Reads the name of a restriction.
 pub fn parse_restriction(text: &str) -> Result<TransactionId, Error> {
-    text.parse().map_err(|_| {
-        Error::malformed(format!(
-            "{text:?} is no restriction's id, which is its transaction's, set-incarnation-index-offset: four decimal numbers"
-        ))
-    })
+    named::id(text, "restriction's id, which is its transaction's,")
 }
 
-/// The words for the states of a restriction.
-const STATES: [(&str, wire::RestrictionState); 4] = [
-    ("open", wire::RestrictionState::RestrictionOpen),
-    ("released", wire::RestrictionState::RestrictionReleased),
-    ("expired", wire::RestrictionState::RestrictionExpired),
-    ("reversed", wire::RestrictionState::RestrictionReversed),
-];
-
-/// A state in a word; empty if it is not told.
-pub fn state_text(state: wire::RestrictionState) -> &'static str {
-    STATES.iter().find(|(_, other)| *other == state).map_or("", |(text, _)| text)
-}
-
-/// Reads such a word.
-pub fn parse_state(text: &str) -> Result<wire::RestrictionState, Error> {
-    let found = STATES.iter().find(|(word, _)| *word == text).map(|(_, state)| *state);
-    found.ok_or_else(|| {
-        Error::malformed(format!(
-            "state is \"open\", \"released\", \"expired\" or \"reversed\", not {text:?}"
-        ))
-    })
+impl named::State for wire::RestrictionState {
+    const OF: &'static str = "restriction";
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("open", Self::RestrictionOpen),
+        ("released", Self::RestrictionReleased),
+        ("expired", Self::RestrictionExpired),
+        ("reversed", Self::RestrictionReversed),
+    ];
 }

@@ -1,11 +1,10 @@
 //! `twinset account`: accounts by hand, through a router.
 
 use clap::{Args, Subcommand, ValueEnum};
-use http::Method;
 use serde_json::{Value, json};
 
 use super::Context;
-use super::router::{self, Router};
+use super::router::{self, Asked, Freshness, RequestId, Router, add};
 use crate::{load, out};
 
 /// Open, read, limit, freeze and close accounts.
@@ -47,14 +46,6 @@ pub enum Account {
     Close(Close),
 }
 
-/// Every write has an id; repeating it books once.
-#[derive(Debug, Args)]
-pub struct Id {
-    /// Repeats an earlier request instead of making a new one.
-    #[arg(long, value_name = "ID")]
-    request_id: Option<String>,
-}
-
 /// Arguments of `account open`.
 #[derive(Debug, Args)]
 pub struct Open {
@@ -76,7 +67,7 @@ pub struct Open {
     #[arg(long, value_name = "KEY=VALUE")]
     metadata: Vec<String>,
     #[command(flatten)]
-    id: Id,
+    id: RequestId,
 }
 
 /// Debit or credit.
@@ -114,9 +105,8 @@ pub enum Mode {
 pub struct Get {
     /// The account.
     account: String,
-    /// Answer from any replica, with its age, instead of the newest state.
-    #[arg(long)]
-    stale: bool,
+    #[command(flatten)]
+    freshness: Freshness,
 }
 
 /// Arguments of `account balance`.
@@ -130,9 +120,8 @@ pub struct Balance {
     /// A log index of the account's set.
     #[arg(long, value_name = "INDEX", conflicts_with = "time")]
     position: Option<u64>,
-    /// Answer from any replica, with its age, instead of the newest state.
-    #[arg(long)]
-    stale: bool,
+    #[command(flatten)]
+    freshness: Freshness,
 }
 
 /// Arguments of `account limit`.
@@ -144,7 +133,7 @@ pub struct SetLimit {
     #[arg(allow_hyphen_values = true)]
     limit: String,
     #[command(flatten)]
-    id: Id,
+    id: RequestId,
 }
 
 /// Arguments of `account freeze` and `unfreeze`.
@@ -156,7 +145,7 @@ pub struct Freeze {
     #[arg(long, value_enum, default_value = "both")]
     mode: Mode,
     #[command(flatten)]
-    id: Id,
+    id: RequestId,
 }
 
 /// Whether an account is asked before other sets pay it.
@@ -177,7 +166,7 @@ pub struct SetMode {
     #[arg(value_enum)]
     mode: PostingMode,
     #[command(flatten)]
-    id: Id,
+    id: RequestId,
 }
 
 /// Arguments of `account close`.
@@ -186,7 +175,7 @@ pub struct Close {
     /// The account.
     account: String,
     #[command(flatten)]
-    id: Id,
+    id: RequestId,
 }
 
 /// Runs `twinset account ...`.
@@ -200,12 +189,8 @@ pub async fn run(command: Account, context: &Context) -> anyhow::Result<()> {
                 "account": open.account, "subject": open.subject, "currency": open.currency,
                 "metadata": router::metadata(&open.metadata)?,
             });
-            if let Some(limit) = open.limit {
-                body["limit"] = limit.into();
-            }
-            if let Some(side) = open.normal_side {
-                body["normal_side"] = side.text().into();
-            }
+            add(&mut body, "limit", open.limit);
+            add(&mut body, "normal_side", open.normal_side.map(Side::text));
             write(&mut router, &open.account, "/v1/accounts", "opened", body, open.id, context.json).await
         }
         Account::Limit(limit) => {
@@ -260,19 +245,17 @@ async fn write(
     path: &str,
     done: &str,
     mut body: Value,
-    id: Id,
+    id: RequestId,
     json: bool,
 ) -> anyhow::Result<()> {
-    let request_id = router::request_id(id.request_id);
+    let request_id = id.or_new();
     body["request_id"] = request_id.clone().into();
-    let reply = router.call(Method::POST, path, Some(&body)).await.map_err(|error| {
-        let asked = router::Asked { what: account, done, id: &request_id, scope: Some(account) };
-        router::write_failed(asked, error)
-    })?;
+    let asked = Asked { what: account, done, id: &request_id, scope: Some(account) };
+    let reply = router.write(path, &body, asked).await?;
     if json {
         return out::json(&reply);
     }
-    let again = if reply["replayed"] == true { " before, under the same request id" } else { "" };
+    let again = router::again(&reply);
     out::line(&format!(
         "{account} {done}{again}: set {}, index {}",
         reply["position"]["set"], reply["position"]["index"]
@@ -280,12 +263,8 @@ async fn write(
 }
 
 async fn show(router: &mut Router, get: Get, json: bool) -> anyhow::Result<()> {
-    let query = if get.stale { "?consistency=stale" } else { "" };
-    let path = format!("/v1/accounts/{}{query}", router::segment(&get.account));
-    let reply = router
-        .call(Method::GET, &path, None)
-        .await
-        .map_err(|error| router::read_failed(&format!("{} cannot be read", get.account), error))?;
+    let path = format!("/v1/accounts/{}{}", router::segment(&get.account), get.freshness.query());
+    let reply = router.read(&path, &format!("{} cannot be read", get.account)).await?;
     if json {
         return out::json(&reply);
     }
@@ -308,19 +287,15 @@ pub(crate) async fn open_buffered(router: &str, account: &str) -> anyhow::Result
         [("/v1/accounts".to_owned(), "opened", opening), (path(account, "posting-mode"), "buffered", mode)];
     for (path, done, mut body) in steps {
         body["request_id"] = done.into();
-        router.call(Method::POST, &path, Some(&body)).await.map_err(|error| {
-            router::write_failed(router::Asked { what: account, done, id: done, scope: Some(account) }, error)
-        })?;
+        router.write(&path, &body, Asked { what: account, done, id: done, scope: Some(account) }).await?;
     }
     Ok(())
 }
 
 async fn in_transit(router: &mut Router, asked: Get, json: bool) -> anyhow::Result<()> {
-    let query = if asked.stale { "?consistency=stale" } else { "" };
-    let path = format!("{}{query}", path(&asked.account, "in-transit"));
-    let reply = router.call(Method::GET, &path, None).await.map_err(|error| {
-        router::read_failed(&format!("what is on its way to {} cannot be read", asked.account), error)
-    })?;
+    let path = format!("{}{}", path(&asked.account, "in-transit"), asked.freshness.query());
+    let failed = format!("what is on its way to {} cannot be read", asked.account);
+    let reply = router.read(&path, &failed).await?;
     if json {
         return out::json(&reply);
     }
@@ -340,15 +315,13 @@ async fn balance(router: &mut Router, asked: Balance, json: bool) -> anyhow::Res
     let pairs = [
         ("time", asked.time.as_deref().map(super::statement::moment)),
         ("position", asked.position.map(|index| index.to_string())),
-        ("consistency", asked.stale.then(|| "stale".to_owned())),
+        ("consistency", asked.freshness.consistency().map(str::to_owned)),
     ];
     let given = pairs.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
     let query: Vec<String> =
         given.map(|(name, value)| format!("{name}={}", router::segment(value))).collect();
     let path = format!("{}?{}", path(&asked.account, "balance"), query.join("&"));
-    let reply = router.call(Method::GET, &path, None).await.map_err(|error| {
-        router::read_failed(&format!("the balance of {} cannot be read", asked.account), error)
-    })?;
+    let reply = router.read(&path, &format!("the balance of {} cannot be read", asked.account)).await?;
     if json {
         return out::json(&reply);
     }

@@ -1,11 +1,10 @@
 //! `twinset group`: groups of accounts. How one is made is in [`crate::group`].
 
 use clap::{Args, Subcommand};
-use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::Context;
-use super::router::{self, Router};
+use super::router::{self, Freshness, Router};
 use crate::cluster::admin::{self, Survey};
 use crate::group::{self, Wanted};
 use crate::{error, load, out};
@@ -61,9 +60,8 @@ pub struct Create {
 pub struct Show {
     /// The group.
     group: String,
-    /// Answer from any replica, with its age, instead of the newest state.
-    #[arg(long)]
-    stale: bool,
+    #[command(flatten)]
+    freshness: Freshness,
 }
 
 /// Runs `twinset group ...`.
@@ -187,12 +185,8 @@ async fn list(context: &Context) -> anyhow::Result<()> {
 
 async fn show(arguments: Show, context: &Context) -> anyhow::Result<()> {
     let mut router = Router::new(&context.routers()?[0])?;
-    let query = if arguments.stale { "?consistency=stale" } else { "" };
-    let path = format!("/v1/accounts/{}{query}", router::segment(&arguments.group));
-    let reply = router
-        .call(Method::GET, &path, None)
-        .await
-        .map_err(|error| router::read_failed(&format!("{} cannot be read", arguments.group), error))?;
+    let path = format!("/v1/accounts/{}{}", router::segment(&arguments.group), arguments.freshness.query());
+    let reply = router.read(&path, &format!("{} cannot be read", arguments.group)).await?;
     let Some(parts) = reply["parts"].as_array() else {
         return Err(error::failure(
             format!("{} is an account, and no group", arguments.group),

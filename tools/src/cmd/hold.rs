@@ -1,14 +1,14 @@
 //! `twinset hold`: holds by hand, through a router.
 
 use clap::{Args, Subcommand, ValueEnum};
-use http::Method;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use twinset_ledger::amount;
 
 use super::Context;
-use super::router::{self, Asked, Router};
-use super::transaction::{booked, leg, text};
+use super::page::{self, Page};
+use super::router::{self, Asked, Freshness, RequestId, Router, add};
+use super::transaction::{Details, booked, leg, text};
 use crate::{error, out};
 
 mod shown;
@@ -71,14 +71,6 @@ pub struct Named {
     hold: String,
 }
 
-/// Every write has an id; repeating it books once.
-#[derive(Debug, Args)]
-pub struct Id {
-    /// Repeats an earlier request instead of making a new one.
-    #[arg(long, value_name = "ID")]
-    request_id: Option<String>,
-}
-
 /// Arguments of `hold place`.
 #[derive(Debug, Args)]
 pub struct Place {
@@ -105,7 +97,7 @@ pub struct Place {
     #[arg(long, value_name = "KEY=VALUE")]
     metadata: Vec<String>,
     #[command(flatten)]
-    id: Id,
+    id: RequestId,
 }
 
 /// Arguments of `hold capture`.
@@ -125,20 +117,8 @@ pub struct Capture {
     /// Give the rest of the hold back.
     #[arg(long = "final")]
     last: bool,
-    /// A number that says what kind of transaction it is.
-    #[arg(long)]
-    kind: Option<u32>,
-    /// A number that says why.
-    #[arg(long)]
-    reason: Option<u32>,
-    /// The accounting date, YYYY-MM-DD.
-    #[arg(long)]
-    date: Option<String>,
-    /// Kept with the transaction.
-    #[arg(long, value_name = "KEY=VALUE")]
-    metadata: Vec<String>,
     #[command(flatten)]
-    id: Id,
+    details: Details,
 }
 
 /// Arguments of `hold release`.
@@ -150,7 +130,7 @@ pub struct Release {
     #[arg(long)]
     amount: Option<String>,
     #[command(flatten)]
-    id: Id,
+    id: RequestId,
 }
 
 /// Arguments of `hold extend`.
@@ -165,7 +145,7 @@ pub struct Extend {
     #[arg(long, conflicts_with = "until")]
     no_end: bool,
     #[command(flatten)]
-    id: Id,
+    id: RequestId,
 }
 
 /// Arguments of `hold show`.
@@ -173,28 +153,23 @@ pub struct Extend {
 pub struct Show {
     #[command(flatten)]
     named: Named,
-    /// Answer from any replica, with its age, instead of the newest state.
-    #[arg(long)]
-    stale: bool,
+    #[command(flatten)]
+    freshness: Freshness,
 }
 
 /// Arguments of `hold list`.
 #[derive(Debug, Args)]
+#[command(mut_arg("after", |after| after.value_name("HOLD")))]
 pub struct List {
     /// The account.
     account: String,
     /// Only those in this state.
     #[arg(long, value_enum)]
     state: Option<State>,
-    /// Begin behind this hold.
-    #[arg(long, value_name = "HOLD")]
-    after: Option<String>,
-    /// How many at most.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
-    page_size: u32,
-    /// Answer from any replica, with its age, instead of the newest state.
-    #[arg(long)]
-    stale: bool,
+    #[command(flatten)]
+    page: Page<100>,
+    #[command(flatten)]
+    freshness: Freshness,
 }
 
 /// Where a hold is in its life.
@@ -254,12 +229,9 @@ pub async fn run(command: Hold, context: &Context) -> anyhow::Result<()> {
             let write = Write { path: named.path("/extend"), what: named.hold, done: "extended" };
             changed(&mut router, &named.account, write, body, id, context.json).await
         }
-        Hold::Show(Show { named, stale }) => {
-            let query = if stale { "?consistency=stale" } else { "" };
-            let reply = router
-                .call(Method::GET, &named.path(query), None)
-                .await
-                .map_err(|error| router::read_failed(&format!("{} cannot be read", named.hold), error))?;
+        Hold::Show(Show { named, freshness }) => {
+            let path = named.path(freshness.query());
+            let reply = router.read(&path, &format!("{} cannot be read", named.hold)).await?;
             if context.json { out::json(&reply) } else { out::line(&one(&reply["hold"])) }
         }
         Hold::List(arguments) => list(&mut router, arguments, context.json).await,
@@ -277,12 +249,6 @@ fn holds(account: &str) -> String {
     format!("/v1/accounts/{}/holds", router::segment(account))
 }
 
-pub(super) fn add(body: &mut Value, name: &str, value: Option<impl Into<Value>>) {
-    if let Some(value) = value {
-        body[name] = value.into();
-    }
-}
-
 /// A change of a hold.
 struct Write {
     path: String,
@@ -295,20 +261,17 @@ async fn changed(
     account: &str,
     Write { path, what, done }: Write,
     mut body: Value,
-    id: Id,
+    id: RequestId,
     json: bool,
 ) -> anyhow::Result<()> {
-    let request_id = router::request_id(id.request_id);
+    let request_id = id.or_new();
     body["request_id"] = request_id.clone().into();
     let asked = Asked { what: &what, done, id: &request_id, scope: Some(account) };
-    let reply = router
-        .call(Method::POST, &path, Some(&body))
-        .await
-        .map_err(|error| router::write_failed(asked, error))?;
+    let reply = router.write(&path, &body, asked).await?;
     if json {
         return out::json(&reply);
     }
-    let again = if reply["replayed"] == true { " before, under the same request id" } else { "" };
+    let again = router::again(&reply);
     let hold = &reply["hold"];
     let end = match hold["expires_at"].as_str() {
         Some(time) => format!(" until {time}"),
@@ -325,30 +288,21 @@ async fn changed(
 }
 
 async fn capture(router: &mut Router, arguments: Capture, json: bool) -> anyhow::Result<()> {
-    let Capture { named, to, debit, credit, last, kind, reason, date, metadata, id } = arguments;
+    let Capture { named, to, debit, credit, last, details } = arguments;
     let legs = if to.is_empty() {
         let debits = debit.iter().map(|text| leg(text, "debit"));
         debits.chain(credit.iter().map(|text| leg(text, "credit"))).collect::<anyhow::Result<Vec<_>>>()?
     } else {
         let path = format!("/v1/accounts/{}", router::segment(&named.account));
-        let held = router
-            .call(Method::GET, &path, None)
-            .await
-            .map_err(|error| router::read_failed(&format!("{} cannot be read", named.account), error))?;
+        let held = router.read(&path, &format!("{} cannot be read", named.account)).await?;
         paying(&named.account, held["account"]["normal_side"] == "debit", &to)?
     };
-    let request_id = router::request_id(id.request_id);
-    let metadata = router::metadata(&metadata)?;
-    let mut body = json!({ "request_id": request_id, "legs": legs, "final": last, "metadata": metadata });
-    add(&mut body, "kind", kind);
-    add(&mut body, "reason", reason);
-    add(&mut body, "accounting_date", date);
+    let mut body = details.body(legs)?;
+    body["final"] = last.into();
+    let id = body["request_id"].as_str().unwrap_or_default();
     let what = format!("the capture of {}", named.hold);
-    let asked = Asked { what: &what, done: "booked", id: &request_id, scope: Some(&named.account) };
-    let reply = router
-        .call(Method::POST, &named.path("/captures"), Some(&body))
-        .await
-        .map_err(|error| router::write_failed(asked, error))?;
+    let asked = Asked { what: &what, done: "booked", id, scope: Some(&named.account) };
+    let reply = router.write(&named.path("/captures"), &body, asked).await?;
     booked(&reply, json)
 }
 
@@ -374,38 +328,17 @@ fn paying(account: &str, debits_raise: bool, to: &[String]) -> anyhow::Result<Ve
 }
 
 async fn list(router: &mut Router, arguments: List, json: bool) -> anyhow::Result<()> {
-    let List { account, state, after, page_size, stale } = arguments;
-    let mut path = format!("{}?page_size={page_size}", holds(&account));
-    if let Some(state) = state {
-        path.push_str(&format!("&state={}", state.text()));
-    }
-    if let Some(after) = after {
-        path.push_str(&format!("&after={}", router::segment(&after)));
-    }
-    if stale {
-        path.push_str("&consistency=stale");
-    }
-    let reply = router
-        .call(Method::GET, &path, None)
-        .await
-        .map_err(|error| router::read_failed(&format!("the holds of {account} cannot be listed"), error))?;
+    let List { account, state, page, freshness } = arguments;
+    let state = state.map(State::text);
+    let path = page.path(&holds(&account), &[("state", state), ("consistency", freshness.consistency())]);
+    let reply = router.read(&path, &format!("the holds of {account} cannot be listed")).await?;
     if json {
         return out::json(&reply);
     }
-    let holds = reply["holds"].as_array().into_iter().flatten();
-    let columns = ["hold", "state", "amount", "captured", "capturing", "released", "left", "expires_at"];
-    let cell = |hold: &Value, name: &str| hold.get(name).map_or_else(|| "-".to_owned(), text);
-    let rows: Vec<Vec<String>> =
-        holds.map(|hold| columns.iter().map(|name| cell(hold, name)).collect()).collect();
-    let headings = columns.map(|name| name.to_uppercase().replace('_', " "));
-    out::line(&out::table(&headings.each_ref().map(String::as_str), &rows))?;
-    match reply["next"].as_str() {
-        Some(next) if !next.is_empty() => {
-            let state = state.map(|state| format!(" --state {}", state.text())).unwrap_or_default();
-            out::say(&format!("more: twinset hold list '{account}'{state} --after {next}"));
-        }
-        _ => {}
-    }
+    let fields = ["hold", "state", "amount", "captured", "capturing", "released", "left", "expires_at"];
+    out::line(&page::table(&reply["holds"], &fields))?;
+    let state = state.map(|state| format!(" --state {state}")).unwrap_or_default();
+    page::more(&reply, |next| format!("hold list '{account}'{state} --after {next}"));
     Ok(())
 }
 

@@ -13,6 +13,7 @@ pub mod group;
 pub mod hold;
 pub mod import;
 pub mod indoubt;
+mod page;
 pub mod restriction;
 pub mod router;
 pub mod statement;

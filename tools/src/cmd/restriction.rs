@@ -1,12 +1,11 @@
 //! `twinset restriction`: restricted funds by hand, through a router; and how `twinset transaction` speaks of them.
 
 use clap::{Args, Subcommand, ValueEnum};
-use http::Method;
 use serde_json::{Value, json};
 
 use super::Context;
-use super::hold::add;
-use super::router::{self, Asked, Router};
+use super::page::{self, Page};
+use super::router::{self, Asked, Freshness, RequestId, Router, add};
 use super::transaction::text;
 use crate::{error, out};
 
@@ -45,21 +44,17 @@ pub struct Named {
 
 /// Arguments of `restriction list`.
 #[derive(Debug, Args)]
+#[command(mut_arg("after", |after| after.value_name("RESTRICTION")))]
 pub struct List {
     /// The account.
     account: String,
     /// Only those in this state.
     #[arg(long, value_enum)]
     state: Option<State>,
-    /// Begin behind this restriction.
-    #[arg(long, value_name = "RESTRICTION")]
-    after: Option<String>,
-    /// How many at most.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
-    page_size: u32,
-    /// Answer from any replica, with its age, instead of the newest state.
-    #[arg(long)]
-    stale: bool,
+    #[command(flatten)]
+    page: Page<100>,
+    #[command(flatten)]
+    freshness: Freshness,
 }
 
 /// Arguments of `restriction show`.
@@ -67,9 +62,8 @@ pub struct List {
 pub struct Show {
     #[command(flatten)]
     named: Named,
-    /// Answer from any replica, with its age, instead of the newest state.
-    #[arg(long)]
-    stale: bool,
+    #[command(flatten)]
+    freshness: Freshness,
 }
 
 /// Arguments of `restriction release`.
@@ -80,9 +74,8 @@ pub struct Release {
     /// A part. Default: all that is left, which ends the restriction.
     #[arg(long)]
     amount: Option<String>,
-    /// Repeats an earlier request instead of making a new one.
-    #[arg(long, value_name = "ID")]
-    request_id: Option<String>,
+    #[command(flatten)]
+    id: RequestId,
 }
 
 /// Where a restriction is in its life.
@@ -114,12 +107,9 @@ pub async fn run(command: Restriction, context: &Context) -> anyhow::Result<()> 
     let mut router = Router::new(&context.routers()?[0])?;
     match command {
         Restriction::List(arguments) => list(&mut router, arguments, context.json).await,
-        Restriction::Show(Show { named, stale }) => {
-            let query = if stale { "?consistency=stale" } else { "" };
-            let reply = router.call(Method::GET, &named.path(query), None).await.map_err(|error| {
-                let what = format!("the restriction {} cannot be read", named.restriction);
-                router::read_failed(&what, error)
-            })?;
+        Restriction::Show(Show { named, freshness }) => {
+            let failed = format!("the restriction {} cannot be read", named.restriction);
+            let reply = router.read(&named.path(freshness.query()), &failed).await?;
             if context.json { out::json(&reply) } else { out::line(&one(&reply["restriction"])) }
         }
         Restriction::Release(arguments) => release(&mut router, arguments, context.json).await,
@@ -138,20 +128,17 @@ fn restrictions(account: &str) -> String {
 }
 
 async fn release(router: &mut Router, arguments: Release, json: bool) -> anyhow::Result<()> {
-    let Release { named, amount, request_id } = arguments;
-    let request_id = router::request_id(request_id);
+    let Release { named, amount, id } = arguments;
+    let request_id = id.or_new();
     let mut body = json!({ "request_id": request_id });
     add(&mut body, "amount", amount);
     let what = format!("the restriction {}", named.restriction);
     let asked = Asked { what: &what, done: "released", id: &request_id, scope: Some(&named.account) };
-    let reply = router
-        .call(Method::POST, &named.path("/release"), Some(&body))
-        .await
-        .map_err(|error| router::write_failed(asked, error))?;
+    let reply = router.write(&named.path("/release"), &body, asked).await?;
     if json {
         return out::json(&reply);
     }
-    let again = if reply["replayed"] == true { " before, under the same request id" } else { "" };
+    let again = router::again(&reply);
     let restriction = &reply["restriction"];
     out::line(&format!(
         "{} released{again} of {}: {}, {} of {} left; {} withdrawable on {}",
@@ -166,37 +153,17 @@ async fn release(router: &mut Router, arguments: Release, json: bool) -> anyhow:
 }
 
 async fn list(router: &mut Router, arguments: List, json: bool) -> anyhow::Result<()> {
-    let List { account, state, after, page_size, stale } = arguments;
-    let mut path = format!("{}?page_size={page_size}", restrictions(&account));
-    if let Some(state) = state {
-        path.push_str(&format!("&state={}", state.text()));
-    }
-    if let Some(after) = after {
-        path.push_str(&format!("&after={}", router::segment(&after)));
-    }
-    if stale {
-        path.push_str("&consistency=stale");
-    }
-    let reply = router.call(Method::GET, &path, None).await.map_err(|error| {
-        router::read_failed(&format!("the restrictions of {account} cannot be listed"), error)
-    })?;
+    let List { account, state, page, freshness } = arguments;
+    let state = state.map(State::text);
+    let path =
+        page.path(&restrictions(&account), &[("state", state), ("consistency", freshness.consistency())]);
+    let reply = router.read(&path, &format!("the restrictions of {account} cannot be listed")).await?;
     if json {
         return out::json(&reply);
     }
-    let columns = ["restriction", "state", "amount", "left", "until"];
-    let cell = |one: &Value, name: &str| one.get(name).map_or_else(|| "-".to_owned(), text);
-    let all = reply["restrictions"].as_array().into_iter().flatten();
-    let rows: Vec<Vec<String>> =
-        all.map(|one| columns.iter().map(|name| cell(one, name)).collect()).collect();
-    let headings = columns.map(str::to_uppercase);
-    out::line(&out::table(&headings.each_ref().map(String::as_str), &rows))?;
-    match reply["next"].as_str() {
-        Some(next) if !next.is_empty() => {
-            let state = state.map(|state| format!(" --state {}", state.text())).unwrap_or_default();
-            out::say(&format!("more: twinset restriction list '{account}'{state} --after {next}"));
-        }
-        _ => {}
-    }
+    out::line(&page::table(&reply["restrictions"], &["restriction", "state", "amount", "left", "until"]))?;
+    let state = state.map(|state| format!(" --state {state}")).unwrap_or_default();
+    page::more(&reply, |next| format!("restriction list '{account}'{state} --after {next}"));
     Ok(())
 }
 

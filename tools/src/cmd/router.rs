@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use clap::Args;
 use http::{Method, Request, StatusCode, Uri};
 use http_body_util::Full;
 use serde::Deserialize;
@@ -14,6 +15,41 @@ use crate::{error, http1};
 
 /// More than the longest deadline a router grants.
 const PATIENCE: Duration = Duration::from_secs(65);
+
+/// Every write has an id; repeating it books once.
+#[derive(Debug, Args)]
+pub struct RequestId {
+    /// Repeats an earlier request instead of making a new one.
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
+}
+
+impl RequestId {
+    /// The one that was given, or a new one.
+    pub fn or_new(self) -> String {
+        self.request_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string())
+    }
+}
+
+/// How fresh a read is to be.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Freshness {
+    /// Answer from any replica, with its age, instead of the newest state.
+    #[arg(long)]
+    stale: bool,
+}
+
+impl Freshness {
+    /// The value of the parameter `consistency`; none: the newest state.
+    pub fn consistency(self) -> Option<&'static str> {
+        self.stale.then_some("stale")
+    }
+
+    /// The query of a read that has no other parameters.
+    pub fn query(self) -> &'static str {
+        if self.stale { "?consistency=stale" } else { "" }
+    }
+}
 
 /// Speaks to one router, one call at a time over one connection that is opened again after it broke.
 pub struct Router {
@@ -109,6 +145,16 @@ impl Router {
         })
     }
 
+    /// Reads; a failure in words, which begin with `failed`: what could not be done.
+    pub async fn read(&mut self, path: &str, failed: &str) -> anyhow::Result<Value> {
+        self.call(Method::GET, path, None).await.map_err(|error| read_failed(failed, error))
+    }
+
+    /// Writes; a failure in words about what was asked.
+    pub async fn write(&mut self, path: &str, body: &Value, asked: Asked<'_>) -> anyhow::Result<Value> {
+        self.call(Method::POST, path, Some(body)).await.map_err(|error| write_failed(asked, error))
+    }
+
     async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), http1::Error> {
         // A connection that the router closed meanwhile, or that failed, is not used again.
         let mut connection = match self.open.take().filter(http1::Connection::is_open) {
@@ -192,9 +238,16 @@ pub fn write_failed(Asked { what, done, id, scope }: Asked<'_>, error: CallError
     error::failure(format!("{end}: {error}"), next)
 }
 
-/// The request id that was given, or a new one.
-pub fn request_id(given: Option<String>) -> String {
-    given.unwrap_or_else(|| uuid::Uuid::new_v4().to_string())
+/// What people are told of a write that was booked before.
+pub fn again(reply: &Value) -> &'static str {
+    if reply["replayed"] == true { " before, under the same request id" } else { "" }
+}
+
+/// Adds a field to a body, if there is a value.
+pub fn add(body: &mut Value, name: &str, value: Option<impl Into<Value>>) {
+    if let Some(value) = value {
+        body[name] = value.into();
+    }
 }
 
 /// `KEY=VALUE` pairs as a JSON object.

@@ -5,7 +5,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::Context;
-use super::router::{self, Router, segment};
+use super::router::{self, Freshness, Router, segment};
 use crate::{error, out};
 
 /// What `--help` says.
@@ -64,9 +64,8 @@ pub struct Statement {
     /// Lines at most.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     limit: u64,
-    /// Answer from any replica, with its age, instead of the newest state.
-    #[arg(long)]
-    stale: bool,
+    #[command(flatten)]
+    freshness: Freshness,
 }
 
 impl Statement {
@@ -90,7 +89,7 @@ impl Statement {
             ("metadata_key", key.map(str::to_owned)),
             ("metadata_value", value.map(str::to_owned)),
             ("order", self.newest_first.then(|| "newest_first".to_owned())),
-            ("consistency", self.stale.then(|| "stale".to_owned())),
+            ("consistency", self.freshness.consistency().map(str::to_owned)),
         ];
         let given = pairs.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
         given.map(|(name, value)| format!("&{name}={}", segment(value))).collect()

@@ -1,11 +1,11 @@
 //! `twinset suspense`: credits from other sets that could not be booked where they should be.
 
 use clap::{Args, Subcommand};
-use http::Method;
 use serde_json::{Value, json};
 
 use super::Context;
-use super::router::{self, Router};
+use super::page::{self, Page};
+use super::router::{self, Asked, Freshness, RequestId, Router};
 use crate::out;
 
 /// See what could not be booked where it should be, and book it on.
@@ -30,16 +30,18 @@ pub enum Suspense {
 
 /// Arguments of `suspense list`.
 #[derive(Debug, Args)]
+#[command(
+    mut_arg("after", |after| after.value_name("ITEM")),
+    mut_arg("page_size", |size| size.default_value("100")),
+)]
 pub struct List {
     /// The set.
     #[arg(long)]
     set: u32,
-    /// Begin behind this one.
-    #[arg(long, value_name = "ITEM")]
-    after: Option<String>,
-    /// Answer from any replica, with its age, instead of the newest state.
-    #[arg(long)]
-    stale: bool,
+    #[command(flatten)]
+    page: Page<100>,
+    #[command(flatten)]
+    freshness: Freshness,
 }
 
 /// Arguments of `suspense resolve`.
@@ -50,9 +52,8 @@ pub struct Resolve {
     /// The account that gets it.
     #[arg(long, value_name = "ACCOUNT")]
     to: String,
-    /// Repeats an earlier request instead of making a new one.
-    #[arg(long, value_name = "ID")]
-    request_id: Option<String>,
+    #[command(flatten)]
+    id: RequestId,
 }
 
 /// Runs `twinset suspense ...`.
@@ -65,31 +66,21 @@ pub async fn run(command: Suspense, context: &Context) -> anyhow::Result<()> {
 }
 
 async fn list(router: &mut Router, asked: List, json: bool) -> anyhow::Result<()> {
-    let mut query = Vec::new();
-    if let Some(after) = &asked.after {
-        query.push(format!("after={}", router::segment(after)));
-    }
-    if asked.stale {
-        query.push("consistency=stale".to_owned());
-    }
-    let path = format!("/v1/sets/{}/suspense?{}", asked.set, query.join("&"));
-    let reply = router.call(Method::GET, &path, None).await.map_err(|error| {
-        router::read_failed(&format!("the suspense accounts of set {} cannot be read", asked.set), error)
-    })?;
+    let List { set, page, freshness } = asked;
+    let path = page.path(&format!("/v1/sets/{set}/suspense"), &[("consistency", freshness.consistency())]);
+    let reply = router.read(&path, &format!("the suspense accounts of set {set} cannot be read")).await?;
     if json {
         return out::json(&reply);
     }
     let credits = reply["credits"].as_array().map(Vec::as_slice).unwrap_or_default();
     if credits.is_empty() {
-        return out::line(&format!("nothing is in suspense in set {}", asked.set));
+        return out::line(&format!("nothing is in suspense in set {set}"));
     }
     for credit in credits {
         out::line(&line(credit))?;
     }
-    match reply["next"].as_str().filter(|next| !next.is_empty()) {
-        Some(next) => out::line(&format!("more: --after {next}")),
-        None => Ok(()),
-    }
+    page::more(&reply, |next| format!("suspense list --set {set} --after {next}"));
+    Ok(())
 }
 
 /// One suspended credit, in words.
@@ -108,21 +99,16 @@ fn line(credit: &Value) -> String {
 }
 
 async fn resolve(router: &mut Router, asked: Resolve, json: bool) -> anyhow::Result<()> {
-    let request_id = router::request_id(asked.request_id);
-    let path = format!("/v1/suspense/{}/resolve", router::segment(&asked.item));
-    let body = json!({ "request_id": request_id, "account": asked.to });
-    let reply = router.call(Method::POST, &path, Some(&body)).await.map_err(|error| {
-        let asked = router::Asked { what: &asked.item, done: "booked on", id: &request_id, scope: None };
-        router::write_failed(asked, error)
-    })?;
+    let Resolve { item, to, id } = asked;
+    let request_id = id.or_new();
+    let path = format!("/v1/suspense/{}/resolve", router::segment(&item));
+    let body = json!({ "request_id": request_id, "account": to });
+    let asked = Asked { what: &item, done: "booked on", id: &request_id, scope: None };
+    let reply = router.write(&path, &body, asked).await?;
     if json {
         return out::json(&reply);
     }
-    let again = if reply["replayed"] == true { " before, under the same request id" } else { "" };
-    out::line(&format!(
-        "{} booked on to {}{again}: transaction {}",
-        asked.item,
-        asked.to,
-        reply["transaction"].as_str().unwrap_or_default()
-    ))
+    let again = router::again(&reply);
+    let transaction = reply["transaction"].as_str().unwrap_or_default();
+    out::line(&format!("{item} booked on to {to}{again}: transaction {transaction}"))
 }

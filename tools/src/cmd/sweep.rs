@@ -1,12 +1,11 @@
 //! `twinset sweep`: standing orders that move what an account has beyond what is to stay, through a router.
 
 use clap::{Args, Subcommand};
-use http::Method;
 use serde_json::{Value, json};
 
 use super::Context;
-use super::hold::add;
-use super::router::{self, Asked, Router};
+use super::page::{self, Page};
+use super::router::{self, Asked, Freshness, RequestId, Router, add};
 use super::transaction::text;
 use crate::out;
 
@@ -65,9 +64,8 @@ pub struct Set {
     /// At the day-cut.
     #[arg(long)]
     daily: bool,
-    /// Repeats an earlier request instead of making a new one.
-    #[arg(long, value_name = "ID")]
-    request_id: Option<String>,
+    #[command(flatten)]
+    id: RequestId,
 }
 
 /// Arguments of `sweep remove`.
@@ -75,9 +73,8 @@ pub struct Set {
 pub struct Remove {
     /// The account.
     account: String,
-    /// Repeats an earlier request instead of making a new one.
-    #[arg(long, value_name = "ID")]
-    request_id: Option<String>,
+    #[command(flatten)]
+    id: RequestId,
 }
 
 /// Arguments of `sweep show`.
@@ -85,26 +82,21 @@ pub struct Remove {
 pub struct Show {
     /// The account.
     account: String,
-    /// Answer from any replica, with its age, instead of the newest state.
-    #[arg(long)]
-    stale: bool,
+    #[command(flatten)]
+    freshness: Freshness,
 }
 
 /// Arguments of `sweep list`.
 #[derive(Debug, Args)]
+#[command(mut_arg("after", |after| after.value_name("ACCOUNT")))]
 pub struct List {
     /// The set.
     #[arg(long)]
     set: u32,
-    /// Begin behind this account.
-    #[arg(long, value_name = "ACCOUNT")]
-    after: Option<String>,
-    /// How many at most.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
-    page_size: u32,
-    /// Answer from any replica, with its age, instead of the newest state.
-    #[arg(long)]
-    stale: bool,
+    #[command(flatten)]
+    page: Page<100>,
+    #[command(flatten)]
+    freshness: Freshness,
 }
 
 /// Runs `twinset sweep ...`.
@@ -112,16 +104,14 @@ pub async fn run(command: Sweep, context: &Context) -> anyhow::Result<()> {
     let mut router = Router::new(&context.routers()?[0])?;
     match command {
         Sweep::Set(asked) => set(&mut router, asked, context.json).await,
-        Sweep::Remove(Remove { account, request_id }) => {
-            let body = json!({ "request_id": router::request_id(request_id) });
+        Sweep::Remove(Remove { account, id }) => {
+            let body = json!({ "request_id": id.or_new() });
             let act = Act { account: &account, more: "/remove", done: "removed", body: &body };
             write(&mut router, act, context.json).await
         }
-        Sweep::Show(Show { account, stale }) => {
-            let path = path(&account, if stale { "?consistency=stale" } else { "" });
-            let reply = router.call(Method::GET, &path, None).await.map_err(|error| {
-                router::read_failed(&format!("the sweep of {account} cannot be read"), error)
-            })?;
+        Sweep::Show(Show { account, freshness }) => {
+            let failed = format!("the sweep of {account} cannot be read");
+            let reply = router.read(&path(&account, freshness.query()), &failed).await?;
             if context.json { out::json(&reply) } else { out::line(&one(&reply["sweep"])) }
         }
         Sweep::List(asked) => list(&mut router, asked, context.json).await,
@@ -133,8 +123,8 @@ fn path(account: &str, more: &str) -> String {
 }
 
 async fn set(router: &mut Router, asked: Set, json: bool) -> anyhow::Result<()> {
-    let Set { account, to, keep, every, from, above, daily, request_id } = asked;
-    let mut body = json!({ "request_id": router::request_id(request_id), "to": to });
+    let Set { account, to, keep, every, from, above, daily, id } = asked;
+    let mut body = json!({ "request_id": id.or_new(), "to": to });
     add(&mut body, "keep", keep);
     add(&mut body, "above", above);
     if let Some(seconds) = every {
@@ -161,30 +151,20 @@ struct Act<'a> {
 async fn write(router: &mut Router, act: Act<'_>, json: bool) -> anyhow::Result<()> {
     let Act { account, more, done, body } = act;
     let what = format!("the sweep of {account}");
-    let reply = router.call(Method::POST, &path(account, more), Some(body)).await.map_err(|error| {
-        let id = body["request_id"].as_str().unwrap_or_default();
-        router::write_failed(Asked { what: &what, done, id, scope: Some(account) }, error)
-    })?;
+    let id = body["request_id"].as_str().unwrap_or_default();
+    let asked = Asked { what: &what, done, id, scope: Some(account) };
+    let reply = router.write(&path(account, more), body, asked).await?;
     if json {
         return out::json(&reply);
     }
-    let again = if reply["replayed"] == true { " before, under the same request id" } else { "" };
+    let again = router::again(&reply);
     out::line(&format!("{what} is {done}{again}"))
 }
 
 async fn list(router: &mut Router, asked: List, json: bool) -> anyhow::Result<()> {
-    let List { set, after, page_size, stale } = asked;
-    let mut path = format!("/v1/sets/{set}/sweeps?page_size={page_size}");
-    if let Some(after) = after {
-        path.push_str(&format!("&after={}", router::segment(&after)));
-    }
-    if stale {
-        path.push_str("&consistency=stale");
-    }
-    let reply = router
-        .call(Method::GET, &path, None)
-        .await
-        .map_err(|error| router::read_failed(&format!("the sweeps of set {set} cannot be listed"), error))?;
+    let List { set, page, freshness } = asked;
+    let path = page.path(&format!("/v1/sets/{set}/sweeps"), &[("consistency", freshness.consistency())]);
+    let reply = router.read(&path, &format!("the sweeps of set {set} cannot be listed")).await?;
     if json {
         return out::json(&reply);
     }
@@ -194,9 +174,7 @@ async fn list(router: &mut Router, asked: List, json: bool) -> anyhow::Result<()
     };
     let rows: Vec<Vec<String>> = reply["sweeps"].as_array().into_iter().flatten().map(row).collect();
     out::line(&out::table(&["ACCOUNT", "TO", "KEEP", "WHEN", "RUNS", "NOT BEFORE"], &rows))?;
-    if let Some(next) = reply["next"].as_str().filter(|next| !next.is_empty()) {
-        out::say(&format!("more: twinset sweep list --set {set} --after '{next}'"));
-    }
+    page::more(&reply, |next| format!("sweep list --set {set} --after '{next}'"));
     Ok(())
 }
 

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use super::Context;
 use super::account;
 use super::hold;
+use super::page::{self, Page};
 use super::restriction;
-use super::router::{self, Asked, CallError, Router};
+use super::router::{self, Asked, CallError, RequestId, Router, add};
 use crate::{error, out};
 
 /// Post, read, reverse and list transactions; find what became of a request.
@@ -63,6 +64,13 @@ pub struct Post {
     /// sets, the smallest that is debited.
     #[arg(long, value_name = "ACCOUNT")]
     scope: Option<String>,
+    #[command(flatten)]
+    details: Details,
+}
+
+/// What a new transaction has besides its legs and its scope.
+#[derive(Debug, Args)]
+pub struct Details {
     /// A number that says what kind of transaction it is.
     #[arg(long)]
     kind: Option<u32>,
@@ -75,9 +83,20 @@ pub struct Post {
     /// Kept with the transaction.
     #[arg(long, value_name = "KEY=VALUE")]
     metadata: Vec<String>,
-    /// Repeats an earlier request instead of making a new one.
-    #[arg(long, value_name = "ID")]
-    request_id: Option<String>,
+    #[command(flatten)]
+    id: RequestId,
+}
+
+impl Details {
+    /// The body of a request to book these legs.
+    pub(super) fn body(self, legs: Vec<Value>) -> anyhow::Result<Value> {
+        let metadata = router::metadata(&self.metadata)?;
+        let mut body = json!({ "request_id": self.id.or_new(), "legs": legs, "metadata": metadata });
+        add(&mut body, "kind", self.kind);
+        add(&mut body, "reason", self.reason);
+        add(&mut body, "accounting_date", self.date);
+        Ok(body)
+    }
 }
 
 /// Arguments of `transaction get`.
@@ -98,23 +117,19 @@ pub struct Reverse {
     /// A number that says why.
     #[arg(long)]
     reason: Option<u32>,
-    /// Repeats an earlier request instead of making a new one.
-    #[arg(long, value_name = "ID")]
-    request_id: Option<String>,
+    #[command(flatten)]
+    id: RequestId,
 }
 
 /// Arguments of `transaction list`.
 #[derive(Debug, Args)]
+#[command(mut_arg("after", |after| after.value_name("TRANSACTION")))]
 pub struct List {
     /// The set.
     #[arg(long)]
     set: u32,
-    /// Begin behind this transaction.
-    #[arg(long, value_name = "TRANSACTION")]
-    after: Option<String>,
-    /// How many at most.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    page_size: u32,
+    #[command(flatten)]
+    page: Page<1000>,
 }
 
 /// Arguments of `transaction request`.
@@ -135,10 +150,7 @@ pub async fn run(command: Transaction, context: &Context) -> anyhow::Result<()> 
         Transaction::Post(arguments) => post(&mut router, arguments, context.json).await,
         Transaction::Get(Get { transaction }) => {
             let path = format!("/v1/transactions/{}", router::segment(&transaction));
-            let reply = router
-                .call(Method::GET, &path, None)
-                .await
-                .map_err(|error| router::read_failed(&format!("{transaction} cannot be read"), error))?;
+            let reply = router.read(&path, &format!("{transaction} cannot be read")).await?;
             if context.json { out::json(&reply) } else { out::line(&one(&reply["transaction"])) }
         }
         Transaction::Reverse(arguments) => reverse(&mut router, arguments, context.json).await,
@@ -193,29 +205,14 @@ async fn post(router: &mut Router, arguments: Post, json: bool) -> anyhow::Resul
     let credits = arguments.credit.iter().map(|text| leg(text, "credit"));
     let mut legs = debits.chain(credits).collect::<anyhow::Result<Vec<_>>>()?;
     restriction::mark(&mut legs, &arguments.withdrawal, &arguments.restricted)?;
-    let request_id = router::request_id(arguments.request_id);
-    let mut body = json!({
-        "request_id": request_id, "legs": legs, "metadata": router::metadata(&arguments.metadata)?,
-    });
-    let optional = [
-        ("scope_account", arguments.scope.map(Value::from)),
-        ("kind", arguments.kind.map(Value::from)),
-        ("reason", arguments.reason.map(Value::from)),
-        ("accounting_date", arguments.date.map(Value::from)),
-    ];
-    for (name, value) in optional {
-        if let Some(value) = value {
-            body[name] = value;
-        }
-    }
+    let mut body = arguments.details.body(legs)?;
+    add(&mut body, "scope_account", arguments.scope);
     if arguments.dry_run {
         return dry_run(router, &body, json).await;
     }
-    let reply = router.call(Method::POST, "/v1/transactions", Some(&body)).await.map_err(|error| {
-        let scope = body["scope_account"].as_str();
-        let asked = Asked { what: "the transaction", done: "booked", id: &request_id, scope };
-        router::write_failed(asked, error)
-    })?;
+    let (id, scope) = (body["request_id"].as_str().unwrap_or_default(), body["scope_account"].as_str());
+    let asked = Asked { what: "the transaction", done: "booked", id, scope };
+    let reply = router.write("/v1/transactions", &body, asked).await?;
     booked(&reply, json)
 }
 
@@ -236,20 +233,13 @@ async fn dry_run(router: &mut Router, body: &Value, json: bool) -> anyhow::Resul
 }
 
 async fn reverse(router: &mut Router, arguments: Reverse, json: bool) -> anyhow::Result<()> {
-    let request_id = router::request_id(arguments.request_id);
+    let request_id = arguments.id.or_new();
     let mut body = json!({ "request_id": request_id });
-    if let Some(amount) = arguments.amount {
-        body["amount"] = amount.into();
-    }
-    if let Some(reason) = arguments.reason {
-        body["reason"] = reason.into();
-    }
+    add(&mut body, "amount", arguments.amount);
+    add(&mut body, "reason", arguments.reason);
     let path = format!("/v1/transactions/{}/reversals", router::segment(&arguments.transaction));
     let asked = Asked { what: &arguments.transaction, done: "reversed", id: &request_id, scope: None };
-    let reply = router
-        .call(Method::POST, &path, Some(&body))
-        .await
-        .map_err(|error| router::write_failed(asked, error))?;
+    let reply = router.write(&path, &body, asked).await?;
     booked(&reply, json)
 }
 
@@ -278,25 +268,16 @@ fn postings(reply: &Value) -> anyhow::Result<()> {
 }
 
 async fn list(router: &mut Router, arguments: List, json: bool) -> anyhow::Result<()> {
-    let after =
-        arguments.after.map(|after| format!("&after={}", router::segment(&after))).unwrap_or_default();
-    let path = format!("/v1/sets/{}/transactions?page_size={}{after}", arguments.set, arguments.page_size);
-    let reply = router
-        .call(Method::GET, &path, None)
-        .await
-        .map_err(|error| router::read_failed(&format!("set {} cannot be listed", arguments.set), error))?;
+    let List { set, page } = arguments;
+    let path = page.path(&format!("/v1/sets/{set}/transactions"), &[]);
+    let reply = router.read(&path, &format!("set {set} cannot be listed")).await?;
     if json {
         return out::json(&reply);
     }
     for transaction in reply["transactions"].as_array().into_iter().flatten() {
         out::line(&one(transaction))?;
     }
-    match reply["next"].as_str() {
-        Some(next) if !next.is_empty() => {
-            out::say(&format!("more: twinset transaction list --set {} --after {next}", arguments.set));
-        }
-        _ => {}
-    }
+    page::more(&reply, |next| format!("transaction list --set {set} --after {next}"));
     Ok(())
 }
 

@@ -5,8 +5,6 @@ mod again;
 mod check_back;
 mod seen;
 
-use std::collections::BTreeMap;
-
 use proptest::sample::Index;
 use rust_decimal::Decimal;
 use twinset_ledger::amount::to_minor;
@@ -20,6 +18,7 @@ use twinset_ledger::{
 };
 
 use crate::support::SET;
+use crate::tally::Seen;
 use crate::twin::Twin;
 
 /// Accounts with their subject and currency, and whether they have a floor. The last is opened late, if at all.
@@ -148,7 +147,7 @@ pub type Expectation = (Expected, i64, bool);
 pub struct Story {
     pub twin: Twin,
     pub outcomes: Vec<Outcome>,
-    pub seen: BTreeMap<String, usize>,
+    pub seen: Seen,
     now: u64,
     entry: Vec<Command>,
     placed: Vec<(TransactionId, String)>,
@@ -162,7 +161,7 @@ impl Story {
         let mut story = Story {
             twin: Twin::of(SET),
             outcomes: Vec::new(),
-            seen: BTreeMap::new(),
+            seen: Seen::new(),
             now: 5,
             entry: Vec::new(),
             placed: Vec::new(),

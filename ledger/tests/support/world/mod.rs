@@ -12,8 +12,6 @@ mod sweeps;
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::sample::Index;
-use proptest::strategy::{Strategy, ValueTree};
-use proptest::test_runner::TestRunner;
 use rust_decimal::Decimal;
 use twinset_ledger::attempt::{Part, Vote};
 use twinset_ledger::buffer::BufferStep;
@@ -23,6 +21,7 @@ use twinset_ledger::{
     Command, Effect, LegKind, Outcome, Position, SetSweep, Side, State, Step, Transaction, TransactionId,
 };
 
+use crate::tally::Seen;
 use crate::twin::Twin;
 use buffered::Withdrawn;
 
@@ -194,30 +193,6 @@ enum Message {
     Buffer { to: u32, by: TransactionId, step: BufferStep },
     /// What came of it, to whoever said it.
     Answer { from: u32, by: TransactionId, step: BufferStep, result: Effect },
-}
-
-/// What was seen, for those who want to know that enough was.
-pub type Seen = BTreeMap<String, usize>;
-
-/// Runs so many histories, always the same ones, and holds what they show together against what is to be seen at least.
-pub fn assert_seen<S: Strategy>(
-    count: usize,
-    histories: S,
-    run: impl Fn(&S::Value) -> World,
-    at_least: &[(&str, usize)],
-) {
-    let mut runner = TestRunner::deterministic();
-    let mut seen = Seen::new();
-    for _ in 0..count {
-        let history = histories.new_tree(&mut runner).expect("a value").current();
-        for (what, times) in run(&history).seen {
-            *seen.entry(what).or_default() += times;
-        }
-    }
-    for (what, at_least) in at_least {
-        let times = seen.get(*what).copied().unwrap_or_default();
-        assert!(times >= *at_least, "{what}: {times}, of {seen:?}");
-    }
 }
 
 /// What has an effect, by the name of the transaction: the legs by account.
