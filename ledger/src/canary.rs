@@ -114,7 +114,7 @@ pub enum Canary {
     SweptTwice,
     /// A sweep moves what is to stay, too.
     NothingStays,
-    /// Leaders forget a sweep that has run five times.
+    /// Leaders forget a sweep that has run twice.
     ForgottenSweep,
 }
 

@@ -91,7 +91,7 @@ impl Sweeper {
                 running.remove(&account);
             }
             let room = RUNS_AT_A_TIME - running.len();
-            let is_forgotten = |sweep: &Sweep| sweep.runs >= 5 && canary::on(Canary::ForgottenSweep);
+            let is_forgotten = |sweep: &Sweep| sweep.runs >= 2 && canary::on(Canary::ForgottenSweep);
             let free = |sweep: &Sweep| !running.contains(&sweep.account) && !is_forgotten(sweep);
             // In turn, so that those which come to nothing do not keep the others from theirs.
             for record in self.duty.state.sweeps_to_run(self.duty.now(), last, room, free) {
