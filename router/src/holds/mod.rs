@@ -6,7 +6,8 @@ pub mod http;
 
 use tokio::time::Instant;
 use twinset_ledger::amount::to_decimal_string;
-use twinset_ledger::hold::Ended;
+use twinset_ledger::check_back::OnExpiry;
+use twinset_ledger::hold::{Ended, PlaceHold};
 use twinset_ledger::outcome::Held;
 use twinset_ledger::{Command, Effect, TransactionId, date};
 use twinset_proto::cluster::v1::{HoldKey, ListHolds, ReadReply, read_reply, read_request};
@@ -15,6 +16,7 @@ use twinset_proto::ledger::v1 as wire;
 use crate::api::{Api, at, encode, missing, page_of, unexpected};
 use crate::convert;
 use crate::error::Error;
+use crate::groups;
 use crate::route;
 
 /// Holds in one page at most, and as many as one has by default.
@@ -24,7 +26,12 @@ impl Api {
     /// Places, releases or extends a hold of that account.
     pub async fn hold_command(&self, command: Command, deadline: Instant) -> Result<wire::HoldReply, Error> {
         let bytes = encode(&command)?;
-        let set = route::way_of(&self.view(), &command)?.set;
+        let view = self.view();
+        if let Command::PlaceHold(PlaceHold { on_expiry: OnExpiry::CheckBack(terms), .. }) = &command {
+            // What confirms it is a transaction of the nodes, which know accounts alone.
+            groups::single(&view.groups, &terms.to, "who is paid on_expiry is")?;
+        }
+        let set = route::way_of(&view, &command)?.set;
         let outcome = self.decide(set, bytes, deadline).await?;
         let position = Some(convert::position(at(set, &outcome)));
         let replayed = outcome.replayed;
