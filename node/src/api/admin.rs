@@ -263,11 +263,12 @@ fn replica_status(replica: &Replica, catalogue: &Catalogue) -> wire::ReplicaStat
     }
 }
 
-/// What a set that this node leads has open with others.
+/// What a set that this node leads has open with others, as this replica has applied it: no gate is asked, because nothing is told
+/// of any balance, and what hangs while the gate is shut is just what people look for.
 fn attempts(ledger: &Ledger, fence: &Fence) -> wire::SetAttempts {
     let (set, now_unix_ns) = (fence.set, fence.platform.now_unix_ns());
     let (coordinated, others) = ledger.state.attempt_counts();
-    let attempts = ledger.state.attempts_as(ATTEMPTS_MAX, |id, attempt| {
+    let attempts = ledger.state.oldest_attempts_as(ATTEMPTS_MAX, |id, attempt| {
         let (phase, sets) = match &attempt.role {
             Part::Participant { .. } => ("waits", Vec::new()),
             Part::Coordinator(coordination @ Coordination { decided, .. }) => {
@@ -275,13 +276,13 @@ fn attempts(ledger: &Ledger, fence: &Fence) -> wire::SetAttempts {
                 (phase, coordination.other_sets(set).into_iter().collect())
             }
         };
-        Some(wire::OpenAttempt {
+        wire::OpenAttempt {
             attempt: id.to_string(),
             phase: phase.to_owned(),
             opened_unix_ns: attempt.opened_ns,
             age_ms: now_unix_ns.saturating_sub(attempt.opened_ns) / 1_000_000,
             sets,
-        })
+        }
     });
     wire::SetAttempts { set, attempts, open: (coordinated + others) as u64 }
 }
