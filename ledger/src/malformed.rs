@@ -139,6 +139,17 @@ impl Malformed {
 }
 
 impl Command {
+    /// Whether a client may ask for it, as far as its form goes: the names that nodes give to their own transactions are not for it.
+    pub fn validate_of_client(&self) -> Result<(), Malformed> {
+        self.validate()?;
+        match self {
+            Command::Transaction(transaction) => {
+                check(is_valid(&transaction.request_id), Malformed::RequestId)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the command may be proposed at all.
     pub fn validate(&self) -> Result<(), Malformed> {
         match self {

@@ -8,6 +8,7 @@ use twinset_ledger::apply::ApplyError;
 use twinset_ledger::attempt::{Ballot, Coordination, Part, Role, Sum, Vote};
 use twinset_ledger::codec::{DecodeError, EntryBuilder, encode_command, expand, shorten};
 use twinset_ledger::command::Metadata;
+use twinset_ledger::hold::Capture;
 use twinset_ledger::memory::{Error, MemoryState};
 use twinset_ledger::{
     Begin, Command, Effect, LEGS_MAX, Leg, Malformed, Position, Posted, RULES_VERSION, Rejection, Reversal,
@@ -125,6 +126,26 @@ fn malformed_transactions_are_named() {
     assert_eq!(code(&|t| t.metadata = pair(&"k".repeat(65), 1)), Some("metadata_too_large"));
     assert_eq!(code(&|t| t.metadata = pairs(32)), None);
     assert_eq!(code(&|t| t.metadata = pairs(33)), Some("metadata_too_large"));
+}
+
+/// What a node books of itself is named as no client may name its own.
+#[test]
+fn the_names_of_nodes_are_malformed_as_clients_request_ids() {
+    let hold = TransactionId { set: 1, incarnation: 1, position: Position::new(5, 0) };
+    let capture = Some(Capture { hold, is_final: true });
+    let confirmation = Transaction {
+        request_id: "~confirm-1-1-5-0-1".to_owned(),
+        scope_account: Some("a".to_owned()),
+        capture,
+        ..two_legs()
+    };
+    let run = Transaction { request_id: "~sweep-1-1-5-0-1".to_owned(), ..two_legs() };
+    for transaction in [confirmation, run] {
+        let command = Command::Transaction(transaction);
+        assert_eq!(command.validate(), Ok(()));
+        assert_eq!(command.validate_of_client(), Err(Malformed::RequestId), "{command:?}");
+    }
+    assert_eq!(Command::Transaction(two_legs()).validate_of_client(), Ok(()));
 }
 
 #[test]

@@ -4,9 +4,8 @@
 
 use bytes::Bytes;
 use twinset_control::{Catalogue, Set};
-use twinset_ledger::check_back::{OnExpiry, confirmation_of};
+use twinset_ledger::check_back::OnExpiry;
 use twinset_ledger::hold::PlaceHold;
-use twinset_ledger::sweep::run_of;
 use twinset_ledger::{Begin, BufferStep, Command, Step, Transaction, codec, slot_of};
 use twinset_proto::cluster::v1::RefusalReason as Reason;
 
@@ -52,12 +51,6 @@ pub fn check(
         Command::ExpireRestriction { .. } => return Err(malformed("only nodes put restrictions away")),
         Command::EndRun { .. } => return Err(malformed("only nodes say how a sweep's run has ended")),
         Command::CheckedBack(_) => return Err(malformed("only nodes ask about overdue holds")),
-        Command::Transaction(transaction) if confirmation_of(&transaction.request_id).is_some() => {
-            return Err(malformed("only nodes confirm overdue holds"));
-        }
-        Command::Transaction(transaction) if run_of(&transaction.request_id).is_some() => {
-            return Err(malformed("only nodes run sweeps"));
-        }
         Command::PlaceHold(PlaceHold { on_expiry: OnExpiry::CheckBack(terms), .. })
             if initiators.get(&terms.initiator).is_none() =>
         {
@@ -68,7 +61,7 @@ pub fn check(
         }
         _ => {}
     }
-    command.validate().map_err(malformed)?;
+    command.validate_of_client().map_err(malformed)?;
     if let Command::Reversal(reversal) = &command
         && reversal.transaction.set != set.id
     {
@@ -276,6 +269,8 @@ mod tests {
         let begin = Command::Begin(Begin { transaction: pay(&own, &foreign), sets: vec![OWN, OTHER] });
         assert_eq!(begin.validate(), Ok(()), "it is not for its form that it is refused");
         let currency = Command::DefineCurrency { code: "EUR".to_owned(), scale: u8::MAX };
+        let run =
+            Transaction { request_id: "~sweep-1-1-5-0-1".to_owned(), ..pay(&own, &account_of(OWN, "c")) };
         for (command, reason, part) in [
             (close(foreign.clone()), Reason::WrongSet, "is not of set"),
             (reverse(OTHER), Reason::WrongSet, "is not of set"),
@@ -283,6 +278,7 @@ mod tests {
             (begin, Reason::Malformed, "only nodes"),
             (step, Reason::Malformed, "only nodes"),
             (currency, Reason::Malformed, ""),
+            (Command::Transaction(run), Reason::Malformed, "request id"),
             (Command::Transaction(pay(&foreign, &own)), Reason::WrongSet, "set 2 coordinates it"),
         ] {
             let (found, detail) = checked(&command).unwrap_err();

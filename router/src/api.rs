@@ -392,7 +392,7 @@ impl Api {
 
 /// Checks a command and puts it in its wire form.
 pub(crate) fn encode(command: &Command) -> Result<Bytes, Error> {
-    command.validate()?;
+    command.validate_of_client()?;
     let mut bytes = Vec::with_capacity(192);
     encode_command(command, &mut bytes);
     Ok(bytes.into())

@@ -135,7 +135,7 @@ fn add<'a>(
 ) -> Result<(u32, &'a mut Group), Error> {
     let mut command = Command::Transaction(transaction);
     groups::expand(view, &mut command)?;
-    command.validate()?;
+    command.validate_of_client()?;
     let way = way_of(view, &command)?;
     let set = way.set;
     let group = groups.entry(way).or_default();

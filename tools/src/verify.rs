@@ -1,6 +1,8 @@
 //! Whether the books are right: every replica of every set is asked for its figures at one index, and the answers are
 //! compared. Reads only. The judging is [`judge`], pure; the asking stands below it. `cmd/verify.rs` prints.
 
+mod clearing;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -46,8 +48,8 @@ pub type Answers = BTreeMap<String, Answer<VerifyReply>>;
 pub fn judge(sets: &BTreeMap<u32, Answers>) -> Report {
     let mut lines = Vec::new();
     let (mut accounts, mut transactions) = (0, 0);
-    let (mut totals, mut clearing) = (Sums::default(), Sums::default());
-    let (mut attempts, mut parcels) = (0, 0);
+    let mut totals = Sums::default();
+    let mut replies = clearing::Replies::new();
     for (set, answers) in sets {
         let wrong = wrong_in_set(answers);
         let first = answers.values().find_map(|answer| answer.as_ref().ok());
@@ -68,9 +70,7 @@ pub fn judge(sets: &BTreeMap<u32, Answers>) -> Report {
             accounts += reply.accounts;
             transactions += reply.transactions;
             totals.add(&reply.totals);
-            clearing.add(&reply.clearing);
-            attempts += reply.attempts;
-            parcels += reply.parcels;
+            replies.insert(*set, reply);
         }
     }
     let off = totals.off();
@@ -82,23 +82,10 @@ pub fn judge(sets: &BTreeMap<u32, Answers>) -> Report {
             false => format!("do not sum to zero in {}", off.join(", ")),
         },
     });
-    let off = clearing.off();
-    lines.push(Line {
-        subject: CLEARING.to_owned(),
-        // The sets are read one after the other: what is under way may be booked in one and not yet in another.
-        clean: off.is_empty() || attempts + parcels > 0,
-        detail: match (attempts, parcels, off.is_empty()) {
-            (0, 0, true) => "nothing is open between sets".to_owned(),
-            (0, 0, false) => format!("the sets' clearing accounts do not sum to zero in {}", off.join(", ")),
-            (open, 0, _) => format!("{open} parts of transactions over several sets are under way"),
-            (0, sent, _) => format!("{sent} credits are on their way to buffered accounts"),
-            (open, sent, _) => format!(
-                "{open} parts of transactions over several sets are under way, and {sent} credits to buffered accounts"
-            ),
-        },
-    });
+    lines.push(clearing::judge(&replies));
     let clean = lines.iter().all(|line| line.clean);
-    Report { clean, accounts, transactions, in_transit: parcels, lines }
+    let in_transit = replies.values().map(|reply| reply.parcels).sum();
+    Report { clean, accounts, transactions, in_transit, lines }
 }
 
 /// Debits and credits by currency.
@@ -247,7 +234,7 @@ pub fn verify<'a>(survey: &'a Survey, catalogue: &'a Catalogue, patience: Durati
             }))
             .await;
             let report = judge(&sets.into_iter().collect());
-            // Under traffic, what was booked between two sets' answers is booked in the later one alone.
+            // Under traffic, what was booked between two sets' answers is booked in the later one alone: it is told another time.
             let between = report.lines.iter().all(|line| line.clean || line.subject == CLEARING);
             if report.clean || !between || Instant::now() >= deadline {
                 return report;
@@ -342,33 +329,6 @@ mod tests {
             assert!(!report.clean);
             assert!(report.lines[0].detail.contains(words), "{}", report.lines[0].detail);
         }
-    }
-
-    #[test]
-    fn clearing_accounts_sum_to_zero_over_all_sets_when_nothing_is_under_way() {
-        let set = |debits: &str, credits: &str, (attempts, parcels)| {
-            let total =
-                CurrencyTotal { currency: "USD".into(), debits: debits.into(), credits: credits.into() };
-            let reply = reply(7, "h", "1.50", "1.50").map(|reply| VerifyReply {
-                clearing: vec![total.clone()],
-                attempts,
-                parcels,
-                ..reply
-            });
-            BTreeMap::from([("a1".to_owned(), reply)])
-        };
-        let judged = |sets: [Answers; 2]| {
-            let report = judge(&(1..).zip(sets).collect());
-            let line = report.lines.last().unwrap();
-            (report.clean, line.detail.clone())
-        };
-        assert!(judged([set("2", "1", (0, 0)), set("1", "2", (0, 0))]).0);
-        let (clean, detail) = judged([set("2", "1", (0, 0)), set("1", "1", (0, 0))]);
-        assert!(!clean && detail.contains("do not sum to zero in USD"), "{detail}");
-        let (clean, detail) = judged([set("2", "1", (1, 0)), set("1", "1", (0, 0))]);
-        assert!(clean && detail.starts_with("1 parts"), "{detail}");
-        let (clean, detail) = judged([set("2", "1", (0, 3)), set("1", "1", (0, 0))]);
-        assert!(clean && detail.starts_with("3 credits"), "{detail}");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use http::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 use twinset_jepsen::api::spell::escaped;
 use twinset_jepsen::logs;
@@ -153,19 +153,33 @@ impl Books {
         stage.whole().await;
     }
 
-    /// What was paid arrives, and no more.
+    /// What was paid arrives, and no more; and its senders hear so.
     async fn settle(&self, stage: &Stage, point: &str) {
         let expected = format!("{}.00", self.told.len());
         let deadline = Instant::now() + PATIENCE;
         loop {
             let payer = clients::account(stage, &self.payer).await["posted"].clone();
             let payee = clients::account(stage, &self.payee).await["posted"].clone();
-            if payer == format!("-{expected}") && payee == *expected {
+            let on_its_way = self.on_its_way(stage).await;
+            if payer == format!("-{expected}") && payee == *expected && on_its_way == Some(0) {
                 return;
             }
-            assert!(Instant::now() < deadline, "{point}: {payer} and {payee} of {expected}");
+            assert!(
+                Instant::now() < deadline,
+                "{point}: {payer} and {payee} of {expected}, {on_its_way:?} on their way"
+            );
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    /// Credits that no sender has forgotten yet; None: a set does not say.
+    async fn on_its_way(&self, stage: &Stage) -> Option<u64> {
+        let path = format!("/v1/accounts/{}/in-transit", escaped(&self.payee));
+        let said = answered(stage, Method::GET, &path, Value::Null).await;
+        let told = said["silent"].as_array().unwrap().is_empty();
+        told.then(|| {
+            said["from"].as_array().unwrap().iter().map(|from| from["credits"].as_u64().unwrap()).sum()
+        })
     }
 
     async fn end(self, stage: Stage) {

@@ -6,7 +6,7 @@
 //! call gave up on, and what this set only takes part in. Of these it asks the coordinator when they are old.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -26,6 +26,7 @@ use twinset_store::{LedgerReplica, Verdict};
 use wire::item_reply::Result as ItemResult;
 
 use super::course::{Course, Order, Phase, Stale, Target};
+use super::inquiries::Inquiries;
 use super::{AcrossConfig, Ended, Inbox, Registration, Ways};
 use crate::faults::{self, Point};
 use crate::metrics::AttemptMetrics;
@@ -47,8 +48,6 @@ const LOADS_MAX: usize = 4;
 const STEPS_PER_LOAD: usize = 4_096;
 /// Bytes of them; the last step may go beyond.
 const LOAD_BYTES: usize = 512 << 10;
-/// Questions to coordinators at the same time.
-const INQUIRIES_MAX: usize = 64;
 /// Attempts that one look takes up.
 const SCAN_MAX: usize = 4_096;
 
@@ -111,10 +110,9 @@ struct Lead<'a> {
     own_replies: mpsc::Sender<wire::ItemReply>,
     own_answers: mpsc::Receiver<wire::ItemReply>,
     again: Vec<(Instant, TransactionId, Target)>,
-    /// Since when this leader knows of attempts that its set only takes part in; when it asks next.
-    ask_at: BTreeMap<TransactionId, Instant>,
-    inquiries: FuturesUnordered<BoxFuture<'static, Inquired>>,
-    inquiring: BTreeSet<TransactionId>,
+    /// Of attempts that its set only takes part in: whose coordinator is asked when.
+    inquiries: Inquiries,
+    inquiring: FuturesUnordered<BoxFuture<'static, Inquired>>,
 }
 
 impl Driver {
@@ -150,9 +148,8 @@ impl<'a> Lead<'a> {
             own_replies,
             own_answers,
             again: Vec::new(),
-            ask_at: BTreeMap::new(),
-            inquiries: FuturesUnordered::new(),
-            inquiring: BTreeSet::new(),
+            inquiries: Inquiries::new(Duration::from_millis(driver.config.inquire_ms)),
+            inquiring: FuturesUnordered::new(),
         }
     }
 
@@ -173,7 +170,7 @@ impl<'a> Lead<'a> {
                 _ = self.own_answers.recv_many(&mut replies, LOADS_MAX) => {}
                 Some(load) = self.on_their_way.next() => self.on_load(load),
                 count = inbox.registrations.recv_many(&mut registered, 64) => if count == 0 { return },
-                Some(inquired) = self.inquiries.next() => self.on_inquired(inquired),
+                Some(inquired) = self.inquiring.next() => self.on_inquired(inquired),
             }
             if view.borrow_and_update().role != RaftRole::Leader {
                 return;
@@ -347,30 +344,28 @@ impl<'a> Lead<'a> {
             self.driver.metrics.resumed.inc();
             self.start(attempt, course, Vec::new());
         }
-        let is_part = |attempt: &Attempt| matches!(attempt.role, Role::Participant { .. });
-        let taken_part = state.attempts_as(SCAN_MAX, |id, attempt| is_part(attempt).then_some(id));
-        let patience = Duration::from_millis(self.driver.config.inquire_ms);
-        let known = std::mem::take(&mut self.ask_at);
-        for attempt in taken_part {
-            let at = known.get(&attempt).copied().unwrap_or(now + patience);
-            self.ask_at.insert(attempt, at);
-            if at <= now && canary::on(Canary::AbortsByItself) {
+        let new_part = |id, attempt: &Attempt| {
+            let is_part = matches!(attempt.role, Role::Participant { .. });
+            (is_part && !self.inquiries.knows(id)).then_some(id)
+        };
+        for attempt in state.attempts_as(SCAN_MAX, new_part) {
+            self.inquiries.found(attempt, now);
+        }
+        for attempt in self.inquiries.next(now, |attempt| state.attempt(attempt).is_some()) {
+            if canary::on(Canary::AbortsByItself) {
                 self.order(attempt, vec![Order { to: Target::Own, step: Step::Abort }]);
             }
-            if at <= now && self.inquiries.len() < INQUIRIES_MAX && self.inquiring.insert(attempt) {
-                faults::reached(Point::AcrossInquiring);
-                self.driver.metrics.inquiries.inc();
-                self.ask_at.insert(attempt, now + patience);
-                let verdict = self.driver.ways.verdict(attempt, now + STEP_WAIT);
-                self.inquiries.push(async move { Inquired { attempt, verdict: verdict.await } }.boxed());
-            }
+            faults::reached(Point::AcrossInquiring);
+            self.driver.metrics.inquiries.inc();
+            let verdict = self.driver.ways.verdict(attempt, now + STEP_WAIT);
+            self.inquiring.push(async move { Inquired { attempt, verdict: verdict.await } }.boxed());
         }
     }
 
     /// Only the coordinator ends what it has begun; it was asked what it has decided.
     fn on_inquired(&mut self, Inquired { attempt, verdict }: Inquired) {
         faults::reached(Point::AcrossInquired);
-        self.inquiring.remove(&attempt);
+        self.inquiries.asked(attempt, verdict.is_ok());
         let set = self.driver.fence.set;
         let step = match verdict {
             Ok(Some(Verdict::Booked)) => Step::Commit,

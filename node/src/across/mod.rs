@@ -4,6 +4,7 @@
 //! - `course`: one attempt at its coordinator, pure: what has been heard decides what is asked for next;
 //! - `driver`: the task of one hosted replica. While that leads, it carries on the attempts that its set coordinates, and
 //!   asks what became of those that its set has waited for too long;
+//! - `inquiries`: whose turn it is when those are asked about, pure;
 //! - `ways`: how the leaders of other sets are reached.
 //!
 //! A message to another set leaves only after what it rests on is safe: it goes out when the proposer, whose answers pass
@@ -11,6 +12,7 @@
 
 mod course;
 mod driver;
+mod inquiries;
 mod ways;
 
 use std::sync::Arc;

@@ -1,6 +1,5 @@
 //! What operators ask of a node.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use twinset_ledger::attempt::{Coordination, Role as Part};
 use twinset_proto::cluster::v1 as wire;
 use wire::admin_server::Admin;
 
-use super::convert;
+use super::{convert, verify};
 use crate::birth::Refused;
 use crate::durability;
 use crate::node::{BootstrapError, Node};
@@ -198,27 +197,7 @@ impl Admin for AdminService {
         if ledger.state.has_stopped() {
             return Err(Status::unavailable("a fault has stopped this replica"));
         }
-        let totals = read.value;
-        let mut findings = Vec::new();
-        for (currency, (debits, credits)) in &totals.currencies {
-            if debits != credits {
-                findings.push(format!("{currency}: debits {debits} differ from credits {credits}"));
-            }
-        }
-        Ok(Response::new(wire::VerifyReply {
-            set: request.set,
-            replica: replica.fence.replica,
-            applied_index: read.index,
-            running_hash: hex(&totals.running_hash),
-            state_hash: hex(&totals.state_hash),
-            totals: currency_totals(&totals.currencies),
-            clearing: currency_totals(&totals.clearing),
-            attempts: totals.attempts,
-            parcels: totals.parcels,
-            accounts: totals.accounts,
-            transactions: totals.transactions,
-            findings,
-        }))
+        Ok(Response::new(verify::reply(request.set, replica.fence.replica, read)))
     }
 
     async fn control(
@@ -247,19 +226,6 @@ impl AdminService {
 
 fn or_default(text: String, default: &str) -> String {
     if text.is_empty() { default.to_owned() } else { text }
-}
-
-fn currency_totals(sums: &BTreeMap<String, (i128, i128)>) -> Vec<wire::CurrencyTotal> {
-    let total = |(currency, (debits, credits)): (&String, &(i128, i128))| wire::CurrencyTotal {
-        currency: currency.clone(),
-        debits: debits.to_string(),
-        credits: credits.to_string(),
-    };
-    sums.iter().map(total).collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn replica_status(replica: &Replica, catalogue: &Catalogue) -> wire::ReplicaStatus {
@@ -297,11 +263,12 @@ fn replica_status(replica: &Replica, catalogue: &Catalogue) -> wire::ReplicaStat
     }
 }
 
-/// What a set that this node leads has open with others.
+/// What a set that this node leads has open with others, as this replica has applied it: no gate is asked, because nothing is told
+/// of any balance, and what hangs while the gate is shut is just what people look for.
 fn attempts(ledger: &Ledger, fence: &Fence) -> wire::SetAttempts {
     let (set, now_unix_ns) = (fence.set, fence.platform.now_unix_ns());
     let (coordinated, others) = ledger.state.attempt_counts();
-    let attempts = ledger.state.attempts_as(ATTEMPTS_MAX, |id, attempt| {
+    let attempts = ledger.state.oldest_attempts_as(ATTEMPTS_MAX, |id, attempt| {
         let (phase, sets) = match &attempt.role {
             Part::Participant { .. } => ("waits", Vec::new()),
             Part::Coordinator(coordination @ Coordination { decided, .. }) => {
@@ -309,13 +276,13 @@ fn attempts(ledger: &Ledger, fence: &Fence) -> wire::SetAttempts {
                 (phase, coordination.other_sets(set).into_iter().collect())
             }
         };
-        Some(wire::OpenAttempt {
+        wire::OpenAttempt {
             attempt: id.to_string(),
             phase: phase.to_owned(),
             opened_unix_ns: attempt.opened_ns,
             age_ms: now_unix_ns.saturating_sub(attempt.opened_ns) / 1_000_000,
             sets,
-        })
+        }
     });
     wire::SetAttempts { set, attempts, open: (coordinated + others) as u64 }
 }

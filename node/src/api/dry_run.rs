@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use twinset_control::Catalogue;
-use twinset_ledger::check_back::confirmation_of;
 use twinset_ledger::{Command, Effect, Outcome, Position, Step, TransactionId, codec, slot_of};
 use twinset_proto::cluster::v1 as wire;
 use twinset_store::Tried;
@@ -46,12 +45,9 @@ pub async fn dry_run(
 /// announcement of an atomic batch. `no` tells apart what is asked at once.
 fn understood(bytes: &Bytes, no: u64, set: u32, catalogue: &Catalogue) -> Result<Command, String> {
     let command = codec::decode_command(bytes).map_err(|error| error.to_string())?;
-    command.validate().map_err(|error| error.to_string())?;
+    command.validate_of_client().map_err(|error| error.to_string())?;
     let transaction = match command {
         Command::Together { .. } => return Ok(command),
-        Command::Transaction(transaction) if confirmation_of(&transaction.request_id).is_some() => {
-            return Err("only nodes confirm overdue holds".to_owned());
-        }
         Command::Transaction(transaction) => transaction,
         _ => return Err("a dry run is of transactions".to_owned()),
     };
@@ -76,4 +72,42 @@ fn encoded(outcome: &Outcome) -> Bytes {
     let mut bytes = Vec::new();
     codec::encode_outcome(outcome, &mut bytes);
     bytes.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use twinset_control::Topology;
+    use twinset_ledger::codec::encode_command;
+    use twinset_ledger::hold::Capture;
+    use twinset_ledger::{Leg, Side, Transaction};
+
+    use super::*;
+
+    #[test]
+    fn the_names_of_nodes_are_refused_as_the_real_call_refuses_them() {
+        let topology: Topology =
+            toml::from_str(include_str!("../../../deploy/examples/topology.toml")).unwrap();
+        let catalogue = topology.place("cluster").unwrap();
+        let own = &catalogue.sets[&1];
+        let mut ids = (0..).map(|n| format!("a-{n}")).filter(|id| own.owns(slot_of(id)));
+        let (from, to) = (ids.next().unwrap(), ids.next().unwrap());
+        let pay = |request_id: &str| Transaction {
+            request_id: request_id.to_owned(),
+            scope_account: Some(from.clone()),
+            legs: vec![Leg::new(&from, Side::Debit, 1.into()), Leg::new(&to, Side::Credit, 1.into())],
+            ..Transaction::default()
+        };
+        let said = |transaction: Transaction| {
+            let mut bytes = Vec::new();
+            encode_command(&Command::Transaction(transaction), &mut bytes);
+            understood(&bytes.into(), 0, 1, &catalogue)
+        };
+        let hold = TransactionId { set: 1, incarnation: 1, position: Position::new(5, 0) };
+        let capture = Some(Capture { hold, is_final: true });
+        for named in [pay("~sweep-1-1-5-0-1"), Transaction { capture, ..pay("~confirm-1-1-5-0-1") }] {
+            let refused = said(named.clone()).unwrap_err();
+            assert!(refused.contains("request id"), "{named:?}: {refused}");
+        }
+        assert_eq!(said(pay("p-1")), Ok(Command::Transaction(pay("p-1"))));
+    }
 }

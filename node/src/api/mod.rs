@@ -10,6 +10,7 @@ mod restrictions;
 mod sets;
 mod statement;
 mod sweeps;
+mod verify;
 
 pub use admin::AdminService;
 pub use sets::SetsService;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
@@ -62,6 +63,9 @@ impl Due<'_> {
     }
 }
 
+/// Holds with which the last resort was taken by this leader, and which it has not ended: the ledger refuses it so far.
+type Exhausted = Mutex<BTreeSet<TransactionId>>;
+
 /// One that came to its end: the log has it, or it is to be looked at again.
 struct Done {
     initiator: String,
@@ -79,6 +83,7 @@ impl Asker {
 
     /// Asks until the replica leads no more; then all calls end.
     async fn lead(&self, leads: &mut Leads) {
+        let exhausted = Exhausted::default();
         let mut courses: FuturesUnordered<BoxFuture<'_, Done>> = FuturesUnordered::new();
         let mut running = BTreeMap::<String, BTreeSet<TransactionId>>::new();
         // Said once in each lead.
@@ -88,7 +93,7 @@ impl Asker {
                 running.entry(initiator).or_default().remove(&hold);
             }
             self.name_the_unknown(&mut unknown);
-            self.start(&mut running, &courses);
+            self.start(&mut running, &courses, &exhausted);
         }
     }
 
@@ -106,6 +111,7 @@ impl Asker {
         &'a self,
         running: &mut BTreeMap<String, BTreeSet<TransactionId>>,
         courses: &FuturesUnordered<BoxFuture<'a, Done>>,
+        exhausted: &'a Exhausted,
     ) {
         let now = self.duty.now();
         for initiator in self.initiators.iter() {
@@ -118,7 +124,7 @@ impl Asker {
                     let done = Done { initiator: name.clone(), hold };
                     courses.push(
                         async move {
-                            if !self.course(initiator, hold).await {
+                            if !self.course(initiator, hold, exhausted).await {
                                 tokio::time::sleep(AGAIN_AFTER).await;
                             }
                             done
@@ -131,7 +137,7 @@ impl Asker {
     }
 
     /// One try, or the last resort. Whether that has come to an end in the log; if not it is looked at again, a little later.
-    async fn course(&self, initiator: &Initiator, hold: TransactionId) -> bool {
+    async fn course(&self, initiator: &Initiator, hold: TransactionId, exhausted: &Exhausted) -> bool {
         let Some((hold, account)) = self.duty.state.open_hold(hold) else { return false };
         let last = hold.journal.last().map_or(hold.id.position, |line| line.at);
         let told = last.index() <= self.duty.fence.gate.horizon().open;
@@ -141,8 +147,19 @@ impl Asker {
         }
         let due = Due { hold, account, initiator };
         if due.asking().tries_in_a_row() >= initiator.config.tries {
-            return self.last_resort(&due).await;
+            let id = due.hold.id;
+            // Once for each hold, however often the ledger refuses it, and however few tries it comes after.
+            if exhausted.lock().insert(id) {
+                self.exhausted(&due);
+            }
+            let taken = self.last_resort(&due).await;
+            if !self.is_asked(id) {
+                exhausted.lock().remove(&id);
+            }
+            return taken;
         }
+        // Its expiry was moved meanwhile, perhaps, or more tries are allowed.
+        exhausted.lock().remove(&due.hold.id);
         match self.ask(&due).await {
             Ok(Answer::Pending) => self.write(&due, Came::Pending { next_ns: self.next_ns(&due) }).await,
             Ok(Answer::Cancel) => self.write(&due, Came::Cancelled).await,
@@ -196,14 +213,20 @@ impl Asker {
         self.duty.decide(Command::CheckedBack(done)).await.is_some_and(|outcome| outcome.result.is_ok())
     }
 
-    async fn last_resort(&self, due: &Due<'_>) -> bool {
+    /// Whether the hold still waits for a try or for the last resort.
+    fn is_asked(&self, hold: TransactionId) -> bool {
+        self.duty.state.open_hold(hold).is_some_and(|(hold, _)| hold.asked_from_ns().is_some())
+    }
+
+    fn exhausted(&self, due: &Due<'_>) {
         let (set, hold) = (self.duty.fence.set, due.hold.id);
-        let resort = due.initiator.config.last_resort;
-        if due.asking().tries_in_a_row() == due.initiator.config.tries {
-            warn!(set, %hold, initiator = due.name(), ?resort, "no try has brought an answer");
-            self.metrics.exhausted.with_label_values(&[due.name()]).inc();
-        }
-        match resort {
+        let (tries, resort) = (due.asking().tries_in_a_row(), due.initiator.config.last_resort);
+        warn!(set, %hold, initiator = due.name(), tries, ?resort, "no try has brought an answer");
+        self.metrics.exhausted.with_label_values(&[due.name()]).inc();
+    }
+
+    async fn last_resort(&self, due: &Due<'_>) -> bool {
+        match due.initiator.config.last_resort {
             LastResort::Release => self.write(due, Came::Released).await,
             // What the ledger refuses for so long is a person's affair.
             LastResort::Confirm if due.asking().tries_in_a_row() < TRIES_MAX => {

@@ -26,12 +26,13 @@ use twinset_ledger::buffer::{BufferStep, InboxEnd, StreamEnd, StreamName};
 use twinset_ledger::canary::{self, Canary};
 use twinset_ledger::{Command, Effect, Outcome, TransactionId, codec};
 use twinset_proto::cluster::v1 as wire;
-use twinset_store::{LedgerReplica, Outgoing, OwnBuffered, StreamStanding};
+use twinset_store::{Fault, LedgerReplica, Outgoing, OwnBuffered, StreamStanding};
 use wire::item_reply::Result as ItemResult;
 
 use crate::across::Ways;
 use crate::faults::{self, Point};
 use crate::metrics::OutboxMetrics;
+use crate::platform;
 use crate::proposer::{Proposer, Submission};
 use crate::raft::{Group, Role};
 use crate::set::Fence;
@@ -66,12 +67,21 @@ pub struct Outbox {
     pub metrics: OutboxMetrics,
 }
 
-/// What another set has answered.
+/// What was asked for is there; mostly what another set has answered.
 enum Answer {
     /// To a load of parcels.
     Parcels { name: StreamName, numbers: Numbers, outcomes: Option<Vec<Outcome>> },
     /// To what it was told about accounts.
     Words { to: u32, about: Vec<TransactionId>, outcomes: Option<Vec<Outcome>> },
+    /// Of the own disk: what a stream goes on with behind a number, as far as the gate was open.
+    Read { name: StreamName, from: Span, parcels: Result<Vec<Outgoing>, Fault> },
+}
+
+/// Behind which number parcels are read, and of entries up to which index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Span {
+    after: u64,
+    upto: u64,
 }
 
 /// What the own log was asked to take in.
@@ -108,6 +118,10 @@ struct Lead<'a> {
     courses: BTreeMap<StreamName, Course>,
     patience: BTreeMap<u32, Patience>,
     answers: FuturesUnordered<BoxFuture<'static, Answer>>,
+    /// Streams whose next parcels are being read.
+    reading: BTreeSet<StreamName>,
+    /// Where there was nothing to be read of a stream.
+    nothing: BTreeMap<StreamName, Span>,
     /// Sets that are being told something.
     telling: BTreeSet<u32>,
     /// By mode change and set: it has heard of it; if it has withdrawn the account, the ends of its streams.
@@ -147,6 +161,8 @@ impl<'a> Lead<'a> {
             courses: BTreeMap::new(),
             patience: BTreeMap::new(),
             answers: FuturesUnordered::new(),
+            reading: BTreeSet::new(),
+            nothing: BTreeMap::new(),
             telling: BTreeSet::new(),
             heard: BTreeMap::new(),
             draining: BTreeSet::new(),
@@ -208,8 +224,7 @@ impl<'a> Lead<'a> {
     /// Sends what waits in a stream, as much as may be on its way.
     fn send(&mut self, standing: StreamStanding, open: u64, now: Instant) {
         let name = standing.name;
-        let Outbox { fence, state, ways, .. } = self.outbox;
-        while self.patience.entry(name.to).or_default().is_over(now) {
+        while !self.reading.contains(&name) && self.patience.entry(name.to).or_default().is_over(now) {
             let course = self.courses.entry(name).or_default();
             let Some(after) = course.next_load(standing.acknowledged) else { return };
             if after >= standing.last {
@@ -219,31 +234,65 @@ impl<'a> Lead<'a> {
                 let first = self.leaves_at.map_or(until, |at| at.min(until));
                 return self.leaves_at = Some(first);
             }
-            let parcels = match state.parcels(name, after, open, PARCELS_PER_LOAD) {
-                Ok(parcels) => parcels,
-                // The replica has stopped, and says so itself.
-                Err(fault) => return debug!(set = fence.set, %fault, "parcels cannot be read"),
-            };
-            let Some(last) = parcels.last().map(|one| one.credit.number) else { return };
-            let numbers: Numbers = parcels.iter().map(|one| (one.credit.number, one.by)).collect();
-            let steps = parcels.into_iter().map(|Outgoing { by, credit }| (by, BufferStep::Credit(credit)));
-            let commands: Vec<Bytes> = steps.map(|(by, step)| encoded(by, step)).collect();
-            course.left(last, now);
-            let ask = |commands| ways.ask(name.to, self.origin(), commands, now + WAIT);
-            let again = canary::on(Canary::OutboxReplayed).then(|| ask(commands.clone()));
-            let answers = ask(commands);
-            self.answers.push(
-                async move {
-                    let outcomes = decoded(answers.await);
-                    if let Some(again) = again {
-                        let _ = again.await;
-                    }
-                    Answer::Parcels { name, numbers, outcomes }
+            let from = Span { after, upto: open };
+            if self.nothing.get(&name) == Some(&from) {
+                return;
+            }
+            let state = self.outbox.state.clone();
+            let read = move || state.parcels(name, after, open, PARCELS_PER_LOAD);
+            if standing.last - after < PARCELS_PER_LOAD as u64 {
+                // Just booked, and in memory still.
+                if !self.ship(name, read(), now) {
+                    return;
                 }
-                .boxed(),
-            );
-            faults::reached(Point::BufferedParcelSent);
+                continue;
+            }
+            // What fills a load has waited, and may have to come from disk; nobody waits for it.
+            self.reading.insert(name);
+            let platform = self.outbox.fence.platform.clone();
+            let reading = async move {
+                match platform::blocking(&*platform, read).await {
+                    Ok(parcels) => Answer::Read { name, from, parcels },
+                    Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                    // The runtime shuts down, and whoever waits here with it.
+                    Err(_) => std::future::pending().await,
+                }
+            };
+            self.answers.push(reading.boxed());
         }
+    }
+
+    /// Sends a load. Whether there was one.
+    fn ship(&mut self, name: StreamName, parcels: Result<Vec<Outgoing>, Fault>, now: Instant) -> bool {
+        let Outbox { fence, ways, .. } = self.outbox;
+        let parcels = match parcels {
+            Ok(parcels) => parcels,
+            Err(fault) => {
+                // The replica has stopped, and says so itself.
+                debug!(set = fence.set, %fault, "parcels cannot be read");
+                return false;
+            }
+        };
+        let Some(last) = parcels.last().map(|one| one.credit.number) else { return false };
+        let numbers: Numbers = parcels.iter().map(|one| (one.credit.number, one.by)).collect();
+        let steps = parcels.into_iter().map(|Outgoing { by, credit }| (by, BufferStep::Credit(credit)));
+        let commands: Vec<Bytes> = steps.map(|(by, step)| encoded(by, step)).collect();
+        self.courses.entry(name).or_default().left(last, now);
+        let ask = |commands| ways.ask(name.to, self.origin(), commands, now + WAIT);
+        let again = canary::on(Canary::OutboxReplayed).then(|| ask(commands.clone()));
+        let answers = ask(commands);
+        self.answers.push(
+            async move {
+                let outcomes = decoded(answers.await);
+                if let Some(again) = again {
+                    let _ = again.await;
+                }
+                Answer::Parcels { name, numbers, outcomes }
+            }
+            .boxed(),
+        );
+        faults::reached(Point::BufferedParcelSent);
+        true
     }
 
     fn origin(&self) -> Origin {
@@ -331,6 +380,15 @@ impl<'a> Lead<'a> {
     fn on_answer(&mut self, answer: Answer) {
         let now = Instant::now();
         let (to, whole) = match answer {
+            Answer::Read { name, from, parcels } => {
+                self.reading.remove(&name);
+                // Something may have been lost meanwhile, so that the stream goes on elsewhere.
+                let goes_on = self.courses.entry(name).or_default().next_load(0) == Some(from.after);
+                if goes_on && !self.ship(name, parcels, now) {
+                    self.nothing.insert(name, from);
+                }
+                return;
+            }
             Answer::Parcels { name, numbers, outcomes } => {
                 if outcomes.iter().flatten().any(is_full) {
                     error!(

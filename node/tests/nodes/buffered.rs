@@ -12,7 +12,10 @@ use crate::whole::{Cluster, Running, alone, leader, until};
 
 const PAYERS: u32 = 1;
 const PAYEES: u32 = 2;
-const PAYMENTS: i64 = 60;
+/// More than one load takes.
+const PAYMENTS: i64 = 1_200;
+/// In one call.
+const TOGETHER: usize = 100;
 
 fn account_of(cluster: &Cluster, set: u32) -> String {
     let slots = cluster.catalogue.slot_table();
@@ -39,7 +42,7 @@ fn booked(nodes: &[Running], account: &str) -> Vec<(i128, String)> {
         filter: StatementFilter::default(),
         newest_first: false,
         at: None,
-        limit: 1_000,
+        limit: 10_000,
     };
     let Some(statement) = replica.ledger().unwrap().state.statement(account, &query).unwrap().value else {
         return Vec::new();
@@ -78,11 +81,15 @@ fn payers_go_on_while_the_payees_set_has_no_quorum() {
     }
     let mut paid = Vec::new();
     let payers = Leader::of_set(&cluster.nodes, PAYERS);
-    for amount in 1..=PAYMENTS {
-        let Outcome { incarnation, position, result, .. } = payers.book(&pay(&payer, &shop, amount));
-        assert!(matches!(result, Ok(Effect::Buffered { .. })), "{result:?}");
-        let id = twinset_ledger::TransactionId { set: PAYERS, incarnation, position };
-        paid.push((i128::from(amount) * 100, id.to_string()));
+    let amounts: Vec<i64> = (1..=PAYMENTS).collect();
+    for amounts in amounts.chunks(TOGETHER) {
+        let payments: Vec<Command> = amounts.iter().map(|amount| pay(&payer, &shop, *amount)).collect();
+        for (amount, outcome) in amounts.iter().zip(payers.submit(&payments)) {
+            let Outcome { incarnation, position, result, .. } = outcome;
+            assert!(matches!(result, Ok(Effect::Buffered { .. })), "{result:?}");
+            let id = twinset_ledger::TransactionId { set: PAYERS, incarnation, position };
+            paid.push((i128::from(*amount) * 100, id.to_string()));
+        }
     }
     let led = cluster.nodes[leader(&cluster.nodes, PAYERS)].leads(PAYERS).expect("nothing moves it");
     let Announced { account, transit, .. } = led.ledger().unwrap().state.in_transit(&shop).value.unwrap();

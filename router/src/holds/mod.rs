@@ -6,7 +6,8 @@ pub mod http;
 
 use tokio::time::Instant;
 use twinset_ledger::amount::to_decimal_string;
-use twinset_ledger::hold::Ended;
+use twinset_ledger::check_back::OnExpiry;
+use twinset_ledger::hold::{Ended, PlaceHold};
 use twinset_ledger::outcome::Held;
 use twinset_ledger::{Command, Effect, TransactionId, date};
 use twinset_proto::cluster::v1::{HoldKey, ListHolds, ReadReply, read_reply, read_request};
@@ -15,7 +16,7 @@ use twinset_proto::ledger::v1 as wire;
 use crate::api::{Api, at, missing, page_of, unexpected};
 use crate::convert;
 use crate::error::Error;
-use crate::named;
+use crate::{groups, named};
 
 /// Holds in one page at most, and as many as one has by default.
 pub const PAGE_MAX: u32 = 100;
@@ -23,6 +24,10 @@ pub const PAGE_MAX: u32 = 100;
 impl Api {
     /// Places, releases or extends a hold of that account.
     pub async fn hold_command(&self, command: Command, deadline: Instant) -> Result<wire::HoldReply, Error> {
+        if let Command::PlaceHold(PlaceHold { on_expiry: OnExpiry::CheckBack(terms), .. }) = &command {
+            // What confirms it is a transaction of the nodes, which know accounts alone.
+            groups::single(&self.view().groups, &terms.to, "who is paid on_expiry is")?;
+        }
         let (set, outcome) = self.command(&command, deadline).await?;
         let position = Some(convert::position(at(set, &outcome)));
         let replayed = outcome.replayed;

@@ -283,7 +283,8 @@ async fn what_means_one_account_is_refused_with_a_word_on_what_to_do() {
         }
         body
     };
-    let payers_sweep = format!("/v1/accounts/{payer}/sweep");
+    let [payers_sweep, payers_holds] = ["sweep", "holds"].map(|what| format!("/v1/accounts/{payer}/{what}"));
+    let check_back = json!({"check_back": {"initiator": "shop", "to": "pot"}});
     let table = [
         (
             "/v1/transactions",
@@ -315,6 +316,11 @@ async fn what_means_one_account_is_refused_with_a_word_on_what_to_do() {
             payers_sweep.as_str(),
             json!({"request_id": "x", "to": "pot", "daily": true}),
             "the sweep is to pot, which is a group",
+        ),
+        (
+            payers_holds.as_str(),
+            json!({"request_id": "x", "amount": "1", "expires_at": "2030-01-01T00:00:00Z", "on_expiry": check_back}),
+            "who is paid on_expiry is pot, which is a group",
         ),
         (
             "/v1/accounts/pot/posting-mode",

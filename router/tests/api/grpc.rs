@@ -75,7 +75,7 @@ async fn the_same_calls_in_their_other_spelling() {
             payment("p-2", "1"),
             payment("p-1", "7"),
             payment("p-3", "0.001"),
-            payment("", "1"),
+            payment("~sweep-1-1-5-0-1", "1"),
         ],
         with_postings: false,
         ..wire::PostBatchRequest::default()
@@ -105,6 +105,7 @@ async fn errors_carry_their_code_and_outcome() {
         (payment("p-1", "1.001"), Code::FailedPrecondition, "excess_scale", "rejected"),
         (payment("p-2", "ten"), Code::InvalidArgument, "malformed", "not_applied"),
         (payment("p-3", "0"), Code::InvalidArgument, "amount_not_positive", "not_applied"),
+        (payment("~sweep-1-1-5-0-1", "1"), Code::InvalidArgument, "malformed_request_id", "not_applied"),
         (frozen, Code::InvalidArgument, "malformed", "not_applied"),
     ];
     for (request, code, stable, outcome) in table {

@@ -134,6 +134,35 @@ async fn a_batch_answers_one_by_one_in_order() {
 }
 
 #[tokio::test]
+async fn a_name_that_only_nodes_give_is_refused_alone() {
+    let (cluster, router) = ready().await;
+    for (sent, named) in [payment("~sweep-1-1-5-0-1"), confirmation()].into_iter().enumerate() {
+        let first: Value = serde_json::from_str(&payment(&format!("first-{sent}"))).expect("JSON");
+        let last: Value = serde_json::from_str(&payment(&format!("last-{sent}"))).expect("JSON");
+        let named: Value = serde_json::from_str(&named).expect("JSON");
+        let batch = |atomic: bool| {
+            json!({"transactions": [first.clone(), named.clone(), last.clone()], "atomic": atomic})
+                .to_string()
+        };
+        let before = cluster.booked();
+        for path in ["/v1/batches", "/v1/batches?dry_run=true"] {
+            let whole = router.post(path, &batch(true)).await;
+            assert_eq!(whole.problem(), (400, "malformed_request_id".into(), "not_applied".into()), "{path}");
+        }
+        assert_eq!(cluster.booked(), before, "all of them or none");
+        let single = router.post("/v1/transactions?dry_run=true", &named.to_string()).await;
+        assert_eq!(single.problem(), (400, "malformed_request_id".into(), "not_applied".into()));
+        for path in ["/v1/batches?dry_run=true", "/v1/batches"] {
+            let results = router.post(path, &batch(false)).await.json()["results"].clone();
+            assert!(results[0]["ok"].is_object() && results[2]["ok"].is_object(), "{path}: {results}");
+            let problem = &results[1]["problem"];
+            let said = (&problem["code"], &problem["outcome"]);
+            assert_eq!(said, (&json!("malformed_request_id"), &json!("not_applied")), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_large_batch_travels_in_pieces_and_comes_back_whole() {
     let (_cluster, router) = ready().await;
     let padding = "x".repeat(400);
@@ -198,6 +227,14 @@ fn bad_json() -> Vec<Bad> {
     ]
 }
 
+/// A payment named as nodes name the one that confirms an overdue hold.
+fn confirmation() -> String {
+    let mut body: Value = serde_json::from_str(&payment("~confirm-1-1-5-0-1")).expect("JSON");
+    body["scope_account"] = json!("{t}:a");
+    body["capture"] = json!({"hold": "1-1-5-0", "final": true});
+    body.to_string()
+}
+
 /// Transactions that are well-formed JSON and make no sense.
 fn bad_transactions() -> Vec<Bad> {
     let leg = json!({"account": "{t}:a", "side": "debit", "amount": "1"});
@@ -222,6 +259,8 @@ fn bad_transactions() -> Vec<Bad> {
         transaction(with("/legs", json!(vec![leg; 257])), 400, "too_many_legs", ""),
         transaction(with("/request_id", json!("")), 400, "malformed_request_id", ""),
         transaction(with("/request_id", json!("x".repeat(65))), 400, "malformed_request_id", ""),
+        transaction(with("/request_id", json!("~sweep-1-1-5-0-1")), 400, "malformed_request_id", "A-Za-z0-9"),
+        transaction(confirmation(), 400, "malformed_request_id", "A-Za-z0-9"),
         transaction(with("/scope_account", json!("c")), 400, "scope_account_without_leg", ""),
         transaction(with("/accounting_date", json!("2026-02-30")), 400, "malformed", "YYYY-MM-DD"),
         transaction(with("/kind", json!(65_536)), 400, "malformed", "65536"),

@@ -7,6 +7,7 @@
 //! | `lookup`, `rebuild` | where a request id was decided; what was decided there |
 //! | `apply` | one entry in, outcomes out |
 //! | `reads`, `list`, `totals` | questions: about one thing, about a part of the log, about all accounts |
+//! | `between` | what is open with other sets, for who adds up the clearing accounts of all |
 //! | `outbox` | what is sent to accounts of other sets, what is announced, what is suspended |
 //! | `events` | what was decided and changed something, for those who follow the set |
 //! | `statement`, `history`, `moments` | what was posted to an account; its postings, from memory and disk; positions of times |
@@ -21,6 +22,7 @@
 
 mod account;
 mod apply;
+mod between;
 mod bloom;
 mod check_back;
 mod checkpoint;
@@ -65,6 +67,7 @@ use crate::shared::Shared;
 use points::Points;
 use state::ReplicaState;
 
+pub use between::{Between, Outbound, Share, Sums};
 pub use check_back::OverdueHolds;
 pub use encoded::EncodedOutcomes;
 pub use events::{About, Event, EventPage, EventPlace};

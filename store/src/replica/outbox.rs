@@ -244,20 +244,9 @@ mod tests {
     use twinset_ledger::account::Side;
     use twinset_ledger::buffer::PostingMode;
 
-    use super::super::sample::{Fed, open, pay_far};
+    use super::super::sample::{Fed, announce, open, pay_far};
     use super::*;
     use twinset_ledger::buffer::Transit;
-
-    fn announce(account: &str) -> Command {
-        let account = Announcement {
-            account: account.to_owned(),
-            currency: "EUR".to_owned(),
-            scale: 2,
-            normal_side: Side::Credit,
-        };
-        let by = TransactionId { set: 2, incarnation: 1, position: Position::new(9, 0) };
-        Command::BufferStep { by, step: BufferStep::Announce(account) }
-    }
 
     const NAME: StreamName = StreamName { to: 2, incarnation: 1 };
 

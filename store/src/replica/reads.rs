@@ -186,6 +186,20 @@ impl LedgerReplica {
         state.about.attempts.iter().filter_map(|(id, attempt)| of(id, attempt)).take(limit).collect()
     }
 
+    /// What `of` makes of those that this set opened first, `limit` at most, the oldest first.
+    pub fn oldest_attempts_as<T>(&self, limit: usize, of: impl Fn(TransactionId, &Attempt) -> T) -> Vec<T> {
+        let state = self.cell.state.read();
+        let mut all: Vec<_> = state.about.attempts.iter().collect();
+        let opened = |(id, attempt): &(TransactionId, &Attempt)| (attempt.opened_ns, *id);
+        if limit < all.len() {
+            // In time that grows with their number alone: apply waits meanwhile.
+            all.select_nth_unstable_by_key(limit, opened);
+            all.truncate(limit);
+        }
+        all.sort_unstable_by_key(opened);
+        all.into_iter().map(|(id, attempt)| of(id, attempt)).collect()
+    }
+
     /// The attempt of that name, if it is open here.
     pub fn attempt(&self, id: TransactionId) -> Option<Attempt> {
         self.cell.state.read().about.attempts.get(id).cloned()
@@ -259,5 +273,40 @@ impl ReplicaState {
             command,
             outcome,
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rust_decimal::Decimal;
+    use twinset_ledger::account::Side;
+    use twinset_ledger::attempt::Step;
+    use twinset_ledger::command::{Command, Leg};
+
+    use super::super::sample::{Fed, open, pay_far};
+    use super::*;
+
+    #[test]
+    fn the_oldest_attempts_are_told_first_whatever_they_are_called() {
+        let fed = Fed::new();
+        fed.feed(&[open("a")]);
+        let mut opened = Vec::new();
+        for (entry, set) in [9, 1, 3, 1, 2, 1].into_iter().enumerate() {
+            let mut id = TransactionId { set, incarnation: 1, position: Position::new(70, 0) };
+            if set == 1 {
+                id.position = Position::new(fed.feed(&[pay_far(&format!("p-{entry}"), "a", 1)]), 0);
+            } else {
+                let legs = vec![Leg::new("a", Side::Credit, Decimal::new(1, 2))];
+                let step = Step::Prepare { legs, accounting_date: 20_000, reverses: None };
+                fed.feed(&[Command::Step { attempt: id, step }]);
+            }
+            opened.push(id);
+        }
+        for limit in [0, 1, 4, 6, 9] {
+            let told = fed.replica.oldest_attempts_as(limit, |id, _| id);
+            assert_eq!(told, opened[..limit.min(6)], "{limit}");
+        }
+        let by_name = fed.replica.attempts_as(4, |id, _| Some(id.set));
+        assert_eq!(by_name, [1, 1, 1, 2]);
     }
 }

@@ -5,6 +5,7 @@ use tempfile::TempDir;
 use twinset_ledger::RULES_VERSION;
 use twinset_ledger::account::Side;
 use twinset_ledger::attempt::{Ballot, Begin, Part, Step, Sum, Vote};
+use twinset_ledger::buffer::{Announcement, BufferStep};
 use twinset_ledger::codec::{EntryBuilder, encode_command};
 use twinset_ledger::command::{Command, Leg, Metadata, Reversal, Transaction};
 use twinset_ledger::id::{Position, TransactionId};
@@ -104,6 +105,18 @@ pub(super) fn decide_and_settle(begun: u64, side: Side, cents: i64) -> [Command;
 
 /// An account of the next set.
 const FAR: &str = "far";
+
+/// Says that an account of the next set is paid without asking.
+pub(super) fn announce(account: &str) -> Command {
+    let account = Announcement {
+        account: account.to_owned(),
+        currency: "EUR".to_owned(),
+        scale: 2,
+        normal_side: Side::Credit,
+    };
+    let by = TransactionId { set: SET + 1, incarnation: 1, position: Position::new(9, 0) };
+    Command::BufferStep { by, step: BufferStep::Announce(account) }
+}
 
 /// Takes back a cent.
 pub(super) fn take_back_a_cent(request_id: &str, position: Position) -> Command {

@@ -9,6 +9,7 @@ use twinset_ledger::apply::CLEARING_SUBJECT;
 
 use super::LedgerReplica;
 use super::account::{encode_figures, encode_who};
+use super::between::Between;
 use super::reads::Read;
 
 /// Accounts that are read under one lock: about a millisecond.
@@ -25,6 +26,8 @@ pub struct Totals {
     pub attempts: u64,
     /// Parcels to other sets that are not acknowledged.
     pub parcels: u64,
+    /// What is open with other sets, for whom adds up the clearing accounts of all.
+    pub between: Between,
     /// Accounts opened.
     pub accounts: u64,
     /// Transactions and reversals booked, and parts of those over several sets.
@@ -88,6 +91,7 @@ impl LedgerReplica {
             accounts: end.into(),
             attempts: state.about.attempts.len() as u64,
             parcels: state.about.buffer.streams().map(|(_, stream)| stream.waiting()).sum(),
+            between: Between::of(&state),
             transactions: state.about.transactions,
             running_hash: state.about.hash,
             ..Totals::default()

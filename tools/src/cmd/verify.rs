@@ -12,9 +12,10 @@ use crate::{error, out};
 /// What `twinset verify --help` says.
 pub const HELP: &str = "Read every replica of every set and compare the books.\n\n\
     For each set: every replica is read at the leader's committed index; their hashes over log, results and accounts must \
-    be equal; debits must equal credits in every currency; over all sets everything must sum to zero. A replica that \
-    cannot be read makes the verdict \"not clean\": what was not read is not proven. Under steady traffic the replicas \
-    may not be caught at one index: stop the traffic, or give more --patience.\n\n\
+    be equal; debits must equal credits in every currency; over all sets everything must sum to zero, and the clearing \
+    accounts must show what is open between the sets and nothing else. A replica that cannot be read makes the verdict \
+    \"not clean\": what was not read is not proven. Under steady traffic the replicas may not be caught at one index, nor \
+    the sets at one moment: stop the traffic, or give more --patience.\n\n\
     Examples:\n  twinset verify\n  twinset verify --json | jq .clean";
 
 /// Read every replica of every set and compare the books.

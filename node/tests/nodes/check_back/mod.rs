@@ -319,6 +319,43 @@ fn after_the_last_try_comes_the_last_resort() {
     cluster.nodes.into_iter().for_each(Running::die);
 }
 
+/// Fewer tries are allowed than there were: the last resort is taken at once, and is no less said for that.
+#[test]
+fn a_last_resort_is_counted_however_many_tries_came_before_it() {
+    let _alone = alone();
+    let shop = Initiator::start("shop", |_, call| say(call, "pending"));
+    let mut cluster = cluster(&[&shop], |config| {
+        config.initiators[0].back_off_first_ms = 20;
+        config.initiators[0].back_off_max_ms = 20;
+    });
+    let [alice, bob] = own_accounts(&cluster);
+    let ask = Leader::of(&cluster.nodes);
+    ask.book(&open(&alice));
+    ask.book(&open(&bob));
+    let hold = ask.overdue("pending", &alice, 10, ("shop", &bob));
+    until("it was asked about some times", || {
+        let tries = tries(&ask.hold(&alice, hold)).len();
+        if tries > 3 { Ok(()) } else { Err(format!("{tries} times")) }
+    });
+    let configs: Vec<(Config, _)> =
+        cluster.nodes.iter().map(|running| (running.node.config.clone(), running.ports)).collect();
+    cluster.nodes.into_iter().for_each(Running::die);
+    cluster.nodes = Vec::new();
+    for (mut config, ports) in configs {
+        config.initiators[0].tries = 2;
+        cluster.nodes.push(Running::configured(config, ports).unwrap());
+    }
+    let ask = Leader::of(&cluster.nodes);
+    let found = until("it is kept", || {
+        let found = ask.hold(&alice, hold);
+        if found.check_back.as_ref().unwrap().kept { Ok(found) } else { Err(format!("{found:?}")) }
+    });
+    assert_eq!(tries(&found).last().unwrap(), "kept");
+    let line = "twinset_node_check_backs_exhausted_total{initiator=\"shop\"}";
+    assert_eq!(counted(&cluster.nodes, line), 1);
+    cluster.nodes.into_iter().for_each(Running::die);
+}
+
 /// How many metrics of calls there are; each is on the page.
 fn listed_metrics(running: &Running) -> usize {
     let page = include_str!("../../../../docs/reference/metrics.md");

@@ -33,7 +33,7 @@ pub fn answer(
 
 fn understood(set: u32, slots: &[u32], bytes: &Bytes, no: u64) -> Command {
     let command = decode_command(bytes).expect("a router sends commands");
-    command.validate().expect("a router sends valid commands");
+    command.validate_of_client().expect("a router sends valid commands");
     let transaction = match command {
         Command::Transaction(transaction) => transaction,
         Command::Together { .. } => return command,
