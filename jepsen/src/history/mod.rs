@@ -8,6 +8,7 @@
 mod answer;
 pub mod buffered;
 pub mod event;
+mod found;
 pub mod holdings;
 pub mod holds;
 pub mod label;
