@@ -6,6 +6,7 @@ pub mod buffered;
 pub mod holds;
 pub mod in_doubt;
 pub mod replicas;
+pub mod restrictions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -163,6 +164,11 @@ async fn read(
         holds::list(*account, async |ask| asker.ask(ask, None).await).await
     });
     join_all(held).await;
+    let restricted = left.restricted.iter().enumerate().map(async |(number, account)| {
+        let mut asker = Asker::new(recorder, routers, number);
+        restrictions::list(*account, async |ask| asker.ask(ask, None).await).await;
+    });
+    join_all(restricted).await;
     let suspended = sets.iter().filter(|_| !left.buffered.is_empty()).enumerate();
     let suspended = suspended.map(async |(number, set)| {
         let mut asker = Asker::new(recorder, routers, number);
@@ -190,12 +196,20 @@ async fn drained(recorder: &Arc<Recorder>, left: &Left, routers: &[String]) {
     }
 }
 
-/// Waits until no set has a hold to put away, or the patience is over.
+/// Waits until no set has a hold or a restriction to put away, or the patience is over.
 async fn put_away(recorder: &Arc<Recorder>, left: &Left, routers: &[String]) {
     let until = Instant::now() + holds::PATIENCE;
     let mut asker = Asker::new(recorder, routers, 0);
     for account in &left.held {
         while holds::any_pending(*account, async |ask| asker.ask(ask, None).await).await
+            && Instant::now() < until
+        {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+    let until = Instant::now() + restrictions::PATIENCE;
+    for account in &left.restricted {
+        while restrictions::any_pending(*account, async |ask| asker.ask(ask, None).await).await
             && Instant::now() < until
         {
             tokio::time::sleep(PAUSE).await;
@@ -247,6 +261,7 @@ impl Scopes {
             | Ask::PlaceHold { id, account, .. }
             | Ask::ReleaseHold { id, account, .. }
             | Ask::ExtendHold { id, account, .. }
+            | Ask::ReleaseRestriction { id, account, .. }
             | Ask::SetMode { id, account, .. } => vec![(*account, id.clone())],
             Ask::Transfer(transfer) => of_legs(transfer),
             Ask::Batch { items, .. } => items.iter().flat_map(of_legs).collect(),
@@ -262,6 +277,8 @@ impl Scopes {
             | Ask::ReadTransaction { .. }
             | Ask::ReadRequest { .. }
             | Ask::List { .. }
+            | Ask::ReadRestriction { .. }
+            | Ask::ListRestrictions { .. }
             | Ask::ReadHold { .. }
             | Ask::ListHolds { .. }
             | Ask::Statement { .. }
@@ -349,6 +366,7 @@ mod tests {
             reverses: None,
             reversed_by: Vec::new(),
             capture: None,
+            marks: vec![],
             part_of: None,
         }
     }

@@ -271,6 +271,8 @@ fn asked(ask: &Ask) -> &'static str {
         Ask::Batch { .. } => "batch",
         Ask::PlaceHold { .. } | Ask::ReleaseHold { .. } | Ask::ExtendHold { .. } => "hold",
         Ask::ReadHold { .. } | Ask::ListHolds { .. } => "read_hold",
+        Ask::ReleaseRestriction { .. } => "restriction",
+        Ask::ReadRestriction { .. } | Ask::ListRestrictions { .. } => "read_restriction",
         Ask::Statement { .. } | Ask::Balance { .. } => "statement",
         Ask::Events { .. } => "events",
         Ask::ReadAccount { .. } => "read_account",

@@ -5,6 +5,7 @@ mod across;
 mod asked;
 mod buffered;
 mod past;
+mod restricted;
 
 use std::sync::Arc;
 
@@ -45,6 +46,8 @@ struct Log {
     booked: Vec<Found>,
     placed: Vec<Placed>,
     events: Vec<Told>,
+    /// What came restricted and was so when it was last looked at: account and transaction.
+    given: Vec<(u32, TransactionId)>,
 }
 
 /// A history of so many operations of the workloads that make most of the traffic.
@@ -65,6 +68,7 @@ pub fn history(operations: u64, seed: u64) -> anyhow::Result<History> {
         "statements",
         "events",
         "buffered",
+        "restricted",
     ]
     .map(str::to_owned);
     Ok(of(&workload::named(&names)?, operations, seed))
@@ -85,6 +89,7 @@ pub fn of(kinds: &[&'static Kind], operations: u64, seed: u64) -> History {
             booked: Vec::new(),
             placed: Vec::new(),
             events: Vec::new(),
+            given: Vec::new(),
         }),
         history: History {
             meta: Meta {
@@ -209,6 +214,9 @@ impl Maker {
             | Ask::PlaceHold { account, .. }
             | Ask::ReleaseHold { account, .. }
             | Ask::ExtendHold { account, .. }
+            | Ask::ReleaseRestriction { account, .. }
+            | Ask::ReadRestriction { account, .. }
+            | Ask::ListRestrictions { account, .. }
             | Ask::ReadHold { account, .. }
             | Ask::ListHolds { account, .. }
             | Ask::Statement { account, .. }
@@ -276,6 +284,7 @@ impl Maker {
                 }
             }
         }
+        self.last_look_at_restricted();
         let follows = self.history.ops.iter().any(|op| matches!(op.ask, Ask::Events { .. }));
         for set in [1, 2].into_iter().filter(|_| follows) {
             let mut after = String::new();
@@ -319,6 +328,7 @@ impl Log {
 
     fn write(&mut self, ask: &Ask, history: &History) -> Answer {
         self.put_away();
+        self.put_restrictions_away(history);
         self.next_entry();
         let body = match ask {
             Ask::Transfer(transfer) => Body::Transfer(transfer),
@@ -363,6 +373,9 @@ impl Log {
                     self.tell(verdict.position, News { kind, id, held, ..News::default() });
                 }
                 Answer::Held { place, replayed, held, available }
+            }
+            model::Answer::Restricted(now) => {
+                self.released(verdict.position, (command.request_id().unwrap_or_default(), replayed), &now)
             }
             _ => {
                 if !replayed {
@@ -412,9 +425,12 @@ impl Log {
         let legs = legs.iter().map(signed).collect();
         let transaction = self.name(position);
         let id = command.request_id().unwrap_or_default().to_owned();
-        let (label, capture) = match ask {
-            Ask::Transfer(transfer) => (transfer.label, transfer.capture),
-            _ => (None, None),
+        let (label, capture, marks) = match ask {
+            Ask::Transfer(transfer) => {
+                self.note_restricted(transfer, transaction.0);
+                (transfer.label, transfer.capture, transfer.marks.clone())
+            }
+            _ => (None, None, Vec::new()),
         };
         if let Some(original) = reverses
             && let Ok(at) = self.booked.binary_search_by_key(&original, |found| found.transaction)
@@ -431,6 +447,7 @@ impl Log {
             reverses,
             reversed_by: Vec::new(),
             capture,
+            marks,
             part_of: None,
         });
     }
@@ -466,6 +483,12 @@ impl Log {
                         let found = self.find(name, several).expect("it was booked").clone();
                         Answer::Transaction { as_of, found: Box::new(found) }
                     }
+                    model::Answer::Restricted(now) => {
+                        let known =
+                            self.model.restriction(&history.accounts[*scope as usize], now.restriction);
+                        let known = known.expect("it was released");
+                        Answer::Restriction { as_of, found: self.found_restriction(*scope, &known, history) }
+                    }
                     model::Answer::Held(held) => {
                         let found = self.found_hold(held.hold).expect("it was placed");
                         Answer::Hold { as_of, found: Box::new(found) }
@@ -486,6 +509,9 @@ impl Log {
                 Answer::Page { as_of, found, next }
             }
             Ask::ListSuspense { .. } => self.suspense(ask, history),
+            Ask::ReadRestriction { .. } | Ask::ListRestrictions { .. } => {
+                self.read_restrictions(ask, history)
+            }
             past => self.read_past(past, history),
         }
     }

@@ -3,6 +3,7 @@
 
 mod buffered;
 mod holds;
+mod restrictions;
 
 use std::fmt::Write as _;
 
@@ -61,6 +62,9 @@ pub fn call(accounts: &Recorder, ask: &Ask) -> (Method, String, String) {
             holds::write(accounts, ask)
         }
         Ask::SetMode { .. } | Ask::ResolveSuspense { .. } => buffered::write(accounts, ask),
+        Ask::ReleaseRestriction { id, account, restriction, cents } => {
+            restrictions::release(accounts, (id, *account, restriction), *cents)
+        }
         read => (Method::GET, read_path(accounts, read), String::new()),
     }
 }
@@ -92,6 +96,13 @@ fn read_path(accounts: &Recorder, ask: &Ask) -> String {
             let after = after.map_or_else(String::new, |after| after.to_string());
             let path = holds::path(accounts, *account, None);
             return paged(&format!("{path}?page_size={page_size}&after={after}"), *level);
+        }
+        Ask::ReadRestriction { account, restriction, level } => {
+            (restrictions::path(accounts, *account, Some(restriction)), level)
+        }
+        Ask::ListRestrictions { account, state, after, page_size, level } => {
+            let path = restrictions::page(accounts, *account, (*state, *after), *page_size);
+            return paged(&path, *level);
         }
         Ask::Statement { account, cursor, page_size, level } => {
             // A parameter that is there says something.
@@ -135,7 +146,9 @@ fn transaction(accounts: &Recorder, transfer: &Transfer) -> String {
         let side = if *cents > 0 { "debit" } else { "credit" };
         let (account, amount) = (accounts.account_id(*account), decimal(cents.abs()));
         let _ =
-            write!(text, "{comma}{{\"account\":\"{account}\",\"side\":\"{side}\",\"amount\":\"{amount}\"}}");
+            write!(text, "{comma}{{\"account\":\"{account}\",\"side\":\"{side}\",\"amount\":\"{amount}\"");
+        restrictions::put_marks(&mut text, &transfer.marks, number);
+        text.push('}');
     }
     text.push(']');
     if let Some(Capture { hold, is_final }) = transfer.capture {
@@ -187,6 +200,7 @@ mod tests {
             scope: Some(two),
             label: Some(3),
             capture: None,
+            marks: vec![],
             legs: vec![(one, 1205), (two, -1205)],
         };
         let (method, path, body) = call(&accounts, &Ask::Transfer(transfer));

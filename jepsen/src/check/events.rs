@@ -100,10 +100,14 @@ fn due<'c>(case: &'c Case<'_>) -> BTreeMap<u32, Due<'c>> {
             let told = || {
                 case.witness.replies[decided.replies.clone()].iter().map(|reply| case.witness.call(*reply))
             };
-            let is_done =
-                || told().any(|call| matches!(call.answer, Answer::Done { .. } | Answer::Held { .. }));
+            let is_done = || {
+                told().any(|call| {
+                    matches!(call.answer, Answer::Done { .. } | Answer::Held { .. } | Answer::Released { .. })
+                })
+            };
             let kind = match (decided.what, case.witness.call(decided.call).body) {
                 (What::Expired(_), _) => "hold_expired",
+                (What::Lapsed(..), _) => "restriction_expired",
                 (What::Command, Body::Other(ask)) if is_done() => kind(ask),
                 _ => continue,
             };
@@ -124,6 +128,7 @@ fn kind(ask: &Ask) -> &'static str {
         Ask::PlaceHold { .. } => "hold_placed",
         Ask::ReleaseHold { .. } => "hold_released",
         Ask::ExtendHold { .. } => "hold_extended",
+        Ask::ReleaseRestriction { .. } => "restriction_released",
         _ => "",
     }
 }

@@ -19,6 +19,7 @@ mod once;
 mod opaque;
 mod order;
 pub mod replay;
+mod restrictions;
 mod run;
 mod several;
 mod stale;
@@ -308,6 +309,20 @@ pub const ALL: &[Checker] = &[
         "G26",
         "what is said to be on its way was accepted, is all of it that is not booked, and is nothing in the end",
         in_transit::check,
+    )
+    .that_needs_the_end(),
+    checker(
+        "restrictions",
+        "G28",
+        "what came restricted is so until it is released, its time comes or it is taken back, and to the cent",
+        restrictions::restrictions,
+    )
+    .that_needs_the_end(),
+    checker(
+        "withdrawals",
+        "G29",
+        "no withdrawal takes what is restricted",
+        restrictions::withdrawals,
     )
     .that_needs_the_end(),
     checker("faults_act", "-", "each fault was seen to act and was undone", run::faults),

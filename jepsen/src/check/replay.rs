@@ -8,6 +8,7 @@
 mod buffered;
 pub mod holds;
 mod reserved;
+pub mod restricted;
 mod several;
 mod shown;
 mod together;
@@ -25,7 +26,7 @@ use crate::history::{Answer, AsOf, Ask, History, Level, Place};
 
 pub use several::{PartLeg, Whole};
 pub use shown::shown_rightly;
-use words::{agrees, is_limit};
+use words::{agrees, is_limit, is_of_limit};
 pub(crate) use words::{figures, in_cents};
 
 /// A transaction as the model booked it.
@@ -122,8 +123,14 @@ fn reads_by_set(history: &History) -> BTreeMap<u32, Vec<Read<'_>>> {
     let mut reads: BTreeMap<u32, Vec<Read<'_>>> = BTreeMap::new();
     for (number, op) in history.ops.iter().enumerate() {
         let (Some(level), Some(as_of)) = (op.ask.read_level(), op.answer.as_of()) else { continue };
-        let is_state =
-            matches!(op.answer, Answer::Account { .. } | Answer::Hold { .. } | Answer::Holds { .. });
+        let is_state = matches!(
+            op.answer,
+            Answer::Account { .. }
+                | Answer::Hold { .. }
+                | Answer::Holds { .. }
+                | Answer::Restriction { .. }
+                | Answer::Restrictions { .. }
+        );
         if is_state || matches!(op.answer, Answer::Absent { .. }) {
             let read = Read { as_of, op: number, level, ask: &op.ask, answer: &op.answer };
             reads.entry(as_of.place.set).or_default().push(read);
@@ -184,6 +191,7 @@ impl<'a, 'h> Run<'a, 'h> {
             match decided.what {
                 What::Part(row) => self.part(number, decided, row),
                 What::Expired(hold) => self.expire(decided, hold),
+                What::Lapsed(account, restriction) => self.lapse(decided, account, restriction),
                 _ if self.is_paid(decided) => self.pay(number, decided),
                 _ if self.plans.begun.contains_key(&(self.set, number)) => self.begin(number, decided),
                 What::GivenUp => {
@@ -212,7 +220,7 @@ impl<'a, 'h> Run<'a, 'h> {
         let accounts = self.touched(&call);
         // What may be set aside counts where only that explains the answer, and not where it would forbid it.
         let promised = match self.code_told(decided) {
-            Some("limit_exceeded" | "account_not_empty") => self.promise(&accounts),
+            Some("limit_exceeded" | "withdrawable_exceeded" | "account_not_empty") => self.promise(&accounts),
             _ => Vec::new(),
         };
         let verdict = match self.together(decided) {
@@ -289,7 +297,8 @@ impl<'a, 'h> Run<'a, 'h> {
                 Ask::Close { account, .. }
                 | Ask::PlaceHold { account, .. }
                 | Ask::ReleaseHold { account, .. }
-                | Ask::ExtendHold { account, .. },
+                | Ask::ExtendHold { account, .. }
+                | Ask::ReleaseRestriction { account, .. },
             ) => vec![*account],
             Body::Other(Ask::Reverse { transaction, .. }) => {
                 let booked = self.replay.booked_at(self.set, transaction.0.position);
@@ -314,7 +323,7 @@ impl<'a, 'h> Run<'a, 'h> {
             model::Answer::Booked(legs) | model::Answer::Buffered(legs) => {
                 legs.iter().map(|leg| self.slack(self.signed(leg).0)).collect()
             }
-            model::Answer::Held(_) => {
+            model::Answer::Held(_) | model::Answer::Restricted(_) => {
                 self.touched(call).into_iter().map(|account| self.slack(account)).collect()
             }
             _ => Vec::new(),
@@ -328,7 +337,8 @@ impl<'a, 'h> Run<'a, 'h> {
             }
             soonest_end = soonest_end.min(reply.op.end_ns.unwrap_or(u64::MAX));
             self.replay.answers.checked += 1;
-            let about_limit = is_limit(told) || verdict.answer == model::Answer::No("limit_exceeded");
+            let says_limit = matches!(verdict.answer, model::Answer::No(code) if is_of_limit(code));
+            let about_limit = is_limit(told) || says_limit;
             self.replay.limits.checked += u64::from(about_limit);
             if !agrees(told, verdict, &slacks) {
                 let list = if about_limit { &mut self.replay.limits } else { &mut self.replay.answers };
@@ -441,9 +451,27 @@ impl<'a, 'h> Run<'a, 'h> {
             }
             (ask, Answer::Holds { found, next, .. }) => self.shows_holds(ask, (found, *next), read.as_of),
             (Ask::ReadHold { hold, .. }, Answer::Absent { .. }) => self.model.hold(hold.0).is_none(),
-            (Ask::ListHolds { account, .. } | Ask::Statement { account, .. }, Answer::Absent { .. }) => {
-                self.may_lack(*account)
+            (Ask::ReadRestriction { account, restriction, .. }, Answer::Restriction { found, .. }) => {
+                (found.account, found.restricted.restriction) == (*account, *restriction)
+                    && self.shows_restriction(found)
             }
+            (Ask::ReadRequest { scope, id, .. }, Answer::Restriction { found, .. }) => {
+                let did = self.found(*scope, id).is_some_and(|(_, answer)| {
+                    matches!(answer, model::Answer::Restricted(now) if now.restriction == found.restricted.restriction.0)
+                });
+                did && found.account == *scope && self.shows_restriction(found)
+            }
+            (ask, Answer::Restrictions { found, next, .. }) => self.shows_restrictions(ask, found, *next),
+            (Ask::ReadRestriction { account, restriction, .. }, Answer::Absent { .. }) => {
+                let id = &self.witness.history.accounts[*account as usize];
+                restricted::known(&self.model, id, *restriction).is_none()
+            }
+            (
+                Ask::ListHolds { account, .. }
+                | Ask::ListRestrictions { account, .. }
+                | Ask::Statement { account, .. },
+                Answer::Absent { .. },
+            ) => self.may_lack(*account),
             // A position that was not reached may be absent as well.
             (Ask::Balance { account, index, .. }, Answer::Absent { as_of }) => {
                 self.may_lack(*account) || as_of.place.index < *index
@@ -467,6 +495,10 @@ impl<'a, 'h> Run<'a, 'h> {
                 }
                 Ask::ReadHold { hold, .. } => {
                     format!("it is {:?} there", holds::known(&self.model, *hold, read.as_of.place.time_ns))
+                }
+                Ask::ReadRestriction { account, restriction, .. } => {
+                    let id = &self.witness.history.accounts[*account as usize];
+                    format!("it is {:?} there", restricted::known(&self.model, id, *restriction))
                 }
                 _ => String::new(),
             };

@@ -9,6 +9,7 @@ use twinset_ledger::{Position, TransactionId};
 
 mod body;
 mod held;
+mod restricted;
 
 use super::Found as Findings;
 use super::across::own_legs;
@@ -58,6 +59,8 @@ pub enum What {
     Part(usize),
     /// The set itself put a hold away there, whose time was over.
     Expired(TransactionId),
+    /// The same of what a transaction has restricted on an account.
+    Lapsed(u32, TransactionId),
 }
 
 /// A command at its place in its set's log.
@@ -102,6 +105,8 @@ pub struct Witness<'h> {
     pub held: BTreeMap<u32, Vec<&'h FoundHold>>,
     /// As of which index that list is.
     pub held_as_of: BTreeMap<u32, u64>,
+    /// What was restricted on each account that has got such money, as it is in the end, where the list is whole.
+    pub restricted: BTreeMap<u32, restricted::Listed<'h>>,
     /// Final lists that end before their end, in words.
     pub unlisted: Vec<String>,
     /// Listed, but answered to nobody.
@@ -149,6 +154,7 @@ impl<'h> Witness<'h> {
             listed: BTreeMap::new(),
             held: BTreeMap::new(),
             held_as_of: BTreeMap::new(),
+            restricted: BTreeMap::new(),
             unlisted: Vec::new(),
             phantoms: Vec::new(),
             shared: Findings::default(),
@@ -161,6 +167,8 @@ impl<'h> Witness<'h> {
         witness.place_parts();
         witness.read_final_holds();
         witness.place_expiries();
+        witness.read_final_restrictions();
+        witness.place_lapses();
         for (set, log) in &mut witness.sets {
             log.sort_by_key(|decided| decided.place);
             number_positions(*set, log, &mut witness.misplaced);
@@ -406,6 +414,7 @@ fn asks_for(history: &History, body: Body<'_>, found: &Found) -> bool {
             };
             is_booked
                 && (transfer.label, transfer.capture) == (found.label, found.capture)
+                && (found.is_paid() || transfer.marks == found.marks)
                 && found.reverses.is_none()
         }
         Body::Other(Ask::ResolveSuspense { account, .. }) => {

@@ -80,6 +80,10 @@ fn other_body(ask: &Ask) -> Option<Ask> {
         Ask::Transfer(Transfer { label: Some(label), legs, .. }) if legs[0].1 % 2 == 0 => {
             *label = (*label + 1) % LABELS;
         }
+        // The same money, and not restricted, or no withdrawal.
+        Ask::Transfer(Transfer { marks, legs, .. }) if !marks.is_empty() && legs[0].1 % 3 == 0 => {
+            marks.pop();
+        }
         Ask::Transfer(transfer) => more(&mut transfer.legs),
         Ask::Batch { items, .. } => more(&mut items.first_mut()?.legs),
         Ask::Reverse { cents, .. } => *cents = Some(cents.map_or(1, |cents| cents + 1)),
@@ -92,7 +96,9 @@ fn other_body(ask: &Ask) -> Option<Ask> {
         }
         Ask::SetMode { buffered, .. } => *buffered = !*buffered,
         Ask::PlaceHold { cents, .. } => *cents += 1,
-        Ask::ReleaseHold { cents, .. } => *cents = Some(cents.map_or(1, |cents| cents + 1)),
+        Ask::ReleaseHold { cents, .. } | Ask::ReleaseRestriction { cents, .. } => {
+            *cents = Some(cents.map_or(1, |cents| cents + 1))
+        }
         Ask::ExtendHold { expires_ns, .. } => *expires_ns = Some(expires_ns.map_or(1, |end| end + 1)),
         _ => return None,
     }

@@ -22,6 +22,7 @@ impl Answer {
             Answer::Done { place, replayed }
             | Answer::Booked { place, replayed, .. }
             | Answer::Held { place, replayed, .. }
+            | Answer::Released { place, replayed, .. }
             | Answer::Rejected { place, replayed, .. } => Some((*place, *replayed)),
             _ => None,
         }
@@ -48,6 +49,8 @@ impl Answer {
             | Answer::Page { as_of, .. }
             | Answer::Hold { as_of, .. }
             | Answer::Holds { as_of, .. }
+            | Answer::Restriction { as_of, .. }
+            | Answer::Restrictions { as_of, .. }
             | Answer::Statement { as_of, .. }
             | Answer::Balance { as_of, .. }
             | Answer::Suspense { as_of, .. }

@@ -14,6 +14,8 @@ pub use super::place::{AsOf, Name, Place};
 
 use super::buffered::{InTransit, Suspended};
 use super::holds::{Capture, FoundHold, Held, Line, Told};
+use super::marks::Marks;
+use super::restrictions::{FoundRestriction, Restricted, RestrictionState};
 use crate::nemesis::{Evidence, Fault};
 
 /// The format that this build writes and reads.
@@ -250,6 +252,9 @@ pub struct Transfer {
     /// What it captures, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capture: Option<Capture>,
+    /// What else is said of its legs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marks: Marks,
     /// In the client's order.
     pub legs: Vec<Leg>,
 }
@@ -310,6 +315,18 @@ pub enum Ask {
     ReadTransit { account: u32, level: Level },
     /// Read a page of what stands on the suspense accounts of a set.
     ListSuspense { set: u32, after: Option<Name>, page_size: u32, level: Level },
+    /// Release what is restricted by a transaction, or so much of it.
+    ReleaseRestriction { id: String, account: u32, restriction: Name, cents: Option<i64> },
+    /// Read a restriction.
+    ReadRestriction { account: u32, restriction: Name, level: Level },
+    /// Read a page of an account's restrictions, of all or of those in a state.
+    ListRestrictions {
+        account: u32,
+        state: Option<RestrictionState>,
+        after: Option<Name>,
+        page_size: u32,
+        level: Level,
+    },
     /// Read a hold.
     ReadHold { account: u32, hold: Name, level: Level },
     /// Read a page of an account's holds.
@@ -345,6 +362,8 @@ impl Ask {
             | Ask::List { level, .. }
             | Ask::ReadTransit { level, .. }
             | Ask::ListSuspense { level, .. }
+            | Ask::ReadRestriction { level, .. }
+            | Ask::ListRestrictions { level, .. }
             | Ask::ReadHold { level, .. }
             | Ask::ListHolds { level, .. }
             | Ask::Statement { level, .. }
@@ -426,6 +445,35 @@ pub enum Answer {
         as_of: AsOf,
         /// In the order in which they were placed.
         found: Vec<FoundHold>,
+        /// Behind which the next page begins; none: there is none.
+        next: Option<Name>,
+    },
+    /// A restriction was released, or a part of it.
+    Released {
+        /// Where.
+        place: Place,
+        /// Whether this was the first answer given again.
+        replayed: bool,
+        /// As it stands then.
+        restricted: Restricted,
+        /// So much.
+        cents: i64,
+        /// What may be withdrawn from its account then.
+        withdrawable: i64,
+    },
+    /// A restriction.
+    Restriction {
+        /// As of when.
+        as_of: AsOf,
+        /// What it is.
+        found: FoundRestriction,
+    },
+    /// A page of restrictions.
+    Restrictions {
+        /// As of when.
+        as_of: AsOf,
+        /// In the order of their names.
+        found: Vec<FoundRestriction>,
         /// Behind which the next page begins; none: there is none.
         next: Option<Name>,
     },

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::Leg;
 use super::holds::Capture;
+use super::marks::Marks;
 use super::{Name, Place};
 
 fn is_zero(cents: &i64) -> bool {
@@ -20,6 +21,9 @@ pub struct Figures {
     pub held: i64,
     #[serde(default, skip_serializing_if = "is_zero")]
     pub incoming: i64,
+    /// What is withdrawable is so much less than what is available: no reply that says otherwise can be read.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub restricted: i64,
     pub debits: i64,
     pub credits: i64,
     pub limit: Option<i64>,
@@ -55,6 +59,9 @@ pub struct Found {
     /// What it captures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capture: Option<Capture>,
+    /// What else is said of its legs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marks: Marks,
     /// In a list: this is what the set has booked of that transaction over several sets, clearing legs last. Where it names the
     /// transaction itself, that was paid without asking the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -12,9 +12,11 @@ mod found;
 pub mod holdings;
 pub mod holds;
 pub mod label;
+pub mod marks;
 mod place;
 mod read;
 mod recorder;
+pub mod restrictions;
 
 use std::collections::BTreeMap;
 

@@ -25,6 +25,19 @@ pub struct Placed {
     pub ends: bool,
 }
 
+/// Something that came restricted.
+#[derive(Clone, Copy, Debug)]
+pub struct Given {
+    /// Whose it is.
+    pub account: u32,
+    /// The transaction that brought it.
+    pub restriction: Name,
+    /// How much.
+    pub cents: i64,
+    /// Whether its time will come.
+    pub ends: bool,
+}
+
 /// A row of like accounts in each set.
 #[derive(Clone, Copy, Debug)]
 pub struct Plot {
@@ -74,6 +87,8 @@ pub struct Ground {
     pub(super) suspended: Arc<Mutex<VecDeque<Name>>>,
     /// Holds that all clients try to use.
     pub(super) holds: Arc<Mutex<VecDeque<Placed>>>,
+    /// Restricted credits that all clients try to release and to take back.
+    pub(super) given: Arc<Mutex<VecDeque<Given>>>,
     /// The last ledger time that anybody heard of, by set.
     times: Mutex<BTreeMap<u32, u64>>,
     /// Counts what is given out once, to whichever client.
@@ -97,6 +112,7 @@ impl Ground {
             shelf_buffered: Shelf::default(),
             suspended: Arc::default(),
             holds: Arc::default(),
+            given: Arc::default(),
             times: Mutex::default(),
             gifts: Arc::default(),
         };

@@ -17,6 +17,7 @@ mod limits;
 mod lists;
 mod mixed;
 mod opaque;
+mod restricted;
 mod reversals;
 mod stale;
 mod statements;
@@ -30,6 +31,7 @@ pub use across::NAME as ACROSS;
 pub use buffered::NAME as BUFFERED;
 pub use ground::{Ground, Plot};
 pub use opaque::JAR;
+pub use restricted::NAME as RESTRICTED;
 
 use crate::history::label::LABELS;
 use crate::history::{Answer, Ask, Level};
@@ -63,6 +65,7 @@ pub const ALL: &[Kind] = &[
     statements::KIND,
     events::KIND,
     buffered::KIND,
+    restricted::KIND,
     mixed::KIND,
 ];
 

@@ -7,6 +7,7 @@ mod buffered;
 mod faults;
 mod once;
 mod past;
+mod restricted;
 mod several;
 
 use twinset_jepsen::api::UNREADABLE;

@@ -7,11 +7,12 @@ use std::hash::{Hash, Hasher};
 use rust_decimal::Decimal;
 use twinset_ledger::buffer::PostingMode;
 use twinset_ledger::hold::{self, PlaceHold};
-use twinset_ledger::{Begin, Command, FreezeMode, Leg, OnExpiry, Reversal, Side, Transaction};
+use twinset_ledger::{Begin, Command, FreezeMode, Leg, LegKind, OnExpiry, Reversal, Side, Transaction};
 
 use super::Body;
 use crate::history::holds::Capture;
 use crate::history::label::{Written, written};
+use crate::history::marks::Mark;
 use crate::history::{Ask, History, Mode};
 
 impl<'h> Body<'h> {
@@ -38,6 +39,14 @@ impl<'h> Body<'h> {
         }
     }
 
+    /// What else is said of its legs.
+    pub fn marks(&self) -> &'h [(u8, Mark)] {
+        match *self {
+            Body::Transfer(transfer) => &transfer.marks,
+            Body::Other(_) => &[],
+        }
+    }
+
     /// The request id.
     pub fn id(&self) -> &'h str {
         match *self {
@@ -51,6 +60,7 @@ impl<'h> Body<'h> {
                 | Ask::PlaceHold { id, .. }
                 | Ask::ReleaseHold { id, .. }
                 | Ask::ExtendHold { id, .. }
+                | Ask::ReleaseRestriction { id, .. }
                 | Ask::SetMode { id, .. }
                 | Ask::ResolveSuspense { id, .. },
             ) => id,
@@ -64,15 +74,16 @@ impl<'h> Body<'h> {
         let money = |cents: i64| Decimal::new(cents, 2);
         match self {
             Body::Transfer(transfer) => {
-                let leg = |(account, cents): &(u32, i64)| {
+                let leg = |(number, (account, cents)): (u8, &(u32, i64))| {
                     let side = if *cents > 0 { Side::Debit } else { Side::Credit };
-                    Leg::new(&name(*account), side, money(cents.abs()))
+                    let kind = kind(&transfer.marks, number);
+                    Leg { kind, ..Leg::new(&name(*account), side, money(cents.abs())) }
                 };
                 let Written { kind, reason, accounting_date, metadata } = written(transfer.label);
                 let transaction = Transaction {
                     request_id: transfer.id.clone(),
                     scope_account: transfer.scope.map(name),
-                    legs: transfer.legs.iter().map(leg).collect(),
+                    legs: (0..).zip(&transfer.legs).map(leg).collect(),
                     kind,
                     reason,
                     accounting_date,
@@ -140,6 +151,12 @@ impl<'h> Body<'h> {
                 Ask::ExtendHold { id, account, hold, expires_ns } => {
                     Command::ExtendHold { request_id: id, account: name(account), hold: hold.0, expires_ns }
                 }
+                Ask::ReleaseRestriction { id, account, restriction, cents } => Command::ReleaseRestriction {
+                    request_id: id,
+                    account: name(account),
+                    restriction: restriction.0,
+                    amount: cents.map(money),
+                },
                 Ask::SetMode { id, account, buffered } => Command::SetPostingMode {
                     request_id: id,
                     account: name(account),
@@ -151,5 +168,14 @@ impl<'h> Body<'h> {
                 other => unreachable!("{other:?} is no command"),
             },
         }
+    }
+}
+
+/// What a leg means for restricted funds.
+pub fn kind(marks: &[(u8, Mark)], number: u8) -> LegKind {
+    match marks.iter().find(|(at, _)| *at == number) {
+        Some((_, Mark::Withdrawal)) => LegKind::Withdrawal,
+        Some((_, Mark::Restricted { until_ns })) => LegKind::Restricted { until_ns: *until_ns },
+        None => LegKind::Ordinary,
     }
 }
