@@ -144,6 +144,7 @@ const CAGES: &[Cage] = &[
     cage(Canary::OutboxReplayed, BUFFERED, 6, &["buffered"]),
     cage(Canary::ParcelForgotten, BUFFERED, 6, &["buffered"]),
     cage(Canary::CreditWithoutClearingLeg, BUFFERED, 4, &["buffered"]),
+    cage(Canary::WithdrawalOfRestricted, ("restricted", "kill"), 4, &["limits", "withdrawals"]),
 ];
 
 /// Runs that a bug gets before it counts as missed.

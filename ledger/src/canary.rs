@@ -110,11 +110,13 @@ pub enum Canary {
     ParcelForgotten,
     /// What squares a credit from another set is not booked.
     CreditWithoutClearingLeg,
+    /// A withdrawal may take what is restricted.
+    WithdrawalOfRestricted,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 48] = [
+    pub const ALL: [Canary; 49] = [
         Canary::ReplyBeforeSafe,
         Canary::ForgottenRequests,
         Canary::StaleLeaderRead,
@@ -163,6 +165,7 @@ impl Canary {
         Canary::OutboxReplayed,
         Canary::ParcelForgotten,
         Canary::CreditWithoutClearingLeg,
+        Canary::WithdrawalOfRestricted,
     ];
 
     /// Its name.
@@ -216,6 +219,7 @@ impl Canary {
             Canary::OutboxReplayed => "outbox-replayed",
             Canary::ParcelForgotten => "parcel-forgotten",
             Canary::CreditWithoutClearingLeg => "credit-without-clearing-leg",
+            Canary::WithdrawalOfRestricted => "withdrawal-of-restricted",
         }
     }
 
