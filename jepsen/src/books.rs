@@ -21,7 +21,7 @@ use twinset_tools::verify;
 use crate::api::Router;
 use crate::clients::Left;
 use crate::history::{
-    Answer, Ask, Event, Found, Level, Name, Phase, Recorder, Retry, Transfer, VerifyLine, suspense,
+    Answer, Ask, Event, Found, Level, Name, Phase, Recorder, Retry, Transfer, VerifyLine, is_readable,
 };
 use crate::wait;
 
@@ -274,6 +274,7 @@ impl Scopes {
             | Ask::ReadTransit { .. }
             | Ask::ListSuspense { .. }
             | Ask::ReadAccount { .. }
+            | Ask::ReadGroup { .. }
             | Ask::ReadTransaction { .. }
             | Ask::ReadRequest { .. }
             | Ask::List { .. }
@@ -292,10 +293,11 @@ impl Scopes {
 /// over: then the run is red, and who asks for what is open between sets waits in vain, so that there are accounts alone.
 pub fn last_reads(recorder: &Recorder, left: &Left, scopes: &Scopes, all_over: bool) -> Vec<Ask> {
     let level = Level::Linearizable;
-    let accounts = (0..).zip(recorder.accounts_from(0)).filter(|(_, id)| suspense(id).is_none());
+    let accounts = (0..).zip(recorder.accounts_from(0)).filter(|(_, id)| is_readable(id));
     let accounts = accounts.map(|(account, _)| Ask::ReadAccount { account, level });
     let transit = left.buffered.iter().map(|account| Ask::ReadTransit { account: *account, level });
-    let accounts = accounts.chain(transit);
+    let groups = left.groups.iter().map(|group| Ask::ReadGroup { group: *group, level });
+    let accounts = accounts.chain(transit).chain(groups);
     if !all_over {
         return accounts.collect();
     }

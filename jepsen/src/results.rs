@@ -276,6 +276,7 @@ fn asked(ask: &Ask) -> &'static str {
         Ask::Statement { .. } | Ask::Balance { .. } => "statement",
         Ask::Events { .. } => "events",
         Ask::ReadAccount { .. } => "read_account",
+        Ask::ReadGroup { .. } => "read_group",
         Ask::ReadTransaction { .. } => "read_transaction",
         Ask::ReadRequest { .. } => "read_request",
         Ask::List { .. } => "list",

@@ -4,6 +4,7 @@
 mod across;
 mod asked;
 mod buffered;
+mod groups;
 mod past;
 mod restricted;
 
@@ -20,7 +21,7 @@ use crate::history::holdings::{Holdings, Taken};
 use crate::history::holds::Told;
 use crate::history::{
     Answer, AsOf, Ask, Found, History, Level, Meta, Name, Op, Phase, Place, Recorder, Retry, Transfer,
-    VerifyLine, suspense,
+    VerifyLine, is_readable, suspense,
 };
 use crate::workload::{self, Generate, Ground, Hand, Kind};
 use past::{News, Placed, event_kind};
@@ -69,6 +70,7 @@ pub fn history(operations: u64, seed: u64) -> anyhow::Result<History> {
         "events",
         "buffered",
         "restricted",
+        "groups",
     ]
     .map(str::to_owned);
     Ok(of(&workload::named(&names)?, operations, seed))
@@ -203,6 +205,7 @@ impl Maker {
             Ask::List { set, .. } | Ask::ListSuspense { set, .. } => Some(*set),
             Ask::ResolveSuspense { item, .. } => Some(item.0.set),
             Ask::ReadTransit { account, .. } => return self.in_transit(*account),
+            Ask::ReadGroup { group, .. } => return self.group(*group),
             Ask::SetMode { .. } => return self.set_mode(ask),
             Ask::Events { set, after, page_size, .. } => {
                 return self.events(*set, after, *page_size as usize);
@@ -261,7 +264,7 @@ impl Maker {
         }
         self.history.in_doubt = Some(Vec::new());
         for account in 0..self.history.accounts.len() as u32 {
-            if suspense(&self.history.accounts[account as usize]).is_none() {
+            if is_readable(&self.history.accounts[account as usize]) {
                 self.now_ns += TICK_NS * PROCESSES as u64;
                 self.ask((99, 0), Ask::ReadAccount { account, level: Level::Linearizable }, None);
             }
@@ -285,6 +288,7 @@ impl Maker {
             }
         }
         self.last_look_at_restricted();
+        self.last_look_at_groups();
         let follows = self.history.ops.iter().any(|op| matches!(op.ask, Ask::Events { .. }));
         for set in [1, 2].into_iter().filter(|_| follows) {
             let mut after = String::new();
@@ -428,7 +432,7 @@ impl Log {
         let (label, capture, marks) = match ask {
             Ask::Transfer(transfer) => {
                 self.note_restricted(transfer, transaction.0);
-                (transfer.label, transfer.capture, transfer.marks.clone())
+                (transfer.label, transfer.capture, transfer.shown_marks())
             }
             _ => (None, None, Vec::new()),
         };

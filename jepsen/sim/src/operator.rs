@@ -88,7 +88,12 @@ impl Operator {
 
     /// A node that does not answer yet is asked again: the run's own deadline ends it.
     async fn bootstrap(&self) -> anyhow::Result<()> {
-        let json = bytes::Bytes::from(cluster::catalogue(self.shared.plan.sets).to_json());
+        let mut catalogue = cluster::catalogue(self.shared.plan.sets);
+        for group in self.shared.ground.groups() {
+            let group = group.definition(&self.shared.recorder);
+            catalogue.groups.insert(group.id.clone(), group);
+        }
+        let json = bytes::Bytes::from(catalogue.to_json());
         for node in NODES {
             loop {
                 let request = cluster_api::BootstrapRequest {

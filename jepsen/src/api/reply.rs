@@ -1,6 +1,7 @@
 //! What a reply says. What cannot be read promises nothing: it is an unknown end. Pure.
 
 mod buffered;
+mod groups;
 mod holds;
 mod past;
 mod restrictions;
@@ -75,6 +76,9 @@ struct Batch<'a> {
 
 #[derive(Deserialize)]
 struct Account<'a> {
+    account: &'a str,
+    #[serde(default)]
+    group: &'a str,
     limit: &'a str,
     frozen_debit: bool,
     frozen_credit: bool,
@@ -185,6 +189,9 @@ pub fn answer(accounts: &Recorder, ask: &Ask, status: StatusCode, body: &[u8]) -
             }
             Ask::ListHolds { .. } => {
                 parse(body).and_then(|reply: holds::Page<'_>| holds::page(accounts, &reply))
+            }
+            Ask::ReadGroup { group, .. } => {
+                parse(body).and_then(|reply: groups::Group<'_>| groups::group(accounts, *group, &reply))
             }
             Ask::Statement { .. } => {
                 parse(body).and_then(|reply: past::Statement<'_>| past::statement(accounts, &reply))

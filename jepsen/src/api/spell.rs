@@ -79,6 +79,7 @@ fn read_path(accounts: &Recorder, ask: &Ask) -> String {
             };
             (path, level)
         }
+        Ask::ReadGroup { group, level } => (format!("/v1/accounts/{}", id_of(group)), level),
         Ask::ReadTransaction { transaction, level } => (format!("/v1/transactions/{transaction}"), level),
         Ask::ReadRequest { scope, id, level } => (format!("/v1/requests/{}/{id}", id_of(scope)), level),
         Ask::List { set, after, page_size, level } => {
@@ -144,7 +145,9 @@ fn transaction(accounts: &Recorder, transfer: &Transfer) -> String {
     for (number, (account, cents)) in transfer.legs.iter().enumerate() {
         let comma = if number == 0 { "" } else { "," };
         let side = if *cents > 0 { "debit" } else { "credit" };
-        let (account, amount) = (accounts.account_id(*account), decimal(cents.abs()));
+        let of_group = transfer.groups().find(|(leg, _)| *leg == number);
+        let account = accounts.account_id(of_group.map_or(*account, |(_, group)| group));
+        let amount = decimal(cents.abs());
         let _ =
             write!(text, "{comma}{{\"account\":\"{account}\",\"side\":\"{side}\",\"amount\":\"{amount}\"");
         restrictions::put_marks(&mut text, &transfer.marks, number);

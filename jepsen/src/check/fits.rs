@@ -121,6 +121,7 @@ fn of_read(history: &History, op: &Op) -> Result<(), String> {
                     | Answer::Rejected { .. }
                     | Answer::GivenUp { .. }
             )
+            | (Ask::ReadGroup { .. }, Answer::Group(_))
             | (Ask::List { .. }, Answer::Page { .. })
             | (Ask::ReadHold { .. }, Answer::Hold { .. } | Answer::Absent { .. })
             | (Ask::ListHolds { .. }, Answer::Holds { .. } | Answer::Absent { .. })

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Case, Found};
 use crate::history::event::EURO;
-use crate::history::{Answer, Ask, History, own_account, suspense};
+use crate::history::{Answer, Ask, History, is_readable, own_account};
 
 /// No floor is crossed at any index: the model's word, and the balances that clients were told.
 pub fn limits(case: &Case<'_>) -> Found {
@@ -60,7 +60,7 @@ pub fn conservation(case: &Case<'_>) -> Found {
     let currencies = currencies(case.history);
     let currency = |account: u32| currencies.get(&account).copied().unwrap_or(EURO);
     let (mut sums, mut readable) = (Sums::new(), Sums::new());
-    let is_unreadable = |account: u32| suspense(&case.history.accounts[account as usize]).is_some();
+    let is_unreadable = |account: u32| !is_readable(&case.history.accounts[account as usize]);
     for (set, listed) in &case.witness.listed {
         for one in listed {
             found.checked += 1;

@@ -8,6 +8,7 @@ mod both_sites;
 mod buffered;
 mod events;
 mod fits;
+mod groups;
 mod holds;
 mod in_transit;
 mod limits;
@@ -323,6 +324,13 @@ pub const ALL: &[Checker] = &[
         "G29",
         "no withdrawal takes what is restricted",
         restrictions::withdrawals,
+    )
+    .that_needs_the_end(),
+    checker(
+        "groups",
+        "G30",
+        "a group reads as all its parts together, and each payment into it is on one of them, in its payer's set",
+        groups::check,
     )
     .that_needs_the_end(),
     checker("faults_act", "-", "each fault was seen to act and was undone", run::faults),

@@ -136,6 +136,13 @@ fn reads_by_set(history: &History) -> BTreeMap<u32, Vec<Read<'_>>> {
             reads.entry(as_of.place.set).or_default().push(read);
         }
     }
+    for (number, op) in history.ops.iter().enumerate() {
+        let (Some(level), Answer::Group(found)) = (op.ask.read_level(), &op.answer) else { continue };
+        for part in &found.parts {
+            let read = Read { as_of: part.as_of, op: number, level, ask: &op.ask, answer: &op.answer };
+            reads.entry(part.as_of.place.set).or_default().push(read);
+        }
+    }
     for of_set in reads.values_mut() {
         of_set.sort_by_key(|read| read.as_of.place);
     }
@@ -451,6 +458,10 @@ impl<'a, 'h> Run<'a, 'h> {
             }
             (ask, Answer::Holds { found, next, .. }) => self.shows_holds(ask, (found, *next), read.as_of),
             (Ask::ReadHold { hold, .. }, Answer::Absent { .. }) => self.model.hold(hold.0).is_none(),
+            (_, Answer::Group(found)) => {
+                let here = found.parts.iter().filter(|part| part.as_of == read.as_of);
+                here.fold(true, |right, part| right & self.shows(part.account, &part.figures))
+            }
             (Ask::ReadRestriction { account, restriction, .. }, Answer::Restriction { found, .. }) => {
                 (found.account, found.restricted.restriction) == (*account, *restriction)
                     && self.shows_restriction(found)

@@ -181,7 +181,7 @@ impl Followed {
                         });
                     }
                 }
-                Mark::Withdrawal => {}
+                Mark::Withdrawal | Mark::Group { .. } => {}
             }
         }
     }

@@ -414,7 +414,7 @@ fn asks_for(history: &History, body: Body<'_>, found: &Found) -> bool {
             };
             is_booked
                 && (transfer.label, transfer.capture) == (found.label, found.capture)
-                && (found.is_paid() || transfer.marks == found.marks)
+                && (found.is_paid() || transfer.shown_marks() == found.marks)
                 && found.reverses.is_none()
         }
         Body::Other(Ask::ResolveSuspense { account, .. }) => {

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use twinset_tools::load::random::Random;
 
 use crate::history::label::LABELS;
+use crate::history::marks::Mark;
 use crate::history::{Answer, Ask, Mode, Retry, Transfer};
 
 /// Of a hundred calls of a run, so many ask again for something; each simulation draws a share of its own.
@@ -81,7 +82,9 @@ fn other_body(ask: &Ask) -> Option<Ask> {
             *label = (*label + 1) % LABELS;
         }
         // The same money, and not restricted, or no withdrawal.
-        Ask::Transfer(Transfer { marks, legs, .. }) if !marks.is_empty() && legs[0].1 % 3 == 0 => {
+        Ask::Transfer(Transfer { marks, legs, .. })
+            if legs[0].1 % 3 == 0 && !matches!(marks.last(), None | Some((_, Mark::Group { .. }))) =>
+        {
             marks.pop();
         }
         Ask::Transfer(transfer) => more(&mut transfer.legs),

@@ -23,6 +23,8 @@ pub struct Left {
     pub sample: Vec<Ask>,
     /// Accounts on which a hold may have been placed.
     pub held: BTreeSet<u32>,
+    /// Groups of accounts that somebody has read.
+    pub groups: BTreeSet<u32>,
     /// Accounts that may have got something restricted.
     pub restricted: BTreeSet<u32>,
     /// Accounts that other sets may have paid without asking.
@@ -50,6 +52,9 @@ impl Left {
         };
         for transfer in booked {
             self.restricted.extend(transfer.restricted().map(|(account, ..)| account));
+        }
+        if let Ask::ReadGroup { group, .. } = ask {
+            self.groups.insert(*group);
         }
         if let Ask::SetMode { account, .. } = ask {
             self.buffered.insert(*account);
@@ -85,6 +90,7 @@ impl Left {
         self.refused.append(&mut other.refused);
         self.sample.append(&mut other.sample);
         self.held.append(&mut other.held);
+        self.groups.append(&mut other.groups);
         self.restricted.append(&mut other.restricted);
         self.buffered.append(&mut other.buffered);
         self.follows |= other.follows;

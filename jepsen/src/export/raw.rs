@@ -93,6 +93,7 @@ fn name(ask: &Ask) -> &'static str {
         Ask::Balance { .. } => "balance",
         Ask::Events { .. } => "events",
         Ask::ReadAccount { .. } => "read-account",
+        Ask::ReadGroup { .. } => "read-group",
         Ask::ReadTransaction { .. } => "read-transaction",
         Ask::ReadRequest { .. } => "read-request",
         Ask::List { .. } => "list",

@@ -3,8 +3,16 @@
 use super::{Answer, AsOf, Ask, Place};
 
 /// The codes of `not_applied` that name a passing trouble.
-const PASSING: [&str; 7] =
-    ["unsent", "no_leader", "overloaded", "set_queue_full", "no_catalogue", "deadline_exceeded", "wrong_set"];
+const PASSING: [&str; 8] = [
+    "group_unknown",
+    "unsent",
+    "no_leader",
+    "overloaded",
+    "set_queue_full",
+    "no_catalogue",
+    "deadline_exceeded",
+    "wrong_set",
+];
 
 impl Answer {
     /// Whether it, or a part of it, may still happen.
@@ -64,6 +72,14 @@ impl Answer {
                 _ => None,
             },
             _ => None,
+        }
+    }
+
+    /// The same of each thing that a read puts together: the parts of a group are read for themselves.
+    pub fn each_as_of(&self) -> Vec<AsOf> {
+        match self {
+            Answer::Group(found) => found.parts.iter().map(|part| part.as_of).collect(),
+            answer => answer.as_of().into_iter().collect(),
         }
     }
 

@@ -13,6 +13,7 @@ use super::holdings::Holdings;
 pub use super::place::{AsOf, Name, Place};
 
 use super::buffered::{InTransit, Suspended};
+use super::groups::FoundGroup;
 use super::holds::{Capture, FoundHold, Held, Line, Told};
 use super::marks::Marks;
 use super::restrictions::{FoundRestriction, Restricted, RestrictionState};
@@ -339,6 +340,8 @@ pub enum Ask {
     Events { set: Option<u32>, after: String, page_size: u32, level: Level },
     /// Read an account.
     ReadAccount { account: u32, level: Level },
+    /// Read a group of accounts.
+    ReadGroup { group: u32, level: Level },
     /// Read a transaction.
     ReadTransaction { transaction: Name, level: Level },
     /// Read what became of a request id.
@@ -357,6 +360,7 @@ impl Ask {
     pub fn read_level(&self) -> Option<Level> {
         match self {
             Ask::ReadAccount { level, .. }
+            | Ask::ReadGroup { level, .. }
             | Ask::ReadTransaction { level, .. }
             | Ask::ReadRequest { level, .. }
             | Ask::List { level, .. }
@@ -405,6 +409,8 @@ pub enum Answer {
         /// What it has.
         figures: Figures,
     },
+    /// A group of accounts.
+    Group(Box<FoundGroup>),
     /// A transaction.
     Transaction {
         /// As of when.

@@ -15,6 +15,11 @@ pub enum Mark {
         /// Nanoseconds since 1970.
         until_ns: Option<u64>,
     },
+    /// It is asked for by the name of a group, of which its account is the part that is meant.
+    Group {
+        /// The group's number among the accounts.
+        group: u32,
+    },
 }
 
 /// By the number of the leg, in order; nothing is said of any other.
@@ -28,7 +33,13 @@ impl Transfer {
                 let (account, cents) = self.legs.get(usize::from(*number))?;
                 Some((*account, cents.abs(), *until_ns))
             }
-            Mark::Withdrawal => None,
+            Mark::Withdrawal | Mark::Group { .. } => None,
         })
+    }
+
+    /// What is said of its legs wherever they are shown: there accounts go by their own names.
+    pub fn shown_marks(&self) -> Marks {
+        let is_shown = |(_, mark): &&(u8, Mark)| !matches!(mark, Mark::Group { .. });
+        self.marks.iter().filter(is_shown).copied().collect()
     }
 }

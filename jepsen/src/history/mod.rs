@@ -9,6 +9,7 @@ mod answer;
 pub mod buffered;
 pub mod event;
 mod found;
+pub mod groups;
 pub mod holdings;
 pub mod holds;
 pub mod label;
@@ -124,6 +125,11 @@ pub fn clearing(account: &str) -> Option<(u32, &str)> {
 /// Set and currency of a suspense account; None for any other. No client can read one.
 pub fn suspense(account: &str) -> Option<(u32, &str)> {
     named_by_set(account, "@suspense-")
+}
+
+/// Whether clients can read the account of that id by itself.
+pub fn is_readable(account: &str) -> bool {
+    suspense(account).is_none() && !groups::is_group(account)
 }
 
 /// Set and currency of an account that a set has opened by itself; None for any other.

@@ -9,6 +9,7 @@ mod buffered;
 mod currencies;
 mod events;
 mod ground;
+mod groups;
 mod holds;
 mod idempotence;
 mod lately;
@@ -30,6 +31,7 @@ use twinset_tools::load::random::Random;
 pub use across::NAME as ACROSS;
 pub use buffered::NAME as BUFFERED;
 pub use ground::{Ground, Plot};
+pub use groups::{Group, NAME as GROUPS};
 pub use opaque::JAR;
 pub use restricted::NAME as RESTRICTED;
 
@@ -66,6 +68,7 @@ pub const ALL: &[Kind] = &[
     events::KIND,
     buffered::KIND,
     restricted::KIND,
+    groups::KIND,
     mixed::KIND,
 ];
 
@@ -171,7 +174,7 @@ pub(crate) mod tests {
                 };
                 over_several += items.iter().filter(|item| sets(&item.legs).len() > 1).count();
             }
-            let is_meant = [ACROSS, BUFFERED, "mixed"].contains(&kind.name);
+            let is_meant = [ACROSS, BUFFERED, GROUPS, "mixed"].contains(&kind.name);
             assert_eq!(over_several > 0, is_meant, "{}: {over_several}", kind.name);
         }
     }

@@ -5,6 +5,7 @@
 
 mod buffered;
 mod faults;
+mod groups;
 mod once;
 mod past;
 mod restricted;

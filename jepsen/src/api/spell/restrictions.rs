@@ -17,6 +17,8 @@ pub fn put_marks(text: &mut String, marks: &[(u8, Mark)], leg: usize) {
         let _ = match mark {
             Mark::Withdrawal => write!(text, ",\"withdrawal\":true"),
             Mark::Restricted { until_ns: None } => write!(text, ",\"restricted\":{{}}"),
+            // The account says so.
+            Mark::Group { .. } => Ok(()),
             Mark::Restricted { until_ns: Some(ns) } => {
                 write!(text, ",\"restricted\":{{\"until\":\"{}\"}}", date::timestamp(*ns))
             }

@@ -12,7 +12,7 @@ use twinset_ledger::{Begin, Command, FreezeMode, Leg, LegKind, OnExpiry, Reversa
 use super::Body;
 use crate::history::holds::Capture;
 use crate::history::label::{Written, written};
-use crate::history::marks::Mark;
+use crate::history::marks::{Mark, Marks};
 use crate::history::{Ask, History, Mode};
 
 impl<'h> Body<'h> {
@@ -40,10 +40,10 @@ impl<'h> Body<'h> {
     }
 
     /// What else is said of its legs.
-    pub fn marks(&self) -> &'h [(u8, Mark)] {
-        match *self {
-            Body::Transfer(transfer) => &transfer.marks,
-            Body::Other(_) => &[],
+    pub fn marks(&self) -> Marks {
+        match self {
+            Body::Transfer(transfer) => transfer.shown_marks(),
+            Body::Other(_) => Marks::new(),
         }
     }
 
@@ -82,7 +82,10 @@ impl<'h> Body<'h> {
                 let Written { kind, reason, accounting_date, metadata } = written(transfer.label);
                 let transaction = Transaction {
                     request_id: transfer.id.clone(),
-                    scope_account: transfer.scope.map(name),
+                    scope_account: match transfer.groups().next() {
+                        Some(_) => transfer.payer(&history.accounts).map(name),
+                        None => transfer.scope.map(name),
+                    },
                     legs: (0..).zip(&transfer.legs).map(leg).collect(),
                     kind,
                     reason,
@@ -176,6 +179,6 @@ pub fn kind(marks: &[(u8, Mark)], number: u8) -> LegKind {
     match marks.iter().find(|(at, _)| *at == number) {
         Some((_, Mark::Withdrawal)) => LegKind::Withdrawal,
         Some((_, Mark::Restricted { until_ns })) => LegKind::Restricted { until_ns: *until_ns },
-        None => LegKind::Ordinary,
+        Some((_, Mark::Group { .. })) | None => LegKind::Ordinary,
     }
 }
