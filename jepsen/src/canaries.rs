@@ -145,6 +145,7 @@ const CAGES: &[Cage] = &[
     cage(Canary::ParcelForgotten, BUFFERED, 6, &["buffered"]),
     cage(Canary::CreditWithoutClearingLeg, BUFFERED, 4, &["buffered"]),
     cage(Canary::WithdrawalOfRestricted, ("restricted", "kill"), 4, &["limits", "withdrawals"]),
+    cage(Canary::GroupWithoutAPart, ("groups", "kill"), 4, &["groups"]),
 ];
 
 /// Runs that a bug gets before it counts as missed.

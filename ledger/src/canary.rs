@@ -112,11 +112,13 @@ pub enum Canary {
     CreditWithoutClearingLeg,
     /// A withdrawal may take what is restricted.
     WithdrawalOfRestricted,
+    /// What a group has together lacks its last part.
+    GroupWithoutAPart,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 49] = [
+    pub const ALL: [Canary; 50] = [
         Canary::ReplyBeforeSafe,
         Canary::ForgottenRequests,
         Canary::StaleLeaderRead,
@@ -166,6 +168,7 @@ impl Canary {
         Canary::ParcelForgotten,
         Canary::CreditWithoutClearingLeg,
         Canary::WithdrawalOfRestricted,
+        Canary::GroupWithoutAPart,
     ];
 
     /// Its name.
@@ -220,6 +223,7 @@ impl Canary {
             Canary::ParcelForgotten => "parcel-forgotten",
             Canary::CreditWithoutClearingLeg => "credit-without-clearing-leg",
             Canary::WithdrawalOfRestricted => "withdrawal-of-restricted",
+            Canary::GroupWithoutAPart => "group-without-a-part",
         }
     }
 
