@@ -1,6 +1,7 @@
-//! Groups of accounts, without the model: a read is the sum of its parts, and all of them are there; money that came or went before the
-//! read began is in it, and none that was asked for after its end; each payment that somebody was told of is on one part,
-//! in its payer's set where there is one. What each part shows by itself is the replay's finding. Pure.
+//! Groups of accounts, without the model: a read is the sum of its parts, and all of them are there; money that came or
+//! went before the read began is in it, and none that was asked for after its end; each payment that somebody was told
+//! of is on one part, in its payer's set where there is one. What each part shows by itself is the replay's finding.
+//! Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

@@ -1,6 +1,6 @@
-//! Restricted funds, without the model: each set's list, the releases that clients were told of and the times at which restrictions were
-//! put away are followed in their order. What is left of a restriction must be what was told and what is read in the end; and
-//! behind each withdrawal there is enough on the account for what is restricted there. Pure.
+//! Restricted funds, without the model: each set's list, the releases that clients were told of and the times at which
+//! restrictions were put away are followed in their order. What is left of a restriction must be what was told and what
+//! is read in the end; and behind each withdrawal there is enough on the account for what is restricted there. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 

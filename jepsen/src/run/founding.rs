@@ -1,5 +1,5 @@
-//! The groups of accounts of a run: their ids are taken out of use as accounts, and they are defined in the control set, before anybody
-//! pays into one. Their parts are opened like all accounts.
+//! The groups of accounts of a run: their ids are taken out of use as accounts, and they are defined in the control
+//! set, before anybody pays into one. Their parts are opened like all accounts.
 
 use serde_json::Map;
 use twinset_tools::cluster::LocalCluster;

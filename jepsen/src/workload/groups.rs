@@ -1,5 +1,6 @@
-//! Groups of accounts: payers of all sets pay into them, some of them several groups and accounts at once, their parts pay out and to each
-//! other, payments are taken back, parts are frozen, and the groups are read as one balance while all that happens.
+//! Groups of accounts: payers of all sets pay into them, some of them several groups and accounts at once, their parts
+//! pay out and to each other, payments are taken back, parts are frozen, and the groups are read as one balance while
+//! all that happens.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -91,7 +92,8 @@ impl Group {
         })
     }
 
-    /// The part that a request means whose payer lives in `set`: one there, if there is one. Every router has to come to the same.
+    /// The part that a request means whose payer lives in `set`: one there, if there is one. Every router has to come
+    /// to the same.
     fn part(&self, set: u32, request_id: &str) -> u32 {
         let near: Vec<u32> =
             self.parts.iter().filter(|(_, own)| *own == set).map(|(part, _)| *part).collect();

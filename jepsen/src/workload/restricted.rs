@@ -1,6 +1,6 @@
-//! Restricted funds: credits that may not be withdrawn before a time or before they are released, by several clients at once; withdrawals
-//! that may not use them and payments that may; releases of parts and of all, credits that are taken back, and reads of accounts
-//! and of what is restricted on them. Holds on the same accounts come and go meanwhile.
+//! Restricted funds: credits that may not be withdrawn before a time or before they are released, by several clients at
+//! once; withdrawals that may not use them and payments that may; releases of parts and of all, credits that are taken
+//! back, and reads of accounts and of what is restricted on them. Holds on the same accounts come and go meanwhile.
 
 use std::sync::{Arc, PoisonError};
 

@@ -1,5 +1,5 @@
-//! Restricted funds in the replay. All of it is the model's, to the cent: what is restricted counts in figures that clients read, and
-//! in the answers of releases; how much less may be withdrawn is how much less may be available.
+//! Restricted funds in the replay. All of it is the model's, to the cent: what is restricted counts in figures that
+//! clients read, and in the answers of releases; how much less may be withdrawn is how much less may be available.
 
 use twinset_ledger::outcome::Restricted as Outcome;
 use twinset_ledger::restriction::{Restriction, RestrictionEnd};
@@ -45,7 +45,8 @@ impl Run<'_, '_> {
             && found.ended.map(|place| (place.set, place.index)) == ended
     }
 
-    /// Whether a page shows all restrictions of an account between its ends that are in the state that was asked for, each as it is.
+    /// Whether a page shows all restrictions of an account between its ends that are in the state that was asked for,
+    /// each as it is.
     pub(super) fn shows_restrictions(
         &self,
         ask: &Ask,
