@@ -119,6 +119,7 @@ pub fn payment((from, to): (u32, u32), id: &str, cents: i64) -> Ask {
         scope: None,
         label: None,
         capture: None,
+        marks: vec![],
         legs: vec![(from, cents), (to, -cents)],
     })
 }

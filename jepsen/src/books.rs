@@ -6,6 +6,7 @@ pub mod buffered;
 pub mod holds;
 pub mod in_doubt;
 pub mod replicas;
+pub mod restrictions;
 pub mod sweeps;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +23,7 @@ use crate::api::Router;
 use crate::clients::Left;
 use crate::history::holds::Told;
 use crate::history::{
-    Answer, Ask, Event, Found, Level, Name, Phase, Recorder, Retry, Transfer, VerifyLine, suspense,
+    Answer, Ask, Event, Found, Level, Name, Phase, Recorder, Retry, Transfer, VerifyLine, is_readable,
 };
 use crate::wait;
 
@@ -166,6 +167,11 @@ async fn read(
         holds::list(*account, async |ask| asker.ask(ask, None).await).await
     });
     join_all(held).await;
+    let restricted = left.restricted.iter().enumerate().map(async |(number, account)| {
+        let mut asker = Asker::new(recorder, routers, number);
+        restrictions::list(*account, async |ask| asker.ask(ask, None).await).await;
+    });
+    join_all(restricted).await;
     let suspended = sets.iter().filter(|_| !left.buffered.is_empty()).enumerate();
     let suspended = suspended.map(async |(number, set)| {
         let mut asker = Asker::new(recorder, routers, number);
@@ -210,12 +216,20 @@ async fn sweeps_stopped(recorder: &Arc<Recorder>, left: &Left, routers: &[String
     }
 }
 
-/// Waits until no set has a hold to put away, or the patience is over.
+/// Waits until no set has a hold or a restriction to put away, or the patience is over.
 async fn put_away(recorder: &Arc<Recorder>, left: &Left, routers: &[String]) {
     let until = Instant::now() + holds::PATIENCE;
     let mut asker = Asker::new(recorder, routers, 0);
     for account in &left.held {
         while holds::any_pending(*account, async |ask| asker.ask(ask, None).await).await
+            && Instant::now() < until
+        {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+    let until = Instant::now() + restrictions::PATIENCE;
+    for account in &left.restricted {
+        while restrictions::any_pending(*account, async |ask| asker.ask(ask, None).await).await
             && Instant::now() < until
         {
             tokio::time::sleep(PAUSE).await;
@@ -269,6 +283,7 @@ impl Scopes {
             | Ask::ExtendHold { id, account, .. }
             | Ask::SetSweep { id, account, .. }
             | Ask::RemoveSweep { id, account }
+            | Ask::ReleaseRestriction { id, account, .. }
             | Ask::SetMode { id, account, .. } => vec![(*account, id.clone())],
             Ask::Transfer(transfer) => of_legs(transfer),
             Ask::Batch { items, .. } => items.iter().flat_map(of_legs).collect(),
@@ -283,9 +298,12 @@ impl Scopes {
             | Ask::ReadSweep { .. }
             | Ask::ListSweeps { .. }
             | Ask::ReadAccount { .. }
+            | Ask::ReadGroup { .. }
             | Ask::ReadTransaction { .. }
             | Ask::ReadRequest { .. }
             | Ask::List { .. }
+            | Ask::ReadRestriction { .. }
+            | Ask::ListRestrictions { .. }
             | Ask::ReadHold { .. }
             | Ask::ListHolds { .. }
             | Ask::Statement { .. }
@@ -299,10 +317,11 @@ impl Scopes {
 /// over: then the run is red, and who asks for what is open between sets waits in vain, so that there are accounts alone.
 pub fn last_reads(recorder: &Recorder, left: &Left, scopes: &Scopes, all_over: bool) -> Vec<Ask> {
     let level = Level::Linearizable;
-    let accounts = (0..).zip(recorder.accounts_from(0)).filter(|(_, id)| suspense(id).is_none());
+    let accounts = (0..).zip(recorder.accounts_from(0)).filter(|(_, id)| is_readable(id));
     let accounts = accounts.map(|(account, _)| Ask::ReadAccount { account, level });
     let transit = left.buffered.iter().map(|account| Ask::ReadTransit { account: *account, level });
-    let accounts = accounts.chain(transit);
+    let groups = left.groups.iter().map(|group| Ask::ReadGroup { group: *group, level });
+    let accounts = accounts.chain(transit).chain(groups);
     if !all_over {
         return accounts.collect();
     }
@@ -375,6 +394,7 @@ mod tests {
             reverses: None,
             reversed_by: Vec::new(),
             capture: None,
+            marks: vec![],
             part_of: None,
         }
     }

@@ -150,6 +150,8 @@ const CAGES: &[Cage] = &[
     cage(Canary::SweptTwice, SWEPT, 6, &["sweeps"]),
     cage(Canary::NothingStays, SWEPT, 6, &["answers"]),
     cage(Canary::ForgottenSweep, SWEPT, 6, &["sweeps"]),
+    cage(Canary::WithdrawalOfRestricted, ("restricted", "kill"), 4, &["limits", "withdrawals"]),
+    cage(Canary::GroupWithoutAPart, ("groups", "kill"), 4, &["groups"]),
 ];
 
 /// Runs that a bug gets before it counts as missed.

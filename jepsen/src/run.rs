@@ -3,6 +3,7 @@
 
 mod arguments;
 mod disturb;
+mod founding;
 mod opening;
 
 use std::path::Path;
@@ -100,6 +101,7 @@ async fn act(
     recorder.phase(Phase::Setup);
     let ground = Ground::new(recorder.clone(), &opened.slots, kinds);
     clients::open(&recorder, &ground, &routers).await?;
+    founding::found(&opened.stage.cluster, &ground, &recorder).await?;
     recorder.phase(Phase::Traffic);
     let flow = Flow {
         sites,

@@ -4,7 +4,9 @@
 mod across;
 mod asked;
 mod buffered;
+mod groups;
 mod past;
+mod restricted;
 mod sweeps;
 
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use crate::history::holdings::{Holdings, Taken};
 use crate::history::holds::Told;
 use crate::history::{
     Answer, AsOf, Ask, Found, History, Level, Meta, Name, Op, Phase, Place, Recorder, Retry, Transfer,
-    VerifyLine, suspense,
+    VerifyLine, is_readable, suspense,
 };
 use crate::workload::{self, Generate, Ground, Hand, Kind};
 use past::{News, Placed, event_kind};
@@ -46,6 +48,8 @@ struct Log {
     booked: Vec<Found>,
     placed: Vec<Placed>,
     events: Vec<Told>,
+    /// What came restricted and was so when it was last looked at: account and transaction.
+    given: Vec<(u32, TransactionId)>,
 }
 
 /// A history of so many operations of the workloads that make most of the traffic.
@@ -66,6 +70,8 @@ pub fn history(operations: u64, seed: u64) -> anyhow::Result<History> {
         "statements",
         "events",
         "buffered",
+        "restricted",
+        "groups",
         "sweeps",
     ]
     .map(str::to_owned);
@@ -87,6 +93,7 @@ pub fn of(kinds: &[&'static Kind], operations: u64, seed: u64) -> History {
             booked: Vec::new(),
             placed: Vec::new(),
             events: Vec::new(),
+            given: Vec::new(),
         }),
         history: History {
             meta: Meta {
@@ -205,6 +212,7 @@ impl Maker {
             Ask::List { set, .. } | Ask::ListSuspense { set, .. } | Ask::ListSweeps { set, .. } => Some(*set),
             Ask::ResolveSuspense { item, .. } => Some(item.0.set),
             Ask::ReadTransit { account, .. } => return self.in_transit(*account),
+            Ask::ReadGroup { group, .. } => return self.group(*group),
             Ask::SetMode { .. } => return self.set_mode(ask),
             Ask::Events { set, after, page_size, .. } => {
                 return self.events(*set, after, *page_size as usize);
@@ -216,6 +224,9 @@ impl Maker {
             | Ask::PlaceHold { account, .. }
             | Ask::ReleaseHold { account, .. }
             | Ask::ExtendHold { account, .. }
+            | Ask::ReleaseRestriction { account, .. }
+            | Ask::ReadRestriction { account, .. }
+            | Ask::ListRestrictions { account, .. }
             | Ask::ReadHold { account, .. }
             | Ask::ListHolds { account, .. }
             | Ask::Statement { account, .. }
@@ -264,7 +275,7 @@ impl Maker {
         }
         self.history.in_doubt = Some(Vec::new());
         for account in 0..self.history.accounts.len() as u32 {
-            if suspense(&self.history.accounts[account as usize]).is_none() {
+            if is_readable(&self.history.accounts[account as usize]) {
                 self.now_ns += TICK_NS * PROCESSES as u64;
                 self.ask((99, 0), Ask::ReadAccount { account, level: Level::Linearizable }, None);
             }
@@ -287,6 +298,8 @@ impl Maker {
                 }
             }
         }
+        self.last_look_at_restricted();
+        self.last_look_at_groups();
         let follows = self.history.ops.iter().any(|op| matches!(op.ask, Ask::Events { .. }));
         for set in [1, 2].into_iter().filter(|_| follows) {
             let mut after = String::new();
@@ -331,6 +344,7 @@ impl Log {
 
     fn write(&mut self, ask: &Ask, history: &History) -> Answer {
         self.put_away();
+        self.put_restrictions_away(history);
         self.next_entry();
         let body = match ask {
             Ask::Transfer(transfer) => Body::Transfer(transfer),
@@ -375,6 +389,9 @@ impl Log {
                     self.tell(verdict.position, News { kind, id, held, ..News::default() });
                 }
                 Answer::Held { place, replayed, held, available }
+            }
+            model::Answer::Restricted(now) => {
+                self.released(verdict.position, (command.request_id().unwrap_or_default(), replayed), &now)
             }
             _ => {
                 if !replayed {
@@ -425,9 +442,12 @@ impl Log {
         let legs = legs.iter().map(signed).collect();
         let transaction = self.name(position);
         let id = command.request_id().unwrap_or_default().to_owned();
-        let (label, capture) = match ask {
-            Ask::Transfer(transfer) => (transfer.label, transfer.capture),
-            _ => (None, None),
+        let (label, capture, marks) = match ask {
+            Ask::Transfer(transfer) => {
+                self.note_restricted(transfer, transaction.0);
+                (transfer.label, transfer.capture, transfer.shown_marks())
+            }
+            _ => (None, None, Vec::new()),
         };
         if let Some(original) = reverses
             && let Ok(at) = self.booked.binary_search_by_key(&original, |found| found.transaction)
@@ -444,6 +464,7 @@ impl Log {
             reverses,
             reversed_by: Vec::new(),
             capture,
+            marks,
             part_of: None,
         });
     }
@@ -479,6 +500,12 @@ impl Log {
                         let found = self.find(name, several).expect("it was booked").clone();
                         Answer::Transaction { as_of, found: Box::new(found) }
                     }
+                    model::Answer::Restricted(now) => {
+                        let known =
+                            self.model.restriction(&history.accounts[*scope as usize], now.restriction);
+                        let known = known.expect("it was released");
+                        Answer::Restriction { as_of, found: self.found_restriction(*scope, &known, history) }
+                    }
                     model::Answer::Held(held) => {
                         let found = self.found_hold(held.hold).expect("it was placed");
                         Answer::Hold { as_of, found: Box::new(found) }
@@ -499,6 +526,9 @@ impl Log {
                 Answer::Page { as_of, found, next }
             }
             Ask::ListSuspense { .. } => self.suspense(ask, history),
+            Ask::ReadRestriction { .. } | Ask::ListRestrictions { .. } => {
+                self.read_restrictions(ask, history)
+            }
             Ask::ReadSweep { .. } | Ask::ListSweeps { .. } => self.swept(ask, history),
             past => self.read_past(past, history),
         }

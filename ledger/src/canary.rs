@@ -116,11 +116,15 @@ pub enum Canary {
     NothingStays,
     /// Leaders forget a sweep that has run twice.
     ForgottenSweep,
+    /// A withdrawal may take what is restricted.
+    WithdrawalOfRestricted,
+    /// What a group has together lacks its last part.
+    GroupWithoutAPart,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 51] = [
+    pub const ALL: [Canary; 53] = [
         Canary::ReplyBeforeSafe,
         Canary::ForgottenRequests,
         Canary::StaleLeaderRead,
@@ -172,6 +176,8 @@ impl Canary {
         Canary::SweptTwice,
         Canary::NothingStays,
         Canary::ForgottenSweep,
+        Canary::WithdrawalOfRestricted,
+        Canary::GroupWithoutAPart,
     ];
 
     /// Its name.
@@ -228,6 +234,8 @@ impl Canary {
             Canary::SweptTwice => "swept-twice",
             Canary::NothingStays => "nothing-stays",
             Canary::ForgottenSweep => "forgotten-sweep",
+            Canary::WithdrawalOfRestricted => "withdrawal-of-restricted",
+            Canary::GroupWithoutAPart => "group-without-a-part",
         }
     }
 

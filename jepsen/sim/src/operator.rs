@@ -2,6 +2,7 @@
 //! opens the accounts, switches sets when a fault says so, and at the end asks again for everything that clients have left
 //! open, waits for what sets have open with each other, and reads everything. Judges nothing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,8 +13,9 @@ use parking_lot::Mutex;
 use tonic::transport::{Channel, Endpoint};
 use tracing::trace;
 use twinset_jepsen::books::{
-    Scopes, buffered, events, holds, in_doubt, last_reads, list, replicas, shares, sweeps,
+    Scopes, buffered, events, holds, in_doubt, last_reads, list, replicas, restrictions, shares, sweeps,
 };
+use twinset_jepsen::clients::Left;
 use twinset_jepsen::history::{self, Answer, Ask, Retry};
 use twinset_proto::cluster::v1 as cluster_api;
 use twinset_proto::cluster::v1::admin_client::AdminClient;
@@ -87,7 +89,12 @@ impl Operator {
 
     /// A node that does not answer yet is asked again: the run's own deadline ends it.
     async fn bootstrap(&self) -> anyhow::Result<()> {
-        let json = bytes::Bytes::from(cluster::catalogue(self.shared.plan.sets).to_json());
+        let mut catalogue = cluster::catalogue(self.shared.plan.sets);
+        for group in self.shared.ground.groups() {
+            let group = group.definition(&self.shared.recorder);
+            catalogue.groups.insert(group.id.clone(), group);
+        }
+        let json = bytes::Bytes::from(catalogue.to_json());
         for node in NODES {
             loop {
                 let request = cluster_api::BootstrapRequest {
@@ -195,9 +202,19 @@ impl Operator {
         join_all(lists).await;
         let asks = last_reads(recorder, &left.lock(), &scopes.into_inner(), all_over);
         self.ask_all(asks.clone(), None).await;
-        self.holds(async |account, asker| {
-            holds::list(account, async |ask| asker.insist(ask, None, DEADLINE).await).await;
-        })
+        self.each(
+            |left| &left.held,
+            async |account, asker| {
+                holds::list(account, async |ask| asker.insist(ask, None, DEADLINE).await).await;
+            },
+        )
+        .await;
+        self.each(
+            |left| &left.restricted,
+            async |account, asker| {
+                restrictions::list(account, async |ask| asker.insist(ask, None, DEADLINE).await).await;
+            },
+        )
         .await;
         let is_any_buffered = !self.shared.left.lock().buffered.is_empty();
         for set in ground.sets().iter().filter(|_| is_any_buffered) {
@@ -251,25 +268,42 @@ impl Operator {
         }
     }
 
-    /// Waits until no set has a hold to put away, or the patience is over.
+    /// Waits until no set has a hold or a restriction to put away, or the patience is over.
     async fn put_away(&self) {
         let until = tokio::time::Instant::now() + holds::PATIENCE;
-        self.holds(async |account, asker| {
-            let mut pending = async || {
-                holds::any_pending(account, async |ask| asker.insist(ask, None, DEADLINE).await).await
-            };
-            while pending().await && tokio::time::Instant::now() < until {
-                tokio::time::sleep(POLL).await;
-            }
-        })
+        self.each(
+            |left| &left.held,
+            async |account, asker| {
+                let mut pending = async || {
+                    holds::any_pending(account, async |ask| asker.insist(ask, None, DEADLINE).await).await
+                };
+                while pending().await && tokio::time::Instant::now() < until {
+                    tokio::time::sleep(POLL).await;
+                }
+            },
+        )
+        .await;
+        let until = tokio::time::Instant::now() + restrictions::PATIENCE;
+        self.each(
+            |left| &left.restricted,
+            async |account, asker| {
+                let mut pending = async || {
+                    restrictions::any_pending(account, async |ask| asker.insist(ask, None, DEADLINE).await)
+                        .await
+                };
+                while pending().await && tokio::time::Instant::now() < until {
+                    tokio::time::sleep(POLL).await;
+                }
+            },
+        )
         .await;
     }
 
-    /// Something with each account on which a hold may have been placed.
-    async fn holds(&self, mut each: impl AsyncFnMut(u32, &mut Asker)) {
-        let held = self.shared.left.lock().held.clone();
+    /// Something with each account of some that clients left.
+    async fn each(&self, of: fn(&Left) -> &BTreeSet<u32>, mut each: impl AsyncFnMut(u32, &mut Asker)) {
+        let accounts = of(&self.shared.left.lock()).clone();
         let mut asker = Asker::new(&self.shared.recorder, OPERATOR);
-        for account in held {
+        for account in accounts {
             each(account, &mut asker).await;
         }
     }

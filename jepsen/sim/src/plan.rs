@@ -136,7 +136,7 @@ mod tests {
             assert!(count(kind.name) > 0, "{}", kind.name);
         }
         assert!(count(workload::ACROSS) > 50, "{}", count(workload::ACROSS));
-        assert!(count(workload::BUFFERED) > 15, "{}", count(workload::BUFFERED));
+        assert!(count(workload::BUFFERED) > 10, "{}", count(workload::BUFFERED));
     }
 
     #[test]

@@ -18,8 +18,10 @@ use twinset_proto::ledger::v1 as wire;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::cents;
-use crate::history::holdings::{ABSENT, ACCOUNT, HOLD, Holdings, REJECTED, Taken};
+use super::reply::end;
+use crate::history::holdings::{ABSENT, ACCOUNT, HOLD, Holdings, REJECTED, RESTRICTION, Taken};
 use crate::history::holds::Capture;
+use crate::history::marks::{Mark, Marks};
 use crate::history::{Figures, Found, Name, Part, Place, Recorder, label};
 
 const DEADLINE_MS: u32 = 10_000;
@@ -87,6 +89,7 @@ impl<'a> Replica<'a> {
                     }
                     Read::Account(_) => taken.request(*scope, id, ACCOUNT),
                     Read::Hold(_) => taken.request(*scope, id, HOLD),
+                    Read::Restriction(_) => taken.request(*scope, id, RESTRICTION),
                     Read::Rejected(_) => taken.request(*scope, id, REJECTED),
                     Read::NotFound(_) => taken.request(*scope, id, ABSENT),
                     other => bail!("request {id} is {other:?}"),
@@ -173,9 +176,14 @@ fn rest(account: &wire::Account) -> String {
 }
 
 fn figures(account: &wire::Account) -> Option<Figures> {
+    let (available, restricted) = (cents(&account.available)?, cents(&account.restricted)?);
+    if cents(&account.withdrawable)? != available - restricted {
+        return None;
+    }
     Some(Figures {
         posted: cents(&account.posted)?,
-        available: cents(&account.available)?,
+        available,
+        restricted,
         held: cents(&account.held)?,
         incoming: cents(&account.incoming)?,
         debits: cents(&account.debits)?,
@@ -186,6 +194,19 @@ fn figures(account: &wire::Account) -> Option<Figures> {
         closed: account.closed,
         version: account.version,
     })
+}
+
+fn marks(legs: &[wire::Leg]) -> Option<Marks> {
+    let mut marks = Marks::new();
+    for (number, leg) in (0..).zip(legs) {
+        if leg.withdrawal {
+            marks.push((number, Mark::Withdrawal));
+        }
+        if let Some(restricted) = &leg.restricted {
+            marks.push((number, Mark::Restricted { until_ns: end(&restricted.until)? }));
+        }
+    }
+    Some(marks)
 }
 
 fn transaction(recorder: &Recorder, one: &wire::Transaction) -> Option<Found> {
@@ -226,6 +247,7 @@ fn transaction(recorder: &Recorder, one: &wire::Transaction) -> Option<Found> {
             Some(capture) => Some(Capture { hold: name(&capture.hold)?, is_final: capture.r#final }),
             None => None,
         },
+        marks: marks(&one.legs)?,
         part_of,
     })
 }

@@ -1,8 +1,10 @@
 //! What a reply says. What cannot be read promises nothing: it is an unknown end. Pure.
 
 mod buffered;
+mod groups;
 mod holds;
 mod past;
+mod restrictions;
 mod sweeps;
 
 use std::collections::BTreeMap;
@@ -75,6 +77,9 @@ struct Batch<'a> {
 
 #[derive(Deserialize)]
 struct Account<'a> {
+    account: &'a str,
+    #[serde(default)]
+    group: &'a str,
     limit: &'a str,
     frozen_debit: bool,
     frozen_credit: bool,
@@ -82,6 +87,8 @@ struct Account<'a> {
     posted: &'a str,
     held: &'a str,
     incoming: &'a str,
+    restricted: &'a str,
+    withdrawable: &'a str,
     available: &'a str,
     debits: &'a str,
     credits: &'a str,
@@ -93,6 +100,10 @@ struct Leg<'a> {
     account: &'a str,
     side: &'a str,
     amount: &'a str,
+    #[serde(default)]
+    withdrawal: bool,
+    #[serde(borrow, default)]
+    restricted: Option<restrictions::Until<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -136,6 +147,8 @@ struct Read<'a> {
     transactions: Option<Vec<Transaction<'a>>>,
     #[serde(borrow, default)]
     hold: Option<holds::Hold<'a>>,
+    #[serde(borrow, default)]
+    restriction: Option<restrictions::Restriction<'a>>,
     #[serde(default)]
     next: &'a str,
     #[serde(borrow)]
@@ -162,6 +175,14 @@ pub fn answer(accounts: &Recorder, ask: &Ask, status: StatusCode, body: &[u8]) -
             Ask::PlaceHold { .. } | Ask::ReleaseHold { .. } | Ask::ExtendHold { .. } => {
                 parse(body).and_then(|reply: holds::Changed<'_>| holds::changed(&reply))
             }
+            Ask::ReleaseRestriction { account, .. } => {
+                parse(body).and_then(|reply: restrictions::Changed<'_>| {
+                    restrictions::changed(accounts, *account, &reply)
+                })
+            }
+            Ask::ListRestrictions { .. } => {
+                parse(body).and_then(|reply: restrictions::Page<'_>| restrictions::page(accounts, &reply))
+            }
             Ask::ReadTransit { account, .. } => parse(body)
                 .and_then(|reply: buffered::Transit<'_>| buffered::transit(accounts, *account, &reply)),
             Ask::ListSuspense { .. } => {
@@ -175,6 +196,9 @@ pub fn answer(accounts: &Recorder, ask: &Ask, status: StatusCode, body: &[u8]) -
             }
             Ask::ListHolds { .. } => {
                 parse(body).and_then(|reply: holds::Page<'_>| holds::page(accounts, &reply))
+            }
+            Ask::ReadGroup { group, .. } => {
+                parse(body).and_then(|reply: groups::Group<'_>| groups::group(accounts, *group, &reply))
             }
             Ask::Statement { .. } => {
                 parse(body).and_then(|reply: past::Statement<'_>| past::statement(accounts, &reply))
@@ -270,15 +294,23 @@ fn found(accounts: &Recorder, reply: &Read<'_>) -> Option<Answer> {
     if let Some(one) = &reply.hold {
         return Some(Answer::Hold { as_of, found: Box::new(holds::hold(accounts, one)?) });
     }
+    if let Some(one) = &reply.restriction {
+        return Some(Answer::Restriction { as_of, found: restrictions::restriction(accounts, one)? });
+    }
     let found = reply.transactions.as_ref()?.iter().map(|one| transaction(accounts, one));
     let next = if reply.next.is_empty() { None } else { Some(name(reply.next)?) };
     Some(Answer::Page { as_of, found: found.collect::<Option<_>>()?, next })
 }
 
 fn figures(account: &Account<'_>) -> Option<Figures> {
+    let (available, restricted) = (cents(account.available)?, cents(account.restricted)?);
+    if cents(account.withdrawable)? != available - restricted {
+        return None;
+    }
     Some(Figures {
         posted: cents(account.posted)?,
-        available: cents(account.available)?,
+        available,
+        restricted,
         held: cents(account.held)?,
         incoming: cents(account.incoming)?,
         debits: cents(account.debits)?,
@@ -320,11 +352,14 @@ fn transaction(accounts: &Recorder, one: &Transaction<'_>) -> Option<Found> {
             Some(Captured { hold, is_final }) => Some(Capture { hold: name(hold)?, is_final: *is_final }),
             None => None,
         },
+        marks: restrictions::marks(one.legs.iter().map(|leg| (leg.withdrawal, leg.restricted.as_ref())))?,
         part_of,
     })
 }
 
 /// The account that a request id belongs to, if it is one: that of who books a suspended credit on belongs to the credit.
+pub(super) use restrictions::end;
+
 pub(super) fn scope(accounts: &Recorder, scope: &str) -> Option<u32> {
     let is_account = !scope.is_empty() && !scope.starts_with('~');
     is_account.then(|| accounts.account(scope))

@@ -3,6 +3,7 @@
 
 mod buffered;
 mod holds;
+mod restrictions;
 mod sweeps;
 
 use std::fmt::Write as _;
@@ -63,6 +64,9 @@ pub fn call(accounts: &Recorder, ask: &Ask) -> (Method, String, String) {
         }
         Ask::SetMode { .. } | Ask::ResolveSuspense { .. } => buffered::write(accounts, ask),
         Ask::SetSweep { .. } | Ask::RemoveSweep { .. } => sweeps::write(accounts, ask),
+        Ask::ReleaseRestriction { id, account, restriction, cents } => {
+            restrictions::release(accounts, (id, *account, restriction), *cents)
+        }
         read => (Method::GET, read_path(accounts, read), String::new()),
     }
 }
@@ -77,6 +81,7 @@ fn read_path(accounts: &Recorder, ask: &Ask) -> String {
             };
             (path, level)
         }
+        Ask::ReadGroup { group, level } => (format!("/v1/accounts/{}", id_of(group)), level),
         Ask::ReadTransaction { transaction, level } => (format!("/v1/transactions/{transaction}"), level),
         Ask::ReadRequest { scope, id, level } => (format!("/v1/requests/{}/{id}", id_of(scope)), level),
         Ask::List { set, after, page_size, level } => {
@@ -98,6 +103,13 @@ fn read_path(accounts: &Recorder, ask: &Ask) -> String {
             let after = after.map_or_else(String::new, |after| after.to_string());
             let path = holds::path(accounts, *account, None);
             return paged(&format!("{path}?page_size={page_size}&after={after}"), *level);
+        }
+        Ask::ReadRestriction { account, restriction, level } => {
+            (restrictions::path(accounts, *account, Some(restriction)), level)
+        }
+        Ask::ListRestrictions { account, state, after, page_size, level } => {
+            let path = restrictions::page(accounts, *account, (*state, *after), *page_size);
+            return paged(&path, *level);
         }
         Ask::Statement { account, cursor, page_size, level } => {
             // A parameter that is there says something.
@@ -139,9 +151,13 @@ fn transaction(accounts: &Recorder, transfer: &Transfer) -> String {
     for (number, (account, cents)) in transfer.legs.iter().enumerate() {
         let comma = if number == 0 { "" } else { "," };
         let side = if *cents > 0 { "debit" } else { "credit" };
-        let (account, amount) = (accounts.account_id(*account), decimal(cents.abs()));
+        let of_group = transfer.groups().find(|(leg, _)| *leg == number);
+        let account = accounts.account_id(of_group.map_or(*account, |(_, group)| group));
+        let amount = decimal(cents.abs());
         let _ =
-            write!(text, "{comma}{{\"account\":\"{account}\",\"side\":\"{side}\",\"amount\":\"{amount}\"}}");
+            write!(text, "{comma}{{\"account\":\"{account}\",\"side\":\"{side}\",\"amount\":\"{amount}\"");
+        restrictions::put_marks(&mut text, &transfer.marks, number);
+        text.push('}');
     }
     text.push(']');
     if let Some(Capture { hold, is_final }) = transfer.capture {
@@ -193,6 +209,7 @@ mod tests {
             scope: Some(two),
             label: Some(3),
             capture: None,
+            marks: vec![],
             legs: vec![(one, 1205), (two, -1205)],
         };
         let (method, path, body) = call(&accounts, &Ask::Transfer(transfer));

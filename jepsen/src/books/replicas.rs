@@ -10,7 +10,7 @@ use twinset_control::Catalogue;
 use twinset_control::catalogue::Set;
 
 use crate::api::replica::Replica;
-use crate::history::{Ask, Event, Recorder, set_of, suspense};
+use crate::history::{Ask, Event, Recorder, is_readable, set_of};
 
 /// The nodes that hold a replica of each set.
 pub fn placed(catalogue: &Catalogue) -> BTreeMap<u32, Vec<String>> {
@@ -34,7 +34,7 @@ pub async fn read(
     let slots = catalogue.slot_table();
     let set_of = |account: &str| set_of(&slots, account).unwrap_or_default();
     let of_set = |set: u32| {
-        let owned = accounts.iter().filter(|(_, id)| set_of(id) == set && suspense(id).is_none());
+        let owned = accounts.iter().filter(|(_, id)| set_of(id) == set && is_readable(id));
         let requests = asks.iter().filter_map(|ask| match ask {
             Ask::ReadRequest { scope, id, .. } => Some((*scope, id.clone())),
             _ => None,

@@ -47,6 +47,7 @@ fn of_write(history: &History, call: &Call<'_>) -> Result<(), String> {
             | Ask::PlaceHold { account, .. }
             | Ask::ReleaseHold { account, .. }
             | Ask::ExtendHold { account, .. }
+            | Ask::ReleaseRestriction { account, .. }
             | Ask::SetMode { account, .. }
             | Ask::SetSweep { account, .. }
             | Ask::RemoveSweep { account, .. },
@@ -72,6 +73,7 @@ fn of_write(history: &History, call: &Call<'_>) -> Result<(), String> {
         call.body,
         Body::Other(Ask::PlaceHold { .. } | Ask::ReleaseHold { .. } | Ask::ExtendHold { .. })
     );
+    let releases = matches!(call.body, Body::Other(Ask::ReleaseRestriction { .. }));
     let brief =
         matches!(call.op.ask, Ask::Batch { with_postings: false, .. }) || run_of(call.body.id()).is_some();
     match call.answer {
@@ -79,7 +81,8 @@ fn of_write(history: &History, call: &Call<'_>) -> Result<(), String> {
         Answer::Booked { .. } if books => {
             Err("the balances are missing, or nobody asked for them".to_owned())
         }
-        Answer::Done { .. } if !books && !changes_hold => Ok(()),
+        Answer::Released { .. } if releases => Ok(()),
+        Answer::Done { .. } if !books && !changes_hold && !releases => Ok(()),
         Answer::Held { .. } if changes_hold => Ok(()),
         Answer::Rejected { .. } => Ok(()),
         _ => Err("that is no answer to it".to_owned()),
@@ -93,6 +96,8 @@ pub(super) fn owner_of_read(history: &History, ask: &Ask) -> Option<u32> {
         | Ask::ReadRequest { scope: account, .. }
         | Ask::ReadHold { account, .. }
         | Ask::ListHolds { account, .. }
+        | Ask::ReadRestriction { account, .. }
+        | Ask::ListRestrictions { account, .. }
         | Ask::Statement { account, .. }
         | Ask::ReadSweep { account, .. }
         | Ask::Balance { account, .. } => history.set_of(*account),
@@ -115,13 +120,17 @@ fn of_read(history: &History, op: &Op) -> Result<(), String> {
                 Answer::Account { .. }
                     | Answer::Transaction { .. }
                     | Answer::Hold { .. }
+                    | Answer::Restriction { .. }
                     | Answer::Absent { .. }
                     | Answer::Rejected { .. }
                     | Answer::GivenUp { .. }
             )
+            | (Ask::ReadGroup { .. }, Answer::Group(_))
             | (Ask::List { .. }, Answer::Page { .. })
             | (Ask::ReadHold { .. }, Answer::Hold { .. } | Answer::Absent { .. })
             | (Ask::ListHolds { .. }, Answer::Holds { .. } | Answer::Absent { .. })
+            | (Ask::ReadRestriction { .. }, Answer::Restriction { .. } | Answer::Absent { .. })
+            | (Ask::ListRestrictions { .. }, Answer::Restrictions { .. } | Answer::Absent { .. })
             | (Ask::Statement { .. }, Answer::Statement { .. } | Answer::Absent { .. })
             | (Ask::Balance { .. }, Answer::Balance { .. } | Answer::Absent { .. })
             | (Ask::Events { .. }, Answer::Events { .. })

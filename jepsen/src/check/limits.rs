@@ -5,26 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Case, Found};
 use crate::history::event::EURO;
-use crate::history::{Answer, Ask, History, own_account, suspense};
+use crate::history::{Answer, Ask, History, is_readable, own_account};
 
 /// No floor is crossed at any index: the model's word, and the balances that clients were told.
 pub fn limits(case: &Case<'_>) -> Found {
     let mut found = case.replay.limits.clone();
-    // Liabilities whose floor never changes: asked for once, and by no `SetLimit`.
-    let mut floors: HashMap<u32, Option<i64>> = HashMap::new();
-    for op in &case.history.ops {
-        match &op.ask {
-            Ask::Open { account, limit, subject, .. } => {
-                let wanted = limit.filter(|_| subject == "liability");
-                let floor = floors.entry(*account).or_insert(wanted);
-                *floor = floor.filter(|floor| Some(*floor) == wanted);
-            }
-            Ask::SetLimit { account, .. } => {
-                floors.insert(*account, None);
-            }
-            _ => {}
-        }
-    }
+    let floors = floors(case.history, |subject| subject == "liability");
     let mut sums: HashMap<u32, i64> = HashMap::new();
     for booked in case.replay.booked.values().flatten() {
         let mut touched: BTreeMap<u32, i64> = BTreeMap::new();
@@ -46,6 +32,25 @@ pub fn limits(case: &Case<'_>) -> Found {
     found
 }
 
+/// The floor of each account under one of some subjects whose floor never changes: asked for once, and by no `SetLimit`.
+pub(super) fn floors(history: &History, is_wanted: fn(&str) -> bool) -> HashMap<u32, Option<i64>> {
+    let mut floors: HashMap<u32, Option<i64>> = HashMap::new();
+    for op in &history.ops {
+        match &op.ask {
+            Ask::Open { account, limit, subject, .. } => {
+                let wanted = limit.filter(|_| is_wanted(subject));
+                let floor = floors.entry(*account).or_insert(wanted);
+                *floor = floor.filter(|floor| Some(*floor) == wanted);
+            }
+            Ask::SetLimit { account, .. } => {
+                floors.insert(*account, None);
+            }
+            _ => {}
+        }
+    }
+    floors
+}
+
 /// Debits and credits in cents, by set and currency.
 type Sums<'h> = BTreeMap<(u32, &'h str), (i128, i128)>;
 
@@ -55,7 +60,7 @@ pub fn conservation(case: &Case<'_>) -> Found {
     let currencies = currencies(case.history);
     let currency = |account: u32| currencies.get(&account).copied().unwrap_or(EURO);
     let (mut sums, mut readable) = (Sums::new(), Sums::new());
-    let is_unreadable = |account: u32| suspense(&case.history.accounts[account as usize]).is_some();
+    let is_unreadable = |account: u32| !is_readable(&case.history.accounts[account as usize]);
     for (set, listed) in &case.witness.listed {
         for one in listed {
             found.checked += 1;

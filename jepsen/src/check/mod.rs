@@ -8,6 +8,7 @@ mod both_sites;
 mod buffered;
 mod events;
 mod fits;
+mod groups;
 mod holds;
 mod in_transit;
 mod limits;
@@ -19,6 +20,7 @@ mod once;
 mod opaque;
 mod order;
 pub mod replay;
+mod restrictions;
 mod run;
 mod several;
 mod stale;
@@ -316,6 +318,27 @@ pub const ALL: &[Checker] = &[
         "G27",
         "each run of a sweep counts once and in its turn, takes no more than is to go, and none is left undone",
         sweeps::check,
+    )
+    .that_needs_the_end(),
+    checker(
+        "restrictions",
+        "G28",
+        "what came restricted is so until it is released, its time comes or it is taken back, and to the cent",
+        restrictions::restrictions,
+    )
+    .that_needs_the_end(),
+    checker(
+        "withdrawals",
+        "G29",
+        "no withdrawal takes what is restricted",
+        restrictions::withdrawals,
+    )
+    .that_needs_the_end(),
+    checker(
+        "groups",
+        "G30",
+        "a group reads as all its parts together, and each payment into it is on one of them, in its payer's set",
+        groups::check,
     )
     .that_needs_the_end(),
     checker("faults_act", "-", "each fault was seen to act and was undone", run::faults),

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::{Case, Found};
-use crate::history::Level;
+use crate::history::{Level, Place};
 
 /// Where in a set's log: index, then time.
 type Spot = (u64, u64);
@@ -35,15 +35,14 @@ fn intervals(case: &Case<'_>) -> Vec<Interval> {
         if op.ask.read_level() != Some(Level::Linearizable) {
             continue;
         }
-        let Some(as_of) = op.answer.as_of() else { continue };
-        all.push(Interval {
+        all.extend(op.answer.each_as_of().into_iter().map(|as_of| Interval {
             set: as_of.place.set,
             spot: (as_of.place.index, as_of.place.time_ns),
             write: false,
             begin_ns: op.begin_ns,
             end_ns: op.end_ns.unwrap_or(u64::MAX),
             op: number as u32,
-        });
+        }));
     }
     all
 }
@@ -91,23 +90,29 @@ pub fn sessions(case: &Case<'_>) -> Found {
     let mut found = Found::default();
     let mut told: HashMap<(u32, u32), Spot> = HashMap::new();
     for (number, op) in case.history.ops.iter().enumerate() {
-        let (place, read) = match (op.ask.read_level(), op.answer.as_of(), op.answer.decided()) {
-            (Some(Level::Linearizable), Some(as_of), _) => (as_of.place, true),
-            (None, _, Some((place, _))) => (place, false),
-            _ => continue,
+        let places: Vec<_> = match op.ask.read_level() {
+            Some(Level::Linearizable) => op.answer.each_as_of().iter().map(|as_of| as_of.place).collect(),
+            Some(Level::Stale) => continue,
+            None => op.answer.decided().map(|(place, _)| place).into_iter().collect(),
         };
-        let spot = (place.index, place.time_ns);
-        let last = told.entry((op.process, place.set)).or_insert(spot);
-        found.checked += 1;
-        if read && spot < *last {
-            found.wrong(|| {
-                format!(
-                    "process {} knew of {last:?}, then read {spot:?} in operation {number}: {op:?}",
-                    op.process
-                )
-            });
+        let spot = |place: &Place| (place.index, place.time_ns);
+        // What is read at once has no order of its own.
+        for place in &places {
+            let Some(last) = told.get(&(op.process, place.set)) else { continue };
+            if !op.ask.is_write() && spot(place) < *last {
+                found.wrong(|| {
+                    let (process, spot) = (op.process, spot(place));
+                    format!(
+                        "process {process} knew of {last:?}, then read {spot:?} in operation {number}: {op:?}"
+                    )
+                });
+            }
         }
-        *last = spot.max(*last);
+        for place in &places {
+            found.checked += 1;
+            let last = told.entry((op.process, place.set)).or_insert(spot(place));
+            *last = spot(place).max(*last);
+        }
     }
     found
 }

@@ -8,6 +8,7 @@
 mod buffered;
 pub mod holds;
 mod reserved;
+pub mod restricted;
 mod several;
 mod shown;
 mod sweeps;
@@ -26,7 +27,7 @@ use crate::history::{Answer, AsOf, Ask, History, Level, Place};
 
 pub use several::{PartLeg, Whole};
 pub use shown::shown_rightly;
-use words::{agrees, is_limit};
+use words::{agrees, is_limit, is_of_limit};
 pub(crate) use words::{figures, in_cents};
 
 /// A transaction as the model booked it.
@@ -127,11 +128,23 @@ fn reads_by_set(history: &History) -> BTreeMap<u32, Vec<Read<'_>>> {
         let (Some(level), Some(as_of)) = (op.ask.read_level(), op.answer.as_of()) else { continue };
         let is_state = matches!(
             op.answer,
-            Answer::Account { .. } | Answer::Hold { .. } | Answer::Holds { .. } | Answer::Swept { .. }
+            Answer::Account { .. }
+                | Answer::Hold { .. }
+                | Answer::Holds { .. }
+                | Answer::Restriction { .. }
+                | Answer::Restrictions { .. }
+                | Answer::Swept { .. }
         );
         if is_state || matches!(op.answer, Answer::Absent { .. }) {
             let read = Read { as_of, op: number, level, ask: &op.ask, answer: &op.answer };
             reads.entry(as_of.place.set).or_default().push(read);
+        }
+    }
+    for (number, op) in history.ops.iter().enumerate() {
+        let (Some(level), Answer::Group(found)) = (op.ask.read_level(), &op.answer) else { continue };
+        for part in &found.parts {
+            let read = Read { as_of: part.as_of, op: number, level, ask: &op.ask, answer: &op.answer };
+            reads.entry(part.as_of.place.set).or_default().push(read);
         }
     }
     for of_set in reads.values_mut() {
@@ -198,6 +211,7 @@ impl<'a, 'h> Run<'a, 'h> {
                 What::Part(row) => self.part(number, decided, row),
                 What::Expired(hold) => self.expire(decided, hold),
                 What::RunEnded => self.end_run(decided),
+                What::Lapsed(account, restriction) => self.lapse(decided, account, restriction),
                 _ if self.is_paid(decided) => self.pay(number, decided),
                 _ if self.plans.begun.contains_key(&(self.set, number)) => self.begin(number, decided),
                 What::GivenUp => {
@@ -227,7 +241,7 @@ impl<'a, 'h> Run<'a, 'h> {
         let accounts = self.touched(&call);
         // What may be set aside counts where only that explains the answer, and not where it would forbid it.
         let promised = match self.code_told(decided) {
-            Some("limit_exceeded" | "account_not_empty") => self.promise(&accounts),
+            Some("limit_exceeded" | "withdrawable_exceeded" | "account_not_empty") => self.promise(&accounts),
             _ => Vec::new(),
         };
         let verdict = match self.together(decided) {
@@ -304,7 +318,8 @@ impl<'a, 'h> Run<'a, 'h> {
                 Ask::Close { account, .. }
                 | Ask::PlaceHold { account, .. }
                 | Ask::ReleaseHold { account, .. }
-                | Ask::ExtendHold { account, .. },
+                | Ask::ExtendHold { account, .. }
+                | Ask::ReleaseRestriction { account, .. },
             ) => vec![*account],
             Body::Other(Ask::Reverse { transaction, .. }) => {
                 let booked = self.replay.booked_at(self.set, transaction.0.position);
@@ -329,7 +344,7 @@ impl<'a, 'h> Run<'a, 'h> {
             model::Answer::Booked(legs) | model::Answer::Buffered(legs) => {
                 legs.iter().map(|leg| self.slack(self.signed(leg).0)).collect()
             }
-            model::Answer::Held(_) => {
+            model::Answer::Held(_) | model::Answer::Restricted(_) => {
                 self.touched(call).into_iter().map(|account| self.slack(account)).collect()
             }
             _ => Vec::new(),
@@ -343,7 +358,8 @@ impl<'a, 'h> Run<'a, 'h> {
             }
             soonest_end = soonest_end.min(reply.op.end_ns.unwrap_or(u64::MAX));
             self.replay.answers.checked += 1;
-            let about_limit = is_limit(told) || verdict.answer == model::Answer::No("limit_exceeded");
+            let says_limit = matches!(verdict.answer, model::Answer::No(code) if is_of_limit(code));
+            let about_limit = is_limit(told) || says_limit;
             self.replay.limits.checked += u64::from(about_limit);
             if !agrees(told, verdict, &slacks) {
                 let list = if about_limit { &mut self.replay.limits } else { &mut self.replay.answers };
@@ -462,9 +478,31 @@ impl<'a, 'h> Run<'a, 'h> {
             (Ask::ReadSweep { account, .. }, Answer::Absent { .. }) => self.lacks_sweep(*account),
             (ask, Answer::Holds { found, next, .. }) => self.shows_holds(ask, (found, *next), read.as_of),
             (Ask::ReadHold { hold, .. }, Answer::Absent { .. }) => self.model.hold(hold.0).is_none(),
-            (Ask::ListHolds { account, .. } | Ask::Statement { account, .. }, Answer::Absent { .. }) => {
-                self.may_lack(*account)
+            (_, Answer::Group(found)) => {
+                let here = found.parts.iter().filter(|part| part.as_of == read.as_of);
+                here.fold(true, |right, part| right & self.shows(part.account, &part.figures))
             }
+            (Ask::ReadRestriction { account, restriction, .. }, Answer::Restriction { found, .. }) => {
+                (found.account, found.restricted.restriction) == (*account, *restriction)
+                    && self.shows_restriction(found)
+            }
+            (Ask::ReadRequest { scope, id, .. }, Answer::Restriction { found, .. }) => {
+                let did = self.found(*scope, id).is_some_and(|(_, answer)| {
+                    matches!(answer, model::Answer::Restricted(now) if now.restriction == found.restricted.restriction.0)
+                });
+                did && found.account == *scope && self.shows_restriction(found)
+            }
+            (ask, Answer::Restrictions { found, next, .. }) => self.shows_restrictions(ask, found, *next),
+            (Ask::ReadRestriction { account, restriction, .. }, Answer::Absent { .. }) => {
+                let id = &self.witness.history.accounts[*account as usize];
+                restricted::known(&self.model, id, *restriction).is_none()
+            }
+            (
+                Ask::ListHolds { account, .. }
+                | Ask::ListRestrictions { account, .. }
+                | Ask::Statement { account, .. },
+                Answer::Absent { .. },
+            ) => self.may_lack(*account),
             // A position that was not reached may be absent as well.
             (Ask::Balance { account, index, .. }, Answer::Absent { as_of }) => {
                 self.may_lack(*account) || as_of.place.index < *index

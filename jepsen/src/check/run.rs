@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::witness::asked;
 use super::{Case, Found};
-use crate::history::holdings::{ABSENT, ACCOUNT, HOLD, REJECTED, Taken};
+use crate::history::holdings::{ABSENT, ACCOUNT, HOLD, REJECTED, RESTRICTION, Taken};
 use crate::history::{Answer, Ask, History, Phase};
 use crate::play::nemeses;
 
@@ -79,6 +79,7 @@ fn read_requests(history: &History, set: u32, read: &mut Taken) {
             }
             Answer::Account { .. } => read.request(*scope, id, ACCOUNT),
             Answer::Hold { .. } => read.request(*scope, id, HOLD),
+            Answer::Restriction { .. } => read.request(*scope, id, RESTRICTION),
             Answer::Rejected { .. } => read.request(*scope, id, REJECTED),
             Answer::Absent { .. } => read.request(*scope, id, ABSENT),
             _ => {}

@@ -48,24 +48,23 @@ pub fn check(case: &Case<'_>) -> Found {
         if op.ask.read_level() != Some(Level::Stale) {
             continue;
         }
-        let Some(as_of) = op.answer.as_of() else { continue };
         let clock_ns = clocks.stamped_ns(op).max(clocks.heard_ns(op));
-        answered += u64::from(clock_ns == 0);
-        let allowance_ns = CUT_NS + clock_ns;
-        let age_ns = as_of.age_ms.saturating_mul(1_000_000).saturating_add(allowance_ns);
-        let Some(since) = op.begin_ns.checked_sub(age_ns) else { continue };
-        let Some(ends) = told.get(&as_of.place.set) else { continue };
-        let before = ends.partition_point(|(end, _)| *end < since);
-        let Some(due) = before.checked_sub(1).map(|last| ends[last].1) else { continue };
-        found.checked += 1;
-        judged += u64::from(clock_ns == 0);
-        if (as_of.place.index, as_of.place.time_ns) < due {
-            found.wrong(|| {
-                format!(
-                    "operation {number} says that it is {} ms old, but lacks {due:?}: {op:?}",
-                    as_of.age_ms
-                )
-            });
+        for as_of in op.answer.each_as_of() {
+            answered += u64::from(clock_ns == 0);
+            let allowance_ns = CUT_NS + clock_ns;
+            let age_ns = as_of.age_ms.saturating_mul(1_000_000).saturating_add(allowance_ns);
+            let Some(since) = op.begin_ns.checked_sub(age_ns) else { continue };
+            let Some(ends) = told.get(&as_of.place.set) else { continue };
+            let before = ends.partition_point(|(end, _)| *end < since);
+            let Some(due) = before.checked_sub(1).map(|last| ends[last].1) else { continue };
+            found.checked += 1;
+            judged += u64::from(clock_ns == 0);
+            if (as_of.place.index, as_of.place.time_ns) < due {
+                found.wrong(|| {
+                    let age_ms = as_of.age_ms;
+                    format!("operation {number} says that it is {age_ms} ms old, but lacks {due:?}: {op:?}")
+                });
+            }
         }
     }
     if answered >= MANY && judged * SHARE < answered {

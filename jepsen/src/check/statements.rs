@@ -78,8 +78,8 @@ fn postings(case: &Case<'_>) -> HashMap<u32, Vec<Posting>> {
 
 /// Whether debits raise the balance of an account, or lower it.
 pub(super) fn signs(history: &History) -> HashMap<u32, i64> {
-    let opened = history.ops.iter().filter_map(|op| match &op.ask {
-        Ask::Open { account, subject, .. } => {
+    let opened = history.ops.iter().filter_map(|op| match (&op.ask, &op.answer) {
+        (Ask::Open { account, subject, .. }, Answer::Done { .. }) => {
             let raises = matches!(subject.as_str(), "asset" | "expense");
             Some((*account, if raises { 1 } else { -1 }))
         }

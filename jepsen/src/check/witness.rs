@@ -9,6 +9,7 @@ use twinset_ledger::{Position, TransactionId};
 
 mod body;
 mod held;
+mod restricted;
 mod runs;
 
 pub(super) use body::schedule;
@@ -63,6 +64,8 @@ pub enum What {
     Expired(TransactionId),
     /// The set itself wrote down there that a run of a sweep was refused.
     RunEnded,
+    /// The same of what a transaction has restricted on an account.
+    Lapsed(u32, TransactionId),
 }
 
 /// A command at its place in its set's log.
@@ -109,6 +112,8 @@ pub struct Witness<'h> {
     pub held_as_of: BTreeMap<u32, u64>,
     /// The names of sweeps, by where they were set.
     pub sweeps: HashMap<Place, Name>,
+    /// What was restricted on each account that has got such money, as it is in the end, where the list is whole.
+    pub restricted: BTreeMap<u32, restricted::Listed<'h>>,
     /// Final lists that end before their end, in words.
     pub unlisted: Vec<String>,
     /// Listed, but answered to nobody.
@@ -163,6 +168,7 @@ impl<'h> Witness<'h> {
             held: BTreeMap::new(),
             held_as_of: BTreeMap::new(),
             sweeps: history.sweeps_set(),
+            restricted: BTreeMap::new(),
             unlisted: Vec::new(),
             phantoms: Vec::new(),
             shared: Findings::default(),
@@ -176,6 +182,8 @@ impl<'h> Witness<'h> {
         witness.read_final_holds();
         witness.place_expiries();
         witness.place_ends_of_runs();
+        witness.read_final_restrictions();
+        witness.place_lapses();
         for (set, log) in &mut witness.sets {
             log.sort_by_key(|decided| decided.place);
             number_positions(*set, log, &mut witness.misplaced);
@@ -436,6 +444,7 @@ fn asks_for(history: &History, body: Body<'_>, found: &Found) -> bool {
             };
             is_booked
                 && (transfer.label, transfer.capture) == (found.label, found.capture)
+                && (found.is_paid() || transfer.shown_marks() == found.marks)
                 && found.reverses.is_none()
         }
         Body::Other(Ask::ResolveSuspense { account, .. }) => {

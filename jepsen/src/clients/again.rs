@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use twinset_tools::load::random::Random;
 
 use crate::history::label::LABELS;
+use crate::history::marks::Mark;
 use crate::history::{Answer, Ask, Mode, Retry, Transfer};
 
 /// Of a hundred calls of a run, so many ask again for something; each simulation draws a share of its own.
@@ -80,6 +81,12 @@ fn other_body(ask: &Ask) -> Option<Ask> {
         Ask::Transfer(Transfer { label: Some(label), legs, .. }) if legs[0].1 % 2 == 0 => {
             *label = (*label + 1) % LABELS;
         }
+        // The same money, and not restricted, or no withdrawal.
+        Ask::Transfer(Transfer { marks, legs, .. })
+            if legs[0].1 % 3 == 0 && !matches!(marks.last(), None | Some((_, Mark::Group { .. }))) =>
+        {
+            marks.pop();
+        }
         Ask::Transfer(transfer) => more(&mut transfer.legs),
         Ask::Batch { items, .. } => more(&mut items.first_mut()?.legs),
         Ask::Reverse { cents, .. } => *cents = Some(cents.map_or(1, |cents| cents + 1)),
@@ -93,7 +100,9 @@ fn other_body(ask: &Ask) -> Option<Ask> {
         Ask::SetMode { buffered, .. } => *buffered = !*buffered,
         Ask::SetSweep { terms, .. } => terms.keep += 1,
         Ask::PlaceHold { cents, .. } => *cents += 1,
-        Ask::ReleaseHold { cents, .. } => *cents = Some(cents.map_or(1, |cents| cents + 1)),
+        Ask::ReleaseHold { cents, .. } | Ask::ReleaseRestriction { cents, .. } => {
+            *cents = Some(cents.map_or(1, |cents| cents + 1))
+        }
         Ask::ExtendHold { expires_ns, .. } => *expires_ns = Some(expires_ns.map_or(1, |end| end + 1)),
         _ => return None,
     }

@@ -23,6 +23,10 @@ pub struct Left {
     pub sample: Vec<Ask>,
     /// Accounts on which a hold may have been placed.
     pub held: BTreeSet<u32>,
+    /// Groups of accounts that somebody has read.
+    pub groups: BTreeSet<u32>,
+    /// Accounts that may have got something restricted.
+    pub restricted: BTreeSet<u32>,
     /// Accounts that other sets may have paid without asking.
     pub buffered: BTreeSet<u32>,
     /// Accounts that somebody may have swept.
@@ -42,6 +46,17 @@ impl Left {
         self.follows |= matches!(ask, Ask::Events { .. });
         if let Ask::PlaceHold { account, .. } = ask {
             self.held.insert(*account);
+        }
+        let booked = match ask {
+            Ask::Transfer(transfer) => std::slice::from_ref(transfer),
+            Ask::Batch { items, .. } => items,
+            _ => &[],
+        };
+        for transfer in booked {
+            self.restricted.extend(transfer.restricted().map(|(account, ..)| account));
+        }
+        if let Ask::ReadGroup { group, .. } = ask {
+            self.groups.insert(*group);
         }
         if let Ask::SetMode { account, .. } = ask {
             self.buffered.insert(*account);
@@ -81,6 +96,8 @@ impl Left {
         self.refused.append(&mut other.refused);
         self.sample.append(&mut other.sample);
         self.held.append(&mut other.held);
+        self.groups.append(&mut other.groups);
+        self.restricted.append(&mut other.restricted);
         self.buffered.append(&mut other.buffered);
         self.swept.append(&mut other.swept);
         self.follows |= other.follows;

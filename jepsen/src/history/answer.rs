@@ -3,8 +3,16 @@
 use super::{Answer, AsOf, Ask, Place};
 
 /// The codes of `not_applied` that name a passing trouble.
-const PASSING: [&str; 7] =
-    ["unsent", "no_leader", "overloaded", "set_queue_full", "no_catalogue", "deadline_exceeded", "wrong_set"];
+const PASSING: [&str; 8] = [
+    "group_unknown",
+    "unsent",
+    "no_leader",
+    "overloaded",
+    "set_queue_full",
+    "no_catalogue",
+    "deadline_exceeded",
+    "wrong_set",
+];
 
 impl Answer {
     /// Whether it, or a part of it, may still happen.
@@ -22,6 +30,7 @@ impl Answer {
             Answer::Done { place, replayed }
             | Answer::Booked { place, replayed, .. }
             | Answer::Held { place, replayed, .. }
+            | Answer::Released { place, replayed, .. }
             | Answer::Rejected { place, replayed, .. } => Some((*place, *replayed)),
             _ => None,
         }
@@ -48,6 +57,8 @@ impl Answer {
             | Answer::Page { as_of, .. }
             | Answer::Hold { as_of, .. }
             | Answer::Holds { as_of, .. }
+            | Answer::Restriction { as_of, .. }
+            | Answer::Restrictions { as_of, .. }
             | Answer::Statement { as_of, .. }
             | Answer::Balance { as_of, .. }
             | Answer::Suspense { as_of, .. }
@@ -62,6 +73,14 @@ impl Answer {
                 _ => None,
             },
             _ => None,
+        }
+    }
+
+    /// The same of each thing that a read puts together: the parts of a group are read for themselves.
+    pub fn each_as_of(&self) -> Vec<AsOf> {
+        match self {
+            Answer::Group(found) => found.parts.iter().map(|part| part.as_of).collect(),
+            answer => answer.as_of().into_iter().collect(),
         }
     }
 

@@ -8,13 +8,16 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::FaultSpan;
+pub use super::found::{Figures, Found, Part};
 use super::holdings::Holdings;
 pub use super::place::{AsOf, Name, Place};
+pub use super::transfer::Transfer;
 
 use super::buffered::{InTransit, Suspended};
+use super::groups::FoundGroup;
 use super::holds::{FoundHold, Held, Line, Told};
+use super::restrictions::{FoundRestriction, Restricted, RestrictionState};
 use super::sweeps::{Swept, Terms};
-use super::transaction::{Found, Transfer};
 use crate::nemesis::{Evidence, Fault};
 
 /// The format that this build writes and reads.
@@ -301,6 +304,18 @@ pub enum Ask {
     ReadTransit { account: u32, level: Level },
     /// Read a page of what stands on the suspense accounts of a set.
     ListSuspense { set: u32, after: Option<Name>, page_size: u32, level: Level },
+    /// Release what is restricted by a transaction, or so much of it.
+    ReleaseRestriction { id: String, account: u32, restriction: Name, cents: Option<i64> },
+    /// Read a restriction.
+    ReadRestriction { account: u32, restriction: Name, level: Level },
+    /// Read a page of an account's restrictions, of all or of those in a state.
+    ListRestrictions {
+        account: u32,
+        state: Option<RestrictionState>,
+        after: Option<Name>,
+        page_size: u32,
+        level: Level,
+    },
     /// Read a hold.
     ReadHold { account: u32, hold: Name, level: Level },
     /// Read a page of an account's holds.
@@ -313,6 +328,8 @@ pub enum Ask {
     Events { set: Option<u32>, after: String, page_size: u32, level: Level },
     /// Read an account.
     ReadAccount { account: u32, level: Level },
+    /// Read a group of accounts.
+    ReadGroup { group: u32, level: Level },
     /// Read a transaction.
     ReadTransaction { transaction: Name, level: Level },
     /// Read what became of a request id.
@@ -331,6 +348,7 @@ impl Ask {
     pub fn read_level(&self) -> Option<Level> {
         match self {
             Ask::ReadAccount { level, .. }
+            | Ask::ReadGroup { level, .. }
             | Ask::ReadTransaction { level, .. }
             | Ask::ReadRequest { level, .. }
             | Ask::List { level, .. }
@@ -338,6 +356,8 @@ impl Ask {
             | Ask::ListSuspense { level, .. }
             | Ask::ReadSweep { level, .. }
             | Ask::ListSweeps { level, .. }
+            | Ask::ReadRestriction { level, .. }
+            | Ask::ListRestrictions { level, .. }
             | Ask::ReadHold { level, .. }
             | Ask::ListHolds { level, .. }
             | Ask::Statement { level, .. }
@@ -346,29 +366,6 @@ impl Ask {
             _ => None,
         }
     }
-}
-
-fn is_zero(cents: &i64) -> bool {
-    *cents == 0
-}
-
-/// An account's figures, in cents.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names are those of the API")]
-pub struct Figures {
-    pub posted: i64,
-    pub available: i64,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub held: i64,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub incoming: i64,
-    pub debits: i64,
-    pub credits: i64,
-    pub limit: Option<i64>,
-    pub frozen_debit: bool,
-    pub frozen_credit: bool,
-    pub closed: bool,
-    pub version: u64,
 }
 
 /// What came back.
@@ -402,6 +399,8 @@ pub enum Answer {
         /// What it has.
         figures: Figures,
     },
+    /// A group of accounts.
+    Group(Box<FoundGroup>),
     /// A transaction.
     Transaction {
         /// As of when.
@@ -442,6 +441,35 @@ pub enum Answer {
         as_of: AsOf,
         /// In the order in which they were placed.
         found: Vec<FoundHold>,
+        /// Behind which the next page begins; none: there is none.
+        next: Option<Name>,
+    },
+    /// A restriction was released, or a part of it.
+    Released {
+        /// Where.
+        place: Place,
+        /// Whether this was the first answer given again.
+        replayed: bool,
+        /// As it stands then.
+        restricted: Restricted,
+        /// So much.
+        cents: i64,
+        /// What may be withdrawn from its account then.
+        withdrawable: i64,
+    },
+    /// A restriction.
+    Restriction {
+        /// As of when.
+        as_of: AsOf,
+        /// What it is.
+        found: FoundRestriction,
+    },
+    /// A page of restrictions.
+    Restrictions {
+        /// As of when.
+        as_of: AsOf,
+        /// In the order of their names.
+        found: Vec<FoundRestriction>,
         /// Behind which the next page begins; none: there is none.
         next: Option<Name>,
     },

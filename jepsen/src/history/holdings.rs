@@ -15,6 +15,8 @@ pub const CHUNK: usize = 1_000;
 pub const ACCOUNT: &str = "account";
 /// a command on a hold,
 pub const HOLD: &str = "hold";
+/// a release of what was restricted,
+pub const RESTRICTION: &str = "restriction";
 /// a no,
 pub const REJECTED: &str = "rejected";
 /// or nothing that is known.
@@ -146,6 +148,7 @@ mod tests {
                 reverses: None,
                 reversed_by: Vec::new(),
                 capture: None,
+                marks: vec![],
                 part_of: None,
             });
         }

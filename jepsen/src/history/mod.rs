@@ -8,28 +8,31 @@
 mod answer;
 pub mod buffered;
 pub mod event;
+mod found;
+pub mod groups;
 pub mod holdings;
 pub mod holds;
 pub mod label;
+pub mod marks;
 mod place;
 mod read;
 mod recorder;
+pub mod restrictions;
 mod runs;
 pub mod sweeps;
-mod transaction;
+mod transfer;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 pub use event::{
-    Answer, AsOf, Ask, End, Event, Figures, InDoubt, Invoke, Level, Meta, Mode, Name, Phase, Place, Retry,
-    VerifyLine,
+    Answer, AsOf, Ask, End, Event, Figures, Found, InDoubt, Invoke, Level, Meta, Mode, Name, Part, Phase,
+    Place, Retry, Transfer, VerifyLine,
 };
 pub use read::{Error, read};
 pub use recorder::{Recorder, Sink};
 pub use runs::run_of;
-pub use transaction::{Found, Part, Transfer};
 
 use crate::nemesis::{Evidence, Fault};
 use holdings::Holdings;
@@ -128,6 +131,11 @@ pub fn clearing(account: &str) -> Option<(u32, &str)> {
 /// Set and currency of a suspense account; None for any other. No client can read one.
 pub fn suspense(account: &str) -> Option<(u32, &str)> {
     named_by_set(account, "@suspense-")
+}
+
+/// Whether clients can read the account of that id by itself.
+pub fn is_readable(account: &str) -> bool {
+    suspense(account).is_none() && !groups::is_group(account)
 }
 
 /// Set and currency of an account that a set has opened by itself; None for any other.

@@ -152,7 +152,14 @@ mod tests {
         let recorder = Recorder::to_file(&path, meta()).unwrap();
         let (one, two) = (recorder.account("{t}:1"), recorder.account("{t}:2"));
         let legs = vec![(one, 150), (two, -150)];
-        let ask = Ask::Transfer(Transfer { id: "x".into(), scope: None, label: None, capture: None, legs });
+        let ask = Ask::Transfer(Transfer {
+            id: "x".into(),
+            scope: None,
+            label: None,
+            capture: None,
+            marks: vec![],
+            legs,
+        });
         let op = recorder.invoke(recorder.process(), 0, 1, None, &ask);
         let answer = Answer::Rejected {
             code: "limit_exceeded".into(),

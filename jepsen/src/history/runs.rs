@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 pub use twinset_ledger::sweep::run_of;
 
+use super::marks::Mark;
 use super::sweeps::Terms;
 use super::{Answer, Ask, History, Name, Op, Place, Transfer};
 
@@ -38,7 +39,9 @@ impl History {
             let Ask::ReadRequest { scope, id, .. } = &op.ask else { continue };
             let Some(set) = run_of(id).and_then(|(sweep, _)| sets.get(&Name(sweep))) else { continue };
             if let Some((legs, answer)) = came(set, &op.answer).filter(|_| set.account == *scope) {
-                let ask = Transfer { id: id.clone(), scope: Some(*scope), label: None, capture: None, legs };
+                let marks = vec![(0, Mark::Withdrawal)];
+                let (of, scope_of) = (id.clone(), Some(*scope));
+                let ask = Transfer { id: of, scope: scope_of, label: None, capture: None, marks, legs };
                 let ask = Ask::Transfer(ask);
                 let run =
                     Op { process: NOBODY, begin_ns: set.begin_ns, retry: None, ask, answer, ..op.clone() };

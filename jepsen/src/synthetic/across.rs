@@ -181,6 +181,7 @@ impl Maker {
             reverses: None,
             reversed_by: Vec::new(),
             capture: None,
+            marks: vec![],
             part_of: Some(Part { of: Name(of), day }),
         });
     }
@@ -237,6 +238,7 @@ impl Maker {
             reverses,
             reversed_by,
             capture,
+            marks: vec![],
             part_of: None,
         };
         self.several.whole.insert(name, whole);

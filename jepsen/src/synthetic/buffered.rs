@@ -79,6 +79,7 @@ impl Maker {
             reverses: None,
             reversed_by: Vec::new(),
             capture: transfer.capture,
+            marks: vec![],
             part_of: Some(Part { of: Name(of), day }),
         };
         let whole = Found { legs: transfer.legs.clone(), part_of: None, ..own.clone() };
@@ -161,6 +162,7 @@ impl Maker {
             reverses: None,
             reversed_by: Vec::new(),
             capture: None,
+            marks: vec![],
             part_of: Some(Part { of: Name(of), day }),
         });
         let step = BufferStep::Acknowledge { to, through };

@@ -10,6 +10,7 @@ use twinset_ledger::{Command, Effect, Outcome, TransactionId};
 use super::past::News;
 use super::{Log, Maker, PROCESSES, TICK_NS, unit};
 use crate::books::sweeps::{look_up, removal};
+use crate::history::marks::Mark;
 use crate::history::sweeps::{Refused, Swept, Terms, Turned, When};
 use crate::history::{Answer, AsOf, Ask, History, Name, Transfer};
 
@@ -47,8 +48,8 @@ impl Maker {
         let Due { sweep, account, to, run, cents } = *due;
         if cents > 0 {
             let legs = vec![(account, cents), (to, -cents)];
-            let (id, scope) = (run_id(sweep, run), Some(account));
-            self.answer(&Ask::Transfer(Transfer { id, scope, label: None, capture: None, legs }));
+            let (id, scope, marks) = (run_id(sweep, run), Some(account), vec![(0, Mark::Withdrawal)]);
+            self.answer(&Ask::Transfer(Transfer { id, scope, label: None, capture: None, marks, legs }));
         }
         let id = self.history.accounts[account as usize].clone();
         let log = &self.logs[sweep.set as usize - 1];

@@ -264,6 +264,6 @@ impl Across {
             (legs[0].0, legs[1].0) = hand.pair(pay);
         }
         let scope = hand.chance(20).then(|| hand.pick(&legs).0);
-        Transfer { id: hand.id(), scope, label: hand.label(), capture: None, legs }
+        Transfer { id: hand.id(), scope, label: hand.label(), capture: None, marks: vec![], legs }
     }
 }

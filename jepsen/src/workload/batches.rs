@@ -103,6 +103,6 @@ impl Batches {
         } else {
             vec![(saver, cents), (payer, -cents)]
         };
-        Transfer { id: hand.id(), scope: None, label: hand.label(), capture: None, legs }
+        Transfer { id: hand.id(), scope: None, label: hand.label(), capture: None, marks: vec![], legs }
     }
 }

@@ -182,7 +182,8 @@ impl Buffered {
             true => vec![(payer, cents), (one_of("shop", payee_set, hand), -cents)],
             false => legs,
         };
-        let transfer = Transfer { id: hand.id(), scope, label: hand.label(), capture: None, legs };
+        let transfer =
+            Transfer { id: hand.id(), scope, label: hand.label(), capture: None, marks: vec![], legs };
         self.last = Some(transfer.clone());
         Ask::Transfer(transfer)
     }
@@ -194,7 +195,14 @@ impl Buffered {
         let purse = hand.pick(self.ground.plot(NAME, "purse", to));
         let cents = hand.cents(1_500);
         let legs = vec![(shop, cents), (purse, -cents)];
-        Ask::Transfer(Transfer { id: hand.id(), scope: None, label: hand.label(), capture: None, legs })
+        Ask::Transfer(Transfer {
+            id: hand.id(),
+            scope: None,
+            label: hand.label(),
+            capture: None,
+            marks: vec![],
+            legs,
+        })
     }
 
     fn reverse(&self, hand: &mut Hand) -> Option<Ask> {

@@ -52,6 +52,13 @@ impl Generate for Currencies {
             // Balanced in numbers alone.
             _ => vec![(hand.pick(euro), whole), (hand.pick(yen), -whole)],
         };
-        Ask::Transfer(Transfer { id: hand.id(), scope: None, label: hand.label(), capture: None, legs })
+        Ask::Transfer(Transfer {
+            id: hand.id(),
+            scope: None,
+            label: hand.label(),
+            capture: None,
+            marks: vec![],
+            legs,
+        })
     }
 }

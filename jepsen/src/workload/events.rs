@@ -58,6 +58,7 @@ impl Generate for Events {
                     scope: None,
                     label: hand.label(),
                     capture: None,
+                    marks: vec![],
                     legs,
                 })
             }

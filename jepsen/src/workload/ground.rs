@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Kind;
+use super::groups::{self, Group};
 use crate::history::event::EURO;
 use crate::history::{Ask, Name, Place, Recorder};
 
@@ -22,6 +23,19 @@ pub struct Placed {
     /// Its amount.
     pub cents: i64,
     /// Whether its time will be over.
+    pub ends: bool,
+}
+
+/// Something that came restricted.
+#[derive(Clone, Copy, Debug)]
+pub struct Given {
+    /// Whose it is.
+    pub account: u32,
+    /// The transaction that brought it.
+    pub restriction: Name,
+    /// How much.
+    pub cents: i64,
+    /// Whether its time will come.
     pub ends: bool,
 }
 
@@ -61,6 +75,7 @@ pub struct Ground {
     tags: BTreeMap<(&'static str, u32), String>,
     /// By workload, plot and set.
     plots: BTreeMap<(&'static str, &'static str, u32), Vec<u32>>,
+    groups: Vec<Group>,
     opens: Vec<Ask>,
     /// What all clients try to take back.
     pub(super) shelf: Shelf,
@@ -68,12 +83,16 @@ pub struct Ground {
     pub(super) shelf_across: Shelf,
     /// Captures of holds, to be taken back.
     pub(super) shelf_captured: Shelf,
+    /// What was paid into groups, to be taken back.
+    pub(super) shelf_grouped: Shelf,
     /// What was paid to accounts that may be buffered, to be taken back.
     pub(super) shelf_buffered: Shelf,
     /// Credits in suspense that all clients try to book on.
     pub(super) suspended: Arc<Mutex<VecDeque<Name>>>,
     /// Holds that all clients try to use.
     pub(super) holds: Arc<Mutex<VecDeque<Placed>>>,
+    /// Restricted credits that all clients try to release and to take back.
+    pub(super) given: Arc<Mutex<VecDeque<Given>>>,
     /// The last ledger time that anybody heard of, by set.
     times: Mutex<BTreeMap<u32, u64>>,
     /// Counts what is given out once, to whichever client.
@@ -90,13 +109,16 @@ impl Ground {
             slots: slots.to_vec(),
             tags: BTreeMap::new(),
             plots: BTreeMap::new(),
+            groups: Vec::new(),
             opens: Vec::new(),
             shelf: Shelf::default(),
             shelf_across: Shelf::default(),
             shelf_captured: Shelf::default(),
             shelf_buffered: Shelf::default(),
+            shelf_grouped: Shelf::default(),
             suspended: Arc::default(),
             holds: Arc::default(),
+            given: Arc::default(),
             times: Mutex::default(),
             gifts: Arc::default(),
         };
@@ -104,6 +126,10 @@ impl Ground {
             let parts: Vec<&'static Kind> =
                 if kind.plots.is_empty() { super::ALL.iter().collect() } else { vec![*kind] };
             parts.into_iter().for_each(|kind| ground.add(kind));
+        }
+        if ground.tags.keys().any(|(name, _)| *name == groups::NAME) {
+            ground.groups = Group::all(&ground.recorder, slots);
+            ground.opens.extend(ground.groups.iter().flat_map(Group::opens));
         }
         Arc::new(ground)
     }
@@ -136,6 +162,11 @@ impl Ground {
     /// What opens all accounts.
     pub fn opens(&self) -> &[Ask] {
         &self.opens
+    }
+
+    /// The groups of accounts: the parts are opened like all accounts, and the groups are to be defined beside.
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
     }
 
     /// The sets.

@@ -129,6 +129,7 @@ impl Holds {
                     scope: None,
                     label: None,
                     capture: None,
+                    marks: vec![],
                     legs: vec![(shop, cents), (purse, -cents)],
                 })
             }
@@ -189,7 +190,14 @@ impl Holds {
             legs.iter_mut().for_each(|(_, cents)| *cents = -*cents);
         }
         let capture = Some(Capture { hold, is_final: hand.chance(30) });
-        Ask::Transfer(Transfer { id: hand.id(), scope: Some(account), label: hand.label(), capture, legs })
+        Ask::Transfer(Transfer {
+            id: hand.id(),
+            scope: Some(account),
+            label: hand.label(),
+            capture,
+            marks: vec![],
+            legs,
+        })
     }
 
     fn reverse(&self, hand: &mut Hand) -> Option<Ask> {

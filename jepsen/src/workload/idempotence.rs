@@ -52,7 +52,7 @@ impl Generate for Idempotence {
         let legs = vec![(from, cents), (to, -cents)];
         let scope = hand.chance(20).then(|| legs[hand.random.below(2)].0);
         let label = hand.chance(20).then(|| hand.random.below(3) as u16);
-        let transfer = Transfer { id, scope, label, capture: None, legs };
+        let transfer = Transfer { id, scope, label, capture: None, marks: vec![], legs };
         self.last = Some(transfer.clone());
         Ask::Transfer(transfer)
     }

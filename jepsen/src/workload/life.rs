@@ -83,6 +83,7 @@ fn transfer(ground: &Ground, account: u32, cents: i64, hand: &mut Hand) -> Ask {
         scope: None,
         label: None,
         capture: None,
+        marks: vec![],
         legs: vec![(account, cents), (bank, -cents)],
     })
 }

@@ -39,6 +39,7 @@ impl Generate for Limits {
                     scope: None,
                     label: None,
                     capture: None,
+                    marks: vec![],
                     legs: vec![(bank, cents), (purse, -cents)],
                 })
             }
@@ -47,7 +48,14 @@ impl Generate for Limits {
                 let (a, b) = hand.pair(self.ground.plot(NAME, "purse", set));
                 let (one, two) = (hand.cents(200), hand.cents(200));
                 let legs = vec![(a, one), (b, two), (bank, -one - two)];
-                Ask::Transfer(Transfer { id: hand.id(), scope: None, label: None, capture: None, legs })
+                Ask::Transfer(Transfer {
+                    id: hand.id(),
+                    scope: None,
+                    label: None,
+                    capture: None,
+                    marks: vec![],
+                    legs,
+                })
             }
             _ => {
                 let cents = hand.cents(400);
@@ -56,6 +64,7 @@ impl Generate for Limits {
                     scope: None,
                     label: None,
                     capture: None,
+                    marks: vec![],
                     legs: vec![(purse, cents), (bank, -cents)],
                 })
             }

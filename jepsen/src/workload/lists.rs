@@ -51,6 +51,7 @@ impl Generate for Lists {
                     scope: None,
                     label: None,
                     capture: None,
+                    marks: vec![],
                     legs: vec![(a, cents), (b, -cents)],
                 })
             }

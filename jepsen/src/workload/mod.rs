@@ -9,6 +9,7 @@ mod buffered;
 mod currencies;
 mod events;
 mod ground;
+mod groups;
 mod holds;
 mod idempotence;
 mod lately;
@@ -17,6 +18,7 @@ mod limits;
 mod lists;
 mod mixed;
 mod opaque;
+mod restricted;
 mod reversals;
 mod stale;
 mod statements;
@@ -30,7 +32,9 @@ use twinset_tools::load::random::Random;
 pub use across::NAME as ACROSS;
 pub use buffered::NAME as BUFFERED;
 pub use ground::{Ground, Plot};
+pub use groups::{Group, NAME as GROUPS};
 pub use opaque::JAR;
+pub use restricted::NAME as RESTRICTED;
 
 use crate::history::label::LABELS;
 use crate::history::{Answer, Ask, Level};
@@ -65,6 +69,8 @@ pub const ALL: &[Kind] = &[
     events::KIND,
     buffered::KIND,
     sweeps::KIND,
+    restricted::KIND,
+    groups::KIND,
     mixed::KIND,
 ];
 
@@ -170,7 +176,7 @@ pub(crate) mod tests {
                 };
                 over_several += items.iter().filter(|item| sets(&item.legs).len() > 1).count();
             }
-            let is_meant = [ACROSS, BUFFERED, "mixed"].contains(&kind.name);
+            let is_meant = [ACROSS, BUFFERED, GROUPS, "mixed"].contains(&kind.name);
             assert_eq!(over_several > 0, is_meant, "{}: {over_several}", kind.name);
         }
     }

@@ -57,6 +57,7 @@ impl Generate for Opaque {
             scope: None,
             label: None,
             capture: None,
+            marks: vec![],
             legs: vec![(source, cents), (account, -cents)],
         })
     }

@@ -54,6 +54,7 @@ impl Generate for Reversals {
                     scope: None,
                     label: None,
                     capture: None,
+                    marks: vec![],
                     legs: vec![(payee, cents), (payer, -cents)],
                 })
             }
@@ -62,7 +63,14 @@ impl Generate for Reversals {
                 let (one, two) = (hand.cents(300), hand.cents(300));
                 let other = self.pick(set, hand).0;
                 let legs = vec![(payer, one + two), (payee, -one), (other, -two)];
-                Ask::Transfer(Transfer { id: hand.id(), scope: None, label: None, capture: None, legs })
+                Ask::Transfer(Transfer {
+                    id: hand.id(),
+                    scope: None,
+                    label: None,
+                    capture: None,
+                    marks: vec![],
+                    legs,
+                })
             }
             _ => {
                 let (payee, payer) = self.pick(set, hand);
@@ -72,6 +80,7 @@ impl Generate for Reversals {
                     scope: None,
                     label: None,
                     capture: None,
+                    marks: vec![],
                     legs: vec![(payer, cents), (payee, -cents)],
                 })
             }

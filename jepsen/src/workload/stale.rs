@@ -41,6 +41,7 @@ impl Generate for Stale {
                     scope: None,
                     label: None,
                     capture: None,
+                    marks: vec![],
                     legs: vec![(a, cents), (b, -cents)],
                 })
             }

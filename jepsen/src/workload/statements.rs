@@ -62,6 +62,7 @@ impl Generate for Statements {
                     scope: None,
                     label: hand.label(),
                     capture: None,
+                    marks: vec![],
                     legs,
                 })
             }

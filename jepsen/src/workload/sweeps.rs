@@ -113,7 +113,7 @@ impl Sweeps {
 
     fn transfer(&self, legs: Vec<(u32, i64)>, hand: &mut Hand) -> Ask {
         let (id, label) = (hand.id(), hand.label());
-        Ask::Transfer(Transfer { id, scope: None, label, capture: None, legs })
+        Ask::Transfer(Transfer { id, scope: None, label, capture: None, marks: Vec::new(), legs })
     }
 
     /// One of the last runs of a sweep, or the next one.

@@ -45,6 +45,13 @@ impl Generate for Transfers {
             }
         };
         let scope = hand.chance(15).then(|| legs[1].0);
-        Ask::Transfer(Transfer { id: hand.id(), scope, label: hand.label(), capture: None, legs })
+        Ask::Transfer(Transfer {
+            id: hand.id(),
+            scope,
+            label: hand.label(),
+            capture: None,
+            marks: vec![],
+            legs,
+        })
     }
 }

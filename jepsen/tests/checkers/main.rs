@@ -5,8 +5,10 @@
 
 mod buffered;
 mod faults;
+mod groups;
 mod once;
 mod past;
+mod restricted;
 mod several;
 mod sweeps;
 

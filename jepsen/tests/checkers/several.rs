@@ -282,7 +282,7 @@ fn tiny(reads: &[(usize, u64, Figures)]) -> History {
         add(10, 20, ask, Answer::Done { place: place(set, 10 * u64::from(set) + 1), replayed: false });
     }
     let (id, legs) = ("x".into(), vec![(0, 5), (1, -5)]);
-    let ask = Ask::Transfer(Transfer { id, scope: None, label: None, capture: None, legs });
+    let ask = Ask::Transfer(Transfer { id, scope: None, label: None, capture: None, marks: vec![], legs });
     let (transaction, balances) = (name("1-1-12-0"), vec![(-5, -5), (5, 5)]);
     add(100, 200, ask, Answer::Booked { transaction, place: place(1, 12), replayed: false, balances });
     for (account, index, figures) in reads {
@@ -302,6 +302,7 @@ fn tiny(reads: &[(usize, u64, Figures)]) -> History {
             reverses: None,
             reversed_by: Vec::new(),
             capture: None,
+            marks: vec![],
             part_of: Some(Part { of: transaction, day: 0 }),
         };
         let ask = Ask::List { set, after: None, page_size: 10, level: Level::Linearizable };
@@ -405,6 +406,7 @@ fn a_reversal_that_is_refused_needs_somebody_who_takes_it_back() {
                     reverses: None,
                     reversed_by: Vec::new(),
                     capture: None,
+                    marks: vec![],
                     part_of: Some(Part { of: transaction, day: 0 }),
                 };
                 on_pages(&mut history, name("1-1-12-0"), set, |found, _| found.push(part.clone()));

@@ -85,6 +85,12 @@ impl Account {
         self.balance() - self.held()
     }
 
+    /// What of that may not leave by a withdrawal.
+    #[allow(dead_code, reason = "the consistency suite asks")]
+    pub fn restricted(&self) -> i128 {
+        self.restrictions.left()
+    }
+
     /// What of that may leave by a withdrawal.
     pub(super) fn withdrawable(&self) -> i128 {
         self.available() - self.restrictions.left()

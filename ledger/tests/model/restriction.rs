@@ -56,6 +56,20 @@ impl Model {
         all
     }
 
+    /// The restrictions of one account, in the order of the transactions' names; nobody looks at the account's number.
+    #[allow(dead_code, reason = "the consistency suite asks")]
+    pub fn restrictions_of(&self, account: &str) -> Vec<ledger::Restriction> {
+        let own = self.accounts.get(account).into_iter().flat_map(|account| &account.restrictions.0);
+        own.map(|(name, restriction)| record(*name, 0, restriction)).collect()
+    }
+
+    /// The same of one transaction.
+    #[allow(dead_code, reason = "the consistency suite asks")]
+    pub fn restriction(&self, account: &str, name: TransactionId) -> Option<ledger::Restriction> {
+        let restriction = self.accounts.get(account)?.restrictions.0.get(&name)?;
+        Some(record(name, 0, restriction))
+    }
+
     /// A transaction has booked legs here: what came restricted is.
     pub(super) fn restrict(&mut self, here: Here, name: TransactionId, legs: &[Move]) {
         for leg in legs {

@@ -35,6 +35,7 @@ fn booked(case: &Case<'_>, id: TransactionId, as_of_index: u64) -> Option<Found>
         reverses: booked.reverses.map(name),
         reversed_by: reversed_by(case, id, as_of_index),
         capture: body.capture(),
+        marks: body.marks(),
         part_of: None,
     };
     let Some(of) = booked.part_of else { return Some(found) };
@@ -52,6 +53,7 @@ fn booked(case: &Case<'_>, id: TransactionId, as_of_index: u64) -> Option<Found>
         reverses: None,
         reversed_by: Vec::new(),
         capture: None,
+        marks: vec![],
         part_of: Some(Part { of: Name(of), day }),
         ..found
     })
@@ -75,6 +77,7 @@ fn whole(case: &Case<'_>, id: TransactionId, as_of_index: u64) -> Result<Found, 
         reverses: whole.reverses.map(|position| Name(TransactionId { position, ..id })),
         reversed_by: reversed_by(case, id, as_of_index),
         capture: body.capture(),
+        marks: body.marks(),
         part_of: None,
     })
 }

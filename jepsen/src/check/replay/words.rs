@@ -3,12 +3,17 @@
 use twinset_ledger::Side;
 
 use super::super::model::{self, Model};
-use super::holds;
+use super::{holds, restricted};
 use crate::history::{Answer, Figures, clearing};
 
 /// Whether it was refused because of a floor.
 pub(super) fn is_limit(answer: &Answer) -> bool {
-    matches!(answer, Answer::Rejected { code, .. } if code == "limit_exceeded")
+    matches!(answer, Answer::Rejected { code, .. } if is_of_limit(code))
+}
+
+/// Whether a code says that a floor would be crossed.
+pub(super) fn is_of_limit(code: &str) -> bool {
+    ["limit_exceeded", "withdrawable_exceeded"].contains(&code)
 }
 
 /// Whether an answer to a write says what the model says.
@@ -36,6 +41,10 @@ pub(super) fn agrees(told: &Answer, verdict: &model::Verdict, slacks: &[i128]) -
         (Answer::Held { held, available, .. }, model::Answer::Held(expected)) => {
             holds::agrees(held, *available, expected, slacks.first().copied().unwrap_or(0))
         }
+        (Answer::Released { restricted, cents, withdrawable, .. }, model::Answer::Restricted(expected)) => {
+            let slack = slacks.first().copied().unwrap_or(0);
+            restricted::agrees(restricted, (*cents, *withdrawable), expected, slack)
+        }
         (Answer::Done { .. }, model::Answer::Done) => true,
         (Answer::Rejected { code, .. }, model::Answer::No(expected)) => code == expected,
         _ => false,
@@ -47,6 +56,9 @@ pub(crate) fn in_cents(verdict: &model::Verdict, model: &Model) -> model::Verdic
     let mut verdict = verdict.clone();
     if let model::Answer::Held(held) = &mut verdict.answer {
         holds::in_cents(held);
+    }
+    if let model::Answer::Restricted(now) = &mut verdict.answer {
+        restricted::in_cents(now);
     }
     if let model::Answer::Booked(legs) | model::Answer::Buffered(legs) | model::Answer::Suspended(legs) =
         &mut verdict.answer
@@ -70,6 +82,7 @@ pub(crate) fn figures(account: &model::Account) -> Figures {
         available: cents(account.available()),
         held: cents(account.held()),
         incoming: cents(account.incoming()),
+        restricted: cents(account.restricted()),
         debits: cents(account.debits),
         credits: cents(account.credits),
         limit: account.limit.map(cents),

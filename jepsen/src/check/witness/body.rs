@@ -16,6 +16,7 @@ use super::Body;
 use crate::history::event::EURO;
 use crate::history::holds::Capture;
 use crate::history::label::{Written, written};
+use crate::history::marks::{Mark, Marks};
 use crate::history::sweeps::When;
 use crate::history::{Ask, History, Mode, run_of};
 
@@ -43,6 +44,14 @@ impl<'h> Body<'h> {
         }
     }
 
+    /// What else is said of its legs.
+    pub fn marks(&self) -> Marks {
+        match self {
+            Body::Transfer(transfer) => transfer.shown_marks(),
+            Body::Other(_) => Marks::new(),
+        }
+    }
+
     /// The request id.
     pub fn id(&self) -> &'h str {
         match *self {
@@ -56,6 +65,7 @@ impl<'h> Body<'h> {
                 | Ask::PlaceHold { id, .. }
                 | Ask::ReleaseHold { id, .. }
                 | Ask::ExtendHold { id, .. }
+                | Ask::ReleaseRestriction { id, .. }
                 | Ask::SetMode { id, .. }
                 | Ask::SetSweep { id, .. }
                 | Ask::RemoveSweep { id, .. }
@@ -71,15 +81,19 @@ impl<'h> Body<'h> {
         let money = |cents: i64| Decimal::new(cents, 2);
         match self {
             Body::Transfer(transfer) => {
-                let leg = |(account, cents): &(u32, i64)| {
+                let leg = |(number, (account, cents)): (u8, &(u32, i64))| {
                     let side = if *cents > 0 { Side::Debit } else { Side::Credit };
-                    Leg::new(&name(*account), side, money(cents.abs()))
+                    let kind = kind(&transfer.marks, number);
+                    Leg { kind, ..Leg::new(&name(*account), side, money(cents.abs())) }
                 };
                 let Written { kind, reason, accounting_date, metadata } = written(transfer.label);
                 let mut transaction = Transaction {
                     request_id: transfer.id.clone(),
-                    scope_account: transfer.scope.map(name),
-                    legs: transfer.legs.iter().map(leg).collect(),
+                    scope_account: match transfer.groups().next() {
+                        Some(_) => transfer.payer(&history.accounts).map(name),
+                        None => transfer.scope.map(name),
+                    },
+                    legs: (0..).zip(&transfer.legs).map(leg).collect(),
                     kind,
                     reason,
                     accounting_date,
@@ -150,6 +164,12 @@ impl<'h> Body<'h> {
                 Ask::ExtendHold { id, account, hold, expires_ns } => {
                     Command::ExtendHold { request_id: id, account: name(account), hold: hold.0, expires_ns }
                 }
+                Ask::ReleaseRestriction { id, account, restriction, cents } => Command::ReleaseRestriction {
+                    request_id: id,
+                    account: name(account),
+                    restriction: restriction.0,
+                    amount: cents.map(money),
+                },
                 Ask::SetMode { id, account, buffered } => Command::SetPostingMode {
                     request_id: id,
                     account: name(account),
@@ -176,10 +196,7 @@ impl<'h> Body<'h> {
 
 /// What the set writes on a run beside legs and id. The swept account, whose leg is the first, is in euros.
 fn run(transaction: &mut Transaction, sweep: TransactionId) {
-    for (number, leg) in transaction.legs.iter_mut().enumerate() {
-        leg.currency = Some(EURO.to_owned());
-        leg.kind = if number == 0 { LegKind::Withdrawal } else { LegKind::Ordinary };
-    }
+    transaction.legs.iter_mut().for_each(|leg| leg.currency = Some(EURO.to_owned()));
     transaction.metadata = BTreeMap::from([(SWEEP_KEY.to_owned(), sweep.to_string())]);
 }
 
@@ -189,5 +206,14 @@ pub fn schedule(when: When) -> Schedule {
         When::Every(seconds) => Schedule::Every { seconds, from_ns: None },
         When::Above(cents) => Schedule::Above { amount: Decimal::new(cents, 2) },
         When::Daily => Schedule::Daily,
+    }
+}
+
+/// What a leg means for restricted funds.
+pub fn kind(marks: &[(u8, Mark)], number: u8) -> LegKind {
+    match marks.iter().find(|(at, _)| *at == number) {
+        Some((_, Mark::Withdrawal)) => LegKind::Withdrawal,
+        Some((_, Mark::Restricted { until_ns })) => LegKind::Restricted { until_ns: *until_ns },
+        Some((_, Mark::Group { .. })) | None => LegKind::Ordinary,
     }
 }

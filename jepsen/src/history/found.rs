@@ -1,27 +1,36 @@
-//! Transactions, as they are asked for and as the ledger shows them.
+//! Accounts and transactions as clients are shown them. Plain data; amounts are whole cents, as everywhere in a history.
 
 use serde::{Deserialize, Serialize};
 
 use super::event::Leg;
 use super::holds::Capture;
-use super::place::{Name, Place};
+use super::marks::Marks;
+use super::{Name, Place};
 
-/// A transaction that is asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Transfer {
-    /// The request id.
-    pub id: String,
-    /// The scope account, if it is named.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope: Option<u32>,
-    /// What else is written on it: see [`super::label`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub label: Option<u16>,
-    /// What it captures, if it does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub capture: Option<Capture>,
-    /// In the client's order.
-    pub legs: Vec<Leg>,
+fn is_zero(cents: &i64) -> bool {
+    *cents == 0
+}
+
+/// An account's figures, in cents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names are those of the API")]
+pub struct Figures {
+    pub posted: i64,
+    pub available: i64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub held: i64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub incoming: i64,
+    /// What is withdrawable is so much less than what is available: no reply that says otherwise can be read.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub restricted: i64,
+    pub debits: i64,
+    pub credits: i64,
+    pub limit: Option<i64>,
+    pub frozen_debit: bool,
+    pub frozen_credit: bool,
+    pub closed: bool,
+    pub version: u64,
 }
 
 /// A transaction as the ledger holds it.
@@ -50,6 +59,9 @@ pub struct Found {
     /// What it captures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capture: Option<Capture>,
+    /// What else is said of its legs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marks: Marks,
     /// In a list: this is what the set has booked of that transaction over several sets, clearing legs last. Where it names the
     /// transaction itself, that was paid without asking the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
