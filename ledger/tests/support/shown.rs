@@ -83,6 +83,25 @@ pub fn show(outcome: &Outcome, command: &Command) -> String {
     format!("{}{incarnation} t={}{replayed} {result}\n", place(outcome.position), outcome.time_unix_ns)
 }
 
+/// Outcomes of many commands: of those of one kind in a row, which differ in what follows the first word or the code of a
+/// refusal, the last.
+pub fn show_runs(shown: &[String]) -> String {
+    let kind = |line: &String| {
+        let (_, said) = line.split_once(" t=").expect("an outcome has a time");
+        let mut words = said.split(' ').skip(1);
+        let word = words.next().map(str::to_owned);
+        let code = words.next().filter(|_| word.as_deref() == Some("rejected"));
+        (word, code.map(str::to_owned))
+    };
+    let runs = shown.chunk_by(|one, next| kind(one) == kind(next));
+    let show = |run: &[String]| match run {
+        [one] => one.clone(),
+        [.., last] => format!("{} times, at last {last}", run.len()),
+        [] => unreachable!("there is one in each"),
+    };
+    runs.map(show).collect()
+}
+
 /// What a hold's record and the answer to a command on it have in common.
 pub struct Figures {
     amounts: [i128; 4],

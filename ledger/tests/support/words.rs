@@ -1,6 +1,6 @@
 //! What the scripts may say, read: commands, legs, amounts.
 
-use goldenscript::ArgumentConsumer;
+use goldenscript::{Argument, ArgumentConsumer};
 use twinset_ledger::amount::parse;
 use twinset_ledger::check_back::{Came, CheckBack, CheckedBack, Failure, OnExpiry};
 use twinset_ledger::command::{Expected, Precondition};
@@ -37,14 +37,12 @@ pub fn read(name: &str, args: &mut ArgumentConsumer<'_>) -> Fallible<Command> {
         "close" => Command::CloseAccount { request_id: next()?, account: next()? },
         "tx" => {
             let request_id = next()?;
-            let legs = std::iter::from_fn(|| args.next_pos()).map(leg).collect::<Fallible<_>>()?;
+            let legs = legs(args, leg)?;
             Command::Transaction(transaction(request_id, legs, args)?)
         }
         "across" => {
             let request_id = next()?;
-            let legs: Vec<(Leg, u32)> =
-                std::iter::from_fn(|| args.next_pos()).map(leg_of_set).collect::<Fallible<_>>()?;
-            let (legs, sets) = legs.into_iter().unzip();
+            let (legs, sets) = legs(args, leg_of_set)?.into_iter().unzip();
             let transaction = transaction(request_id, legs, args)?;
             Command::Begin(Begin { transaction, sets })
         }
@@ -147,6 +145,35 @@ pub fn capture(args: &mut ArgumentConsumer<'_>) -> Fallible<Option<Capture>> {
     let part = args.take_key("capture").map(|hold| (hold, false));
     let asked = part.or_else(|| args.take_key("final").map(|hold| (hold, true)));
     asked.map(|(hold, is_final)| Ok(Capture { hold: hold.parse()?, is_final })).transpose()
+}
+
+/// All legs of a command, those that stand for many one by one.
+pub fn legs<L>(args: &mut ArgumentConsumer<'_>, leg: impl Fn(&str) -> Fallible<L>) -> Fallible<Vec<L>> {
+    let mut legs = Vec::new();
+    while let Some(text) = args.next_pos() {
+        match text.split_once('*') {
+            None => legs.push(leg(text)?),
+            Some((text, count)) => {
+                for no in 1..=count.parse()? {
+                    legs.push(leg(&with_number(text, no))?);
+                }
+            }
+        }
+    }
+    Ok(legs)
+}
+
+/// One word of one command of many.
+pub fn numbered(word: &Argument, no: usize) -> Argument {
+    match word.clone() {
+        Argument::Positional(text) => Argument::Positional(with_number(&text, no)),
+        Argument::KeyValue(key, text) => Argument::KeyValue(key, with_number(&text, no)),
+        other => other,
+    }
+}
+
+fn with_number(text: &str, no: usize) -> String {
+    text.replace('#', &no.to_string())
 }
 
 pub fn leg_of_set(text: &str) -> Fallible<(Leg, u32)> {
