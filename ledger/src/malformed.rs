@@ -297,11 +297,12 @@ impl Begin {
 impl Step {
     fn validate(&self) -> Result<(), Malformed> {
         match self {
-            Step::Prepare { legs, accounting_date, .. } => {
+            Step::Prepare { legs, accounting_date, label, .. } => {
                 check((1..LEGS_ACROSS_MAX).contains(&legs.len()), Malformed::Step)?;
                 check(DATES.contains(accounting_date), Malformed::Date)?;
                 legs.iter().try_for_each(Leg::validate)?;
-                restricted_alone(legs)
+                restricted_alone(legs)?;
+                metadata_fits(&label.metadata)
             }
             Step::Decide(Ballot::Votes(votes)) => {
                 check(votes.len() < SETS_MAX && votes.iter().all(Vote::is_sound), Malformed::Step)
@@ -333,7 +334,8 @@ impl BufferStep {
                 check(is_valid(&credit.currency), Malformed::Currency)?;
                 check(credit.scale <= SCALE_MAX, Malformed::Scale)?;
                 check(credit.amount > 0, Malformed::Amount)?;
-                check(DATES.contains(&credit.accounting_date), Malformed::Date)
+                check(DATES.contains(&credit.accounting_date), Malformed::Date)?;
+                metadata_fits(&credit.label.metadata)
             }
             BufferStep::Acknowledge { .. } => Ok(()),
         }

@@ -11,8 +11,8 @@ use twinset_ledger::command::Metadata;
 use twinset_ledger::hold::Capture;
 use twinset_ledger::memory::{Error, MemoryState};
 use twinset_ledger::{
-    Begin, Command, Effect, LEGS_MAX, Leg, Malformed, Position, Posted, RULES_VERSION, Rejection, Reversal,
-    Side, State, Step, Transaction, TransactionId,
+    Begin, Command, Effect, LEGS_MAX, Label, Leg, Malformed, Position, Posted, RULES_VERSION, Rejection,
+    Reversal, Side, State, Step, Transaction, TransactionId,
 };
 
 fn apply(build: impl FnOnce(&mut EntryBuilder), rules: u16, time: u64) -> Error {
@@ -172,9 +172,13 @@ fn malformed_attempts_are_named() {
 
     let attempt = TransactionId { set: 1, incarnation: 1, position: Position::new(4, 0) };
     let step = |step| Command::Step { attempt, step }.validate();
-    let prepare = |legs, accounting_date| step(Step::Prepare { legs, accounting_date, reverses: None });
+    let labelled =
+        |legs, accounting_date, label| step(Step::Prepare { legs, accounting_date, reverses: None, label });
+    let prepare = |legs, accounting_date| labelled(legs, accounting_date, Label::default());
     assert_eq!(prepare(many(63), 0), Ok(()));
     assert_eq!(prepare(many(64), 0), Err(Malformed::Step));
+    let large = Label { metadata: [("k".to_owned(), "v".repeat(513))].into(), ..Label::default() };
+    assert_eq!(labelled(many(1), 0, large), Err(Malformed::Metadata));
     assert_eq!(prepare(Vec::new(), 0), Err(Malformed::Step));
     assert_eq!(prepare(many(1), 2_932_897), Err(Malformed::Date));
     assert_eq!(prepare(vec![leg("a", Side::Debit, Decimal::ZERO)], 0), Err(Malformed::Amount));

@@ -14,7 +14,7 @@
 //! `holds`, `restrictions`, `postings ID`, `totals`, `reversed POSITION`, `attempts` and `durability` look.
 //!
 //! Over several sets: `set N` goes to another set (all is set 1's before). `across ID ACCOUNT@SET/SIDE/AMOUNT ...` begins,
-//! with the keys of `tx`; `prepare ATTEMPT ACCOUNT/SIDE/AMOUNT ... [date= reverses=]`, `decide ATTEMPT SET ...` (with what these sets
+//! with the keys of `tx`; `prepare ATTEMPT ACCOUNT/SIDE/AMOUNT ... [date= reverses= kind= reason=]`, `decide ATTEMPT SET ...` (with what these sets
 //! said last to its preparation), `giveup ATTEMPT SET`, `commit ATTEMPT`, `abort ATTEMPT`, `settle ATTEMPT SET ...` (with what
 //! these sets booked) are the steps. What is about buffered accounts stands in `support/buffered.rs`.
 //!
@@ -97,6 +97,7 @@ scenarios! {
     idempotency_of_accounts
     idempotency_with_unknown_accounts
     incarnation
+    labels
     limits
     malformed
     many_legs
@@ -272,7 +273,9 @@ impl Script {
                         Role::Participant { reverses: Some(original) } => {
                             write!(out, " takes part, reverses {original}")?;
                         }
-                        Role::Coordinator(Coordination { decided: None, .. }) => write!(out, " asks")?,
+                        Role::Coordinator(Coordination { decided: None, label, .. }) => {
+                            write!(out, " asks{}", show_label(label))?;
+                        }
                         Role::Coordinator(Coordination { decided: Some(at), .. }) => {
                             write!(out, " decided {}", place(*at))?;
                         }
@@ -425,6 +428,7 @@ impl Script {
                 legs: legs(args, leg)?,
                 accounting_date: args.take_key("date").map(str::parse).transpose()?.unwrap_or_default(),
                 reverses: args.take_key("reverses").map(str::parse).transpose()?,
+                label: label(args)?,
             },
             "decide" => {
                 let said = |set| self.votes.get(&(attempt, set)).cloned().ok_or("it has not voted");

@@ -8,7 +8,7 @@ use twinset_ledger::check_back::Asking;
 use twinset_ledger::hold::{Ended, Hold};
 use twinset_ledger::outcome::Held;
 use twinset_ledger::sweep::{Sweep, Timing};
-use twinset_ledger::{Command, Effect, Outcome, Position, Posted, RunEnd};
+use twinset_ledger::{Command, Effect, Label, Outcome, Position, Posted, RunEnd};
 
 use super::buffered;
 use super::support::INCARNATION;
@@ -149,6 +149,15 @@ pub fn show_sweep(sweep: &Sweep, scale: u8) -> String {
     let open = sweep.open.map(|at| format!(" open {at}")).unwrap_or_default();
     let Sweep { id, to, keep, runs, next_ns, .. } = sweep;
     format!("{id} to={to} keep={} {when} runs={runs} next={next_ns}{open}", money(*keep))
+}
+
+/// Nothing, if it says nothing.
+pub fn show_label(label: &Label) -> String {
+    let Label { kind, reason, metadata } = label;
+    match label.is_empty() {
+        true => String::new(),
+        false => format!(" kind={kind} reason={reason} metadata={metadata:?}"),
+    }
 }
 
 pub fn show_sum(sum: &Sum) -> String {

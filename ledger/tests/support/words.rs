@@ -6,7 +6,9 @@ use twinset_ledger::check_back::{Came, CheckBack, CheckedBack, Failure, OnExpiry
 use twinset_ledger::command::{Expected, Precondition};
 use twinset_ledger::hold::{Capture, PlaceHold};
 use twinset_ledger::rejection::CODES;
-use twinset_ledger::{Begin, Command, Durability, FreezeMode, Leg, LegKind, Reversal, Side, Transaction};
+use twinset_ledger::{
+    Begin, Command, Durability, FreezeMode, Label, Leg, LegKind, Reversal, Side, Transaction,
+};
 
 use super::Fallible;
 use super::{buffered, sweeps};
@@ -231,6 +233,11 @@ pub fn limit(text: &str) -> Fallible<Option<rust_decimal::Decimal>> {
 
 pub fn number(args: &mut ArgumentConsumer<'_>, key: &str) -> Fallible<u16> {
     Ok(args.take_key(key).map(str::parse).transpose()?.unwrap_or_default())
+}
+
+/// What a client says of a transaction: what is left of the words.
+pub fn label(args: &mut ArgumentConsumer<'_>) -> Fallible<Label> {
+    Ok(Label { kind: number(args, "kind")?, reason: number(args, "reason")?, metadata: metadata(args) })
 }
 
 pub fn metadata(args: &mut ArgumentConsumer<'_>) -> twinset_ledger::command::Metadata {
