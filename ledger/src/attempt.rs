@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::account::{AccountNo, Side};
 use crate::command::{Leg, LegKind, Transaction};
 use crate::id::{Position, TransactionId};
+use crate::label::Label;
 use crate::outcome::Posted;
 use crate::rejection::Rejection;
 
@@ -73,6 +74,8 @@ pub enum Step {
         accounting_date: i32,
         /// The earlier transaction that is taken back, if one is.
         reverses: Option<TransactionId>,
+        /// What the client says of the transaction.
+        label: Label,
     },
     /// In the coordinator's log: whether it is booked.
     Decide(Ballot),
@@ -194,6 +197,8 @@ pub struct Coordination {
     pub captures: Option<Capturing>,
     /// Where it was decided that it is booked; None while the sets are asked.
     pub decided: Option<Position>,
+    /// What the client says of it, which the other sets are told with their parts.
+    pub label: Label,
 }
 
 /// What an attempt takes of a hold.

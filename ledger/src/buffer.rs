@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::account::{AccountNo, Side};
 use crate::id::{Position, TransactionId};
+use crate::label::Label;
 
 /// Parcels to one set that are not acknowledged, at most. Who would pay beyond that asks (ADR 11).
 pub const PARCELS_MAX: u64 = 1_000_000;
@@ -87,6 +88,8 @@ pub struct Credit {
     pub scale: u8,
     /// The day on which the payer's set booked, in days since 1970-01-01.
     pub accounting_date: i32,
+    /// What the client says of the transaction.
+    pub label: Label,
 }
 
 /// How far a stream reaches, as the set that it comes from says.

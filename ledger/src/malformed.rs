@@ -107,35 +107,47 @@ pub enum Malformed {
     Metadata,
 }
 
-impl Malformed {
-    /// The code that clients see. Never changes.
-    pub fn code(self) -> &'static str {
-        match self {
-            Malformed::RequestId => "malformed_request_id",
-            Malformed::AccountId => "malformed_account_id",
-            Malformed::Currency => "malformed_currency",
-            Malformed::Subject => "malformed_subject",
-            Malformed::Name => "malformed_name",
-            Malformed::Scale => "scale_too_large",
-            Malformed::TooFewLegs => "too_few_legs",
-            Malformed::TooManyLegs => "too_many_legs",
-            Malformed::SameAccount => "same_account",
-            Malformed::ScopeAccount => "scope_account_without_leg",
-            Malformed::TooManyLegsAcross => "too_many_legs_across_sets",
-            Malformed::TooManySets => "too_many_sets",
-            Malformed::Step => "malformed_step",
-            Malformed::CaptureScope => "capture_without_scope_account",
-            Malformed::CheckBack => "check_back_without_expiry",
-            Malformed::Initiator => "malformed_initiator",
-            Malformed::Precondition => "malformed_precondition",
-            Malformed::RestrictedLeg => "restricted_leg_not_alone",
-            Malformed::Sweep => "malformed_sweep",
-            Malformed::EmptyGroup => "empty_batch",
-            Malformed::Amount => "amount_not_positive",
-            Malformed::Date => "date_out_of_range",
-            Malformed::Metadata => "metadata_too_large",
+/// The list of all, each with its code.
+macro_rules! codes {
+    ($($variant:ident $code:literal)*) => {
+        impl Malformed {
+            /// All of them.
+            pub const ALL: &[Malformed] = &[$(Malformed::$variant),*];
+
+            /// The code that clients see. Never changes.
+            pub fn code(self) -> &'static str {
+                match self {
+                    $(Malformed::$variant => $code),*
+                }
+            }
         }
-    }
+    };
+}
+
+codes! {
+    RequestId "malformed_request_id"
+    AccountId "malformed_account_id"
+    Currency "malformed_currency"
+    Subject "malformed_subject"
+    Name "malformed_name"
+    Scale "scale_too_large"
+    TooFewLegs "too_few_legs"
+    TooManyLegs "too_many_legs"
+    SameAccount "same_account"
+    ScopeAccount "scope_account_without_leg"
+    TooManyLegsAcross "too_many_legs_across_sets"
+    TooManySets "too_many_sets"
+    Step "malformed_step"
+    CaptureScope "capture_without_scope_account"
+    CheckBack "check_back_without_expiry"
+    Initiator "malformed_initiator"
+    Precondition "malformed_precondition"
+    RestrictedLeg "restricted_leg_not_alone"
+    Sweep "malformed_sweep"
+    EmptyGroup "empty_batch"
+    Amount "amount_not_positive"
+    Date "date_out_of_range"
+    Metadata "metadata_too_large"
 }
 
 impl Command {
@@ -285,11 +297,12 @@ impl Begin {
 impl Step {
     fn validate(&self) -> Result<(), Malformed> {
         match self {
-            Step::Prepare { legs, accounting_date, .. } => {
+            Step::Prepare { legs, accounting_date, label, .. } => {
                 check((1..LEGS_ACROSS_MAX).contains(&legs.len()), Malformed::Step)?;
                 check(DATES.contains(accounting_date), Malformed::Date)?;
                 legs.iter().try_for_each(Leg::validate)?;
-                restricted_alone(legs)
+                restricted_alone(legs)?;
+                metadata_fits(&label.metadata)
             }
             Step::Decide(Ballot::Votes(votes)) => {
                 check(votes.len() < SETS_MAX && votes.iter().all(Vote::is_sound), Malformed::Step)
@@ -321,7 +334,8 @@ impl BufferStep {
                 check(is_valid(&credit.currency), Malformed::Currency)?;
                 check(credit.scale <= SCALE_MAX, Malformed::Scale)?;
                 check(credit.amount > 0, Malformed::Amount)?;
-                check(DATES.contains(&credit.accounting_date), Malformed::Date)
+                check(DATES.contains(&credit.accounting_date), Malformed::Date)?;
+                metadata_fits(&credit.label.metadata)
             }
             BufferStep::Acknowledge { .. } => Ok(()),
         }

@@ -486,6 +486,11 @@ fn the_generator_reaches_all_of_it() {
             ("run out of place", 20),
             ("run again", 10),
             ("end out of place", 10),
+            ("part with a label", 100),
+            ("part without a label", 50),
+            ("part of a reversal with a label", 20),
+            ("credit with a label", 30),
+            ("credit without a label", 10),
         ],
     );
 }

@@ -22,7 +22,8 @@ use twinset_ledger::codec::{
 use twinset_ledger::command::{Expected, Metadata, Precondition};
 use twinset_ledger::hold::{Capture, PlaceHold};
 use twinset_ledger::{
-    Begin, Command, Durability, FreezeMode, LegKind, Position, Rejection, Reversal, Side, Step, Transaction,
+    Begin, Command, Durability, FreezeMode, Label, LegKind, Position, Rejection, Reversal, Side, Step,
+    Transaction,
 };
 
 /// With what only captures and careful clients say.
@@ -100,7 +101,12 @@ fn commands() -> Vec<(Command, &'static str)> {
              82 0162 010f0000000000000000000000 0145 01016b010076 03000000 04000000",
         ),
         (
-            step(Step::Prepare { legs: transaction().legs, accounting_date: -1, reverses: None }),
+            step(Step::Prepare {
+                legs: transaction().legs,
+                accounting_date: -1,
+                reverses: None,
+                label: Label::default(),
+            }),
             "0c 0300000002000000 0700050000000000 ffffffff 00 0200 01 0161 02960000000000000000000000 \
              82 0162 010f0000000000000000000000 0145",
         ),
@@ -173,9 +179,20 @@ fn commands() -> Vec<(Command, &'static str)> {
                 legs: transaction().legs[..1].to_vec(),
                 accounting_date: -1,
                 reverses: Some(transaction_id()),
+                label: Label::default(),
             }),
             "0c 0300000002000000 0700050000000000 ffffffff 01 0300000002000000 0700050000000000 \
              0100 01 0161 02960000000000000000000000",
+        ),
+        (
+            step(Step::Prepare {
+                legs: transaction().legs[..1].to_vec(),
+                accounting_date: -1,
+                reverses: None,
+                label: Label::from(&transaction()),
+            }),
+            "2a 0300000002000000 0700050000000000 ffffffff 00 \
+             0100 01 0161 02960000000000000000000000 0201 0403 01016b010076",
         ),
         (
             Command::ReleaseRestriction {

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use twinset_ledger::buffer::{Announcement, Credit, InboxEnd, Sent, StreamEnd};
 use twinset_ledger::codec::{DecodeError, decode_buffer, decode_command, encode_buffer};
-use twinset_ledger::{Buffer, BufferStep, Command, Effect, Position, PostingMode, Rejection, Side};
+use twinset_ledger::{Buffer, BufferStep, Command, Effect, Label, Position, PostingMode, Rejection, Side};
 
 const ID: &str = "0300000002000000 0700050000000000";
 
@@ -30,7 +30,10 @@ fn commands() -> Vec<(Command, String)> {
         currency: text("E"),
         scale: 2,
         accounting_date: -1,
+        label: Label::default(),
     };
+    let label = Label { kind: 258, reason: 0, metadata: [(text("k"), text("v"))].into() };
+    let labelled = Credit { label, ..credit.clone() };
     let (request_id, account, item) = (text("id"), text("a"), transaction_id());
     vec![
         (
@@ -49,6 +52,10 @@ fn commands() -> Vec<(Command, String)> {
             format!("24 {ID} 0161 0100 04000000 05000000 0600000000000000"),
         ),
         (say(BufferStep::Credit(credit)), format!("25 {ID} 8202 01 02 02 03 ffffffff 0161 0145")),
+        (
+            say(BufferStep::Credit(labelled)),
+            format!("2b {ID} 8202 01 02 02 03 ffffffff 0161 0145 0201 0000 01016b010076"),
+        ),
         (say(BufferStep::Acknowledge { to: 4, through: 6 }), format!("26 {ID} 04000000 0600000000000000")),
     ]
 }
@@ -58,6 +65,9 @@ fn commands_have_golden_bytes() {
     assert_golden_commands(&commands());
     let bytes = unhex("20 026964 0161 03");
     assert_eq!(decode_command(&bytes), Err(DecodeError::OutOfRange { field: "posting mode" }));
+    // What says nothing has a form of its own.
+    let bytes = unhex(&format!("2b {ID} 8202 01 02 02 03 ffffffff 0161 0145 0000 0000 00"));
+    assert_eq!(decode_command(&bytes), Err(DecodeError::OutOfRange { field: "label" }));
 }
 
 #[test]

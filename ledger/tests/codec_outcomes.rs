@@ -21,7 +21,9 @@ use twinset_ledger::hold::{Ended, Hold, HoldChange, HoldEvent};
 use twinset_ledger::outcome::{Held, Restricted};
 use twinset_ledger::rejection::CODES;
 use twinset_ledger::restriction::{Restriction, RestrictionEnd, RestrictionEnded};
-use twinset_ledger::{Attempts, Effect, LegKind, Outcome, Position, Posted, Rejection, Side, TransactionId};
+use twinset_ledger::{
+    Attempts, Effect, Label, LegKind, Outcome, Position, Posted, Rejection, Side, TransactionId,
+};
 
 /// One of each, in the order of their numbers.
 fn rejections() -> Vec<(Rejection, &'static str)> {
@@ -239,8 +241,15 @@ fn attempts() -> Attempts {
         reverses: Some((transaction_id(), 5)),
         captures: Some(Capturing { hold: Position::new(2, 1), amount: 7, is_final: true, confirms: Some(3) }),
         decided: Some(Position::new(1, 3)),
+        label: Label::from(&transaction()),
     };
-    let asking = Coordination { reverses: None, captures: None, decided: None, ..coordination.clone() };
+    let asking = Coordination {
+        reverses: None,
+        captures: None,
+        decided: None,
+        label: Label::default(),
+        ..coordination.clone()
+    };
     let id = |set| TransactionId { set, ..transaction_id() };
     let mut attempts = Attempts::default();
     attempts.open(id(4), attempt(Role::Participant { reverses: None }, vec![restricted, withdrawn]));
@@ -265,9 +274,10 @@ fn attempts_have_golden_bytes() {
     let golden = [
         text("04000000"),
         head(2),
-        format!("00 01 {legs} 03000000 04000000"),
+        format!("00 02 {legs} 03000000 04000000"),
         text("01 0300000002000000 0700050000000000 05000000000000000000000000000000"),
         text("01 0100020000000000 07000000000000000000000000000000 01 01 03000000 01 0300010000000000"),
+        text("0201 0403 01016b010076"),
         head(3),
         format!("{reserved} 01 {legs} 03000000 04000000 00 00 00"),
         head(4),
@@ -286,10 +296,12 @@ fn attempts_have_one_form() {
         decode_attempts(&unhex(&text)).expect_err("refused")
     };
     let id = "02000000 02000000 0700050000000000 ffffffff 0900000000000000";
-    let (plain, no_role) = (format!("{id} 00 00 00"), format!("{id} 00 02"));
+    let (plain, no_role) = (format!("{id} 00 00 00"), format!("{id} 00 03"));
     let nothing = format!("{id} 01 07000000 02 00000000000000000000000000000000 00");
     assert_eq!(refused(&[&plain, &plain]), DecodeError::OutOfRange { field: "attempt order" });
     assert_eq!(refused(&[&no_role]), DecodeError::OutOfRange { field: "role" });
+    let unlabelled = format!("{id} 00 02 0000 00 00 00 0000 0000 00");
+    assert_eq!(refused(&[&unlabelled]), DecodeError::OutOfRange { field: "label" });
     assert_eq!(refused(&[&nothing]), DecodeError::OutOfRange { field: "reserved amount" });
 }
 

@@ -6,13 +6,14 @@ use rust_decimal::Decimal;
 use support::{Books, INCARNATION, SET};
 use twinset_ledger::apply::ApplyError;
 use twinset_ledger::attempt::{Ballot, Coordination, Part, Role, Sum, Vote};
+use twinset_ledger::buffer::Credit;
 use twinset_ledger::codec::{DecodeError, EntryBuilder, encode_command, expand, shorten};
-use twinset_ledger::command::Metadata;
+use twinset_ledger::command::{Expected, Metadata, Precondition};
 use twinset_ledger::hold::Capture;
 use twinset_ledger::memory::{Error, MemoryState};
 use twinset_ledger::{
-    Begin, Command, Effect, LEGS_MAX, Leg, Malformed, Position, Posted, RULES_VERSION, Rejection, Reversal,
-    Side, State, Step, Transaction, TransactionId,
+    Begin, BufferStep, Command, Effect, LEGS_MAX, Label, Leg, LegKind, Malformed, Position, Posted,
+    RULES_VERSION, Rejection, Reversal, Side, State, Step, Transaction, TransactionId,
 };
 
 fn apply(build: impl FnOnce(&mut EntryBuilder), rules: u16, time: u64) -> Error {
@@ -172,9 +173,13 @@ fn malformed_attempts_are_named() {
 
     let attempt = TransactionId { set: 1, incarnation: 1, position: Position::new(4, 0) };
     let step = |step| Command::Step { attempt, step }.validate();
-    let prepare = |legs, accounting_date| step(Step::Prepare { legs, accounting_date, reverses: None });
+    let labelled =
+        |legs, accounting_date, label| step(Step::Prepare { legs, accounting_date, reverses: None, label });
+    let prepare = |legs, accounting_date| labelled(legs, accounting_date, Label::default());
     assert_eq!(prepare(many(63), 0), Ok(()));
     assert_eq!(prepare(many(64), 0), Err(Malformed::Step));
+    let large = Label { metadata: [("k".to_owned(), "v".repeat(513))].into(), ..Label::default() };
+    assert_eq!(labelled(many(1), 0, large), Err(Malformed::Metadata));
     assert_eq!(prepare(Vec::new(), 0), Err(Malformed::Step));
     assert_eq!(prepare(many(1), 2_932_897), Err(Malformed::Date));
     assert_eq!(prepare(vec![leg("a", Side::Debit, Decimal::ZERO)], 0), Err(Malformed::Amount));
@@ -192,6 +197,55 @@ fn malformed_attempts_are_named() {
     for step_of_none in [Step::Commit, Step::Abort, Step::Decide(Ballot::GivenUp { set: 2 })] {
         assert_eq!(step(step_of_none), Ok(()));
     }
+}
+
+/// Whoever has room for what begins a transaction has room for each copy of what is said of it.
+#[test]
+fn what_sets_are_told_is_smaller_than_what_began_it() {
+    let wide = |n: usize| format!("{n:064}");
+    let expects = |expected| Precondition { expected, value: Decimal::ONE };
+    let leg = |n| Leg {
+        currency: Some(wide(0)),
+        preconditions: Expected::ALL.map(expects).into(),
+        kind: LegKind::Restricted { until_ns: Some(u64::MAX) },
+        ..leg(&wide(n), Side::Credit, Decimal::ONE)
+    };
+    let transaction = Transaction {
+        request_id: wide(0),
+        scope_account: Some(wide(0)),
+        legs: (0..64).map(leg).collect(),
+        kind: 1,
+        reason: 1,
+        accounting_date: Some(0),
+        capture: None,
+        metadata: (0..32).map(|n| (wide(n), "v".repeat(512))).collect(),
+    };
+    let attempt = TransactionId { set: 1, incarnation: 1, position: Position::new(4, 0) };
+    let label = Label::from(&transaction);
+    let credit = Credit {
+        number: u64::MAX,
+        leg: 63,
+        account: wide(63),
+        side: Side::Credit,
+        amount: i128::MAX,
+        currency: wide(0),
+        scale: 12,
+        accounting_date: 0,
+        label: label.clone(),
+    };
+    let (legs, reverses) = (transaction.legs[1..].to_vec(), Some(attempt));
+    let size = |command: Command| {
+        assert_eq!(command.validate(), Ok(()));
+        let mut bytes = Vec::new();
+        encode_command(&command, &mut bytes);
+        bytes.len()
+    };
+    let told = [
+        size(Command::Step { attempt, step: Step::Prepare { legs, accounting_date: 0, reverses, label } }),
+        size(Command::BufferStep { by: attempt, step: BufferStep::Credit(credit) }),
+    ];
+    let begun = size(Command::Begin(Begin { transaction, sets: (0..64).map(|n| n % 16).collect() }));
+    assert!(told.iter().all(|size| *size < begun) && begun < 40 << 10, "{told:?} of {begun}");
 }
 
 fn books() -> Books {

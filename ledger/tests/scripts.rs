@@ -9,11 +9,12 @@
 //! [expires=]`, `expire HOLD`, `came HOLD NUMBER WHAT [next=]`, and of a `tx` or `across` `capture=HOLD` or `final=HOLD`; of a leg
 //! `ACCOUNT/SIDE/AMOUNT@available_min/AMOUNT@version/N`, `...@withdrawal`, `...@restricted` or `...@restricted/UNTIL`;
 //! `unrestrict ID ACCOUNT TRANSACTION [amount=]`, `lapse ACCOUNT TRANSACTION`; `together COUNT`; `mark sync|degraded`; other keys are metadata. Each command is an entry of its own, unless between `begin` and
-//! `apply`, or `try`, which only tells what would come of it. `clock TIME` sets the leader's clock, `incarnation N` the incarnation of the entries to come. `account ID`,
+//! `apply`, or `try`, which only tells what would come of it. `repeat N COMMAND ...` is N of a kind in one entry, `#` in their words the number
+//! of each from 1; of outcomes of one kind in a row only the last is shown. A leg `...*N` is N legs, numbered likewise. `clock TIME` sets the leader's clock, `incarnation N` the incarnation of the entries to come. `account ID`,
 //! `holds`, `restrictions`, `postings ID`, `totals`, `reversed POSITION`, `attempts` and `durability` look.
 //!
 //! Over several sets: `set N` goes to another set (all is set 1's before). `across ID ACCOUNT@SET/SIDE/AMOUNT ...` begins,
-//! with the keys of `tx`; `prepare ATTEMPT ACCOUNT/SIDE/AMOUNT ... [date= reverses=]`, `decide ATTEMPT SET ...` (with what these sets
+//! with the keys of `tx`; `prepare ATTEMPT ACCOUNT/SIDE/AMOUNT ... [date= reverses= kind= reason=]`, `decide ATTEMPT SET ...` (with what these sets
 //! said last to its preparation), `giveup ATTEMPT SET`, `commit ATTEMPT`, `abort ATTEMPT`, `settle ATTEMPT SET ...` (with what
 //! these sets booked) are the steps. What is about buffered accounts stands in `support/buffered.rs`.
 //!
@@ -45,8 +46,9 @@ use twinset_ledger::amount::to_decimal_string;
 use twinset_ledger::apply;
 use twinset_ledger::attempt::{Ballot, Coordination, Part, Role, Vote};
 use twinset_ledger::hold::HoldChange;
+use twinset_ledger::rejection::CODES;
 use twinset_ledger::restriction::Restriction;
-use twinset_ledger::{Command, Effect, LegKind, Position, State, Step, TransactionId};
+use twinset_ledger::{Command, Effect, LegKind, Malformed, Position, State, Step, TransactionId};
 
 use words::*;
 
@@ -86,6 +88,7 @@ scenarios! {
     hold_check_back_across_sets
     hold_check_back_last_resort
     hold_check_back_refused
+    hold_journal
     holds
     holds_across_sets
     holds_end
@@ -94,7 +97,9 @@ scenarios! {
     idempotency_of_accounts
     idempotency_with_unknown_accounts
     incarnation
+    labels
     limits
+    malformed
     many_legs
     multi_currency
     one_entry
@@ -110,6 +115,7 @@ scenarios! {
     scope
     sweeps
     sweeps_across_sets
+    sweeps_full
     sweeps_refused
     sweeps_runs
     time
@@ -125,6 +131,23 @@ fn every_script_runs() {
     let mut files: Vec<String> = files.map(|name| name.into_string().expect("ASCII")).collect();
     files.sort();
     assert_eq!(files, SCENARIOS);
+}
+
+#[test]
+fn every_refusal_has_a_script() {
+    let read = |name: &&str| std::fs::read_to_string(format!("tests/scripts/{name}")).expect("the script");
+    let scripts: Vec<String> = SCENARIOS.iter().map(read).collect();
+    let is_shown = |refusal: &str| scripts.iter().any(|script| shows(script, refusal));
+    let rejected = CODES.iter().map(|code| format!("rejected {code}: "));
+    let malformed = Malformed::ALL.iter().map(|malformed| format!("malformed {}: ", malformed.code()));
+    let missing: Vec<String> = rejected.chain(malformed).filter(|refusal| !is_shown(refusal)).collect();
+    assert!(missing.is_empty(), "no script shows {missing:?}");
+}
+
+/// Whether a script is answered so: after the line of its block that divides what is asked from what comes of it.
+fn shows(script: &str, refusal: &str) -> bool {
+    let answers = script.split("\n\n").filter_map(|block| block.split_once("---\n"));
+    answers.flat_map(|(_, answers)| answers.lines()).any(|line| line.contains(refusal))
 }
 
 struct Script {
@@ -157,6 +180,11 @@ impl Script {
 
     /// Applies the commands in one entry at the clock's time.
     fn apply(&mut self, commands: &[Command]) -> String {
+        self.shown(commands).concat()
+    }
+
+    /// The same, one by one.
+    fn shown(&mut self, commands: &[Command]) -> Vec<String> {
         let (clock, set) = (self.clock, self.set);
         let outcomes = self.set().apply(clock, commands);
         self.set().compare_readings();
@@ -245,7 +273,9 @@ impl Script {
                         Role::Participant { reverses: Some(original) } => {
                             write!(out, " takes part, reverses {original}")?;
                         }
-                        Role::Coordinator(Coordination { decided: None, .. }) => write!(out, " asks")?,
+                        Role::Coordinator(Coordination { decided: None, label, .. }) => {
+                            write!(out, " asks{}", show_label(label))?;
+                        }
                         Role::Coordinator(Coordination { decided: Some(at), .. }) => {
                             write!(out, " decided {}", place(*at))?;
                         }
@@ -344,15 +374,20 @@ impl Runner for Script {
                     .map(|(outcome, command)| show(outcome, command))
                     .collect());
             }
+            "repeat" => {
+                let count: usize = args.next_pos().ok_or("how often?")?.parse()?;
+                let name = args.next_pos().ok_or("what?")?;
+                let mut each = command.clone();
+                let words: Vec<_> = args.cloned().collect();
+                let one = |no| {
+                    each.args = words.iter().map(|word| numbered(word, no)).collect();
+                    self.command(name, &mut each.consume_args())
+                };
+                let commands = (1..=count).map(one).collect::<Fallible<Vec<_>>>()?;
+                return Ok(show_runs(&self.shown(&commands)));
+            }
             _ => {
-                let run = match command.name.as_str() {
-                    "run" => sweeps::run(&self.sets[&self.set].books.short, &mut args)?,
-                    _ => None,
-                };
-                let command = match run.or(self.step(&command.name, &mut args)?) {
-                    Some(command) => command,
-                    None => read(&command.name, &mut args)?,
-                };
+                let command = self.command(&command.name, &mut args)?;
                 if let Err(malformed) = command.validate() {
                     return Ok(format!("malformed {}: {malformed}\n", malformed.code()));
                 }
@@ -368,6 +403,17 @@ impl Runner for Script {
 }
 
 impl Script {
+    fn command(&self, name: &str, args: &mut ArgumentConsumer<'_>) -> Fallible<Command> {
+        let run = match name {
+            "run" => sweeps::run(&self.sets[&self.set].books.short, args)?,
+            _ => None,
+        };
+        match run.or(self.step(name, args)?) {
+            Some(command) => Ok(command),
+            None => read(name, args),
+        }
+    }
+
     /// A step of an attempt; None if the name is of another command.
     fn step(&self, name: &str, args: &mut ArgumentConsumer<'_>) -> Fallible<Option<Command>> {
         if !["prepare", "decide", "giveup", "commit", "abort", "settle"].contains(&name) {
@@ -379,9 +425,10 @@ impl Script {
         };
         let step = match name {
             "prepare" => Step::Prepare {
-                legs: std::iter::from_fn(|| args.next_pos()).map(leg).collect::<Fallible<_>>()?,
+                legs: legs(args, leg)?,
                 accounting_date: args.take_key("date").map(str::parse).transpose()?.unwrap_or_default(),
                 reverses: args.take_key("reverses").map(str::parse).transpose()?,
+                label: label(args)?,
             },
             "decide" => {
                 let said = |set| self.votes.get(&(attempt, set)).cloned().ok_or("it has not voted");

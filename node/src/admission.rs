@@ -191,7 +191,7 @@ mod tests {
     use twinset_ledger::buffer::Announcement;
     use twinset_ledger::codec::encode_command;
     use twinset_ledger::command::{Metadata, Reversal};
-    use twinset_ledger::{Durability, Leg, Position, Side, TransactionId};
+    use twinset_ledger::{Durability, Label, Leg, Position, Side, TransactionId};
 
     use super::*;
 
@@ -343,6 +343,7 @@ mod tests {
             legs: vec![leg(account, Side::Credit)],
             accounting_date: 20_000,
             reverses: None,
+            label: Label::default(),
         };
         let (own, foreign) = (account_of(OWN, "a"), account_of(OTHER, "b"));
         for sound in [prepare(&own), Step::Commit, Step::Abort] {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use twinset_ledger::attempt::{Ballot, Part as Booking, Vote};
 use twinset_ledger::{
-    Begin, Command, Effect, Outcome, Position, Posted, Rejection, Side, Step, TransactionId,
+    Begin, Command, Effect, Label, Outcome, Position, Posted, Rejection, Side, Step, TransactionId,
 };
 
 use super::past::News;
@@ -71,8 +71,8 @@ impl Maker {
         };
         if let Ballot::Votes(votes) = &mut ballot {
             for set in &others {
-                let prepare =
-                    Step::Prepare { legs: by_set(*set).collect(), accounting_date: 0, reverses: None };
+                let (legs, label) = (by_set(*set).collect(), Label::default());
+                let prepare = Step::Prepare { legs, accounting_date: 0, reverses: None, label };
                 let said = match self.step(*set, &Command::Step { attempt: name, step: prepare }).result {
                     Ok(Effect::Prepared(sums)) => Ok(sums),
                     Ok(other) => unreachable!("{other:?} is no vote"),

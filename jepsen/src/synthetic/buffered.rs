@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use twinset_ledger::buffer::{Announcement, BufferStep, Credit, Sent};
-use twinset_ledger::{Command, Effect, Outcome, Posted, Side, TransactionId};
+use twinset_ledger::{Command, Effect, Label, Outcome, Posted, Side, TransactionId};
 
 use super::across::scope_of;
 use super::past::News;
@@ -98,6 +98,7 @@ impl Maker {
                 currency: one.currency.clone(),
                 scale: one.scale,
                 accounting_date: day,
+                label: Label::default(),
             };
             let due = self.ways.turn + DELAY;
             self.ways.parcels.entry((set, one.to)).or_default().push_back((due, of, credit));

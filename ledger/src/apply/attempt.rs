@@ -82,6 +82,7 @@ impl<S: State> Turn<'_, S> {
             reverses: None,
             captures: None,
             decided: None,
+            label: transaction.into(),
         };
         let day = transaction.accounting_date.unwrap_or_else(|| self.day());
         self.open_attempt(coordination, Some(transaction), day)
@@ -147,7 +148,8 @@ impl<S: State> Turn<'_, S> {
             }
         }
         let decision = match step {
-            Step::Prepare { legs, accounting_date, reverses } => {
+            // What the label says stands in the log, where readers find it.
+            Step::Prepare { legs, accounting_date, reverses, label: _ } => {
                 self.prepare(attempt, legs, *accounting_date, *reverses)
             }
             Step::Decide(ballot) => self.decide(attempt, ballot),

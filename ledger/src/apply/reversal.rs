@@ -168,7 +168,7 @@ impl<S: State> Turn<'_, S> {
         let (id, transaction) = (reversal.transaction, &original.transaction);
         match &original.sets {
             None => Ok(self.book_reversal(id, transaction, posted, part)),
-            Some(sets) => decided(self.begin_reversal(id, transaction, posted, sets, part)),
+            Some(sets) => decided(self.begin_reversal(reversal, transaction, posted, sets, part)),
         }
     }
 
@@ -200,7 +200,7 @@ impl<S: State> Turn<'_, S> {
     /// Begins to take it back in the sets that booked it, on the day of this command.
     fn begin_reversal(
         &mut self,
-        id: TransactionId,
+        reversal: &Reversal,
         original: &Transaction,
         posted: &[Posted],
         sets: &[u32],
@@ -218,9 +218,10 @@ impl<S: State> Turn<'_, S> {
         let coordination = Coordination {
             legs: legs.collect(),
             sets: sets.to_vec(),
-            reverses: Some((id, part.unwrap_or(posted[0].amount))),
+            reverses: Some((reversal.transaction, part.unwrap_or(posted[0].amount))),
             captures: None,
             decided: None,
+            label: reversal.into(),
         };
         let day = self.day();
         self.open_attempt(coordination, None, day)

@@ -3,12 +3,14 @@
 
 use super::DecodeError;
 use super::command::{optional_id, put_optional_id, put_transaction_id, transaction_id};
+use super::label::{label, put_label};
 use super::leg::{kind_bits, leg_kind, legs, put_kind_end, put_legs};
 use super::outcome::{posted_legs, put_posted_legs};
 use super::rejection::{put_rejection, rejection};
 use super::wire::{Reader, put_text, put_unsigned};
 use crate::attempt::{Attempt, Attempts, Ballot, Capturing, Coordination, Part, Planned, Role, Sum, Vote};
 use crate::id::Position;
+use crate::label::Label;
 
 /// The leading byte of a ballot, of what a vote says, and of a role. Numbers never change and are never reused.
 mod form {
@@ -18,6 +20,7 @@ mod form {
     pub const PREPARED: u8 = 1;
     pub const PARTICIPANT: u8 = 0;
     pub const COORDINATOR: u8 = 1;
+    pub const COORDINATOR_OF_LABELLED: u8 = 2;
 }
 
 pub(super) fn put_ballot(out: &mut Vec<u8>, ballot: &Ballot) {
@@ -117,8 +120,12 @@ pub fn encode_attempts(attempts: &Attempts, out: &mut Vec<u8>) {
                 put_optional_id(out, *reverses);
             }
             Role::Coordinator(coordination) => {
-                out.push(form::COORDINATOR);
+                let is_labelled = !coordination.label.is_empty();
+                out.push(if is_labelled { form::COORDINATOR_OF_LABELLED } else { form::COORDINATOR });
                 put_coordination(out, coordination);
+                if is_labelled {
+                    put_label(out, &coordination.label);
+                }
             }
         }
     }
@@ -139,6 +146,10 @@ pub fn decode_attempts(bytes: &[u8]) -> Result<Attempts, DecodeError> {
         let role = match r.u8()? {
             form::PARTICIPANT => Role::Participant { reverses: optional_id(&mut r)? },
             form::COORDINATOR => Role::Coordinator(coordination(&mut r)?),
+            form::COORDINATOR_OF_LABELLED => {
+                let coordination = coordination(&mut r)?;
+                Role::Coordinator(Coordination { label: label(&mut r)?, ..coordination })
+            }
             _ => return Err(DecodeError::OutOfRange { field: "role" }),
         };
         attempts.open(id, Attempt { reserved, accounting_date, opened_ns, role });
@@ -191,7 +202,7 @@ fn coordination(r: &mut Reader<'_>) -> Result<Coordination, DecodeError> {
         None
     };
     let decided = if r.bool("decided present")? { Some(Position(r.u64()?)) } else { None };
-    Ok(Coordination { legs, sets, reverses, captures, decided })
+    Ok(Coordination { legs, sets, reverses, captures, decided, label: Label::default() })
 }
 
 /// The set of each leg. Their count is the legs', which stands before them.

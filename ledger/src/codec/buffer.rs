@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::DecodeError;
 use super::command::kind;
 use super::command::{put_transaction_id, transaction_id};
+use super::label::{label, put_label};
 use super::wire::{Reader, put_text, put_unsigned, put_varint};
 use crate::buffer::{
     Announced, Announcement, Buffer, BufferStep, Buffered, Credit, InboxEnd, PARCELS_MAX, Parcel,
     PostingMode, Sent, Stream, StreamEnd, StreamName, Transit,
 };
 use crate::id::{Position, TransactionId};
+use crate::label::Label;
 
 pub(super) fn posting_mode(r: &mut Reader<'_>) -> Result<PostingMode, DecodeError> {
     match r.u8()? {
@@ -27,7 +29,8 @@ pub(super) fn put_buffer_step(out: &mut Vec<u8>, by: TransactionId, step: &Buffe
         BufferStep::Announce(_) => kind::ANNOUNCE,
         BufferStep::Withdraw(_) => kind::WITHDRAW,
         BufferStep::Drained { .. } => kind::DRAINED,
-        BufferStep::Credit(_) => kind::CREDIT,
+        BufferStep::Credit(credit) if credit.label.is_empty() => kind::CREDIT,
+        BufferStep::Credit(_) => kind::CREDIT_LABELLED,
         BufferStep::Acknowledge { .. } => kind::ACKNOWLEDGE,
     });
     put_transaction_id(out, by);
@@ -59,7 +62,8 @@ pub(super) fn buffer_step(r: &mut Reader<'_>, kind: u8) -> Result<BufferStep, De
             let ends = (0..r.u16()?).map(|_| one(r)).collect::<Result<_, _>>()?;
             BufferStep::Drained { account, ends }
         }
-        kind::CREDIT => BufferStep::Credit(credit(r)?),
+        kind::CREDIT => BufferStep::Credit(credit(r, false)?),
+        kind::CREDIT_LABELLED => BufferStep::Credit(credit(r, true)?),
         kind::ACKNOWLEDGE => BufferStep::Acknowledge { to: r.u32()?, through: r.u64()? },
         found => return Err(DecodeError::Unknown { what: "command kind", found: u16::from(found) }),
     })
@@ -83,13 +87,17 @@ fn put_credit(out: &mut Vec<u8>, credit: &Credit) {
     out.extend_from_slice(&credit.accounting_date.to_le_bytes());
     put_text(out, &credit.account);
     put_text(out, &credit.currency);
+    if !credit.label.is_empty() {
+        put_label(out, &credit.label);
+    }
 }
 
-fn credit(r: &mut Reader<'_>) -> Result<Credit, DecodeError> {
+fn credit(r: &mut Reader<'_>, is_labelled: bool) -> Result<Credit, DecodeError> {
     let (number, leg, side, scale) = (r.varint_u64()?, r.u8()?, r.side()?, r.u8()?);
     let (amount, accounting_date) = (r.unsigned("credit amount")?, r.i32()?);
     let (account, currency) = (r.id()?.to_owned(), r.id()?.to_owned());
-    Ok(Credit { number, leg, account, side, amount, currency, scale, accounting_date })
+    let label = if is_labelled { label(r)? } else { Label::default() };
+    Ok(Credit { number, leg, account, side, amount, currency, scale, accounting_date, label })
 }
 
 pub(super) fn put_sent(out: &mut Vec<u8>, sent: &[Sent]) {

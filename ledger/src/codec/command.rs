@@ -5,6 +5,7 @@ use super::DecodeError;
 use super::attempt::{ballot, parts, put_ballot, put_parts, put_sets, sets};
 use super::buffer::{buffer_step, posting_mode, put_buffer_step};
 use super::check_back::{checked_back, on_expiry, put_checked_back, put_on_expiry};
+use super::label::{label, put_label};
 use super::leg::{legs, put_legs};
 use super::sweep::{put_set_sweep, set_sweep};
 use super::wire::{Reader, put_amount, put_long_text, put_text, side_of};
@@ -13,6 +14,7 @@ use crate::attempt::{Begin, Step};
 use crate::command::{Command, Metadata, Reversal, Transaction};
 use crate::hold::{Capture, PlaceHold};
 use crate::id::{Position, TransactionId, is_request_id};
+use crate::label::Label;
 use crate::state::Durability;
 
 /// The leading byte of each form. Numbers never change and are never reused.
@@ -51,6 +53,8 @@ pub(super) mod kind {
     pub const SET_SWEEP: u8 = 39;
     pub const REMOVE_SWEEP: u8 = 40;
     pub const END_RUN: u8 = 41;
+    pub const PREPARE_LABELLED: u8 = 42;
+    pub const CREDIT_LABELLED: u8 = 43;
 }
 
 /// Set in a transaction's flags when a scope account is named.
@@ -230,9 +234,12 @@ fn command(r: &mut Reader<'_>) -> Result<Command, DecodeError> {
             let (request_id, account) = (r.id()?.to_owned(), r.id()?.to_owned());
             Command::ResolveSuspense { request_id, item: transaction_id(r)?, account }
         }
-        step @ (kind::ANNOUNCE | kind::WITHDRAW | kind::DRAINED | kind::CREDIT | kind::ACKNOWLEDGE) => {
-            Command::BufferStep { by: transaction_id(r)?, step: buffer_step(r, step)? }
-        }
+        step @ (kind::ANNOUNCE
+        | kind::WITHDRAW
+        | kind::DRAINED
+        | kind::CREDIT
+        | kind::CREDIT_LABELLED
+        | kind::ACKNOWLEDGE) => Command::BufferStep { by: transaction_id(r)?, step: buffer_step(r, step)? },
         kind::SET_SWEEP => Command::SetSweep(set_sweep(r)?),
         kind::REMOVE_SWEEP => {
             Command::RemoveSweep { request_id: r.id()?.to_owned(), account: r.id()?.to_owned() }
@@ -282,9 +289,12 @@ fn command(r: &mut Reader<'_>) -> Result<Command, DecodeError> {
             let sets = sets(r, transaction.legs.len())?;
             Command::Begin(Begin { transaction, sets })
         }
-        step @ (kind::PREPARE | kind::DECIDE | kind::COMMIT | kind::ABORT | kind::SETTLE) => {
-            Command::Step { attempt: transaction_id(r)?, step: self::step(r, step)? }
-        }
+        step @ (kind::PREPARE
+        | kind::PREPARE_LABELLED
+        | kind::DECIDE
+        | kind::COMMIT
+        | kind::ABORT
+        | kind::SETTLE) => Command::Step { attempt: transaction_id(r)?, step: self::step(r, step)? },
         found => return Err(DecodeError::Unknown { what: "command kind", found: u16::from(found) }),
     })
 }
@@ -364,7 +374,8 @@ fn reversal(r: &mut Reader<'_>) -> Result<Reversal, DecodeError> {
 
 fn put_step(out: &mut Vec<u8>, attempt: TransactionId, step: &Step) {
     out.push(match step {
-        Step::Prepare { .. } => kind::PREPARE,
+        Step::Prepare { label, .. } if label.is_empty() => kind::PREPARE,
+        Step::Prepare { .. } => kind::PREPARE_LABELLED,
         Step::Decide(_) => kind::DECIDE,
         Step::Commit => kind::COMMIT,
         Step::Abort => kind::ABORT,
@@ -372,10 +383,13 @@ fn put_step(out: &mut Vec<u8>, attempt: TransactionId, step: &Step) {
     });
     put_transaction_id(out, attempt);
     match step {
-        Step::Prepare { legs, accounting_date, reverses } => {
+        Step::Prepare { legs, accounting_date, reverses, label } => {
             out.extend_from_slice(&accounting_date.to_le_bytes());
             put_optional_id(out, *reverses);
             put_legs(out, legs);
+            if !label.is_empty() {
+                put_label(out, label);
+            }
         }
         Step::Decide(ballot) => put_ballot(out, ballot),
         Step::Commit | Step::Abort => {}
@@ -385,9 +399,10 @@ fn put_step(out: &mut Vec<u8>, attempt: TransactionId, step: &Step) {
 
 fn step(r: &mut Reader<'_>, kind: u8) -> Result<Step, DecodeError> {
     Ok(match kind {
-        kind::PREPARE => {
-            let (accounting_date, reverses) = (r.i32()?, optional_id(r)?);
-            Step::Prepare { legs: legs(r)?, accounting_date, reverses }
+        kind::PREPARE | kind::PREPARE_LABELLED => {
+            let (accounting_date, reverses, legs) = (r.i32()?, optional_id(r)?, legs(r)?);
+            let label = if kind == kind::PREPARE { Label::default() } else { label(r)? };
+            Step::Prepare { legs, accounting_date, reverses, label }
         }
         kind::DECIDE => Step::Decide(ballot(r)?),
         kind::COMMIT => Step::Commit,
@@ -436,7 +451,7 @@ pub(super) fn optional_time(r: &mut Reader<'_>) -> Result<Option<u64>, DecodeErr
     if r.bool("time present")? { r.u64().map(Some) } else { Ok(None) }
 }
 
-fn put_metadata(out: &mut Vec<u8>, metadata: &Metadata) {
+pub(super) fn put_metadata(out: &mut Vec<u8>, metadata: &Metadata) {
     out.push(u8::try_from(metadata.len()).expect("validated metadata has few pairs"));
     for (key, value) in metadata {
         put_text(out, key);
@@ -445,7 +460,7 @@ fn put_metadata(out: &mut Vec<u8>, metadata: &Metadata) {
 }
 
 /// Keys must rise strictly, so that one meaning has one form.
-fn metadata(r: &mut Reader<'_>) -> Result<Metadata, DecodeError> {
+pub(super) fn metadata(r: &mut Reader<'_>) -> Result<Metadata, DecodeError> {
     let mut metadata = Metadata::new();
     for _ in 0..r.u8()? {
         let key = r.text()?.to_owned();

@@ -9,6 +9,7 @@ mod check_back;
 mod command;
 mod entry;
 mod hold;
+mod label;
 mod leg;
 mod outcome;
 mod rejection;

@@ -8,8 +8,8 @@ use twinset_ledger::attempt::{
 };
 use twinset_ledger::hold::Capture;
 use twinset_ledger::{
-    Begin, Command, Effect, Leg, LegKind, Outcome, Position, Posted, Rejection, Side, Step, Transaction,
-    TransactionId,
+    Begin, Command, Effect, Label, Leg, LegKind, Outcome, Position, Posted, Rejection, Side, Step,
+    Transaction, TransactionId,
 };
 
 use super::account::Account;
@@ -63,6 +63,8 @@ pub(super) struct Asked {
     pub taking: Option<Taking>,
     /// What was booked here, and where, once it was decided that all book.
     pub booked: Option<(Position, Vec<Posted>)>,
+    /// What the client says of it.
+    pub label: Label,
 }
 
 impl Asked {
@@ -81,7 +83,7 @@ impl Open {
     pub fn record(&self, planned: impl Fn(&Move) -> Planned) -> ledger::Attempt {
         let role = match &self.asked {
             None => Role::Participant { reverses: self.reverses },
-            Some(Asked { legs, sets, reverses, taking, booked }) => Role::Coordinator(Coordination {
+            Some(Asked { legs, sets, reverses, taking, booked, label }) => Role::Coordinator(Coordination {
                 legs: legs.clone(),
                 sets: sets.clone(),
                 reverses: *reverses,
@@ -92,6 +94,7 @@ impl Open {
                     confirms: taking.confirms,
                 }),
                 decided: booked.as_ref().map(|(position, _)| *position),
+                label: label.clone(),
             }),
         };
         ledger::Attempt {
@@ -125,7 +128,9 @@ impl Model {
         let Begin { transaction, sets } = begin;
         let day = transaction.accounting_date.unwrap_or(here.day());
         let (legs, sets) = (transaction.legs.clone(), sets.clone());
-        let asked = Asked { legs, sets, reverses: None, taking: None, booked: None };
+        let Transaction { kind, reason, metadata, .. } = transaction;
+        let label = Label { kind: *kind, reason: *reason, metadata: metadata.clone() };
+        let asked = Asked { legs, sets, reverses: None, taking: None, booked: None, label };
         let confirms = check_back::confirmed(transaction).map(|(_, no)| no);
         let capture = transaction.capture.map(|capture| (scope(transaction), (capture, confirms)));
         self.ask(here, asked, capture, day)
@@ -221,7 +226,7 @@ impl Model {
         // Only others' attempts are taken part in, and only own ones coordinated.
         let own = id.set == self.set;
         let result = match step {
-            Step::Prepare { legs, accounting_date, reverses } if !own => {
+            Step::Prepare { legs, accounting_date, reverses, .. } if !own => {
                 self.prepare(here, id, legs, *accounting_date, *reverses)
             }
             Step::Commit if !own => self.commit(here, id),

@@ -2,7 +2,8 @@
 
 use rust_decimal::Decimal;
 use twinset_ledger::{
-    Begin, Command, Effect, Leg, LegKind, Position, Posted, Rejection, Reversal, Transaction, TransactionId,
+    Begin, Command, Effect, Label, Leg, LegKind, Position, Posted, Rejection, Reversal, Transaction,
+    TransactionId,
 };
 
 use super::attempt::Asked;
@@ -115,6 +116,7 @@ impl Model {
                     reverses: Some((id, of_first)),
                     taking: None,
                     booked: None,
+                    label: Label { kind: 0, reason: reversal.reason, metadata: reversal.metadata.clone() },
                 };
                 self.ask(here, asked, None, here.day())
             }

@@ -2,7 +2,7 @@
 //!
 //! `mode ID ACCOUNT strict|buffered`, `resolve ID ITEM ACCOUNT`; the steps of nodes: `announce|withdraw VERSION ACCOUNT CURRENCY
 //! SCALE SIDE`, `drained VERSION ACCOUNT [SET/INCARNATION/NUMBER ...]`, `credit TRANSACTION NUMBER ACCOUNT/SIDE/MINOR/CURRENCY/SCALE
-//! [leg= date=]`, `acknowledge TRANSACTION SET THROUGH`. `buffer` looks.
+//! [leg= date= kind= reason=]`, `acknowledge TRANSACTION SET THROUGH`. `buffer` looks.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -54,6 +54,7 @@ pub fn read(name: &str, args: &mut ArgumentConsumer<'_>) -> Fallible<Option<Comm
                 currency: currency.to_owned(),
                 scale: scale.parse()?,
                 accounting_date: args.take_key("date").map_or(Ok(0), str::parse)?,
+                label: super::words::label(args)?,
             })
         }
         _ => BufferStep::Acknowledge { to: next()?.parse()?, through: next()?.parse()? },

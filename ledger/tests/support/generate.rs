@@ -11,8 +11,8 @@ use twinset_ledger::command::{Expected, Metadata, Precondition};
 use twinset_ledger::hold::{Capture, PlaceHold};
 use twinset_ledger::sweep::run_id;
 use twinset_ledger::{
-    Begin, Command, Durability, FreezeMode, Leg, LegKind, Position, Posted, Rejection, Reversal, Schedule,
-    SetSweep, Side, Step, Transaction, TransactionId,
+    Begin, Command, Durability, FreezeMode, Label, Leg, LegKind, Position, Posted, Rejection, Reversal,
+    Schedule, SetSweep, Side, Step, Transaction, TransactionId,
 };
 
 /// Account ids; not all of them get opened.
@@ -264,10 +264,10 @@ fn step() -> impl Strategy<Value = Step> {
         legs
     });
     let reverses = option::weighted(0.2, prop_oneof![attempt(), earlier()]);
-    let prepare = (legs, -1i32..2, reverses).prop_map(|(legs, accounting_date, reverses)| Step::Prepare {
-        legs,
-        accounting_date,
-        reverses,
+    let prepare = (legs, -1i32..2, reverses).prop_map(|(legs, accounting_date, reverses)| {
+        let kind = u16::from(legs[0].side == Side::Debit);
+        let label = Label { kind, ..Label::default() };
+        Step::Prepare { legs, accounting_date, reverses, label }
     });
     let amounts = prop_oneof![(1i128..400, Just(0)), (Just(0), 1i128..400)];
     let sum =

@@ -8,7 +8,7 @@ use twinset_ledger::check_back::Asking;
 use twinset_ledger::hold::{Ended, Hold};
 use twinset_ledger::outcome::Held;
 use twinset_ledger::sweep::{Sweep, Timing};
-use twinset_ledger::{Command, Effect, Outcome, Position, Posted, RunEnd};
+use twinset_ledger::{Command, Effect, Label, Outcome, Position, Posted, RunEnd};
 
 use super::buffered;
 use super::support::INCARNATION;
@@ -83,6 +83,25 @@ pub fn show(outcome: &Outcome, command: &Command) -> String {
     format!("{}{incarnation} t={}{replayed} {result}\n", place(outcome.position), outcome.time_unix_ns)
 }
 
+/// Outcomes of many commands: of those of one kind in a row, which differ in what follows the first word or the code of a
+/// refusal, the last.
+pub fn show_runs(shown: &[String]) -> String {
+    let kind = |line: &String| {
+        let (_, said) = line.split_once(" t=").expect("an outcome has a time");
+        let mut words = said.split(' ').skip(1);
+        let word = words.next().map(str::to_owned);
+        let code = words.next().filter(|_| word.as_deref() == Some("rejected"));
+        (word, code.map(str::to_owned))
+    };
+    let runs = shown.chunk_by(|one, next| kind(one) == kind(next));
+    let show = |run: &[String]| match run {
+        [one] => one.clone(),
+        [.., last] => format!("{} times, at last {last}", run.len()),
+        [] => unreachable!("there is one in each"),
+    };
+    runs.map(show).collect()
+}
+
 /// What a hold's record and the answer to a command on it have in common.
 pub struct Figures {
     amounts: [i128; 4],
@@ -130,6 +149,15 @@ pub fn show_sweep(sweep: &Sweep, scale: u8) -> String {
     let open = sweep.open.map(|at| format!(" open {at}")).unwrap_or_default();
     let Sweep { id, to, keep, runs, next_ns, .. } = sweep;
     format!("{id} to={to} keep={} {when} runs={runs} next={next_ns}{open}", money(*keep))
+}
+
+/// Nothing, if it says nothing.
+pub fn show_label(label: &Label) -> String {
+    let Label { kind, reason, metadata } = label;
+    match label.is_empty() {
+        true => String::new(),
+        false => format!(" kind={kind} reason={reason} metadata={metadata:?}"),
+    }
 }
 
 pub fn show_sum(sum: &Sum) -> String {

@@ -1,12 +1,14 @@
 //! What the scripts may say, read: commands, legs, amounts.
 
-use goldenscript::ArgumentConsumer;
+use goldenscript::{Argument, ArgumentConsumer};
 use twinset_ledger::amount::parse;
 use twinset_ledger::check_back::{Came, CheckBack, CheckedBack, Failure, OnExpiry};
 use twinset_ledger::command::{Expected, Precondition};
 use twinset_ledger::hold::{Capture, PlaceHold};
 use twinset_ledger::rejection::CODES;
-use twinset_ledger::{Begin, Command, Durability, FreezeMode, Leg, LegKind, Reversal, Side, Transaction};
+use twinset_ledger::{
+    Begin, Command, Durability, FreezeMode, Label, Leg, LegKind, Reversal, Side, Transaction,
+};
 
 use super::Fallible;
 use super::{buffered, sweeps};
@@ -37,14 +39,12 @@ pub fn read(name: &str, args: &mut ArgumentConsumer<'_>) -> Fallible<Command> {
         "close" => Command::CloseAccount { request_id: next()?, account: next()? },
         "tx" => {
             let request_id = next()?;
-            let legs = std::iter::from_fn(|| args.next_pos()).map(leg).collect::<Fallible<_>>()?;
+            let legs = legs(args, leg)?;
             Command::Transaction(transaction(request_id, legs, args)?)
         }
         "across" => {
             let request_id = next()?;
-            let legs: Vec<(Leg, u32)> =
-                std::iter::from_fn(|| args.next_pos()).map(leg_of_set).collect::<Fallible<_>>()?;
-            let (legs, sets) = legs.into_iter().unzip();
+            let (legs, sets) = legs(args, leg_of_set)?.into_iter().unzip();
             let transaction = transaction(request_id, legs, args)?;
             Command::Begin(Begin { transaction, sets })
         }
@@ -149,6 +149,35 @@ pub fn capture(args: &mut ArgumentConsumer<'_>) -> Fallible<Option<Capture>> {
     asked.map(|(hold, is_final)| Ok(Capture { hold: hold.parse()?, is_final })).transpose()
 }
 
+/// All legs of a command, those that stand for many one by one.
+pub fn legs<L>(args: &mut ArgumentConsumer<'_>, leg: impl Fn(&str) -> Fallible<L>) -> Fallible<Vec<L>> {
+    let mut legs = Vec::new();
+    while let Some(text) = args.next_pos() {
+        match text.split_once('*') {
+            None => legs.push(leg(text)?),
+            Some((text, count)) => {
+                for no in 1..=count.parse()? {
+                    legs.push(leg(&with_number(text, no))?);
+                }
+            }
+        }
+    }
+    Ok(legs)
+}
+
+/// One word of one command of many.
+pub fn numbered(word: &Argument, no: usize) -> Argument {
+    match word.clone() {
+        Argument::Positional(text) => Argument::Positional(with_number(&text, no)),
+        Argument::KeyValue(key, text) => Argument::KeyValue(key, with_number(&text, no)),
+        other => other,
+    }
+}
+
+fn with_number(text: &str, no: usize) -> String {
+    text.replace('#', &no.to_string())
+}
+
 pub fn leg_of_set(text: &str) -> Fallible<(Leg, u32)> {
     let (account, rest) = text.split_once('@').ok_or("a leg is ACCOUNT@SET/SIDE/AMOUNT[/CURRENCY]")?;
     let (set, rest) = rest.split_once('/').ok_or("a leg is ACCOUNT@SET/SIDE/AMOUNT[/CURRENCY]")?;
@@ -204,6 +233,11 @@ pub fn limit(text: &str) -> Fallible<Option<rust_decimal::Decimal>> {
 
 pub fn number(args: &mut ArgumentConsumer<'_>, key: &str) -> Fallible<u16> {
     Ok(args.take_key(key).map(str::parse).transpose()?.unwrap_or_default())
+}
+
+/// What a client says of a transaction: what is left of the words.
+pub fn label(args: &mut ArgumentConsumer<'_>) -> Fallible<Label> {
+    Ok(Label { kind: number(args, "kind")?, reason: number(args, "reason")?, metadata: metadata(args) })
 }
 
 pub fn metadata(args: &mut ArgumentConsumer<'_>) -> twinset_ledger::command::Metadata {

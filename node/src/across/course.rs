@@ -118,7 +118,8 @@ impl Course {
             (Phase::Asking(votes), Target::Set(set)) if !votes.contains_key(&set) => {
                 let legs = self.coordination.legs_of(set).cloned().collect();
                 let reverses = self.coordination.reverses.map(|(original, _)| original);
-                Some(Step::Prepare { legs, accounting_date: self.accounting_date, reverses })
+                let label = self.coordination.label.clone();
+                Some(Step::Prepare { legs, accounting_date: self.accounting_date, reverses, label })
             }
             (Phase::Deciding(ballot), Target::Own) => Some(Step::Decide(ballot.clone())),
             (Phase::Booking(_), Target::Set(set))
@@ -224,7 +225,7 @@ impl From<Vec<Order>> for Next {
 #[cfg(test)]
 mod tests {
     use twinset_ledger::attempt::Sum;
-    use twinset_ledger::{Leg, Position, Posted, Side};
+    use twinset_ledger::{Label, Leg, Position, Posted, Side};
 
     use super::*;
 
@@ -232,6 +233,10 @@ mod tests {
 
     fn leg(account: &str) -> Leg {
         Leg::new(account, Side::Debit, 1.into())
+    }
+
+    fn label() -> Label {
+        Label { kind: 3, reason: 4, metadata: [("order".to_owned(), "1".to_owned())].into() }
     }
 
     fn attempt(decided: Option<Position>) -> Attempt {
@@ -242,6 +247,7 @@ mod tests {
             reverses: None,
             captures: None,
             decided,
+            label: label(),
         });
         Attempt { reserved: Vec::new(), accounting_date: 7, opened_ns: 0, role }
     }
@@ -285,7 +291,8 @@ mod tests {
         let mut course = course();
         let asked = course.orders();
         assert_eq!(steps(&asked), [(Set(2), "~vote"), (Set(3), "~vote")]);
-        assert_eq!(asked[0].step, Step::Prepare { legs: vec![leg("x")], accounting_date: 7, reverses: None });
+        let (legs, label) = (vec![leg("x")], label());
+        assert_eq!(asked[0].step, Step::Prepare { legs, accounting_date: 7, reverses: None, label });
         assert_eq!(course.heard(Set(3), yes()), Ok(Next::default()));
         assert_eq!(course.wants(Set(3)), None, "it has answered");
         let next = course.heard(Set(2), yes()).unwrap();

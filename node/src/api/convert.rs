@@ -4,10 +4,10 @@ use twinset_ledger::amount::to_decimal_string;
 use twinset_ledger::buffer::Buffered;
 use twinset_ledger::hold::Capture;
 use twinset_ledger::{
-    Account, BufferStep, Command, Durability, Leg, LegKind, Posted, Side, Transaction, date,
+    Account, BufferStep, Command, Durability, Label, Leg, LegKind, Posted, Side, Transaction, date,
 };
 use twinset_proto::ledger::v1 as api;
-use twinset_store::Listed;
+use twinset_store::{Listed, Said};
 
 /// A side on the wire.
 pub fn side(side: Side) -> i32 {
@@ -119,7 +119,12 @@ pub fn transaction(booked: &Listed) -> Option<api::Transaction> {
         Command::Step { attempt, .. } | Command::BufferStep { by: attempt, step: BufferStep::Credit(_) } => {
             out.part_of = attempt.to_string();
             out.scope_account.clear();
-            out.accounting_date = date::format(booked.day_of_step.unwrap_or(own_day));
+            out.accounting_date = date::format(own_day);
+            if let Some(Said { day, label: Label { kind, reason, metadata } }) = booked.said_of_step.clone() {
+                out.accounting_date = date::format(day);
+                (out.kind, out.reason) = (kind.into(), reason.into());
+                out.metadata = metadata.into_iter().collect();
+            }
             out.legs = booked.legs.iter().map(posted).collect();
         }
         _ => return None,

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use twinset_control::Catalogue;
-use twinset_ledger::{Command, Effect, Outcome, Position, Step, TransactionId, codec, slot_of};
+use twinset_ledger::{Command, Effect, Label, Outcome, Position, Step, TransactionId, codec, slot_of};
 use twinset_proto::cluster::v1 as wire;
 use twinset_store::Tried;
 use wire::read_reply::Result as ReadResult;
@@ -65,7 +65,8 @@ fn understood(bytes: &Bytes, no: u64, set: u32, catalogue: &Catalogue) -> Result
     }
     let accounting_date = begin.transaction.accounting_date.unwrap_or_default();
     let attempt = TransactionId { set: NOBODY, incarnation: 0, position: Position(no) };
-    Ok(Command::Step { attempt, step: Step::Prepare { legs, accounting_date, reverses: None } })
+    let label = Label::from(&begin.transaction);
+    Ok(Command::Step { attempt, step: Step::Prepare { legs, accounting_date, reverses: None, label } })
 }
 
 fn encoded(outcome: &Outcome) -> Bytes {

@@ -270,7 +270,7 @@ fn booked(event: &Event, legs: &[Posted]) -> Option<api::BookedEvent> {
         legs: if matches!(event.command, Command::Transaction(_)) { Vec::new() } else { legs.to_vec() },
         scope_account: event.scope_account.clone(),
         reversed: Default::default(),
-        day_of_step: event.day_of_step,
+        said_of_step: event.said_of_step.clone(),
         in_transit: Vec::new(),
     };
     let mut transaction = convert::part(&listed)?;

@@ -25,8 +25,13 @@ pub const SET: u32 = 1;
 
 /// Ids of accounts that live there.
 pub fn own_accounts<const N: usize>(cluster: &Cluster) -> [String; N] {
+    accounts_of(cluster, SET)
+}
+
+/// Ids of accounts that live in a set.
+pub fn accounts_of<const N: usize>(cluster: &Cluster, set: u32) -> [String; N] {
     let slots = cluster.catalogue.slot_table();
-    let mut own = (0..).map(|n| format!("account-{n}")).filter(|id| slots[usize::from(slot_of(id))] == SET);
+    let mut own = (0..).map(|n| format!("account-{n}")).filter(|id| slots[usize::from(slot_of(id))] == set);
     std::array::from_fn(|_| own.next().unwrap())
 }
 

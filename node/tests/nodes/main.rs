@@ -14,6 +14,7 @@ mod elected_ahead;
 mod events;
 mod holds;
 mod http;
+mod labels;
 mod leaving;
 mod own_data;
 mod restrictions;

@@ -138,7 +138,7 @@ pub struct StatementLine {
     pub reason: u32,
     /// "YYYY-MM-DD".
     pub accounting_date: String,
-    /// The client's idempotency key. Empty, as are kind, reason and metadata, where another set keeps them, under `part_of`.
+    /// The client's idempotency key. Empty where another set keeps it, under `part_of`.
     pub request_id: String,
     /// Free.
     pub metadata: BTreeMap<String, String>,

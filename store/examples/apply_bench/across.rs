@@ -8,7 +8,7 @@ use twinset_ledger::account::Side;
 use twinset_ledger::attempt::{Ballot, Begin, Part, Vote};
 use twinset_ledger::codec::decode_outcome;
 use twinset_ledger::command::{Command, Leg, Transaction};
-use twinset_ledger::{Effect, Outcome, Step, TransactionId};
+use twinset_ledger::{Effect, Label, Outcome, Step, TransactionId};
 use twinset_store::{Options, Store};
 
 use super::{Bench, Dice, cpu, entry, request_id};
@@ -76,6 +76,7 @@ pub fn run(dir: &Path, batches: u64, batch: u64, accounts: u64) {
             legs: begin.legs_of(OTHER).cloned().collect(),
             accounting_date: day,
             reverses: None,
+            label: Label::from(&begin.transaction),
         };
         let voted = other.log(steps(begins.iter().map(prepare).collect()), &mut spent[1]);
         let decide = |outcome: &Outcome| {

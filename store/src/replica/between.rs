@@ -112,6 +112,7 @@ mod tests {
     use twinset_ledger::buffer::{BufferStep, Credit};
     use twinset_ledger::command::{Command, Leg};
     use twinset_ledger::id::Position;
+    use twinset_ledger::label::Label;
 
     use super::super::sample::{Fed, announce, decide_and_settle, open, pay_far};
     use super::*;
@@ -131,7 +132,8 @@ mod tests {
         let theirs = |no| TransactionId { set: 2, incarnation: 1, position: Position::new(9, no) };
         let prepare = |no, side, cents| {
             let legs = vec![Leg::new("a", side, Decimal::new(cents, 2))];
-            let step = Step::Prepare { legs, accounting_date: 20_000, reverses: None };
+            let step =
+                Step::Prepare { legs, accounting_date: 20_000, reverses: None, label: Label::default() };
             Command::Step { attempt: theirs(no), step }
         };
         fed.feed(&[prepare(1, Side::Credit, 5), prepare(2, Side::Debit, 6)]);
@@ -146,6 +148,7 @@ mod tests {
             currency: "EUR".to_owned(),
             scale: 2,
             accounting_date: 20_000,
+            label: Label::default(),
         };
         fed.feed(&[Command::BufferStep { by: theirs(3), step: BufferStep::Credit(credit) }]);
 

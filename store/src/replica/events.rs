@@ -15,7 +15,7 @@ use twinset_ledger::sweep::RunEnd;
 
 use super::LedgerReplica;
 use super::list::{LOOKS_PER_LOCK, LOOKS_PER_PAGE};
-use super::reads::Read;
+use super::reads::{Read, Said};
 use super::rebuild::{Became, missing};
 use super::state::ReplicaState;
 use crate::fault::Fault;
@@ -40,8 +40,8 @@ pub struct Event {
     pub effect: Effect,
     /// As [`super::Booked::scope_account`].
     pub scope_account: Option<String>,
-    /// As [`super::Booked::day_of_step`].
-    pub day_of_step: Option<i32>,
+    /// As [`super::Booked::said_of_step`].
+    pub said_of_step: Option<Said>,
     /// Of a step that books: what began it, if this set did.
     pub begun: Option<Command>,
     /// Currencies of the legs that were booked, in their order.
@@ -208,7 +208,7 @@ impl ReplicaState {
             previous,
             time_unix_ns,
             scope_account: self.scope_of(&command, None)?,
-            day_of_step: self.day_of_step(&command)?,
+            said_of_step: self.said_of_step(&command)?,
             currencies: self.currencies(&command, &effect),
             kinds: self.kinds(&command, begun.as_ref())?,
             about: self.about(&command, &effect)?,

@@ -157,7 +157,7 @@ impl ReplicaState {
                 Became::Booked { time_unix_ns } if matches!(command, Command::Transaction(_)) => {
                     let (id, scope_account) = (named(incarnation), self.scope_of(&command, None)?);
                     let legs = Vec::new();
-                    let day_of_step = None;
+                    let said_of_step = None;
                     listed.push(Listed {
                         id,
                         time_unix_ns,
@@ -165,7 +165,7 @@ impl ReplicaState {
                         legs,
                         scope_account,
                         reversed,
-                        day_of_step,
+                        said_of_step,
                         in_transit: Vec::new(),
                     });
                 }
@@ -173,7 +173,7 @@ impl ReplicaState {
                 Became::Other(outcome) => {
                     let (id, time_unix_ns) = (named(outcome.incarnation), outcome.time_unix_ns);
                     let scope_account = self.scope_of(&command, outcome.result.as_ref().err())?;
-                    let day_of_step = self.day_of_step(&command)?;
+                    let said_of_step = self.said_of_step(&command)?;
                     let in_transit = self.legs_in_transit(&outcome);
                     let booked = Booked {
                         id,
@@ -182,7 +182,7 @@ impl ReplicaState {
                         outcome,
                         scope_account,
                         reversed,
-                        day_of_step,
+                        said_of_step,
                         in_transit,
                     };
                     listed.extend(booked.listed());

@@ -76,7 +76,7 @@ pub use install::{SnapshotWriter, StagedSnapshot};
 pub use list::Page;
 pub use outbox::{Outgoing, OwnBuffered, StreamStanding, Suspended};
 pub use postings::Spot;
-pub use reads::{Booked, Listed, Read, Tried, Verdict};
+pub use reads::{Booked, Listed, Read, Said, Tried, Verdict};
 pub use restrictions::{RestrictionPage, RestrictionRecord};
 pub use set_state::{Applied, Membership};
 pub use snapshot::SnapshotReader;

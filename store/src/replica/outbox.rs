@@ -7,6 +7,7 @@ use twinset_ledger::attempt::Begin;
 use twinset_ledger::buffer::{Announced, Announcement, BufferStep, Buffered, Credit, Sent, StreamName};
 use twinset_ledger::command::Command;
 use twinset_ledger::id::{Position, TransactionId};
+use twinset_ledger::label::Label;
 use twinset_ledger::outcome::{Effect, Outcome, Posted};
 use twinset_ledger::rejection::Rejection;
 use twinset_ledger::state::State;
@@ -19,6 +20,8 @@ use crate::fault::Fault;
 
 /// Transactions that are read from the log under one lock, at most.
 const READS_PER_LOCK: usize = 32;
+/// Bytes of metadata after which no more parcels are read at once.
+const METADATA_BYTES_MAX: usize = 256 << 10;
 
 /// A parcel as it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,7 +102,8 @@ impl LedgerReplica {
         waiting.collect()
     }
 
-    /// Parcels of a stream behind a number, in order, of transactions up to log index `upto`; `limit` at most.
+    /// Parcels of a stream behind a number, in order, of transactions up to log index `upto`; `limit` at most, and fewer where their
+    /// metadata are long.
     pub fn parcels(
         &self,
         name: StreamName,
@@ -109,7 +113,7 @@ impl LedgerReplica {
     ) -> Result<Vec<Outgoing>, Fault> {
         self.check()?;
         let mut found = Vec::new();
-        let mut after = after;
+        let (mut after, mut metadata) = (after, 0);
         while found.len() < limit {
             let state = self.cell.state.read();
             let Some(stream) = state.buffer().stream(name) else { break };
@@ -119,7 +123,13 @@ impl LedgerReplica {
             let Some((last, _)) = some.last() else { break };
             after = *last;
             for (number, position) in some {
-                found.push(state.outgoing(name, number, position)?);
+                let one = state.outgoing(name, number, position)?;
+                let pairs = one.credit.label.metadata.iter();
+                metadata += pairs.map(|(key, value)| key.len() + value.len()).sum::<usize>();
+                found.push(one);
+                if metadata > METADATA_BYTES_MAX {
+                    return Ok(found);
+                }
             }
         }
         Ok(found)
@@ -205,6 +215,7 @@ impl ReplicaState {
             currency: sent.currency,
             scale: sent.scale,
             accounting_date: begin.transaction.accounting_date.unwrap_or(day),
+            label: Label::from(&begin.transaction),
         };
         Ok(Outgoing { by, credit })
     }
@@ -243,6 +254,7 @@ mod tests {
 
     use twinset_ledger::account::Side;
     use twinset_ledger::buffer::PostingMode;
+    use twinset_ledger::command::Metadata;
 
     use super::super::sample::{Fed, announce, open, pay_far};
     use super::*;
@@ -281,6 +293,39 @@ mod tests {
     }
 
     #[test]
+    fn parcels_say_what_their_transactions_say_and_few_are_read_at_once_where_that_is_long() {
+        let fed = Fed::new();
+        fed.feed(&[open("a"), announce("far")]);
+        let long: Metadata = (0..32).map(|n| (format!("key-{n}"), "v".repeat(512))).collect();
+        let pay = |n: u64, metadata: &Metadata| {
+            let Command::Begin(mut begin) = pay_far(&format!("p{n}"), "a", 1) else { unreachable!() };
+            begin.transaction.metadata.clone_from(metadata);
+            (begin.transaction.kind, begin.transaction.reason) = (7, n as u16);
+            Command::Begin(begin)
+        };
+        let plain: Vec<Command> = (0..100).map(|n| pay(n, &Metadata::new())).collect();
+        fed.feed(&plain);
+        let labelled: Vec<Command> = (100..150).map(|n| pay(n, &long)).collect();
+        fed.feed(&labelled);
+        let of = |n: u64| Label {
+            kind: 7,
+            reason: n as u16,
+            metadata: if n < 100 { Metadata::new() } else { long.clone() },
+        };
+        let (mut after, mut loads) = (0, Vec::new());
+        while after < 150 {
+            let load = fed.replica.parcels(NAME, after, u64::MAX, 1_000).unwrap();
+            for one in &load {
+                assert_eq!(one.credit.label, of(after), "of parcel {after} + 1");
+                after += 1;
+                assert_eq!(one.credit.number, after);
+            }
+            loads.push(load.len());
+        }
+        assert_eq!(loads, [116, 16, 16, 2]);
+    }
+
+    #[test]
     fn what_is_suspended_is_listed_until_it_is_booked_on() {
         let fed = Fed::new();
         fed.feed(&[open("a")]);
@@ -294,6 +339,7 @@ mod tests {
                 currency: "EUR".to_owned(),
                 scale: 2,
                 accounting_date: 3,
+                label: Label::default(),
             };
             let by = TransactionId { set: 2, incarnation: 1, position: Position::new(number, 0) };
             Command::BufferStep { by, step: BufferStep::Credit(credit) }

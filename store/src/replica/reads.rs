@@ -7,6 +7,7 @@ use twinset_ledger::attempt::{Attempt, Attempts, Coordination, Role, Sum};
 use twinset_ledger::codec::{Short, shorten};
 use twinset_ledger::command::Command;
 use twinset_ledger::id::{Position, TransactionId};
+use twinset_ledger::label::Label;
 use twinset_ledger::outcome::{Effect, Outcome, Posted};
 use twinset_ledger::state::{Durability, Reversed, State};
 
@@ -42,10 +43,19 @@ pub struct Booked {
     pub scope_account: Option<String>,
     /// What has been taken back of it.
     pub reversed: Reversed,
-    /// Of a step that books, the day on which all sets book it, in days since 1970-01-01.
-    pub day_of_step: Option<i32>,
+    /// Of a step that books, what is said of it.
+    pub said_of_step: Option<Said>,
     /// Of what was paid without asking, the legs that other sets have not acknowledged, from 0.
     pub in_transit: Vec<u8>,
+}
+
+/// What a set knows of a transaction over several sets of which it books its part, beside that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// The day on which all sets book it, in days since 1970-01-01.
+    pub day: i32,
+    /// What the client has said of it.
+    pub label: Label,
 }
 
 /// What would come of a command.
@@ -72,8 +82,8 @@ pub struct Listed {
     pub scope_account: Option<String>,
     /// What has been taken back of it.
     pub reversed: Reversed,
-    /// As [`Booked::day_of_step`].
-    pub day_of_step: Option<i32>,
+    /// As [`Booked::said_of_step`].
+    pub said_of_step: Option<Said>,
     /// As [`Booked::in_transit`].
     pub in_transit: Vec<u8>,
 }
@@ -92,7 +102,7 @@ pub enum Verdict {
 impl Booked {
     /// What is shown of it; None if nothing was booked, or not everywhere yet.
     pub fn listed(self) -> Option<Listed> {
-        let Booked { id, time_unix_ns, command, outcome, scope_account, reversed, day_of_step, in_transit } =
+        let Booked { id, time_unix_ns, command, outcome, scope_account, reversed, said_of_step, in_transit } =
             self;
         let (Ok(Effect::Posted(legs) | Effect::Settled(legs))
         | Ok(Effect::Buffered { booked: legs, .. } | Effect::Suspended { booked: legs, .. })) =
@@ -104,7 +114,7 @@ impl Booked {
             Command::Transaction(_) => Vec::new(),
             _ => legs,
         };
-        Some(Listed { id, time_unix_ns, command, legs, scope_account, reversed, day_of_step, in_transit })
+        Some(Listed { id, time_unix_ns, command, legs, scope_account, reversed, said_of_step, in_transit })
     }
 }
 
@@ -268,7 +278,7 @@ impl ReplicaState {
             time_unix_ns: outcome.time_unix_ns,
             scope_account,
             reversed: self.taken_back(position, upto)?,
-            day_of_step: self.day_of_step(&command)?,
+            said_of_step: self.said_of_step(&command)?,
             in_transit: self.legs_in_transit(&outcome),
             command,
             outcome,
@@ -297,7 +307,8 @@ mod tests {
                 id.position = Position::new(fed.feed(&[pay_far(&format!("p-{entry}"), "a", 1)]), 0);
             } else {
                 let legs = vec![Leg::new("a", Side::Credit, Decimal::new(1, 2))];
-                let step = Step::Prepare { legs, accounting_date: 20_000, reverses: None };
+                let step =
+                    Step::Prepare { legs, accounting_date: 20_000, reverses: None, label: Label::default() };
                 fed.feed(&[Command::Step { attempt: id, step }]);
             }
             opened.push(id);

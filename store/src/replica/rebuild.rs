@@ -11,6 +11,7 @@ use twinset_ledger::buffer::BufferStep;
 use twinset_ledger::codec::{DecodeError, decode_outcome};
 use twinset_ledger::command::{Command, Transaction};
 use twinset_ledger::id::Position;
+use twinset_ledger::label::Label;
 use twinset_ledger::outcome::{Effect, Outcome, Posted};
 use twinset_ledger::rejection::Rejection;
 use twinset_ledger::state::{Reversed, State};
@@ -18,6 +19,7 @@ use twinset_ledger::state::{Reversed, State};
 use super::links::Link;
 use super::outcomes::{Kept, Outcomes};
 use super::postings::after_in_chunk;
+use super::reads::Said;
 use super::state::ReplicaState;
 use crate::fault::Fault;
 use crate::keys;
@@ -215,12 +217,12 @@ impl ReplicaState {
         Ok(all)
     }
 
-    /// The day of a step that booked: as the set was told with its legs, or as the coordinator began it. None: no such step.
-    pub(crate) fn day_of_step(&self, command: &Command) -> Result<Option<i32>, Fault> {
+    /// What is said of a step that booked: as the set was told with its legs, or as the coordinator began it. None: no such step.
+    pub(crate) fn said_of_step(&self, command: &Command) -> Result<Option<Said>, Fault> {
         let (attempt, step) = match command {
             Command::Step { attempt, step } => (attempt, step),
             Command::BufferStep { step: BufferStep::Credit(credit), .. } => {
-                return Ok(Some(credit.accounting_date));
+                return Ok(Some(Said { day: credit.accounting_date, label: credit.label.clone() }));
             }
             _ => return Ok(None),
         };
@@ -231,11 +233,15 @@ impl ReplicaState {
         };
         let remembered = told.map(|position| self.remembered(position)).transpose()?.flatten();
         Ok(remembered.map(|(command, outcome)| match command {
-            Command::Step { step: Step::Prepare { accounting_date, .. }, .. } => accounting_date,
-            Command::Begin(Begin { transaction, .. }) => {
-                transaction.accounting_date.unwrap_or_else(|| outcome.day())
+            Command::Step { step: Step::Prepare { accounting_date: day, label, .. }, .. } => {
+                Said { day, label }
             }
-            _ => outcome.day(),
+            Command::Begin(Begin { transaction, .. }) => {
+                let day = transaction.accounting_date.unwrap_or_else(|| outcome.day());
+                Said { day, label: Label::from(&transaction) }
+            }
+            Command::Reversal(reversal) => Said { day: outcome.day(), label: Label::from(&reversal) },
+            _ => Said { day: outcome.day(), label: Label::default() },
         }))
     }
 

@@ -9,12 +9,13 @@ use twinset_ledger::buffer::BufferStep;
 use twinset_ledger::canary::{self, Canary};
 use twinset_ledger::command::{Command, Metadata, Transaction};
 use twinset_ledger::id::{Position, TransactionId};
+use twinset_ledger::label::Label;
 use twinset_ledger::state::State;
 
 use super::LedgerReplica;
 use super::history::Piece;
 use super::postings::{Found, Spot};
-use super::reads::Read;
+use super::reads::{Read, Said};
 use super::rebuild::{Became, Decided, missing};
 use super::state::ReplicaState;
 use crate::fault::Fault;
@@ -98,7 +99,7 @@ pub struct StatementLine {
     pub reason: u16,
     /// In days since 1970-01-01.
     pub accounting_day: i32,
-    /// The client's idempotency key; empty if another set keeps it.
+    /// The client's idempotency key; empty if another set coordinates it.
     pub request_id: String,
     /// The client's.
     pub metadata: Metadata,
@@ -358,19 +359,29 @@ impl ReplicaState {
         match &decided.command {
             command @ Command::Step { attempt, .. } => {
                 line.part_of = Some(*attempt);
-                // What the client said of it is known where it began.
+                // All that the client asked is known where it began; what it said of it, in every set.
                 if attempt.set == self.set
                     && let Some(begun) = self.decided(attempt.position)?
                 {
                     line.describe(&begun.command);
                 }
-                line.accounting_day = self.day_of_step(command)?.unwrap_or(day(time_unix_ns));
+                line.accounting_day = day(time_unix_ns);
+                if let Some(said) = self.said_of_step(command)? {
+                    line.say(said);
+                }
             }
             Command::BufferStep { by, step: BufferStep::Credit(credit) } => {
                 line.part_of = Some(*by);
-                line.accounting_day = credit.accounting_date;
+                line.say(Said { day: credit.accounting_date, label: credit.label.clone() });
             }
             command => line.describe(command),
+        }
+        // What was in suspense is still what its payer said.
+        if let Command::ResolveSuspense { item, .. } = &decided.command
+            && let Some(suspended) = self.decided(item.position)?
+            && let Command::BufferStep { step: BufferStep::Credit(credit), .. } = suspended.command
+        {
+            line.say(Said { day: line.accounting_day, label: credit.label });
         }
         Ok(line)
     }
@@ -391,6 +402,11 @@ impl StatementLine {
             Command::ResolveSuspense { request_id, .. } => self.request_id.clone_from(request_id),
             _ => {}
         }
+    }
+
+    /// Adds what stands with a part.
+    fn say(&mut self, Said { day, label: Label { kind, reason, metadata } }: Said) {
+        (self.accounting_day, self.kind, self.reason, self.metadata) = (day, kind, reason, metadata);
     }
 
     fn describe_transaction(&mut self, transaction: &Transaction) {

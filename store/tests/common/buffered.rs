@@ -9,12 +9,13 @@ use twinset_ledger::buffer::{
 };
 use twinset_ledger::command::{Command, Leg, Metadata, Transaction};
 use twinset_ledger::id::{Position, TransactionId};
+use twinset_ledger::label::Label;
 use twinset_ledger::memory::MemoryState;
 use twinset_ledger::outcome::{Effect, Outcome};
 use twinset_ledger::state::State;
 use twinset_store::{LedgerReplica, Outgoing, OwnBuffered, StreamStanding, Suspended};
 
-use super::{ACCOUNTS, Dice, ENTRIES_PER_INCARNATION, Load, incarnation, name};
+use super::{ACCOUNTS, Dice, ENTRIES_PER_INCARNATION, Load, incarnation, label, name, order};
 
 /// Who pays accounts of other sets, and cannot be refused.
 const TILL: &str = "till";
@@ -143,6 +144,7 @@ impl Load {
         let transaction = Transaction {
             request_id: format!("pay-{index}-{offset}"),
             legs: vec![Leg::new(TILL, Side::Debit, amount), Leg::new(account, Side::Credit, amount)],
+            metadata: order(index, offset),
             ..Transaction::default()
         };
         Begin { transaction, sets: vec![self.set, set] }
@@ -167,6 +169,7 @@ impl Load {
             currency: currency.to_owned(),
             scale: 2,
             accounting_date: 19_000 + (index % 5) as i32,
+            label: label(index + offset),
         };
         Command::BufferStep { by: self.named(self.far(), (index, offset)), step: BufferStep::Credit(credit) }
     }
@@ -301,6 +304,7 @@ fn outgoing(model: &MemoryState, name: StreamName, (number, position): (u64, Pos
         currency: sent.currency.clone(),
         scale: sent.scale,
         accounting_date: outcome.day(),
+        label: Label::from(&begin.transaction),
     };
     Outgoing { by: TransactionId { set: model.set(), incarnation: name.incarnation, position }, credit }
 }

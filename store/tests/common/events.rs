@@ -10,9 +10,10 @@ use twinset_ledger::memory::MemoryState;
 use twinset_ledger::outcome::Effect;
 use twinset_ledger::state::State;
 use twinset_ledger::sweep::RunEnd;
-use twinset_store::{About, Event, EventPlace, LedgerReplica};
+use twinset_store::{About, Event, EventPlace, LedgerReplica, Said};
 
 use super::Dice;
+use super::statements::said_of;
 
 /// Compares all events with those of the model's history.
 pub(super) fn compare(replica: &LedgerReplica, model: &MemoryState, dice: &mut Dice) {
@@ -94,7 +95,7 @@ fn events(model: &MemoryState) -> Vec<Event> {
             previous: events.last().map(|event| event.id),
             time_unix_ns: outcome.time_unix_ns,
             scope_account: scope(model, command),
-            day_of_step: day_of_step(model, command),
+            said_of_step: said_of_step(model, command),
             currencies: currencies(model, command, effect),
             kinds: kinds(model, command, begun.as_ref()),
             about: about(model, command, effect),
@@ -120,21 +121,16 @@ fn scope(model: &MemoryState, command: &Command) -> Option<String> {
     }
 }
 
-fn day_of_step(model: &MemoryState, command: &Command) -> Option<i32> {
+fn said_of_step(model: &MemoryState, command: &Command) -> Option<Said> {
     let (attempt, step) = match command {
         Command::Step { attempt, step } => (attempt, step),
-        Command::BufferStep { step: BufferStep::Credit(credit), .. } => return Some(credit.accounting_date),
+        Command::BufferStep { step: BufferStep::Credit(credit), .. } => {
+            return Some(Said { day: credit.accounting_date, label: credit.label.clone() });
+        }
         _ => return None,
     };
-    let told = match step {
-        Step::Commit => model.request(&attempt.attempt_scope(), VOTE, Position(u64::MAX)).unwrap().unwrap(),
-        _ => attempt.position,
-    };
-    Some(match model.original(told).unwrap().unwrap() {
-        (Command::Step { step: Step::Prepare { accounting_date, .. }, .. }, _) => accounting_date,
-        (Command::Begin(begin), outcome) => begin.transaction.accounting_date.unwrap_or(outcome.day()),
-        (_, outcome) => outcome.day(),
-    })
+    let (day, label) = said_of(model, *attempt, step);
+    Some(Said { day, label })
 }
 
 fn currencies(model: &MemoryState, command: &Command, effect: &Effect) -> Vec<String> {

@@ -22,7 +22,7 @@ use twinset_ledger::id::{Position, TransactionId};
 use twinset_ledger::memory::MemoryState;
 use twinset_ledger::outcome::Posted;
 use twinset_ledger::rejection::Rejection;
-use twinset_ledger::{Effect, FreezeMode, RULES_VERSION, State, apply};
+use twinset_ledger::{Effect, FreezeMode, Label, RULES_VERSION, State, apply};
 use twinset_store::{LedgerReplica, Log, LogId, OpenError, Options, Record, RecordKind, SimDisk, Store};
 
 pub const ACCOUNTS: u32 = 40;
@@ -343,7 +343,10 @@ impl Load {
             _ => vec![leg(account, Side::Debit, 9), leg((account + 1) % 40, Side::Credit, 4)],
         };
         let step = match dice.roll(5) {
-            0..=2 => Step::Prepare { legs, accounting_date: 1, reverses: None },
+            0..=2 => {
+                let label = label(position.0);
+                Step::Prepare { legs, accounting_date: 1, reverses: None, label }
+            }
             3 => Step::Commit,
             _ => Step::Abort,
         };
@@ -411,6 +414,12 @@ pub fn stamp(index: u64) -> u64 {
 fn order(index: u64, offset: u64) -> Metadata {
     let order = (!offset.is_multiple_of(3)).then(|| ("order".to_owned(), format!("o-{}", index % 9)));
     order.into_iter().collect()
+}
+
+/// What a client has said of a transaction of another set; mostly something.
+fn label(of: u64) -> Label {
+    let (kind, reason) = ((of % 3) as u16, u16::from(of.is_multiple_of(5)));
+    Label { kind, reason, metadata: order(of, of % 4) }
 }
 
 pub fn name(no: u32) -> String {

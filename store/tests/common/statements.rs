@@ -6,8 +6,9 @@ use twinset_ledger::State;
 use twinset_ledger::account::{Account, Side};
 use twinset_ledger::attempt::{Begin, Step, VOTE};
 use twinset_ledger::buffer::BufferStep;
-use twinset_ledger::command::{Command, Transaction};
+use twinset_ledger::command::{Command, Reversal, Transaction};
 use twinset_ledger::id::{Position, TransactionId};
+use twinset_ledger::label::Label;
 use twinset_ledger::memory::MemoryState;
 use twinset_store::{LedgerReplica, Moment, StatementFilter, StatementLine, StatementQuery};
 
@@ -95,11 +96,21 @@ fn lines(model: &MemoryState, account: &Account) -> Vec<StatementLine> {
                 if attempt.set == model.set() {
                     describe(&mut line, &model.original(attempt.position).unwrap().unwrap().0);
                 }
-                line.accounting_day = day_of(model, *attempt, step);
+                let (day, label) = said_of(model, *attempt, step);
+                say(&mut line, day, label);
             }
             Command::BufferStep { by, step: BufferStep::Credit(credit) } => {
                 line.part_of = Some(*by);
-                line.accounting_day = credit.accounting_date;
+                say(&mut line, credit.accounting_date, credit.label.clone());
+            }
+            Command::ResolveSuspense { item, .. } => {
+                describe(&mut line, &command);
+                let (suspended, _) = model.original(item.position).unwrap().unwrap();
+                let Command::BufferStep { step: BufferStep::Credit(credit), .. } = suspended else {
+                    panic!("{suspended:?} is in no suspense")
+                };
+                let day = line.accounting_day;
+                say(&mut line, day, credit.label);
             }
             command => describe(&mut line, command),
         }
@@ -129,16 +140,28 @@ fn describe(line: &mut StatementLine, command: &Command) {
     (line.request_id, line.kind, line.reason, line.metadata) = (request_id, kind, reason, metadata);
 }
 
-/// The day of an attempt, as whoever takes part was told, or as it began.
-fn day_of(model: &MemoryState, attempt: TransactionId, step: &Step) -> i32 {
+fn say(line: &mut StatementLine, day: i32, Label { kind, reason, metadata }: Label) {
+    (line.accounting_day, line.kind, line.reason, line.metadata) = (day, kind, reason, metadata);
+}
+
+/// The day of an attempt and what the client said of it, as whoever takes part was told, or as it began.
+pub(super) fn said_of(model: &MemoryState, attempt: TransactionId, step: &Step) -> (i32, Label) {
     let told = match step {
         Step::Commit => model.request(&attempt.attempt_scope(), VOTE, Position(u64::MAX)).unwrap().unwrap(),
         _ => attempt.position,
     };
     match model.original(told).unwrap().unwrap() {
-        (Command::Step { step: Step::Prepare { accounting_date, .. }, .. }, _) => accounting_date,
-        (Command::Begin(begin), outcome) => begin.transaction.accounting_date.unwrap_or(outcome.day()),
-        (_, outcome) => outcome.day(),
+        (Command::Step { step: Step::Prepare { accounting_date, label, .. }, .. }, _) => {
+            (accounting_date, label)
+        }
+        (Command::Begin(Begin { transaction, .. }), outcome) => {
+            let Transaction { kind, reason, metadata, accounting_date, .. } = transaction;
+            (accounting_date.unwrap_or(outcome.day()), Label { kind, reason, metadata })
+        }
+        (Command::Reversal(Reversal { reason, metadata, .. }), outcome) => {
+            (outcome.day(), Label { kind: 0, reason, metadata })
+        }
+        (other, _) => panic!("{other:?} begins nothing"),
     }
 }
 

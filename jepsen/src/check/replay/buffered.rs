@@ -3,7 +3,7 @@
 //! seen in its list, and here it has heard as much. Whether it may have is asked by the checker `buffered`.
 
 use twinset_ledger::buffer::{Announcement, BufferStep, Credit};
-use twinset_ledger::{Command, Leg, Side, TransactionId};
+use twinset_ledger::{Command, Label, Leg, Side, TransactionId};
 
 use super::super::across::{AT_ONCE, Across, Came};
 use super::super::model;
@@ -132,6 +132,7 @@ impl<'h> Run<'_, 'h> {
             currency: currency.to_owned(),
             scale,
             accounting_date: 0,
+            label: Label::default(),
         };
         let reason = self.model.refusal(std::slice::from_ref(&asked));
         let step = Command::BufferStep { by: of, step: BufferStep::Credit(credit) };

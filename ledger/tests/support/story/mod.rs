@@ -13,8 +13,8 @@ use twinset_ledger::attempt::{Ballot, Part, Role, Sum, Vote};
 use twinset_ledger::command::{Expected, Metadata, Precondition};
 use twinset_ledger::hold::{Capture, Hold, PlaceHold};
 use twinset_ledger::{
-    Begin, Command, Effect, FreezeMode, Leg, Outcome, Position, Posted, Rejection, Reversal, Side, State,
-    Step, Transaction, TransactionId,
+    Begin, Command, Effect, FreezeMode, Label, Leg, Outcome, Position, Posted, Rejection, Reversal, Side,
+    State, Step, Transaction, TransactionId,
 };
 
 use crate::support::SET;
@@ -394,7 +394,8 @@ impl Story {
                     ..Leg::new(ACCOUNTS[account].0, side, amount)
                 };
                 let legs = legs.into_iter().map(leg).collect();
-                let step = Step::Prepare { legs, accounting_date: 3, reverses: None };
+                let step =
+                    Step::Prepare { legs, accounting_date: 3, reverses: None, label: Label::default() };
                 Command::Step { attempt: theirs(attempt), step }
             }
             Ask::End { attempt, commit } => {

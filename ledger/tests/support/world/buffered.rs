@@ -109,6 +109,7 @@ impl World {
                 currency: sent.currency.clone(),
                 scale: sent.scale,
                 accounting_date: transaction.accounting_date.unwrap_or_else(|| outcome.day()),
+                label: transaction.into(),
             };
             (TransactionId { set, incarnation: name.incarnation, position: parcel.position }, credit)
         });

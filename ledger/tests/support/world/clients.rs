@@ -51,7 +51,7 @@ impl World {
                     Capture { hold, is_final }
                 });
                 let transaction = Transaction { legs, scope_account, capture, ..base.clone() };
-                Some(sent_to(transaction, sets))
+                Some(sent_to(labelled(transaction), sets))
             }
             Ask::Reversal { request_id, original, across, amount } => {
                 let known: Vec<TransactionId> = match across {
@@ -63,8 +63,9 @@ impl World {
                     request_id: request_id.clone(),
                     transaction,
                     amount: *amount,
-                    reason: 0,
-                    metadata: <_>::default(),
+                    // What is asked alike is labelled alike.
+                    reason: u16::from(amount.is_none()),
+                    metadata: amount.iter().map(|n| ("part".to_owned(), n.to_string())).collect(),
                 };
                 Some((transaction.set, Command::Reversal(reversal)))
             }
@@ -273,6 +274,21 @@ impl World {
         let known = self.effects.entry(id).or_insert_with(|| effect.clone());
         assert_eq!(*known, effect, "a transaction has one effect");
     }
+}
+
+/// Says something of two in three, by what they ask: what is asked alike is labelled alike.
+fn labelled(mut transaction: Transaction) -> Transaction {
+    let amount = transaction.legs[0].amount;
+    let order = amount.mantissa().unsigned_abs();
+    (transaction.kind, transaction.reason) = match order % 3 {
+        0 => (0, 0),
+        1 => (7, 0),
+        _ => (0, u16::from(transaction.legs.len() > 2)),
+    };
+    if order % 3 == 2 {
+        transaction.metadata.insert("order".to_owned(), amount.to_string());
+    }
+    transaction
 }
 
 /// A transaction whose legs are of these sets, and the set that it is sent to.

@@ -135,6 +135,7 @@ impl World {
                     legs: coordination.legs_of(other).cloned().collect(),
                     accounting_date: attempt.accounting_date,
                     reverses: coordination.reverses.map(|(original, _)| original),
+                    label: coordination.label.clone(),
                 },
             };
             self.send(other, id, step);

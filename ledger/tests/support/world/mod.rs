@@ -5,6 +5,7 @@
 
 mod buffered;
 mod clients;
+mod labels;
 mod laws;
 mod leaders;
 mod sweeps;
@@ -309,6 +310,7 @@ impl World {
             }
         }
         self.check_the_end();
+        self.check_labels();
     }
 
     fn close_all(&mut self) {

@@ -68,7 +68,8 @@ fn carry_out(truth: &mut Truth, set: u32, begun: Outcome, coordinator: Coordinat
                     let legs = asked.legs_of(set).cloned().collect();
                     let accounting_date = open.accounting_date;
                     let reverses = asked.reverses.map(|(original, _)| original);
-                    let prepare = Step::Prepare { legs, accounting_date, reverses };
+                    let label = asked.label.clone();
+                    let prepare = Step::Prepare { legs, accounting_date, reverses, label };
                     let said = step(truth, set, attempt, prepare).result.map(|effect| match effect {
                         Effect::Prepared(sums) => sums,
                         other => panic!("{other:?} is no vote"),

@@ -3,7 +3,7 @@
 use twinset_ledger::amount::to_decimal_string;
 use twinset_ledger::buffer::{Announcement, BufferStep, Credit};
 use twinset_ledger::memory::MemoryState;
-use twinset_ledger::{Command, Effect, Side, State, TransactionId, date};
+use twinset_ledger::{Command, Effect, Label, Side, State, TransactionId, date};
 use twinset_proto::cluster::v1::{ListSuspense, NotFound, read_reply};
 use twinset_proto::ledger::v1 as wire;
 
@@ -102,6 +102,7 @@ pub fn ship(truth: &mut Truth, from: u32, to: u32) {
                 currency: known.currency.clone(),
                 scale: known.scale,
                 accounting_date: 20_000,
+                label: Label::default(),
             };
             steps.push(Command::BufferStep { by, step: BufferStep::Credit(credit) });
         }

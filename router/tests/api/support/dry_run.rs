@@ -4,7 +4,7 @@ use bytes::Bytes;
 use twinset_ledger::apply::{dry_run, own_sums};
 use twinset_ledger::codec::{decode_command, encode_outcome};
 use twinset_ledger::memory::MemoryState;
-use twinset_ledger::{Begin, Command, Effect, Outcome, Position, State, Step, TransactionId, slot_of};
+use twinset_ledger::{Begin, Command, Effect, Label, Outcome, Position, State, Step, TransactionId, slot_of};
 use twinset_proto::cluster::v1::{DryOutcome, DryRun, DryRunReply, read_reply};
 use twinset_proto::ledger::v1 as wire;
 
@@ -52,7 +52,10 @@ fn understood(set: u32, slots: &[u32], bytes: &Bytes, no: u64) -> Command {
     let legs: Vec<_> = legs.map(|(leg, _)| leg).collect();
     assert!(!legs.is_empty(), "set {set} is asked and has no part in it");
     let attempt = TransactionId { set: u32::MAX, incarnation: 0, position: Position(no) };
-    Command::Step { attempt, step: Step::Prepare { legs, accounting_date: 0, reverses: None } }
+    Command::Step {
+        attempt,
+        step: Step::Prepare { legs, accounting_date: 0, reverses: None, label: Label::default() },
+    }
 }
 
 fn encoded(outcome: &Outcome) -> Bytes {
