@@ -234,7 +234,7 @@ fn transaction(recorder: &Recorder, one: &wire::Transaction) -> Option<Found> {
         id: one.request_id.clone(),
         scope: super::reply::scope(recorder, &one.scope_account),
         label: match part_of {
-            Some(part) if part.of != transaction => None,
+            Some(part) if part.of != transaction => label::of_part(written, &metadata)?,
             _ => {
                 let time_ns = position.time_unix_ns;
                 label::read(&one.request_id, written, &one.accounting_date, &metadata, time_ns)?

@@ -332,8 +332,7 @@ fn transaction(accounts: &Recorder, one: &Transaction<'_>) -> Option<Found> {
     };
     let transaction = name(one.transaction)?;
     let label = match part_of {
-        // What else is written on the transaction stands with the whole of it.
-        Some(part) if part.of != transaction => None,
+        Some(part) if part.of != transaction => label::of_part((one.kind, one.reason), &one.metadata)?,
         _ => {
             let written = (one.kind, one.reason);
             label::read(one.request_id, written, one.accounting_date, &one.metadata, place.time_ns)?

@@ -64,6 +64,17 @@ pub fn read(
     same.then_some(label)
 }
 
+/// The same of what one set has booked of a transaction over several, whose request id stands with the whole of it. Its day is that
+/// of the whole, which is compared there.
+pub fn of_part((kind, reason): (u32, u32), metadata: &BTreeMap<String, String>) -> Option<Option<u16>> {
+    let label = kind.checked_sub(1).map(u16::try_from).transpose().ok()?;
+    let expected = written(label.filter(|label| *label < LABELS));
+    let is_run = label.is_none() && metadata.keys().eq([SWEEP_KEY]);
+    let same = (u32::from(expected.kind), u32::from(expected.reason)) == (kind, reason)
+        && (is_run || expected.metadata == *metadata);
+    same.then_some(label)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

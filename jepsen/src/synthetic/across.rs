@@ -176,7 +176,7 @@ impl Maker {
             place,
             id: String::new(),
             scope: None,
-            label: None,
+            label: label_of(ask),
             legs,
             reverses: None,
             reversed_by: Vec::new(),
@@ -189,12 +189,8 @@ impl Maker {
     /// The day on which all sets book it.
     pub(super) fn day_of(&self, of: TransactionId, ask: &Ask) -> i32 {
         let begun = self.logs[of.set as usize - 1].place_of(of.position);
-        let label = match ask {
-            Ask::Transfer(transfer) => transfer.label,
-            _ => None,
-        };
         let ledger_day = i32::try_from(begun.time_ns / DAY_NS).expect("early");
-        written(label).accounting_date.unwrap_or(ledger_day)
+        written(label_of(ask)).accounting_date.unwrap_or(ledger_day)
     }
 
     fn keep_whole(&mut self, ask: &Ask, of: TransactionId, settled: &Result<Effect, Rejection>) {
@@ -242,6 +238,13 @@ impl Maker {
             part_of: None,
         };
         self.several.whole.insert(name, whole);
+    }
+}
+
+fn label_of(ask: &Ask) -> Option<u16> {
+    match ask {
+        Ask::Transfer(transfer) => transfer.label,
+        _ => None,
     }
 }
 

@@ -158,7 +158,7 @@ impl Maker {
             place,
             id: String::new(),
             scope: None,
-            label: None,
+            label: self.several.whole[&Name(of)].label,
             legs,
             reverses: None,
             reversed_by: Vec::new(),

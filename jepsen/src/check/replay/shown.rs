@@ -49,7 +49,6 @@ fn booked(case: &Case<'_>, id: TransactionId, as_of_index: u64) -> Option<Found>
     let day = written(body.label()).accounting_date.unwrap_or(day_of(begun));
     Some(Found {
         id: String::new(),
-        label: None,
         reverses: None,
         reversed_by: Vec::new(),
         capture: None,
