@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
-use crate::support::{LONG, Stage};
+use crate::support::Stage;
 use twinset_jepsen::{death, logs};
 
 /// How long events may take to get to the receiver, a change of leaders included.
@@ -130,24 +130,6 @@ fn start(stage: &Stage) -> Child {
         .unwrap()
 }
 
-/// All events of a set, as a router lists them.
-async fn listed(stage: &Stage, set: u32) -> Vec<Value> {
-    let mut router = stage.router("rb");
-    let (mut events, mut after) = (Vec::new(), String::new());
-    loop {
-        let path = format!("/v1/sets/{set}/events?page_size=1000&after={after}");
-        let (status, body) = router.call(Method::GET, &path, String::new(), LONG.into()).await.unwrap();
-        assert!(status.is_success(), "{status}: {}", String::from_utf8_lossy(&body));
-        let page: Value = serde_json::from_slice(&body).unwrap();
-        events.extend(page["events"].as_array().unwrap().iter().cloned());
-        // A place may have a plus sign, which means a space in a query.
-        after = page["next"].as_str().unwrap().replace('+', "%2B");
-        if page["more"] != true {
-            return events;
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_webhook_misses_nothing_while_a_leader_dies_a_set_moves_and_the_relay_is_killed() {
     let mut stage = Stage::start().await;
@@ -175,7 +157,7 @@ async fn a_webhook_misses_nothing_while_a_leader_dies_a_set_moves_and_the_relay_
     stage.account_for(stopped).await;
 
     for set in [1, 2] {
-        let expected = listed(&stage, set).await;
+        let expected = stage.events(set).await;
         receiver.has(set, expected.len()).await;
         let (once, again) = receiver.once(set);
         println!("set {set}: {} events, {again} came again", once.len());

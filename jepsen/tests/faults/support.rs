@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use http::Method;
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Child;
 
@@ -138,6 +140,24 @@ impl Stage {
         println!("{} operations", history.ops.len());
         let violations = traffic::violations(&history);
         assert!(violations.is_empty(), "{violations:#?}");
+    }
+
+    /// All events of a set, as a router lists them.
+    pub async fn events(&self, set: u32) -> Vec<Value> {
+        let mut router = self.router("rb");
+        let (mut events, mut after) = (Vec::new(), String::new());
+        loop {
+            let path = format!("/v1/sets/{set}/events?page_size=1000&after={after}");
+            let (status, body) = router.call(Method::GET, &path, String::new(), LONG.into()).await.unwrap();
+            assert!(status.is_success(), "{status}: {}", String::from_utf8_lossy(&body));
+            let page: Value = serde_json::from_slice(&body).unwrap();
+            events.extend(page["events"].as_array().unwrap().iter().cloned());
+            // A place may have a plus sign, which means a space in a query.
+            after = page["next"].as_str().unwrap().replace('+', "%2B");
+            if page["more"] != true {
+                return events;
+            }
+        }
     }
 
     /// The names of the nodes of a site.
