@@ -8,6 +8,8 @@ mod buffered;
 mod clients;
 mod disk;
 mod groups;
+mod holds;
+mod initiator;
 mod leaders;
 mod many_sets;
 mod moving;
