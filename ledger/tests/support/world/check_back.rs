@@ -31,7 +31,7 @@ impl World {
         let next_ns = soon + u64::from(how % 3) * 4;
         if how > 15 {
             let (request_id, expires_ns) = (format!("longer-{no}-{soon}"), Some(soon + 10));
-            let (account, hold) = (account.id.clone(), hold.id);
+            let (account, hold) = (account.id, hold.id);
             return self.ask(set, Command::ExtendHold { request_id, account, hold, expires_ns });
         }
         let write = |no, came| Command::CheckedBack(CheckedBack { hold: hold.id, no, came });
