@@ -19,7 +19,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::FileFailurePersistence;
 use rust_decimal::Decimal;
-use twinset_ledger::check_back::OnExpiry;
+use twinset_ledger::check_back::{CheckBack, OnExpiry};
 use twinset_ledger::command::{Expected, Precondition};
 use twinset_ledger::hold::PlaceHold;
 use twinset_ledger::{Command, FreezeMode, Leg, LegKind, PostingMode, Schedule, SetSweep, Side, Transaction};
@@ -43,16 +43,18 @@ type History = (Vec<(Command, u32)>, Vec<Action>, Vec<Ask>);
 
 fn history() -> impl Strategy<Value = History> {
     // Each kind of thing that a leg may be gets room of its own, and so does what keeps a parcel from being booked.
-    let of = |bent: Bent| (openings(bent), vec(action(bent), 20..160), vec(afterwards(), 2..8));
+    let of = |bent: Bent| (openings(bent), vec(action(bent), 20..160), vec(afterwards(), 3..12));
     prop_oneof![
-        8 => of(Bent { buffered: 0.05, frozen: 0.0, kinds: 0.7, sweeps: 1 }),
-        8 => of(Bent { buffered: 0.7, frozen: 0.0, kinds: 0.1, sweeps: 1 }),
-        5 => of(Bent { buffered: 0.9, frozen: 0.3, kinds: 0.1, sweeps: 1 }),
-        4 => of(Bent { buffered: 0.3, frozen: 0.05, kinds: 0.3, sweeps: 20 }),
+        10 => of(Bent { kinds: 0.7, ..BENT }),
+        8 => of(Bent { buffered: 0.7, ..BENT }),
+        8 => of(Bent { buffered: 0.9, frozen: 0.3, troubles: 2, ..BENT }),
+        5 => of(Bent { buffered: 0.3, frozen: 0.05, kinds: 0.3, sweeps: 20, troubles: 2, ..BENT }),
+        8 => of(Bent { buffered: 0.25, tries: 24, troubles: 2, latest: 30, ..BENT }),
+        8 => of(Bent { buffered: 0.9, sweeps: 10, tries: 4, troubles: 4, ..BENT }),
     ]
 }
 
-/// What there is much of in a history, in parts of one.
+/// What there is much of in a history, in parts of one or as weights.
 #[derive(Clone, Copy)]
 struct Bent {
     /// Accounts that are buffered from the beginning.
@@ -63,7 +65,17 @@ struct Bent {
     kinds: f64,
     /// How much leaders and clients do about sweeps, beside all else.
     sweeps: u32,
+    /// How much leaders and clients do about holds that are checked back.
+    tries: u32,
+    /// How often leaders die, and wait no longer.
+    troubles: u32,
+    /// The latest of the times that entries mostly have, which ledger time soon is near.
+    latest: u64,
 }
+
+/// Little of everything.
+const BENT: Bent =
+    Bent { buffered: 0.05, frozen: 0.0, kinds: 0.1, sweeps: 1, tries: 1, troubles: 1, latest: 300 };
 
 /// Each account, and then what is done to some.
 fn openings(bent: Bent) -> impl Strategy<Value = Vec<(Command, u32)>> {
@@ -72,7 +84,10 @@ fn openings(bent: Bent) -> impl Strategy<Value = Vec<(Command, u32)>> {
     let subject = select(vec![("asset", FreezeMode::Debit), ("liability", FreezeMode::Credit)]);
     let currency = prop_oneof![9 => Just("EUR"), 1 => Just("JPY")];
     let how = (prop::bool::weighted(bent.buffered), prop::bool::weighted(bent.frozen));
-    vec((subject, currency, limit, how), ACCOUNTS.len() - 1).prop_map(move |drawn| {
+    let accounts = vec((subject, currency, limit, how), ACCOUNTS.len() - 1);
+    let count = if bent.tries > 4 { 6 } else { 0 };
+    let holds = vec((checked_back(), bent.latest / 2..bent.latest * 2), count);
+    (accounts, holds).prop_map(move |(drawn, holds)| {
         let (mut all, mut then) = (Vec::new(), Vec::new());
         for (drawn, (id, set, fixed)) in drawn.into_iter().zip(ACCOUNTS) {
             let ((subject, inflow), currency, limit, (is_buffered, is_frozen)) = drawn;
@@ -96,9 +111,13 @@ fn openings(bent: Bent) -> impl Strategy<Value = Vec<(Command, u32)>> {
                 then.push((Command::Freeze { request_id, account, mode: inflow }, set));
             }
         }
-        if bent.sweeps > 1 {
+        if bent.sweeps > 1 || bent.tries > 1 {
             then.extend(funding(&all));
         }
+        then.extend(holds.into_iter().filter_map(|((hold, set), end)| {
+            let placed = Command::PlaceHold(PlaceHold { expires_ns: Some(end), ..hold });
+            placed.validate().is_ok().then_some((placed, set))
+        }));
         all.append(&mut then);
         all
     })
@@ -133,11 +152,13 @@ fn action(bent: Bent) -> impl Strategy<Value = Action> {
         4 => any::<Index>().prop_map(Action::AskAgain),
         48 => (any::<Index>(), fate).prop_map(|(at, fate)| Action::Deliver(at, fate)),
         4 => set().prop_map(Action::Resend),
-        2 => any::<Index>().prop_map(Action::GiveUp),
-        3 => set().prop_map(Action::Crash),
-        36 => (set(), time(), prop::bool::weighted(0.06))
+        2 * bent.troubles => any::<Index>().prop_map(Action::GiveUp),
+        3 * bent.troubles => set().prop_map(Action::Crash),
+        36 => (set(), time(bent.latest), prop::bool::weighted(0.06 * f64::from(bent.troubles)))
             .prop_map(|(set, time, last)| Action::Entry(set, time, last)),
         2 * bent.sweeps => (set(), 0u8..12).prop_map(|(set, how)| Action::Sweep(set, how)),
+        bent.tries => (any::<Index>(), 0u8..18).prop_map(|(at, how)| Action::CheckBack(at, how)),
+        2 => (set(), vec(member(), 2..5)).prop_map(|(set, asks)| Action::Together(set, asks)),
         1 => set().prop_map(Action::Recover),
         6 => set().prop_map(Action::Expire),
     ]
@@ -148,15 +169,15 @@ fn set() -> impl Strategy<Value = u32> {
 }
 
 /// Mostly near the beginning, where holds and restrictions have their ends; now and then so late that it is a sweep's turn again.
-fn time() -> impl Strategy<Value = u64> {
+fn time(latest: u64) -> impl Strategy<Value = u64> {
     const SECOND_NS: u64 = 1_000_000_000;
     prop_oneof![
-        400 => 0u64..300,
+        400 => 0..latest,
         1 => select(vec![1, 2, 65, 130, 86_400]).prop_map(|seconds| seconds * SECOND_NS),
     ]
 }
 
-fn ask(Bent { kinds, sweeps, .. }: Bent) -> impl Strategy<Value = Ask> {
+fn ask(Bent { kinds, sweeps, tries, .. }: Bent) -> impl Strategy<Value = Ask> {
     // Small enough that there is room for others beside it.
     let part = prop_oneof![amount(), (1i64..60).prop_map(|n| Decimal::new(n, 2))];
     let reversal = (request_id(), any::<Index>(), prop::bool::weighted(0.7), option::weighted(0.7, part));
@@ -167,12 +188,14 @@ fn ask(Bent { kinds, sweeps, .. }: Bent) -> impl Strategy<Value = Ask> {
         }),
         3 => on_account().prop_map(Ask::OnAccount),
         4 => place_hold().prop_map(Ask::OnAccount),
-        2 => on_hold(),
+        // Over soon: every command takes a moment.
+        tries => (checked_back(), 1u64..20).prop_map(|((hold, _), soon)| Ask::PlaceForSoon { hold, soon }),
+        2 + tries / 8 => on_hold(),
         3 => mode().prop_map(Ask::OnAccount),
         sweeps => sweep(),
         1 => afterwards(),
         1 => (request_id(), any::<Index>()).prop_map(|(request_id, payee)| Ask::Obstruct { request_id, payee }),
-        2 => (request_id(), any::<Index>(), option::weighted(0.6, amount())).prop_map(
+        4 => (request_id(), any::<Index>(), option::weighted(0.6, amount())).prop_map(
             |(request_id, restriction, amount)| Ask::Unrestrict { request_id, restriction, amount },
         ),
     ]
@@ -256,6 +279,24 @@ fn transaction(kinds_of: f64) -> impl Strategy<Value = Ask> {
     })
 }
 
+/// One of a batch, mostly one that is booked if the others are.
+fn member() -> impl Strategy<Value = Ask> {
+    let capture = option::weighted(0.1, (any::<Index>(), prop::bool::weighted(0.2)));
+    let plain =
+        (0u32..5_000, place(), place(), 1i64..4, capture).prop_map(|(no, from, to, amount, capture)| {
+            let amount = Decimal::new(amount, 0);
+            Ask::Transaction {
+                base: Transaction { request_id: format!("b{no}"), ..Transaction::default() },
+                legs: vec![(from, Side::Debit, amount), (to, Side::Credit, amount)],
+                scope: None,
+                expects: None,
+                capture,
+                kinds: Vec::new(),
+            }
+        });
+    prop_oneof![12 => plain, 1 => transaction(0.5)]
+}
+
 /// Mostly one that is true for a while.
 fn precondition() -> impl Strategy<Value = Precondition> {
     let figure = (select(Expected::ALL.as_slice()), -6i64..6).prop_map(|(expected, value)| {
@@ -269,17 +310,32 @@ fn precondition() -> impl Strategy<Value = Precondition> {
 }
 
 fn place_hold() -> impl Strategy<Value = Command> {
-    (request_id(), place(), amount(), expiry()).prop_map(|(request_id, at, amount, expires_ns)| {
-        Command::PlaceHold(PlaceHold {
-            request_id,
-            account: ACCOUNTS[at].0.to_owned(),
-            amount: amount * Decimal::new(3, 0),
-            currency: None,
-            expires_ns,
-            on_expiry: OnExpiry::Release,
-            reason: 0,
-            metadata: <_>::default(),
-        })
+    (place(), hold_of(), expiry()).prop_map(|(at, hold, expires_ns)| {
+        let account = ACCOUNTS[at].0.to_owned();
+        Command::PlaceHold(PlaceHold { account, expires_ns, ..hold })
+    })
+}
+
+/// Of an account, without an end.
+fn hold_of() -> impl Strategy<Value = PlaceHold> {
+    (request_id(), amount()).prop_map(|(request_id, amount)| PlaceHold {
+        request_id,
+        account: String::new(),
+        amount: amount * Decimal::new(3, 0),
+        currency: None,
+        expires_ns: None,
+        on_expiry: OnExpiry::Release,
+        reason: 0,
+        metadata: <_>::default(),
+    })
+}
+
+/// One that is checked back, mostly for a payee that may have the same currency, and the set where its account lives.
+fn checked_back() -> impl Strategy<Value = (PlaceHold, u32)> {
+    (hold_of(), places()).prop_map(|(hold, (at, to))| {
+        let terms = CheckBack { initiator: "shop".to_owned(), to: ACCOUNTS[to].0.to_owned() };
+        let (account, set, _) = ACCOUNTS[at];
+        (PlaceHold { account: account.to_owned(), on_expiry: OnExpiry::CheckBack(terms), ..hold }, set)
     })
 }
 
@@ -382,7 +438,7 @@ proptest! {
 #[test]
 fn the_generator_reaches_all_of_it() {
     tally::assert_seen(
-        1_000,
+        1_200,
         history(),
         |history| run(history).seen,
         &[
@@ -398,7 +454,7 @@ fn the_generator_reaches_all_of_it() {
             ("set_unavailable", 3),
             ("crash after paying", 3),
             ("crash before credit", 2),
-            ("crash after credit", 1),
+            ("crash after credit", 5),
             ("crash before acknowledge", 2),
             ("settled", 500),
             ("settled reversal", 40),
@@ -417,7 +473,7 @@ fn the_generator_reaches_all_of_it() {
             ("crash before decide", 10),
             ("crash before commit", 3),
             ("crash before abort", 10),
-            ("crash before settle", 1),
+            ("crash before settle", 5),
             ("crash after begin", 10),
             ("crash after prepare", 10),
             ("crash after decide", 3),
@@ -480,7 +536,7 @@ fn the_generator_reaches_all_of_it() {
             ("run paid without asking", 20),
             ("run booked elsewhere", 10),
             ("run refused", 10),
-            ("run given up", 1),
+            ("run given up", 5),
             ("run of nothing", 20),
             ("run of another amount", 1),
             ("run out of place", 20),
@@ -491,6 +547,34 @@ fn the_generator_reaches_all_of_it() {
             ("part of a reversal with a label", 20),
             ("credit with a label", 30),
             ("credit without a label", 10),
+            ("try pending", 20),
+            ("try failed", 10),
+            ("try refused", 5),
+            ("try cancelled", 10),
+            ("try released", 10),
+            ("try kept", 10),
+            ("try out of place", 20),
+            ("tries counted anew", 5),
+            ("confirmed", 20),
+            ("confirmation begun", 20),
+            ("confirmed over several sets", 20),
+            ("confirmed without asking the payee", 5),
+            ("confirmation given up", 5),
+            ("confirmation refused elsewhere", 5),
+            ("confirmation refused", 5),
+            ("confirmation of another amount", 5),
+            ("confirmation again", 20),
+            ("confirmation out of place", 10),
+            ("crash before a try", 5),
+            ("crash after a try", 5),
+            ("crash before confirmation", 5),
+            ("crash after confirmation", 5),
+            ("crash while confirming", 10),
+            ("batch booked", 20),
+            ("batch refused", 20),
+            ("batch again", 20),
+            ("crash before a batch", 10),
+            ("crash after a batch", 10),
         ],
     );
 }

@@ -10,6 +10,7 @@ use twinset_ledger::canary::{self, Canary};
 use twinset_ledger::{Command, Effect};
 
 use crate::duty::Duty;
+use crate::faults::{self, Point};
 
 /// Holds that are put away together, and restrictions.
 const EACH_PER_ITEM: usize = 1_000;
@@ -52,7 +53,10 @@ impl Expiry {
         if due.is_empty() || canary::on(Canary::HoldsAreKept) {
             return false;
         }
-        let Some(outcomes) = self.duty.decide_all(due).await else {
+        faults::reached(Point::ExpiryDue);
+        let outcomes = self.duty.decide_all(due).await;
+        faults::reached(Point::ExpiryPutAway);
+        let Some(outcomes) = outcomes else {
             debug!(set = self.duty.fence.set, "what is due was not put away, and is tried again");
             return false;
         };

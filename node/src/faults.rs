@@ -1,7 +1,7 @@
 //! Faults built into the node, for tests of whole clusters: at a named point the process kills or freezes itself, so that
 //! a test meets the very instant it means. Off unless `[faults]` of the configuration names a point; then the log says so
 //! at the start. It changes nothing before the point is reached. Armed by `main`; reached from the switch, from the
-//! receiving side of snapshots, and from both sides of transactions over several sets.
+//! receiving side of snapshots, from both sides of transactions over several sets, and from what a leader does of itself.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -158,6 +158,24 @@ pub enum Point {
     /// The transaction of its run is decided, or may be; the leader has done nothing about that yet.
     #[serde(rename = "sweep.ran")]
     SweepRan,
+    /// The time of holds or restrictions is over; nothing is proposed yet.
+    #[serde(rename = "expiry.due")]
+    ExpiryDue,
+    /// They are put away, or may be; the leader has done nothing about that yet.
+    #[serde(rename = "expiry.put_away")]
+    ExpiryPutAway,
+    /// An initiator is about to be asked about an overdue hold; the call has not begun.
+    #[serde(rename = "check_back.asking")]
+    CheckBackAsking,
+    /// It has answered, or has not; nothing is proposed yet.
+    #[serde(rename = "check_back.answered")]
+    CheckBackAnswered,
+    /// What came of a try that confirms nothing is in the log, or may be; the leader has done nothing about that yet.
+    #[serde(rename = "check_back.counted")]
+    CheckBackCounted,
+    /// The transaction of a confirmation is decided, or may be; the leader has done nothing about that yet.
+    #[serde(rename = "check_back.confirmed")]
+    CheckBackConfirmed,
 }
 
 /// Which fault, and where. Never for a node that holds money.

@@ -9,6 +9,8 @@ mod clients;
 mod disk;
 mod followers;
 mod groups;
+mod holds;
+mod initiator;
 mod leaders;
 mod many_sets;
 mod moving;

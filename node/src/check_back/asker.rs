@@ -22,6 +22,7 @@ use super::config::{Initiator, Initiators, LastResort};
 use super::metrics::CheckBackMetrics;
 use crate::across::Across;
 use crate::duty::{AGAIN_AFTER, Duty, Leads};
+use crate::faults::{self, Point};
 
 /// What the task of one hosted replica needs.
 pub struct Asker {
@@ -176,8 +177,10 @@ impl Asker {
         let body = serde_json::to_vec(&Question::about(&due.hold, &due.account.id, due.money()))
             .expect("it is plain JSON");
         let key = format!("{}-{}", due.hold.id, due.no());
+        faults::reached(Point::CheckBackAsking);
         let began = Instant::now();
         let body = call(&*self.duty.fence.platform, due.initiator, &key, body).await;
+        faults::reached(Point::CheckBackAnswered);
         self.metrics.seconds.with_label_values(&[due.name()]).observe(began.elapsed().as_secs_f64());
         let answer = body.and_then(|body| {
             answer::parse(&body, &due.hold, due.money()).map_err(|detail| (Failure::Answer, detail))
@@ -210,7 +213,9 @@ impl Asker {
 
     async fn write(&self, due: &Due<'_>, came: Came) -> bool {
         let done = CheckedBack { hold: due.hold.id, no: due.no(), came };
-        self.duty.decide(Command::CheckedBack(done)).await.is_some_and(|outcome| outcome.result.is_ok())
+        let outcome = self.duty.decide(Command::CheckedBack(done)).await;
+        faults::reached(Point::CheckBackCounted);
+        outcome.is_some_and(|outcome| outcome.result.is_ok())
     }
 
     /// Whether the hold still waits for a try or for the last resort.
@@ -239,7 +244,9 @@ impl Asker {
     /// Captures so much for the payee. The transaction is remembered under the try, so that it is booked once however many
     /// leaders ask for it; what the ledger refuses is a failed try.
     async fn confirm(&self, due: &Due<'_>, minor: i128) -> bool {
-        let refused = match self.booked(confirmation(&due.hold, &due.account, minor)).await {
+        let booked = self.booked(confirmation(&due.hold, &due.account, minor)).await;
+        faults::reached(Point::CheckBackConfirmed);
+        let refused = match booked {
             None => return false,
             Some(Ok(())) => return true,
             // Somebody has ended it, moved its expiry, or counted the try.

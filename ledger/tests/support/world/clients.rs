@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use proptest::sample::Index;
 use rust_decimal::Decimal;
 use twinset_ledger::amount::to_minor;
-use twinset_ledger::hold::Capture;
+use twinset_ledger::hold::{Capture, PlaceHold};
 use twinset_ledger::{
     Account, Begin, Command, Effect, Leg, LegKind, Outcome, Posted, Rejection, Reversal, Side, State,
     Transaction, TransactionId,
 };
 
+use super::laws::home;
 use super::{ACCOUNTS, Ask, OnHold, World};
 
 impl World {
@@ -80,6 +81,11 @@ impl World {
             Ask::Obstruct { request_id, payee } => self.obstruct(request_id, payee),
             Ask::Withdraw { request_id, from, to, asks_payee } => {
                 self.withdraw(request_id, from, *to, *asks_payee)
+            }
+            Ask::PlaceForSoon { hold, soon } => {
+                let set = home(&hold.account);
+                let expires_ns = Some(self.state(set).last_time() + soon);
+                Some((set, Command::PlaceHold(PlaceHold { expires_ns, ..hold.clone() })))
             }
             Ask::Unrestrict { request_id, restriction, amount } => {
                 let all = self.sets.iter().flat_map(|(set, twin)| {
@@ -208,6 +214,9 @@ impl World {
     }
 
     pub(super) fn ask_again(&mut self, request: usize) {
+        if let Some(batch) = self.batches.get(&request) {
+            return self.send_together(batch.clone());
+        }
         let (set, command) = self.asked[request].clone();
         self.proposed.entry(set).or_default().push((command, Some(request)));
     }

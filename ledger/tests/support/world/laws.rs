@@ -11,6 +11,7 @@ use twinset_ledger::{
     Account, Begin, Command, Effect, Outcome, Position, Rejection, Side, State, Step, TransactionId,
 };
 
+use super::check_back::is_confirmation;
 use super::leaders::name;
 use super::sweeps::is_run;
 use super::{ACCOUNTS, SETS, World};
@@ -93,7 +94,8 @@ impl World {
     /// Nothing is open any more: balances are what the answers say, and nothing else.
     pub(super) fn check_the_end(&self) {
         for (request, begun) in &self.begun {
-            if is_run(&self.asked[*request].1) && !self.answers.contains_key(request) {
+            let command = &self.asked[*request].1;
+            if (is_run(command) || is_confirmation(command)) && !self.answers.contains_key(request) {
                 // Given up, and under its number it does not begin again.
                 continue;
             }
@@ -105,6 +107,7 @@ impl World {
             assert!(effects.count() <= 1, "a request has effect once: {:?}", self.asked[*request]);
         }
         self.check_holds();
+        self.check_tries();
         self.check_sweeps();
         self.check_reversals();
         self.check_all_or_none();
@@ -235,6 +238,7 @@ impl World {
             let code = outcome.result.as_ref().err().map(Rejection::code);
             self.note_hold(command, outcome);
             self.note_sweep(command, outcome);
+            self.note_try(set, command, outcome);
             match command {
                 Command::Step { step, .. } => self.note_step(step, outcome),
                 _ if outcome.replayed => {}

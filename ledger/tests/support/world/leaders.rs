@@ -31,8 +31,12 @@ impl World {
         self.votes.retain(|attempt, _| attempt.set != set);
         self.parts.retain(|attempt, _| attempt.set != set);
         self.withdrawn.retain(|since, _| since.set != set);
-        for (command, _) in self.proposed.remove(&set).unwrap_or_default() {
-            match &command {
+        let lost = self.proposed.remove(&set).unwrap_or_default().into_iter().map(|(command, _)| command);
+        let lost: Vec<Command> = lost.collect();
+        self.saw_crash_of_tries(set, &lost);
+        self.saw_crash_of_batches(&lost, "before");
+        for command in &lost {
+            match command {
                 Command::Step { step, .. } => self.saw(format!("crash before {}", name(step))),
                 Command::BufferStep { step: BufferStep::Credit(_), .. } => self.saw("crash before credit"),
                 Command::BufferStep { step: BufferStep::Acknowledge { .. }, .. } => {
@@ -53,6 +57,7 @@ impl World {
 
     /// The leader has died, and nobody has heard of this.
     pub(super) fn saw_untold(&mut self, command: &Command, outcome: &Outcome) {
+        self.saw_untold_try(command, outcome);
         match (command, &outcome.result) {
             (Command::Step { step, .. }, Ok(_)) if !outcome.replayed => {
                 self.saw(format!("crash after {}", name(step)));

@@ -3,7 +3,9 @@
 //! what it has proposed, and loses both when it dies. What clients do is in `clients`, what leaders do in `leaders`, and what
 //! must hold after every entry, and at the end, in `laws`.
 
+mod batches;
 mod buffered;
+mod check_back;
 mod clients;
 mod labels;
 mod laws;
@@ -11,12 +13,14 @@ mod leaders;
 mod sweeps;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use proptest::sample::Index;
 use rust_decimal::Decimal;
 use twinset_ledger::attempt::{Part, Vote};
 use twinset_ledger::buffer::BufferStep;
 use twinset_ledger::command::Precondition;
+use twinset_ledger::hold::PlaceHold;
 use twinset_ledger::memory::MemoryState;
 use twinset_ledger::{
     Command, Effect, LegKind, Outcome, Position, SetSweep, Side, State, Step, Transaction, TransactionId,
@@ -75,6 +79,10 @@ pub enum Action {
     Expire(u32),
     /// The leader of a set runs its sweeps; not always just so.
     Sweep(u32, u8),
+    /// A leader asks about an overdue hold of its set; what it is told, and not always just so.
+    CheckBack(Index, u8),
+    /// A client asks for transactions of one set that are booked together or not at all.
+    Together(u32, Vec<Ask>),
 }
 
 /// What becomes of a message.
@@ -159,6 +167,13 @@ pub enum Ask {
         /// Whether the payee is of another set, which coordinates it.
         asks_payee: bool,
     },
+    /// A hold whose time is over so long from now on.
+    PlaceForSoon {
+        /// The rest of it.
+        hold: PlaceHold,
+        /// In nanoseconds.
+        soon: u64,
+    },
     /// On a hold that was placed.
     OnHold {
         /// The client's key.
@@ -213,6 +228,8 @@ pub struct World {
     answers: BTreeMap<usize, Outcome>,
     /// Where attempts of each were begun, as far as its client has heard.
     begun: BTreeMap<usize, BTreeSet<Position>>,
+    /// The requests of each batch, by each of them.
+    batches: BTreeMap<usize, Range<usize>>,
     effects: Effects,
     proposed: BTreeMap<u32, Vec<(Command, Option<usize>)>>,
     network: Vec<Message>,
@@ -231,6 +248,7 @@ impl World {
             asked: Vec::new(),
             answers: BTreeMap::new(),
             begun: BTreeMap::new(),
+            batches: BTreeMap::new(),
             effects: Effects::new(),
             proposed: BTreeMap::new(),
             network: Vec::new(),
@@ -282,6 +300,8 @@ impl World {
             }
             Action::Expire(set) => self.expire(*set),
             Action::Sweep(set, how) => self.sweep(*set, *how),
+            Action::CheckBack(at, how) => self.check_back(at, *how),
+            Action::Together(set, asks) => self.ask_together(*set, asks),
         }
     }
 
@@ -347,9 +367,11 @@ impl World {
         let outcomes = self.sets.get_mut(&set).expect("one of the three").apply(time, &commands);
         self.outcomes.entry(set).or_default().extend(outcomes.iter().cloned());
         self.check_entry(set, &before);
+        self.check_batches(&commands, &outcomes);
         self.note(set, &commands, &outcomes, &before);
         if last {
             commands.iter().zip(&outcomes).for_each(|(command, outcome)| self.saw_untold(command, outcome));
+            self.saw_crash_of_batches(&commands, "after");
             self.crash(set);
             return;
         }

@@ -129,7 +129,7 @@ fn home(account: &str) -> u32 {
 }
 
 /// Within the set, or over two.
-fn carried(transaction: Transaction, set: u32) -> Command {
+pub(super) fn carried(transaction: Transaction, set: u32) -> Command {
     let sets: Vec<u32> = transaction.legs.iter().map(|leg| home(&leg.account)).collect();
     match sets.iter().all(|other| *other == set) {
         true => Command::Transaction(transaction),
