@@ -14,6 +14,7 @@ pub mod check;
 pub mod clients;
 pub mod death;
 pub mod export;
+mod founding;
 pub mod history;
 pub mod kills;
 pub mod logs;

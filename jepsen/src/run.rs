@@ -3,7 +3,6 @@
 
 mod arguments;
 mod disturb;
-mod founding;
 mod opening;
 
 use std::path::Path;
@@ -20,7 +19,7 @@ use crate::play::nemeses::Nemesis;
 use crate::report::{self, Page};
 use crate::results::Results;
 use crate::workload::{self, Ground, Kind};
-use crate::{books, clients, export, history, play};
+use crate::{books, clients, export, founding, history, play};
 pub use arguments::{HELP, Run, Until};
 use opening::Opened;
 

@@ -27,8 +27,8 @@ use crate::history::{
 use crate::workload::{self, Generate, Ground, Hand, Kind};
 use past::{News, Placed, event_kind};
 
-/// Processes that ask at the same time.
-const PROCESSES: usize = 32;
+/// Processes that ask at the same time: two of each workload.
+const PROCESSES: usize = 36;
 const TICK_NS: u64 = 100_000;
 /// Between two entries of a set, by ledger time.
 const STEP_NS: u64 = 5_000_000;

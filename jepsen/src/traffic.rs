@@ -10,6 +10,7 @@ use crate::api::{Patience, Router};
 use crate::books;
 use crate::check::{self, Finding};
 use crate::clients::{self, Clients, Flow, Left, Site};
+use crate::founding;
 use crate::history::{Answer, Ask, History, Meta, Phase, Recorder};
 use crate::workload::{self, Ground};
 
@@ -52,8 +53,8 @@ pub struct Stopped {
 }
 
 impl Traffic {
-    /// Opens the accounts and lets the traffic flow.
-    pub async fn start(options: &Options) -> anyhow::Result<Self> {
+    /// Opens the accounts, defines the groups, and lets the traffic flow.
+    pub async fn start(cluster: &LocalCluster, options: &Options) -> anyhow::Result<Self> {
         let recorder = Recorder::in_memory(Meta {
             seed: options.seed,
             workloads: vec!["mixed".into()],
@@ -63,6 +64,7 @@ impl Traffic {
         recorder.phase(Phase::Setup);
         let ground = Ground::new(recorder.clone(), &options.meta.slots, &kinds);
         clients::open(&recorder, &ground, &options.sites[0].routers).await?;
+        founding::found(cluster, &ground, &recorder).await?;
         recorder.phase(Phase::Traffic);
         let flow = Flow {
             sites: options.sites.clone(),

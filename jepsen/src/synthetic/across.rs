@@ -12,6 +12,7 @@ use super::past::News;
 use super::{Log, Maker, unit};
 use crate::check::witness::Body;
 use crate::history::label::written;
+use crate::history::marks::Marks;
 use crate::history::{Answer, Ask, Found, Name, Part, Transfer, clearing};
 
 /// One of so many is given up at first.
@@ -234,10 +235,18 @@ impl Maker {
             reverses,
             reversed_by,
             capture,
-            marks: vec![],
+            marks: marks_of(ask),
             part_of: None,
         };
         self.several.whole.insert(name, whole);
+    }
+}
+
+/// As the whole shows them; a reversal has none.
+fn marks_of(ask: &Ask) -> Marks {
+    match ask {
+        Ask::Transfer(transfer) => transfer.shown_marks(),
+        _ => Marks::new(),
     }
 }
 

@@ -116,7 +116,7 @@ impl Maker {
 
     /// Everything arrives.
     pub(super) fn arrive(&mut self) {
-        while self.one_of_each(u64::MAX - DELAY) {}
+        while self.one_of_each(u64::MAX) {}
     }
 
     fn one_of_each(&mut self, now: u64) -> bool {
@@ -167,7 +167,7 @@ impl Maker {
             part_of: Some(Part { of: Name(of), day }),
         });
         let step = BufferStep::Acknowledge { to, through };
-        self.ways.answers.push_back((from, now + DELAY, Command::BufferStep { by: of, step }));
+        self.ways.answers.push_back((from, now.saturating_add(DELAY), Command::BufferStep { by: of, step }));
     }
 
     /// What the other set says that is on its way to an account.

@@ -35,6 +35,7 @@ pub use ground::{Ground, Plot};
 pub use groups::{Group, NAME as GROUPS};
 pub use opaque::JAR;
 pub use restricted::NAME as RESTRICTED;
+pub use sweeps::NAME as SWEEPS;
 
 use crate::history::label::LABELS;
 use crate::history::{Answer, Ask, Level};
@@ -176,7 +177,7 @@ pub(crate) mod tests {
                 };
                 over_several += items.iter().filter(|item| sets(&item.legs).len() > 1).count();
             }
-            let is_meant = [ACROSS, BUFFERED, GROUPS, "mixed"].contains(&kind.name);
+            let is_meant = [ACROSS, BUFFERED, GROUPS, SWEEPS, "mixed"].contains(&kind.name);
             assert_eq!(over_several > 0, is_meant, "{}: {over_several}", kind.name);
         }
     }

@@ -90,7 +90,7 @@ fn the_made_up_history_has_all_that_can_come_of_a_run() {
     let of = |wanted: fn(&Answer) -> bool| history.runs.iter().filter(|op| wanted(&op.answer)).count();
     let booked = of(|answer| matches!(answer, Answer::Booked { .. }));
     let refused = of(|answer| matches!(answer, Answer::Rejected { .. }));
-    assert!(booked > 50 && refused > 3, "{booked} {refused}");
+    assert!(booked > 50 && refused > 1, "{booked} {refused}");
     let every = history.runs.iter().filter_map(run);
     let every = every.filter(|(sweep, _)| matches!(when(&history, *sweep), When::Every(_))).count();
     let across = listed(&history).iter().filter(|row| row.part_of.is_some()).count();

@@ -65,9 +65,11 @@ async fn play(payee_set: u32, rounds: &[(&str, End)]) {
     let initiator = Initiator::start(says).await;
     let mut stage = Stage::start().await;
     let allowed_to_ask = initiator.section(&stage);
-    let home = stage.whole().await.catalogue().unwrap().sets[&OWN].home.clone();
-    for node in stage.nodes_of(&home) {
-        stage.reconfigure(&node, &allowed_to_ask).await;
+    // Whoever leads the set for a moment may ask.
+    for site in ["A", "B"] {
+        for node in stage.nodes_of(site) {
+            stage.reconfigure(&node, &allowed_to_ask).await;
+        }
     }
     let mut books = Books::open(&stage, initiator, payee_set).await;
     for (point, end) in rounds {

@@ -131,7 +131,7 @@ impl Stage {
             rate,
             requests_max: 100_000,
         };
-        Traffic::start(&options).await.unwrap()
+        Traffic::start(&self.cluster, &options).await.unwrap()
     }
 
     /// Every promise holds for what was asked and answered.

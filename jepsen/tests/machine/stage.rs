@@ -76,7 +76,7 @@ impl Stage {
             rate: 300,
             requests_max: 100_000,
         };
-        Traffic::start(&options).await.unwrap()
+        Traffic::start(&self.cluster, &options).await.unwrap()
     }
 
     /// Waits until everything is whole again after a fault, which must have acted.

@@ -84,14 +84,17 @@ async fn a_cluster_that_loses_its_links_in_every_shape_loses_nothing_else() {
     let cluster = LocalCluster::start(&options, &mut narrate).await.unwrap();
     let survey = wait::whole(cluster.layout()).await.unwrap();
     let catalogue = survey.catalogue().unwrap();
-    let traffic = Traffic::start(&traffic::Options {
-        sites: ["A", "B"].map(|site| clients_of(&net, site)).to_vec(),
-        meta: of_cluster::meta(cluster.layout(), catalogue),
-        seed: SEED,
-        clients: 24,
-        rate: 300,
-        requests_max: 100_000,
-    })
+    let traffic = Traffic::start(
+        &cluster,
+        &traffic::Options {
+            sites: ["A", "B"].map(|site| clients_of(&net, site)).to_vec(),
+            meta: of_cluster::meta(cluster.layout(), catalogue),
+            seed: SEED,
+            clients: 24,
+            rate: 300,
+            requests_max: 100_000,
+        },
+    )
     .await
     .unwrap();
     let leader = survey.leader(1).map(|(_, reply)| reply.node.clone()).unwrap();
