@@ -164,7 +164,7 @@ fn intervals_and_thresholds_are_swept_within_a_set_and_over_two() {
         legs: vec![Leg::new(&till, Side::Debit, 1.into()), Leg::new(&main, Side::Credit, 1.into())],
         ..Transaction::default()
     };
-    assert!(ask.refused(&Command::Transaction(run)).contains("only nodes"));
+    assert!(ask.refused(&Command::Transaction(run)).contains("request id"));
     cluster.stop();
 }
 
