@@ -53,6 +53,20 @@ pub async fn account(stage: &Stage, account: &str) -> Value {
     answered(stage, Method::GET, &path, Value::Null).await["account"].take()
 }
 
+/// All lines of an account's statement; `filter`, if there is one, begins with `&`.
+pub async fn statement(stage: &Stage, account: &str, filter: &str) -> Vec<Value> {
+    let first = format!("/v1/accounts/{}/statement?page_size=1000{filter}", escaped(account));
+    let (mut lines, mut path) = (Vec::new(), first.clone());
+    loop {
+        let page = answered(stage, Method::GET, &path, Value::Null).await;
+        lines.extend(page["lines"].as_array().unwrap().iter().cloned());
+        match page["next"].as_str() {
+            Some(next) if !next.is_empty() => path = format!("{first}&cursor={next}"),
+            _ => return lines,
+        }
+    }
+}
+
 /// Opens an account of euros without a floor.
 pub async fn open(stage: &Stage, account: &str) {
     let body = json!({

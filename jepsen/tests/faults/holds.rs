@@ -368,7 +368,7 @@ impl Books {
         let captures: Vec<(&str, String)> =
             captures.iter().map(|one| (one.as_str(), major(CONFIRMED))).collect();
         for (account, side) in [(&self.payer, "debit"), (&self.payee, "credit")] {
-            let lines = statement(stage, account).await;
+            let lines = clients::statement(stage, account, "").await;
             let lines = lines.iter().filter(|line| line["side"] == side).map(|line| {
                 let part_of = line["part_of"].as_str().filter(|part_of| !part_of.is_empty());
                 let whole = part_of.or(line["transaction"].as_str()).unwrap();
@@ -406,20 +406,6 @@ async fn decided(stage: &Stage, path: &str, body: Value) -> Result<Value, Value>
         tokio::time::sleep(POLL).await;
     }
     unreachable!("the routers never end")
-}
-
-/// All lines of an account's statement.
-async fn statement(stage: &Stage, account: &str) -> Vec<Value> {
-    let first = format!("/v1/accounts/{}/statement?page_size=1000", escaped(account));
-    let (mut lines, mut path) = (Vec::new(), first.clone());
-    loop {
-        let page = answered(stage, Method::GET, &path, Value::Null).await;
-        lines.extend(page["lines"].as_array().unwrap().iter().cloned());
-        match page["next"].as_str() {
-            Some(next) if !next.is_empty() => path = format!("{first}&cursor={next}"),
-            _ => return lines,
-        }
-    }
 }
 
 /// All events of the set of the held account.

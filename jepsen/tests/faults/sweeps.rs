@@ -138,27 +138,13 @@ impl Books {
         }
     }
 
-    /// All lines of an account's statement.
-    async fn statement(&self, stage: &Stage, account: &str, filter: &str) -> Vec<Value> {
-        let first = format!("/v1/accounts/{}/statement?page_size=1000{filter}", escaped(account));
-        let (mut lines, mut path) = (Vec::new(), first.clone());
-        loop {
-            let page = answered(stage, Method::GET, &path, Value::Null).await;
-            lines.extend(page["lines"].as_array().unwrap().iter().cloned());
-            match page["next"].as_str() {
-                Some(next) if !next.is_empty() => path = format!("{first}&cursor={next}"),
-                _ => return lines,
-            }
-        }
-    }
-
     /// Each run stands once in the statements of both accounts, under its own name, with what it was to move; and nothing else was
     /// taken of the one, or given to the other.
     async fn check(&self, stage: &Stage, point: &str) {
         self.until_swept(stage, point).await;
         let expected: Vec<String> = self.moved.iter().map(|moved| major(*moved)).collect();
-        let taken = self.statement(stage, &self.till, "&metadata_key=twinset.sweep").await;
-        let given = self.statement(stage, &self.payee, "").await;
+        let taken = clients::statement(stage, &self.till, "&metadata_key=twinset.sweep").await;
+        let given = clients::statement(stage, &self.payee, "").await;
         let text = |line: &Value, field: &str| line[field].as_str().unwrap_or_default().to_owned();
         let all =
             |lines: &[Value], field: &str| lines.iter().map(|line| text(line, field)).collect::<Vec<_>>();
