@@ -18,10 +18,9 @@ use twinset_proto::ledger::v1 as wire;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::cents;
-use super::reply::end;
+use super::reply::marks;
 use crate::history::holdings::{ABSENT, ACCOUNT, HOLD, Holdings, REJECTED, RESTRICTION, Taken};
 use crate::history::holds::Capture;
-use crate::history::marks::{Mark, Marks};
 use crate::history::{Figures, Found, Name, Part, Place, Recorder, label};
 
 const DEADLINE_MS: u32 = 10_000;
@@ -196,19 +195,6 @@ fn figures(account: &wire::Account) -> Option<Figures> {
     })
 }
 
-fn marks(legs: &[wire::Leg]) -> Option<Marks> {
-    let mut marks = Marks::new();
-    for (number, leg) in (0..).zip(legs) {
-        if leg.withdrawal {
-            marks.push((number, Mark::Withdrawal));
-        }
-        if let Some(restricted) = &leg.restricted {
-            marks.push((number, Mark::Restricted { until_ns: end(&restricted.until)? }));
-        }
-    }
-    Some(marks)
-}
-
 fn transaction(recorder: &Recorder, one: &wire::Transaction) -> Option<Found> {
     let leg = |leg: &wire::Leg| {
         let amount = cents(&leg.amount)?;
@@ -247,7 +233,9 @@ fn transaction(recorder: &Recorder, one: &wire::Transaction) -> Option<Found> {
             Some(capture) => Some(Capture { hold: name(&capture.hold)?, is_final: capture.r#final }),
             None => None,
         },
-        marks: marks(&one.legs)?,
+        marks: marks(one.legs.iter().map(|leg| {
+            (leg.withdrawal, leg.restricted.as_ref().map(|restricted| restricted.until.as_str()))
+        }))?,
         part_of,
     })
 }

@@ -351,13 +351,17 @@ fn transaction(accounts: &Recorder, one: &Transaction<'_>) -> Option<Found> {
             Some(Captured { hold, is_final }) => Some(Capture { hold: name(hold)?, is_final: *is_final }),
             None => None,
         },
-        marks: restrictions::marks(one.legs.iter().map(|leg| (leg.withdrawal, leg.restricted.as_ref())))?,
+        marks: marks(
+            one.legs
+                .iter()
+                .map(|leg| (leg.withdrawal, leg.restricted.as_ref().map(|restricted| restricted.until))),
+        )?,
         part_of,
     })
 }
 
 /// The account that a request id belongs to, if it is one: that of who books a suspended credit on belongs to the credit.
-pub(super) use restrictions::end;
+pub(super) use restrictions::marks;
 
 pub(super) fn scope(accounts: &Recorder, scope: &str) -> Option<u32> {
     let is_account = !scope.is_empty() && !scope.starts_with('~');

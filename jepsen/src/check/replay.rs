@@ -535,6 +535,10 @@ impl<'a, 'h> Run<'a, 'h> {
             Ask::ReadHold { hold, .. } => {
                 format!("it is {:?} there", holds::known(&self.model, *hold, read.as_of.place.time_ns))
             }
+            Ask::ReadRestriction { account, restriction, .. } => {
+                let id = &self.witness.history.accounts[*account as usize];
+                format!("it is {:?} there", restricted::known(&self.model, id, *restriction))
+            }
             _ => String::new(),
         };
         format!("operation {} ({:?}) read {:?}; {about}", read.op, read.ask, read.answer)

@@ -11,8 +11,9 @@ use crate::history::{Answer, AsOf, Recorder};
 /// That a leg is restricted.
 #[derive(Deserialize)]
 pub struct Until<'a> {
+    /// Until when; empty: until it is released.
     #[serde(default)]
-    until: &'a str,
+    pub until: &'a str,
 }
 
 /// The figures of a restriction.
@@ -61,15 +62,16 @@ pub struct Page<'a> {
     age_ms: u64,
 }
 
-/// What is said of legs beside accounts, sides and amounts, in their order.
-pub fn marks<'a>(legs: impl Iterator<Item = (bool, Option<&'a Until<'a>>)>) -> Option<Marks> {
+/// What is said of legs beside accounts, sides and amounts, in their order: whether each is a withdrawal, and until when it is
+/// restricted, if it is.
+pub fn marks<'a>(legs: impl Iterator<Item = (bool, Option<&'a str>)>) -> Option<Marks> {
     let mut marks = Marks::new();
     for (number, (withdrawal, restricted)) in (0..).zip(legs) {
         if withdrawal {
             marks.push((number, Mark::Withdrawal));
         }
-        if let Some(restricted) = restricted {
-            marks.push((number, Mark::Restricted { until_ns: end(restricted.until)? }));
+        if let Some(until) = restricted {
+            marks.push((number, Mark::Restricted { until_ns: end(until)? }));
         }
     }
     Some(marks)
@@ -121,6 +123,6 @@ fn figures(figures: &Figures<'_>) -> Option<Restricted> {
 
 /// Some(None): it has no end.
 #[expect(clippy::option_option, reason = "no end is something else than one that cannot be read")]
-pub fn end(text: &str) -> Option<Option<u64>> {
+fn end(text: &str) -> Option<Option<u64>> {
     if text.is_empty() { Some(None) } else { date::parse_timestamp(text).map(Some) }
 }
