@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::{Action, Outcome, Record};
 use crate::catalogue::{Catalogue, Durability, EndedSwitch, Node, Set, SwitchEnd, SwitchIntent};
 use crate::command::Command;
+use crate::durability::{self, Wanted};
 use crate::groups::Group;
 use crate::placement::placement_keeping;
 use crate::rejection::Rejection;
@@ -49,6 +50,8 @@ pub enum Effect {
         /// The greatest index known to be safe.
         last_safe_index: u64,
     },
+    /// The policy is in force.
+    PolicySet,
     /// The addresses are recorded.
     NodeRecorded,
     /// The group is defined.
@@ -57,9 +60,9 @@ pub enum Effect {
 
 /// Where a command stands in the log, and when it was proposed.
 #[derive(Clone, Copy)]
-struct At {
-    index: u64,
-    time_unix_ns: u64,
+pub(crate) struct At {
+    pub(crate) index: u64,
+    pub(crate) time_unix_ns: u64,
 }
 
 /// Applies the command of the entry at `index`, proposed at `time_unix_ns`, or says why not and changes nothing.
@@ -82,12 +85,17 @@ pub fn apply(
             durability,
             last_safe_index,
             expected_durability_epoch,
+            pinned,
             who,
             why,
         } => {
             check_who_why(&who, &why)?;
-            let wanted = (durability, last_safe_index);
-            record_durability(catalogue, at, set, wanted, expected_durability_epoch, (who, why))?
+            let wanted = Wanted { durability, last_safe_index, pinned };
+            durability::record(catalogue, at, set, wanted, expected_durability_epoch, (who, why))?
+        }
+        Command::SetPolicy { set, policy, who, why } => {
+            check_who_why(&who, &why)?;
+            durability::set_policy(catalogue, at, set, policy, (who, why))?
         }
         Command::UpsertNodeAddress { node, site, api_addr, peer_addr, http_addr, who, why } => {
             check_who_why(&who, &why)?;
@@ -108,7 +116,7 @@ pub fn apply(
 }
 
 /// The effect, and the audit record if anything changed.
-type Done = (Effect, Option<Record>);
+pub(crate) type Done = (Effect, Option<Record>);
 
 fn begin_switch(
     catalogue: &mut Catalogue,
@@ -203,35 +211,6 @@ fn switch_record(at: At, set: u32, intent: &SwitchIntent, outcome: Outcome) -> R
     record(at, (intent.who.clone(), intent.why.clone()), what, outcome)
 }
 
-/// A safe index that was reported once is safe for ever within an incarnation, so a sender that knows less (a leader just
-/// elected) never lowers it, and is not refused either: an operator's degrade must not fail on it. A record that was made
-/// already is found again; one that was overtaken by another is refused.
-fn record_durability(
-    catalogue: &mut Catalogue,
-    at: At,
-    set: u32,
-    (durability, last_safe_index): (Durability, u64),
-    expected: u64,
-    who_why: (String, String),
-) -> Result<Done, Rejection> {
-    let known = find(catalogue, set)?;
-    let (from, epoch) = (known.durability, known.durability_epoch);
-    if expected.checked_add(1) == Some(epoch) && from == durability {
-        return Ok((Effect::DurabilityRecorded { last_safe_index: known.last_safe_index }, None));
-    }
-    if expected != epoch {
-        return Err(Rejection::DurabilityEpochChanged { set, expected, epoch });
-    }
-    let now = find_mut(catalogue, set);
-    let safe = now.last_safe_index.max(last_safe_index);
-    let effect = Effect::DurabilityRecorded { last_safe_index: safe };
-    now.durability = durability;
-    now.durability_epoch += 1;
-    now.last_safe_index = safe;
-    let what = Action::Durability { set, from, to: durability, last_safe_index: safe };
-    Ok((effect, Some(record(at, who_why, what, Outcome::Done))))
-}
-
 fn upsert_node(
     catalogue: &mut Catalogue,
     at: At,
@@ -298,15 +277,15 @@ fn create_group(
     Ok((Effect::GroupCreated, Some(record(at, who_why, what, Outcome::Done))))
 }
 
-fn record(at: At, (who, why): (String, String), what: Action, outcome: Outcome) -> Record {
+pub(crate) fn record(at: At, (who, why): (String, String), what: Action, outcome: Outcome) -> Record {
     Record { no: 0, index: at.index, time_unix_ns: at.time_unix_ns, who, why, what, outcome }
 }
 
-fn find(catalogue: &Catalogue, set: u32) -> Result<&Set, Rejection> {
+pub(crate) fn find(catalogue: &Catalogue, set: u32) -> Result<&Set, Rejection> {
     catalogue.sets.get(&set).ok_or(Rejection::UnknownSet { set })
 }
 
-fn find_mut(catalogue: &mut Catalogue, set: u32) -> &mut Set {
+pub(crate) fn find_mut(catalogue: &mut Catalogue, set: u32) -> &mut Set {
     catalogue.sets.get_mut(&set).expect("the set was found before the first change")
 }
 

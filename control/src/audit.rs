@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::Durability;
+use crate::durability::Policy;
 
 /// Records kept in the catalogue; older ones only count.
 pub const TAIL_RECORDS_MAX: usize = 256;
@@ -63,6 +64,13 @@ pub enum Action {
         to: Durability,
         /// The greatest index known to be safe.
         last_safe_index: u64,
+    },
+    /// To choose whether a set may go on with one site alone.
+    Policy {
+        /// The set.
+        set: u32,
+        /// The policy wanted.
+        policy: Policy,
     },
     /// To record where a node is reached.
     Node {

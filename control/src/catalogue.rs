@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Audit;
+use crate::durability::Policy;
 use crate::groups::Group;
 use crate::{CONTROL_SET, SLOTS};
 
@@ -190,6 +191,15 @@ pub struct Set {
     pub durability_epoch: u64,
     /// The greatest log index that was reported safe when the durability was last recorded.
     pub last_safe_index: u64,
+    /// Whether it becomes DEGRADED by itself.
+    #[serde(default, skip_serializing_if = "Policy::is_default")]
+    pub policy: Policy,
+    /// DEGRADED on an operator's word: it does not return to SYNC by itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pinned: bool,
+    /// When the set was last recorded as SYNC again, in nanoseconds since 1970 by the control set's leader; 0: never.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub synced_unix_ns: u64,
     /// The switch under way, if any.
     pub switch: Option<SwitchIntent>,
     /// The last switch that ended, if any.
@@ -204,6 +214,10 @@ pub struct ControlSet {
     pub incarnation: u32,
     /// Voters all.
     pub replicas: Vec<Replica>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Set {

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::Durability;
+use crate::durability::Policy;
 use crate::groups::Group;
 
 /// A change of the catalogue.
@@ -52,6 +53,20 @@ pub enum Command {
         last_safe_index: u64,
         /// The set's durability epoch as the sender knew it before it did anything.
         expected_durability_epoch: u64,
+        /// As [`crate::Set::pinned`].
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        pinned: bool,
+        /// Who asks for it.
+        who: String,
+        /// Why.
+        why: String,
+    },
+    /// Chooses whether a set may go on with one site alone.
+    SetPolicy {
+        /// The set.
+        set: u32,
+        /// Its policy from now on.
+        policy: Policy,
         /// Who asks for it.
         who: String,
         /// Why.

@@ -13,6 +13,7 @@ pub mod audit;
 pub mod catalogue;
 pub mod command;
 pub mod document;
+pub mod durability;
 pub mod envelope;
 pub mod groups;
 pub mod placement;
@@ -25,6 +26,7 @@ pub use catalogue::{
     SwitchIntent,
 };
 pub use command::Command;
+pub use durability::{LEASE_MS, Policy};
 pub use envelope::{Envelope, decode_answer, encode_answer};
 pub use groups::Group;
 pub use placement::Placement;

@@ -6,6 +6,7 @@
 //! [cluster]
 //! name = "payments"
 //! sets = 4            # 2 to 512; homes alternate between the two sites
+//! durability = "max-availability"   # or "max-protection": never DEGRADED by itself
 //!
 //! [[node]]
 //! name = "a1"
@@ -32,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use crate::FORMAT;
 use crate::audit::Audit;
 use crate::catalogue::{Catalogue, ControlSet, Durability, Node, Replica, Set, Site};
+use crate::durability::Policy;
 use crate::placement::{Dealer, slots_of};
 
 /// Sets of a cluster, at least.
@@ -61,6 +63,9 @@ pub struct Cluster {
     /// How many sets the accounts are spread over: [`SETS_MIN`] (the default) to [`SETS_MAX`].
     #[serde(default = "sets_default")]
     pub sets: u32,
+    /// The policy of every set at first.
+    #[serde(default, skip_serializing_if = "Policy::is_default")]
+    pub durability: Policy,
 }
 
 fn sets_default() -> u32 {
@@ -263,6 +268,9 @@ impl Topology {
                 durability: Durability::Sync,
                 durability_epoch: 1,
                 last_safe_index: 0,
+                policy: self.cluster.durability,
+                pinned: false,
+                synced_unix_ns: 0,
                 switch: None,
                 last_switch: None,
             };

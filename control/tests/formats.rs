@@ -39,6 +39,7 @@ fn golden_catalogue() {
         durability: Durability::Degraded,
         last_safe_index: 9,
         expected_durability_epoch: 1,
+        pinned: false,
         who: "ops".into(),
         why: "drill".into(),
     };

@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use twinset_control::audit::TAIL_RECORDS_MAX;
 use twinset_control::groups::Side;
-use twinset_control::{Catalogue, Command, Durability, Envelope, Group, Role, SLOTS, SwitchEnd, apply};
+use twinset_control::{
+    Catalogue, Command, Durability, Envelope, Group, Policy, Role, SLOTS, SwitchEnd, apply,
+};
 
 fn a_topology() -> impl Strategy<Value = Catalogue> {
     (2..=24u32, 2..=5u16, 2..=5u16, any::<bool>())
@@ -32,11 +34,23 @@ fn a_command() -> impl Strategy<Value = Command> {
         ),
         4 => (set.clone(), id.clone()).prop_map(|(set, id)| Command::CompleteSwitch { set, id }),
         2 => (set.clone(), id, who.clone()).prop_map(|(set, id, reason)| Command::AbortSwitch { set, id, reason }),
-        2 => (set, any::<bool>(), 0..=9u64, 1..=4u64, who.clone()).prop_map(|(set, sync, last_safe_index, epoch, who)| {
-            let durability = if sync { Durability::Sync } else { Durability::Degraded };
-            Command::RecordDurability {
-                set, durability, last_safe_index, expected_durability_epoch: epoch, who, why: "law".into(),
+        2 => (set.clone(), any::<bool>(), 0..=9u64, 1..=4u64, who.clone()).prop_map(
+            |(set, sync, last_safe_index, epoch, who)| {
+                let durability = if sync { Durability::Sync } else { Durability::Degraded };
+                Command::RecordDurability {
+                    set,
+                    durability,
+                    last_safe_index,
+                    expected_durability_epoch: epoch,
+                    pinned: last_safe_index % 2 == 0,
+                    who,
+                    why: "law".into(),
+                }
             }
+        ),
+        1 => (set, any::<bool>(), who.clone()).prop_map(|(set, protect, who)| {
+            let policy = if protect { Policy::MaxProtection } else { Policy::MaxAvailability };
+            Command::SetPolicy { set, policy, who, why: "law".into() }
         }),
         1 => (node, site, port, who).prop_map(|(node, site, port, who)| Command::UpsertNodeAddress {
             node,
@@ -211,6 +225,7 @@ fn the_audit_tail_is_bounded_and_counts_all() {
             durability,
             last_safe_index,
             expected_durability_epoch,
+            pinned: false,
             who,
             why,
         };

@@ -7,7 +7,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 
 use twinset_control::groups::Side;
-use twinset_control::{Catalogue, Command, Durability, Group, Replica, Role, apply};
+use twinset_control::{Catalogue, Command, Durability, Group, Policy, Replica, Role, apply};
 
 /// What a script can say. `who` and `why` have defaults, so that a script names only what it is about.
 #[derive(goldenscript::Command)]
@@ -49,7 +49,7 @@ enum Line {
         #[arg(key)]
         reason: String,
     },
-    /// Records a durability. Example: durability 1 DEGRADED safe=41 epoch=1 (default: as it is)
+    /// Records a durability. Example: durability 1 DEGRADED safe=41 epoch=1 (default: as it is) pinned=true
     Durability {
         set: u32,
         state: String,
@@ -57,7 +57,11 @@ enum Line {
         safe: u64,
         #[arg(key)]
         epoch: Option<u64>,
+        #[arg(key)]
+        pinned: Option<bool>,
     },
+    /// Chooses a policy. Example: policy 1 max-protection
+    Policy { set: u32, policy: String },
     /// Records a node's addresses. Example: node a1 A api=h:1 peer=h:2 http=h:3
     Node {
         name: String,
@@ -142,7 +146,7 @@ impl goldenscript::Runner for Script {
             Line::Abort { set, id, reason } => {
                 self.command(Command::AbortSwitch { set: *set, id: *id, reason: reason.clone() })
             }
-            Line::Durability { set, state, safe, epoch } => {
+            Line::Durability { set, state, safe, epoch, pinned } => {
                 let known = self.catalogue()?.sets.get(set).map_or(1, |s| s.durability_epoch);
                 let durability = match state.as_str() {
                     "SYNC" => Durability::Sync,
@@ -154,9 +158,18 @@ impl goldenscript::Runner for Script {
                     durability,
                     last_safe_index: *safe,
                     expected_durability_epoch: epoch.unwrap_or(known),
+                    pinned: pinned.unwrap_or(false),
                     who,
                     why,
                 })
+            }
+            Line::Policy { set, policy } => {
+                let policy = match policy.as_str() {
+                    "max-availability" => Policy::MaxAvailability,
+                    "max-protection" => Policy::MaxProtection,
+                    other => return Err(format!("no policy is called {other}").into()),
+                };
+                self.command(Command::SetPolicy { set: *set, policy, who, why })
             }
             Line::Node { name, site, api, peer, http } => self.command(Command::UpsertNodeAddress {
                 node: name.clone(),
@@ -201,7 +214,12 @@ fn show_set(catalogue: &Catalogue, set: u32) -> Result<String, Box<dyn Error>> {
         "  home {} (configured {}), epoch {}, incarnation {}",
         set.home, set.configured_home, set.epoch, set.incarnation
     )?;
-    writeln!(out, "  {}, last safe index {}", set.durability, set.last_safe_index)?;
+    let pinned = if set.pinned { ", pinned" } else { "" };
+    let policy = if set.policy.is_default() { String::new() } else { format!(", {}", set.policy) };
+    writeln!(out, "  {}{pinned}, last safe index {}{policy}", set.durability, set.last_safe_index)?;
+    if set.synced_unix_ns > 0 {
+        writeln!(out, "  SYNC again at {}", set.synced_unix_ns)?;
+    }
     writeln!(out, "  replicas {}", replicas(&set.replicas))?;
     if let Some(s) = &set.switch {
         writeln!(out, "  switch {}: {} to {}, owner {}, keep #{}", s.id, s.from, s.to, s.owner, s.keep)?;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::across::AcrossConfig;
 use crate::check_back::{InitiatorConfig, config as check_back};
+use crate::durability::sentinel::DurabilityConfig;
 use crate::faults::FaultsConfig;
 
 /// All of `node.toml`.
@@ -26,6 +27,9 @@ pub struct Config {
     /// Timers and bounds of transactions over several sets.
     #[serde(default)]
     pub across: AcrossConfig,
+    /// When sets go on with one site alone, and when they return.
+    #[serde(default)]
+    pub durability: DurabilityConfig,
     /// When state is written out.
     #[serde(default)]
     pub store: StoreConfig,
@@ -228,6 +232,12 @@ impl Config {
         ensure(across.give_up_ms > 0, "across.give_up_ms", "must be above 0")?;
         ensure(across.inquire_ms > 0, "across.inquire_ms", "must be above 0")?;
         ensure(across.attempts_max > 0, "across.attempts_max", "must be above 0")?;
+        let longest_silence = self.raft.election_timeout_max_ms * 2;
+        ensure(
+            self.durability.degrade_after_ms > longest_silence,
+            "durability.degrade_after_ms",
+            format!("must be above two election timeouts, {longest_silence}: an election is no lost site"),
+        )?;
         ensure(self.store.checkpoint_commands > 0, "store.checkpoint_commands", "must be above 0")?;
         if let Some((key, reason)) = check_back::mistake(&self.initiators) {
             return Err(Error::Invalid { key, reason });
@@ -293,6 +303,7 @@ mod tests {
             ("127.0.0.1:7201", "127.0.0.1:0", "listen.peer"),
             ("[listen]", "[raft]\nheartbeat_ms = 150\n[listen]", "raft.election_timeout_min_ms"),
             ("[listen]", "[proposer]\nentry_commands = 70000\n[listen]", "proposer.entry_commands"),
+            ("[listen]", "[durability]\ndegrade_after_ms = 800\n[listen]", "durability.degrade_after_ms"),
             ("[listen]", "[faults]\ndie_at = \"switch.nowhere\"\n[listen]", "switch.nowhere"),
             (
                 "[listen]",

@@ -1,16 +1,22 @@
-//! Commands for the control set, from this node: to its own replica if that leads, else to the nodes that host one.
+//! The way from this node to the leader of the control set: its own replica if that leads, else the nodes that host one. A leader
+//! that does not answer may be cut off from this node alone: then another voter that it does reach hands the question on.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
-use twinset_control::{CONTROL_SET, Catalogue, Command, Envelope, Rejection, Reply, decode_answer};
+use tonic::transport::Channel;
+use twinset_control::{
+    CONTROL_SET, Catalogue, Command, Durability, Envelope, Rejection, Reply, decode_answer,
+};
 use twinset_proto::cluster::v1 as wire;
 use wire::admin_client::AdminClient;
 use wire::control_reply::Result as Answer;
+use wire::lease_reply::Result as LeaseResult;
 
 use crate::catalogue::CatalogueCell;
 use crate::dial;
@@ -110,49 +116,183 @@ impl ControlClient {
 
     async fn attempt(&self, command: &Bytes) -> Result<Bytes, Error> {
         let catalogue = self.cell.get().ok_or_else(|| Error::Unavailable("no catalogue yet".into()))?;
+        let known = &catalogue;
+        let ask = |node: String, forward: bool| {
+            let asked = async move {
+                let answer = if node == self.me {
+                    self.propose_here(&known.cluster_id, command).await
+                } else {
+                    let (command_json, cluster_id) = (command.clone(), known.cluster_id.clone());
+                    let request = wire::ControlRequest { command_json, cluster_id, forward };
+                    ask(self.cell.platform(), known, &node, request).await?
+                };
+                Ok(match answer {
+                    Answer::ReplyJson(reply) => Said::Done(Ok(reply)),
+                    Answer::NotLeaderHint(hint) => Said::NotLeader(hint),
+                    Answer::Unavailable(why) => return Err(why),
+                    Answer::Unknown(why) => Said::Done(Err(Error::Unknown(format!("{node}: {why}")))),
+                })
+            };
+            asked.boxed()
+        };
+        self.leader(known, ask).await.map_err(Error::Unavailable)?
+    }
+
+    /// Asks whoever leads the control set: those who may, one after the other, and those who know who does.
+    async fn leader<'a, T>(
+        &self,
+        catalogue: &Catalogue,
+        ask: impl Fn(String, bool) -> BoxFuture<'a, Result<Said<T>, String>>,
+    ) -> Result<T, String> {
         let hosts = catalogue.control.replicas.iter().map(|replica| replica.node.clone());
         let mut candidates: VecDeque<String> = self.leader_hint().into_iter().chain(hosts).collect();
         let mut tried = BTreeSet::new();
+        let mut know = Vec::new();
         let mut reason = "no leader".to_owned();
         while let Some(node) = candidates.pop_front() {
             if !tried.insert(node.clone()) {
                 continue;
             }
-            let answer = if node == self.me {
-                self.propose_here(&catalogue.cluster_id, command).await
-            } else {
-                match ask(self.cell.platform(), &catalogue, &node, command).await {
-                    Ok(answer) => answer,
-                    Err(error) => {
-                        reason = format!("{node}: {error}");
-                        continue;
-                    }
+            match ask(node.clone(), false).await {
+                Ok(Said::Done(done)) => return Ok(done),
+                Ok(Said::NotLeader(hint)) if !hint.is_empty() => {
+                    know.push(node);
+                    candidates.push_front(hint);
                 }
-            };
-            match answer {
-                Answer::ReplyJson(reply) => return Ok(reply),
-                Answer::NotLeaderHint(hint) if !hint.is_empty() => candidates.push_front(hint),
-                Answer::NotLeaderHint(_) => {}
-                Answer::Unavailable(why) => reason = format!("{node}: {why}"),
-                Answer::Unknown(why) => return Err(Error::Unknown(format!("{node}: {why}"))),
+                Ok(Said::NotLeader(_)) => {}
+                Err(why) => reason = format!("{node}: {why}"),
             }
         }
-        Err(Error::Unavailable(reason))
+        for node in know.into_iter().filter(|node| *node != self.me) {
+            match ask(node.clone(), true).await {
+                Ok(Said::Done(done)) => return Ok(done),
+                Ok(Said::NotLeader(_)) => {}
+                Err(why) => reason = format!("by way of {node}: {why}"),
+            }
+        }
+        Err(reason)
     }
+
+    /// A command that another node has sent, as [`ControlClient::propose_here`]; handed on to the leader, if it asks for that.
+    pub async fn take(&self, request: wire::ControlRequest) -> Answer {
+        let answer = self.propose_here(&request.cluster_id, &request.command_json).await;
+        let Answer::NotLeaderHint(leader) = &answer else { return answer };
+        let (true, Some(catalogue)) = (self.hands_on(request.forward, leader), self.cell.get()) else {
+            return answer;
+        };
+        let onward = wire::ControlRequest { forward: false, ..request };
+        ask(self.cell.platform(), &catalogue, leader, onward).await.unwrap_or_else(Answer::Unavailable)
+    }
+
+    fn hands_on(&self, forward: bool, leader: &str) -> bool {
+        forward && !leader.is_empty() && leader != self.me
+    }
+
+    /// Asks the control set which of these sets may answer although they are DEGRADED, and gives those that may, for
+    /// [`twinset_control::LEASE_MS`] from before this call.
+    pub fn lease<'a>(&'a self, sets: &'a [wire::SetIncarnation]) -> BoxFuture<'a, Result<Vec<u32>, String>> {
+        Box::pin(async move {
+            let catalogue = self.cell.get().ok_or("no catalogue yet")?;
+            let known = &catalogue;
+            let ask = |node: String, forward: bool| {
+                let asked = async move {
+                    let cluster_id = known.cluster_id.clone();
+                    let request = wire::LeaseRequest { cluster_id, sets: sets.to_vec(), forward };
+                    let result = if node == self.me {
+                        self.lease_here(&request).await
+                    } else {
+                        ask_lease(self.cell.platform(), known, &node, request).await?
+                    };
+                    match result {
+                        LeaseResult::Leased(leased) => Ok(Said::Done(leased.sets)),
+                        LeaseResult::NotLeaderHint(hint) => Ok(Said::NotLeader(hint)),
+                        LeaseResult::Unavailable(why) => Err(why),
+                    }
+                };
+                asked.boxed()
+            };
+            self.leader(known, ask).await
+        })
+    }
+
+    /// What another node asks for, as [`ControlClient::lease`].
+    pub async fn take_lease(&self, request: wire::LeaseRequest) -> LeaseResult {
+        let result = self.lease_here(&request).await;
+        let LeaseResult::NotLeaderHint(leader) = &result else { return result };
+        let (true, Some(catalogue)) = (self.hands_on(request.forward, leader), self.cell.get()) else {
+            return result;
+        };
+        let onward = wire::LeaseRequest { forward: false, ..request };
+        let asked = ask_lease(self.cell.platform(), &catalogue, leader, onward).await;
+        asked.unwrap_or_else(LeaseResult::Unavailable)
+    }
+
+    /// Only the leader may say so, and only after a majority has confirmed that it leads: what it has applied by then holds
+    /// every record that was made before it was asked, a recovery's too. So whoever waits for a lease's time after such a record
+    /// has waited every lease out, without knowing of any.
+    async fn lease_here(&self, request: &wire::LeaseRequest) -> LeaseResult {
+        let own = self.cell.get().map(|catalogue| catalogue.cluster_id.clone()).unwrap_or_default();
+        if own.is_empty() || own != request.cluster_id {
+            return LeaseResult::Unavailable(format!("wrong cluster {}: this is {own}", request.cluster_id));
+        }
+        let not_leader = || LeaseResult::NotLeaderHint(self.leader_hint().unwrap_or_default());
+        let Some(replica) = self.sets.control().filter(|replica| replica.group.is_leader()) else {
+            return not_leader();
+        };
+        match tokio::time::timeout(ATTEMPT, replica.group.read_barrier()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return not_leader(),
+            Err(_) => return LeaseResult::Unavailable("its leadership was not confirmed in time".into()),
+        }
+        let catalogue = self.cell.get().expect("it was there");
+        let may = |asked: &&wire::SetIncarnation| {
+            catalogue.sets.get(&asked.set).is_some_and(|set| {
+                set.incarnation == asked.incarnation && set.durability == Durability::Degraded
+            })
+        };
+        LeaseResult::Leased(wire::Leased {
+            sets: request.sets.iter().filter(may).map(|set| set.set).collect(),
+        })
+    }
+}
+
+/// What a node says to a question for the control set's leader.
+enum Said<T> {
+    /// The leader's answer.
+    Done(T),
+    /// It does not lead; it believes that this node does, or knows of none (empty).
+    NotLeader(String),
+}
+
+async fn reach(
+    platform: &dyn Platform,
+    catalogue: &Catalogue,
+    node: &str,
+) -> Result<AdminClient<Channel>, String> {
+    let address = &catalogue.nodes.get(node).ok_or("unknown node")?.api_addr;
+    dial::connect(platform, address).await.map(AdminClient::new).map_err(|error| error.to_string())
+}
+
+async fn ask_lease(
+    platform: &dyn Platform,
+    catalogue: &Catalogue,
+    node: &str,
+    request: wire::LeaseRequest,
+) -> Result<LeaseResult, String> {
+    let mut client = reach(platform, catalogue, node).await?;
+    let reply =
+        tokio::time::timeout(ATTEMPT, client.lease(request)).await.map_err(|_| "no answer in time")?;
+    reply.map_err(|status| status.to_string())?.into_inner().result.ok_or_else(|| "an empty reply".to_owned())
 }
 
 async fn ask(
     platform: &dyn Platform,
     catalogue: &Catalogue,
     node: &str,
-    command: &Bytes,
+    request: wire::ControlRequest,
 ) -> Result<Answer, String> {
-    let address = &catalogue.nodes.get(node).ok_or("unknown node")?.api_addr;
-    let channel = dial::connect(platform, address).await.map_err(|e| e.to_string())?;
-    let request =
-        wire::ControlRequest { command_json: command.clone(), cluster_id: catalogue.cluster_id.clone() };
-    let reply = tokio::time::timeout(ATTEMPT, AdminClient::new(channel).control(request)).await;
-    match reply {
+    let mut client = reach(platform, catalogue, node).await?;
+    match tokio::time::timeout(ATTEMPT, client.control(request)).await {
         // It was sent: only the control set's log knows what became of it.
         Err(_) => Ok(Answer::Unknown("no answer in time".into())),
         Ok(Err(status)) => Ok(Answer::Unknown(status.to_string())),

@@ -2,8 +2,8 @@
 //! messages to other sets) waits here, and only here, until the gate is open for the entry that it depends on.
 //!
 //! Entry *i* is safe when it is committed and on disk in *each* site, by the sites of the replicas themselves. In SYNC the
-//! gate is open up to the safe index; in DEGRADED up to the applied one, and the safe index goes on telling what both sites
-//! have. What is applied here is committed, so the applied index stands for it; the state in force is the one that the
+//! gate is open up to the safe index; in DEGRADED up to the applied one, while the leader has the control set's word for it (the
+//! lease: `crate::vigil`), and the safe index goes on telling what both sites have. What is applied here is committed, so the applied index stands for it; the state in force is the one that the
 //! applied entries have marked. Followers learn both indices from the leader. Neither ever falls.
 //!
 //! The gate also keeps who has answered this replica as a leader, message by message: a linearizable read waits until a
@@ -74,6 +74,10 @@ struct State {
     /// When a leader was last heard.
     heard: Option<Instant>,
     freshness: Freshness,
+    /// Whether this replica leads, as far as it knows.
+    leads: bool,
+    /// Until when this leader may answer in DEGRADED.
+    leased_until: Option<Instant>,
 }
 
 impl Gate {
@@ -133,6 +137,25 @@ impl Gate {
             state.everywhere = state.everywhere.max(everywhere);
             self.publish(&mut state);
         }
+    }
+
+    /// Whether this replica leads, as far as it knows.
+    pub fn leads(&self, leads: bool) {
+        self.state.lock().leads = leads;
+    }
+
+    /// The control set knows that the set is DEGRADED, and lets this leader answer until then.
+    pub fn lease(&self, until: Instant) {
+        let mut state = self.state.lock();
+        state.leased_until = state.leased_until.max(Some(until));
+        self.publish(&mut state);
+        drop(state);
+        self.contacted.send_replace(());
+    }
+
+    /// How long this leader may still answer in DEGRADED; None: it may not.
+    pub fn leased(&self) -> Option<Duration> {
+        self.state.lock().leased(Instant::now())
     }
 
     /// Since when it may be, and not longer, that others have let something out that this replica, which leads as far as it
@@ -234,6 +257,20 @@ impl Gate {
         self.state.lock().contacts.silence(replica)
     }
 
+    /// How long ago the newest message was sent that a replica in another site has answered; None if none ever has.
+    pub fn silence_of_away_site(&self) -> Option<Duration> {
+        let state = self.state.lock();
+        let own = state.sites.get(&state.contacts.own());
+        let away = state.sites.iter().filter(|(_, site)| Some(*site) != own);
+        away.filter_map(|(&replica, _)| state.contacts.silence(replica)).min()
+    }
+
+    /// How long ago the newest message of this term was sent that a majority has answered; None if it never has.
+    pub fn silence_of_majority(&self) -> Option<Duration> {
+        let state = self.state.lock();
+        state.contacts.majority(state.term).map(|at| at.elapsed())
+    }
+
     /// What an unconfirmed answer of this replica could be based on.
     pub fn basis(&self, leads: bool) -> Option<Basis> {
         let state = self.state.lock();
@@ -276,12 +313,16 @@ impl Gate {
     }
 
     /// In SYNC, waits for word from a replica in another site, to a message sent after `began`: a leader that is cut off
-    /// from the other site must not answer from a past that a recovered set has left behind.
+    /// from the other site must not answer from a past that a recovered set has left behind. In DEGRADED, waits until it has
+    /// the lease, for the same reason.
     pub async fn wait_for_away_site(&self, began: Instant) {
         self.contact_until(|state| {
             let own = state.sites.get(&state.contacts.own());
             let away = |other: u64| state.sites.get(&other).is_some_and(|site| Some(site) != own);
-            state.durability == Durability::Degraded || state.contacts.since(state.term, began).any(away)
+            match state.durability {
+                Durability::Sync => state.contacts.since(state.term, began).any(away),
+                Durability::Degraded => state.leased(Instant::now()).is_some(),
+            }
         })
         .await;
     }
@@ -316,8 +357,9 @@ impl Gate {
         state.safe = state.safe.max(known);
         let index = match state.durability {
             Durability::Sync if canary::on(Canary::ReplyBeforeSafe) => state.applied,
-            Durability::Sync => state.safe,
-            Durability::Degraded => state.applied,
+            Durability::Degraded if state.leased(Instant::now()).is_some() => state.applied,
+            // A follower hears from its leader how far the gate is open.
+            Durability::Sync | Durability::Degraded => state.safe,
         };
         self.open_up(state, index);
     }
@@ -330,6 +372,11 @@ impl Gate {
 }
 
 impl State {
+    fn leased(&self, now: Instant) -> Option<Duration> {
+        let until = self.leased_until.filter(|_| self.leads)?;
+        until.checked_duration_since(now).filter(|left| !left.is_zero())
+    }
+
     fn vouched(&self, open: u64) -> Option<Instant> {
         let opened = self.began_at.is_some_and(|began_at| open >= began_at);
         if opened { self.contacts.majority(self.term) } else { None }
@@ -404,6 +451,8 @@ mod tests {
     #[test]
     fn degraded_opens_up_to_applied_and_sync_closes_at_its_mark() {
         let gate = Gate::new(1, sites(), Durability::Sync);
+        gate.leads(true);
+        gate.lease(Instant::now() + Duration::from_secs(60));
         gate.matched(1, &matched([9, 9, 2, 0]));
         gate.applied(5, Durability::Sync);
         assert_eq!(gate.horizon(), Horizon { open: 2, safe: 2 });
@@ -414,6 +463,35 @@ mod tests {
         assert_eq!(gate.horizon().open, 7, "the mark itself waits for the away site");
         gate.matched(1, &matched([9, 9, 8, 0]));
         assert_eq!(gate.horizon(), Horizon { open: 8, safe: 8 });
+    }
+
+    #[tokio::test]
+    async fn in_degraded_only_a_leader_with_a_lease_opens_the_gate_up_to_applied() {
+        let gate = Gate::new(1, sites(), Durability::Degraded);
+        let (over, runs) = (Instant::now(), Instant::now() + Duration::from_secs(3_600));
+        gate.leads(true);
+        gate.applied(3, Durability::Degraded);
+        assert_eq!(gate.horizon().open, 0, "nobody has said that it may");
+        gate.lease(over);
+        assert_eq!(
+            (gate.horizon().open, gate.leased()),
+            (0, None),
+            "the set may be recovered elsewhere by now"
+        );
+        let mut read = Box::pin(gate.wait_for_away_site(over));
+        assert!(futures::poll!(read.as_mut()).is_pending());
+        gate.lease(runs);
+        assert!(futures::poll!(read.as_mut()).is_ready());
+        drop(read);
+        assert_eq!(gate.horizon().open, 3);
+        gate.lease(over);
+        gate.applied(4, Durability::Degraded);
+        assert_eq!(gate.horizon().open, 4, "the longest counts");
+        gate.leads(false);
+        gate.applied(5, Durability::Degraded);
+        assert_eq!((gate.horizon().open, gate.leased()), (4, None), "a follower waits for its leader's word");
+        gate.follow(Horizon { open: 5, safe: 0 }, 0);
+        assert_eq!(gate.horizon().open, 5);
     }
 
     #[test]

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
-use tokio::time::Instant;
 use tracing::{info, warn};
 use twinset_control::{CONTROL_SET, Catalogue, Command, Durability, Set, SwitchIntent};
 
@@ -16,6 +15,7 @@ use crate::control_client::ControlClient;
 use crate::handover;
 use crate::raft::{Role, View};
 use crate::set::Replica;
+use crate::since::Since;
 
 const PERIOD: Duration = Duration::from_millis(250);
 /// A leader outside the home site goes home after this, if nothing else is going on.
@@ -41,20 +41,6 @@ pub struct Keeper {
     pub control: ControlClient,
     /// Taken by whoever moves the set.
     pub switching: SwitchLock,
-}
-
-/// Since when something has been so, without a break.
-#[derive(Default)]
-struct Since(Option<Instant>);
-
-impl Since {
-    fn lasts(&mut self, holds: bool, for_: Duration) -> bool {
-        if !holds {
-            self.0 = None;
-            return false;
-        }
-        self.0.get_or_insert_with(Instant::now).elapsed() >= for_
-    }
 }
 
 impl Keeper {
@@ -108,6 +94,7 @@ impl Keeper {
             durability: Durability::Degraded,
             last_safe_index: self.replica.fence.gate.horizon().safe,
             expected_durability_epoch: set.durability_epoch,
+            pinned: set.pinned,
             who: "keeper".to_owned(),
             why: "it is in force in the set and was not on record".to_owned(),
         };

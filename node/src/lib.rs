@@ -37,5 +37,7 @@ pub mod proposer;
 pub mod raft;
 pub mod reader;
 pub mod set;
+mod since;
 mod sweeps;
 pub mod switch;
+pub mod vigil;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus::{
     Encoder, Gauge, IntCounter, IntGaugeVec, Opts, Registry, TextEncoder, register_gauge_with_registry,
@@ -12,8 +13,9 @@ use twinset_ledger::{Effect, Rejection};
 use twinset_store::LedgerReplica;
 
 use crate::check_back::{CheckBackMetrics, Initiators};
+use crate::durability::sentinel::{Phase, Standing};
 use crate::raft::Role;
-use crate::set::Sets;
+use crate::set::{Replica, Sets};
 use crate::sweeps::SweepMetrics;
 
 /// All metrics of a node. Clones count into the same registry.
@@ -31,6 +33,10 @@ pub struct Metrics {
     set_index: IntGaugeVec,
     set_term: IntGaugeVec,
     set_degraded: IntGaugeVec,
+    set_durability: IntGaugeVec,
+    set_unsafe_ms: IntGaugeVec,
+    set_lease_ms: IntGaugeVec,
+    set_resync_stalled: IntGaugeVec,
     set_attempts: IntGaugeVec,
     /// What comes of transactions over several sets.
     pub attempts: AttemptMetrics,
@@ -155,6 +161,26 @@ impl Metrics {
             )?,
             set_term: gauges("twinset_set_term", "Raft term of the set's replica here.", &["set"])?,
             set_degraded: gauges("twinset_set_degraded", "1 if the set is marked DEGRADED.", &["set"])?,
+            set_durability: gauges(
+                "twinset_set_durability",
+                "1 for what the set is doing about its durability, on the node that leads it: SYNC, DEGRADING, DEGRADED, RESYNC.",
+                &["set", "phase"],
+            )?,
+            set_unsafe_ms: gauges(
+                "twinset_set_unsafe_milliseconds",
+                "How long the oldest committed entry that is not on disk in both sites has waited, on the node that leads the set.",
+                &["set"],
+            )?,
+            set_lease_ms: gauges(
+                "twinset_set_lease_milliseconds",
+                "How long the leader of a DEGRADED set may still answer without another word of the control set.",
+                &["set"],
+            )?,
+            set_resync_stalled: gauges(
+                "twinset_set_resync_stalled",
+                "1 if the away site is back and has come no nearer for too long, on the node that leads the set.",
+                &["set"],
+            )?,
             set_attempts: gauges(
                 "twinset_set_attempts",
                 "Transactions over several sets that are open in the set's replica here, by its role in them.",
@@ -212,6 +238,18 @@ impl Metrics {
         })
     }
 
+    fn render_durability(&self, set: &str, replica: &Replica, standing: Standing) {
+        let leads = replica.group.is_leader();
+        let milliseconds = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        for phase in Phase::ALL {
+            let gauge = self.set_durability.with_label_values(&[set, phase.name()]);
+            gauge.set(i64::from(leads && phase == standing.phase));
+        }
+        self.set_unsafe_ms.with_label_values(&[set]).set(milliseconds(standing.waited));
+        self.set_lease_ms.with_label_values(&[set]).set(replica.fence.gate.leased().map_or(0, milliseconds));
+        self.set_resync_stalled.with_label_values(&[set]).set(i64::from(standing.stalled));
+    }
+
     fn render_parcels(&self, set: &str, state: &LedgerReplica) {
         let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         self.set_suspended.with_label_values(&[set]).set(signed(state.suspended_count() as u64));
@@ -252,6 +290,7 @@ impl Metrics {
             let degraded = replica.fence.gate.durability() == twinset_ledger::Durability::Degraded;
             self.set_degraded.with_label_values(&[&set]).set(i64::from(degraded));
             if let Some(ledger) = replica.ledger() {
+                self.render_durability(&set, &replica, *ledger.standing.borrow());
                 self.render_parcels(&set, &ledger.state);
                 self.set_holds.with_label_values(&[&set]).set(signed(ledger.state.open_holds() as u64));
                 self.set_sweeps.with_label_values(&[&set]).set(signed(ledger.state.sweep_count() as u64));

@@ -28,6 +28,7 @@ use crate::control_client::ControlClient;
 use crate::control_set::ControlMachine;
 use crate::dial::MESSAGE_BYTES_MAX;
 use crate::drain;
+use crate::durability::sentinel::Sentinel;
 use crate::duty::Duty;
 use crate::expiry::Expiry;
 use crate::fatal;
@@ -44,6 +45,7 @@ use crate::raft::{Group, Machine};
 use crate::reader::Reader;
 use crate::set::{Fence, Kind, Ledger, Replica, Sets, replica_sites};
 use crate::sweeps::Sweeper;
+use crate::vigil::Vigil;
 
 /// The catalogue that the cluster was made with: where the control set's history begins.
 const FIRST_CATALOGUE: &str = "first-catalogue";
@@ -58,6 +60,8 @@ pub struct Node {
     pub cell: CatalogueCell,
     /// The way to the control set.
     pub control: ControlClient,
+    /// Who is alive, and who may answer in DEGRADED.
+    pub vigil: Arc<Vigil>,
     /// Every metric.
     pub metrics: Metrics,
     store: Store,
@@ -121,8 +125,11 @@ impl Node {
                 cluster_check::check_own(&config, identity, &cell).await?;
             }
             let sets = Arc::new(Sets::default());
+            let control = ControlClient::new(sets.clone(), cell.clone(), config.node.name.clone());
+            let me = config.node.name.clone();
             let node = Arc::new(Node {
-                control: ControlClient::new(sets.clone(), cell.clone(), config.node.name.clone()),
+                vigil: Arc::new(Vigil::new(sets.clone(), cell.clone(), control.clone(), me)),
+                control,
                 links: Links::new(platform.clone(), cell.watch()),
                 sets,
                 cell,
@@ -153,6 +160,8 @@ impl Node {
             node.tasks.spawn(node.cell.clone().keep(node.ending.clone()));
             node.spawn(catalogue::follow(node.cell.clone(), node.config.node.name.clone()));
             node.spawn(follow_catalogue(node.clone()));
+            node.spawn(node.vigil.clone().beat());
+            node.spawn(node.vigil.clone().lease());
             Ok(node)
         })
     }
@@ -328,6 +337,16 @@ impl Node {
         for replica in hosted {
             self.initialize_if_first(catalogue, &replica).await?;
             self.spawn(stop_on_fault(replica.clone(), self.draining.subscribe()));
+            if replica.ledger().is_some() {
+                let sentinel = Sentinel {
+                    replica: replica.clone(),
+                    cell: self.cell.clone(),
+                    control: self.control.clone(),
+                    switching: self.switch_lock(replica.fence.set),
+                    config: self.config.durability.clone(),
+                };
+                self.spawn(sentinel.run());
+            }
             let keeper = Keeper {
                 switching: self.switch_lock(replica.fence.set),
                 cell: self.cell.clone(),
@@ -447,7 +466,8 @@ impl Node {
                 };
                 self.spawn(sweeper.run());
                 let reader = Reader::start(group.clone(), state.clone(), gate);
-                Kind::Ledger(Ledger { state, proposer, reader, across })
+                let standing = watch::Sender::default();
+                Kind::Ledger(Ledger { state, proposer, reader, across, standing })
             }
         };
         Ok(self.sets.insert(Replica { fence, group, kind }))

@@ -12,6 +12,7 @@ use twinset_store::LedgerReplica;
 
 use crate::across::Across;
 use crate::control_set::ControlMachine;
+use crate::durability::sentinel::Standing;
 use crate::fatal;
 use crate::gate::Gate;
 use crate::platform::Platform;
@@ -115,6 +116,8 @@ pub struct Ledger {
     pub reader: Reader,
     /// Carries on what the set has open with others.
     pub across: Across,
+    /// How the set stands with its durability, while this replica leads.
+    pub standing: watch::Sender<Standing>,
 }
 
 /// One hosted replica.

@@ -2,7 +2,7 @@
 //! or down. Pure: asks nobody, prints nothing. `cmd/status.rs` stands above, [`crate::cluster::admin`] asks.
 
 use serde::Serialize;
-use twinset_control::{CONTROL_SET, Catalogue, Durability, Role, Set};
+use twinset_control::{CONTROL_SET, Catalogue, Durability, Policy, Role, Set};
 use twinset_proto::cluster::v1::ReplicaStatus;
 
 use crate::cluster::admin::Survey;
@@ -62,6 +62,12 @@ pub struct SetView {
     pub incarnation: u32,
     /// What an acknowledgement proves.
     pub durability: Option<String>,
+    /// What the leader is doing about it: SYNC, DEGRADING, DEGRADED, RESYNC.
+    pub phase: Option<String>,
+    /// Whether it may change by itself.
+    pub policy: Option<Policy>,
+    /// DEGRADED until an operator wants SYNC.
+    pub pinned: bool,
     /// Indexes, as the leader knows them.
     pub indexes: Option<Indexes>,
     /// What would be lost with a site.
@@ -234,6 +240,9 @@ fn set_view(catalogue: &Catalogue, survey: &Survey, number: u32, set: Option<&Se
         epoch: set.map(|s| s.epoch),
         incarnation: leader.map(|status| status.incarnation).or(catalogue.incarnation(number)).unwrap_or(0),
         durability: set.map(|s| leader.map_or(s.durability.to_string(), |status| status.durability.clone())),
+        phase: set.and(leader).map(|status| status.phase.clone()).filter(|phase| !phase.is_empty()),
+        policy: set.map(|s| s.policy),
+        pinned: set.is_some_and(|s| s.pinned),
         indexes: leader.map(|status| Indexes {
             last_log: status.last_log_index,
             committed: status.committed_index,

@@ -1,7 +1,7 @@
 //! Clusters to test with. Shared by the test programs; it asserts nothing itself.
 
-use twinset_control::Topology;
 use twinset_control::topology::{Cluster, TopologyNode};
+use twinset_control::{Policy, Topology};
 
 /// A topology with sites A and B of so many nodes (a1, a2, .. b1, b2, ..) and, if asked for, the arbiter c1.
 pub fn topology(sets: u32, nodes_a: u16, nodes_b: u16, arbiter: bool) -> Topology {
@@ -19,5 +19,5 @@ pub fn topology(sets: u32, nodes_a: u16, nodes_b: u16, arbiter: bool) -> Topolog
             });
         }
     }
-    Topology { cluster: Cluster { name: "test".into(), sets }, nodes }
+    Topology { cluster: Cluster { name: "test".into(), sets, durability: Policy::default() }, nodes }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use turmoil::Sim;
-use twinset_control::{Catalogue, Topology};
+use twinset_control::{Catalogue, Policy, Topology};
 use twinset_node::config::Config;
 use twinset_node::listen::Listeners;
 use twinset_node::metrics::Metrics;
@@ -92,7 +92,10 @@ pub fn http(router: &str) -> String {
 
 /// The first catalogue.
 pub fn catalogue(sets: u32) -> Catalogue {
-    let mut text = format!("[cluster]\nname = \"simulated\"\nsets = {sets}\n");
+    let mut text = format!(
+        "[cluster]\nname = \"simulated\"\nsets = {sets}\ndurability = \"{}\"\n",
+        Policy::MaxProtection
+    );
     for node in NODES {
         let [api, peer, http] = NODE_PORTS;
         text += &format!(

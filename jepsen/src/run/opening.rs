@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use twinset_control::Catalogue;
+use twinset_control::{Catalogue, Policy};
 use twinset_tools::cluster::{Layout, LocalCluster, LocalOptions, Ports};
 
 use super::{HISTORY_JSONL, RUN_JSON, Run, Until};
@@ -61,6 +61,8 @@ pub async fn open(
         launch: net.launch(),
         bin_dir: arguments.bin_dir.clone(),
         node_config: SNAPSHOTS.to_owned(),
+        // The checkers hold every acknowledgement against both sites.
+        durability: Policy::MaxProtection,
         ..LocalOptions::fresh(&arguments.dir.join("cluster"))
     };
     let machines = Machines::around(&mut options)?;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::support::{LONG, Stage, no_failure};
+use twinset_control::{Durability, Policy};
 use twinset_jepsen::history::{Answer, Ask, Level, Meta, Recorder};
 use twinset_jepsen::{logs, wait};
 use twinset_tools::cluster::local::Stopped;
@@ -75,7 +76,7 @@ const SHORT: Duration = Duration::from_millis(1_500);
 
 #[tokio::test]
 async fn a_dark_site_holds_every_answer_back_until_the_set_is_degraded() {
-    let mut stage = Stage::start().await;
+    let mut stage = Stage::start_protected().await;
     let recorder = Recorder::in_memory(Meta::default());
     let (payer, payee) = stage.open_pair(&recorder, 1).await;
     let pair = (payer, payee);
@@ -103,7 +104,9 @@ async fn a_dark_site_holds_every_answer_back_until_the_set_is_degraded() {
         );
     }
 
-    stage.set_durability(1, true).await;
+    assert_eq!(stage.recorded(1).await.durability, Durability::Sync, "its policy is max-protection");
+
+    stage.set_policy(1, Policy::MaxAvailability).await;
     let again = there.pay(&recorder, pair, "held", 250, LONG).await;
     assert!(matches!(again, Answer::Booked { .. }), "{again:?}");
     for router in [&mut here, &mut there] {
@@ -113,7 +116,9 @@ async fn a_dark_site_holds_every_answer_back_until_the_set_is_degraded() {
     for node in ["b1", "b2"] {
         stage.cluster.signal(node, Signal::Cont).await.unwrap();
     }
-    stage.whole().await;
+    stage.becomes(1, Durability::Sync).await;
+    stage.set_durability(1, true).await;
+    assert!(stage.recorded(1).await.pinned, "an operator's word stays");
     stage.set_durability(1, false).await;
     let last = there.pay(&recorder, pair, "last", 1, LONG).await;
     assert!(matches!(last, Answer::Booked { .. }), "{last:?}");

@@ -1,6 +1,6 @@
 //! A site whose nodes and router die at the same instant. Sets at home there pause and say so; sets whose away site it is
-//! acknowledge nothing until it is back or an operator says that they are DEGRADED. Afterwards everything serves, and
-//! nothing acknowledged is lost.
+//! go on alone once that is on record, or acknowledge nothing until it is back, as their policy is. Afterwards everything serves, in
+//! SYNC again by itself, and nothing acknowledged is lost.
 
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,7 @@ use futures::future::join_all;
 
 use crate::probe::Probe;
 use crate::support::{LONG, Stage};
+use twinset_control::{Durability, Policy};
 use twinset_jepsen::history::Level;
 use twinset_jepsen::{logs, wait};
 use twinset_tools::cluster::layout::Kind;
@@ -25,8 +26,8 @@ struct Case {
     paused: u32,
     /// The set at home in the other site.
     held: u32,
-    /// Whether an operator lets that set go on.
-    degraded: bool,
+    /// Whether that set may go on with one site.
+    policy: Policy,
 }
 
 #[tokio::test]
@@ -35,8 +36,8 @@ async fn a_site_that_dies_whole_pauses_its_sets_and_loses_nothing() {
     let traffic = stage.journal(100).await;
     let mut probes = [Probe::open(&stage, 1, &traffic).await, Probe::open(&stage, 2, &traffic).await];
     let cases = [
-        Case { dead: "B", router: "ra", paused: 2, held: 1, degraded: true },
-        Case { dead: "A", router: "rb", paused: 1, held: 2, degraded: false },
+        Case { dead: "B", router: "ra", paused: 2, held: 1, policy: Policy::MaxAvailability },
+        Case { dead: "A", router: "rb", paused: 1, held: 2, policy: Policy::MaxProtection },
     ];
     for case in &cases {
         play(&mut stage, case, &mut probes).await;
@@ -50,7 +51,9 @@ async fn a_site_that_dies_whole_pauses_its_sets_and_loses_nothing() {
 }
 
 async fn play(stage: &mut Stage, case: &Case, probes: &mut [Probe; 2]) {
-    let &Case { dead, router, paused, held, degraded } = case;
+    let &Case { dead, router, paused, held, policy } = case;
+    let degraded = policy == Policy::MaxAvailability;
+    stage.set_policy(held, policy).await;
     let of = |set: u32| set as usize - 1;
     let id = |what: &str| format!("{what}-{dead}");
     let mut before = [0; 2];
@@ -62,7 +65,9 @@ async fn play(stage: &mut Stage, case: &Case, probes: &mut [Probe; 2]) {
     let victims = kill_site(stage, dead).await;
     let died = Instant::now();
     let (seen, meanwhile) = (&*stage, id("meanwhile"));
-    let asked = probes.iter_mut().zip(before).map(async |(probe, before)| {
+    let waiting = |number: &usize| number + 1 != held as usize || !degraded;
+    let asked = probes.iter_mut().zip(before).enumerate().filter(|(number, _)| waiting(number));
+    let asked = asked.map(async |(_, (probe, before))| {
         probe.cannot_pay(seen, router, &meanwhile, 250, SHORT).await;
         let read = probe.read(seen, router, Level::Linearizable, SHORT).await;
         assert!(read.is_err(), "site {dead} did not confirm it: {read:?}");
@@ -76,9 +81,11 @@ async fn play(stage: &mut Stage, case: &Case, probes: &mut [Probe; 2]) {
     assert_eq!(cents, before[of(paused)], "set {paused}");
     assert!(age_ms >= silent_ms, "site {dead} is dead for {silent_ms} ms, the answer says {age_ms}");
     if degraded {
-        stage.set_durability(held, true).await;
         let probe = &mut probes[of(held)];
         probe.must_pay(stage, router, &id("meanwhile"), 250).await;
+        let recorded = stage.recorded(held).await;
+        assert_eq!(recorded.durability, Durability::Degraded, "on record before it is in force");
+        assert!(recorded.last_safe_index > 0 && !recorded.pinned, "{recorded:?}");
         assert_eq!(probe.balance(stage, router).await, before[of(held)] + 250);
         probes[of(paused)].cannot_pay(stage, router, &id("still"), 10, SHORT).await;
     } else {
@@ -95,9 +102,7 @@ async fn play(stage: &mut Stage, case: &Case, probes: &mut [Probe; 2]) {
         stage.cluster.start_process(name).unwrap();
     }
     stage.whole().await;
-    if degraded {
-        stage.set_durability(held, false).await;
-    }
+    stage.becomes(held, Durability::Sync).await;
     for (number, probe) in probes.iter_mut().enumerate() {
         probe.must_pay(stage, router, &id("meanwhile"), 250).await;
         let set = number + 1;

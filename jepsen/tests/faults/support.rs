@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tokio::process::Child;
 
 use crate::disk::Disk;
+use twinset_control::{Command, Durability, Policy, Set};
 use twinset_jepsen::api::Router;
 use twinset_jepsen::history::{Answer, Ask, Recorder};
 use twinset_jepsen::logs::{self, Allowed};
@@ -20,6 +21,7 @@ use twinset_jepsen::wait;
 use twinset_proto::cluster::v1::{SetDurabilityRequest, SwitchRequest};
 use twinset_tools::cluster::admin;
 use twinset_tools::cluster::admin::Survey;
+use twinset_tools::cluster::control;
 use twinset_tools::cluster::layout::Kind;
 use twinset_tools::cluster::process::Pid;
 use twinset_tools::cluster::{LocalCluster, LocalOptions};
@@ -69,8 +71,18 @@ impl Stage {
 
     /// So many sets, home A and home B in turn.
     pub async fn start_with(sets: u32) -> Stage {
+        Stage::start_as(|options| options.sets = sets).await
+    }
+
+    /// Two sets that never go on with one site by themselves.
+    pub async fn start_protected() -> Stage {
+        Stage::start_as(|options| options.durability = Policy::MaxProtection).await
+    }
+
+    async fn start_as(change: impl FnOnce(&mut LocalOptions)) -> Stage {
         let dir = tempfile::tempdir().unwrap();
-        let options = LocalOptions { sets, ..LocalOptions::fresh(&dir.path().join("cluster")) };
+        let mut options = LocalOptions::fresh(&dir.path().join("cluster"));
+        change(&mut options);
         let cluster = LocalCluster::start(&options, &mut |text| println!("{text}")).await.unwrap();
         wait::whole(cluster.layout()).await.unwrap();
         Stage { cluster, disks: Vec::new(), dir: Some(dir) }
@@ -238,6 +250,32 @@ impl Stage {
                 Ok(_) => return,
                 Err(reason) => assert!(tokio::time::Instant::now() < deadline, "{reason}"),
             }
+        }
+    }
+
+    /// An operator's word on whether a set may go on with one site by itself.
+    pub async fn set_policy(&self, set: u32, policy: Policy) {
+        let survey = admin::survey(&self.cluster.layout().node_addrs()).await;
+        let command = Command::SetPolicy { set, policy, who: "test".into(), why: "a dark site".into() };
+        control::propose(&survey, survey.catalogue().unwrap(), &command, END).await.unwrap();
+    }
+
+    /// What the control set has of a set, as far as any node knows.
+    pub async fn recorded(&self, set: u32) -> Set {
+        let survey = admin::survey(&self.cluster.layout().node_addrs()).await;
+        survey.catalogue().unwrap().sets[&set].clone()
+    }
+
+    /// Waits until `durability` is on record for a set, and gives what is.
+    pub async fn becomes(&self, set: u32, durability: Durability) -> Set {
+        let deadline = tokio::time::Instant::now() + wait::HEAL;
+        loop {
+            let recorded = self.recorded(set).await;
+            if recorded.durability == durability {
+                return recorded;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "set {set} is not {durability}: {recorded:?}");
+            tokio::time::sleep(POLL).await;
         }
     }
 

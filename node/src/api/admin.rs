@@ -15,7 +15,8 @@ use wire::admin_server::Admin;
 
 use super::{convert, verify};
 use crate::birth::Refused;
-use crate::durability;
+use crate::durability::sentinel::Standing;
+use crate::durability::{self, Change};
 use crate::node::{BootstrapError, Node};
 use crate::platform;
 use crate::raft::Role;
@@ -147,11 +148,15 @@ impl Admin for AdminService {
         let who = or_default(request.who, "operator");
         let why = or_default(request.why, "by hand");
         let catalogue = self.node.cell.get().ok_or_else(|| Status::unavailable("no catalogue yet"))?;
-        let marked = durability::change(&replica, &catalogue, &self.node.control, state, who, why)
-            .await
-            .map_err(|error| match error {
-                durability::Error::AwaySite(_) => Status::failed_precondition(error.to_string()),
-                _ => Status::unavailable(error.to_string()),
+        let wanted = Change { durability: state, pinned: request.degraded, who, why };
+        let marked =
+            durability::change(&replica, &catalogue, &self.node.control, wanted).await.map_err(|error| {
+                match error {
+                    durability::Error::AwaySite(_) | durability::Error::Protected => {
+                        Status::failed_precondition(error.to_string())
+                    }
+                    _ => Status::unavailable(error.to_string()),
+                }
             })?;
         Ok(Response::new(wire::SetDurabilityReply {
             index: marked.index,
@@ -204,9 +209,29 @@ impl Admin for AdminService {
         &self,
         request: Request<wire::ControlRequest>,
     ) -> Result<Response<wire::ControlReply>, Status> {
-        let request = request.into_inner();
-        let answer = self.node.control.propose_here(&request.cluster_id, &request.command_json).await;
+        let answer = self.node.control.take(request.into_inner()).await;
         Ok(Response::new(wire::ControlReply { result: Some(answer) }))
+    }
+
+    async fn alive(
+        &self,
+        request: Request<wire::AliveRequest>,
+    ) -> Result<Response<wire::AliveReply>, Status> {
+        let request = request.into_inner();
+        let own = self.node.identified_catalogue().map(|catalogue| catalogue.cluster_id.clone());
+        if own.as_ref() != Some(&request.cluster_id) {
+            return Err(Status::failed_precondition(format!("wrong cluster {}", request.cluster_id)));
+        }
+        self.node.vigil.take(request);
+        Ok(Response::new(wire::AliveReply {}))
+    }
+
+    async fn lease(
+        &self,
+        request: Request<wire::LeaseRequest>,
+    ) -> Result<Response<wire::LeaseReply>, Status> {
+        let result = self.node.control.take_lease(request.into_inner()).await;
+        Ok(Response::new(wire::LeaseReply { result: Some(result) }))
     }
 }
 
@@ -224,6 +249,10 @@ impl AdminService {
     }
 }
 
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn or_default(text: String, default: &str) -> String {
     if text.is_empty() { default.to_owned() } else { text }
 }
@@ -239,10 +268,14 @@ fn replica_status(replica: &Replica, catalogue: &Catalogue) -> wire::ReplicaStat
         Role::Candidate => "candidate",
         Role::Stopped => "stopped",
     };
-    let (safe_index, accounts) = match &replica.kind {
-        Kind::Ledger(ledger) => (replica.fence.gate.horizon().safe, ledger.state.account_count()),
-        Kind::Control(_) => (progress.committed, 0),
+    let (safe_index, accounts, standing) = match &replica.kind {
+        Kind::Ledger(ledger) => {
+            let standing = *ledger.standing.borrow();
+            (replica.fence.gate.horizon().safe, ledger.state.account_count(), standing)
+        }
+        Kind::Control(_) => (progress.committed, 0, Standing::default()),
     };
+    let leads = view.role == Role::Leader;
     wire::ReplicaStatus {
         set: replica.fence.set,
         replica: replica.fence.replica,
@@ -260,6 +293,9 @@ fn replica_status(replica: &Replica, catalogue: &Catalogue) -> wire::ReplicaStat
         learners: view.learners.into_iter().collect(),
         accounts,
         fault: view.fault.unwrap_or_default(),
+        phase: if leads { standing.phase.name().into() } else { String::new() },
+        waited_ms: milliseconds(standing.waited),
+        lease_ms: replica.fence.gate.leased().map_or(0, milliseconds),
     }
 }
 

@@ -411,6 +411,7 @@ fn look(
         let leading = metrics.replication.as_ref().map(|replication| matched(Some(replication)));
         (leading, view_of(&metrics), since, electorates)
     };
+    fence.gate.leads(leading.is_some());
     if let Some(matched) = &leading {
         fence.gate.matched(view.term, matched);
     }

@@ -58,8 +58,11 @@ async fn read(channel: &Channel, (cluster_id, set, incarnation): To) -> ReadResu
 }
 
 async fn control(channel: &Channel, cluster_id: &str) -> wire::control_reply::Result {
-    let request =
-        wire::ControlRequest { cluster_id: cluster_id.to_owned(), command_json: Bytes::from_static(b"{}") };
+    let request = wire::ControlRequest {
+        cluster_id: cluster_id.to_owned(),
+        command_json: Bytes::from_static(b"{}"),
+        forward: false,
+    };
     let reply = tokio::time::timeout(DEADLINE, AdminClient::new(channel.clone()).control(request)).await;
     reply.unwrap().unwrap().into_inner().result.unwrap()
 }

@@ -178,7 +178,11 @@ mod tests {
             arbiter: false,
         };
         let nodes = [("a1", "A"), ("a2", "A"), ("b1", "B"), ("b2", "B")].into_iter().enumerate().map(node);
-        let cluster = twinset_control::topology::Cluster { name: "t".into(), sets: 2 };
+        let cluster = twinset_control::topology::Cluster {
+            name: "t".into(),
+            sets: 2,
+            durability: twinset_control::Policy::default(),
+        };
         Topology { cluster, nodes: nodes.collect() }.place("c").expect("a catalogue")
     }
 

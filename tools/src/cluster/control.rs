@@ -32,8 +32,11 @@ pub async fn propose(
     patience: Duration,
 ) -> Result<Reply, Error> {
     let command_json = serde_json::to_vec(command).expect("plain data with string keys has a JSON form");
-    let request =
-        ControlRequest { command_json: command_json.into(), cluster_id: catalogue.cluster_id.clone() };
+    let request = ControlRequest {
+        command_json: command_json.into(),
+        cluster_id: catalogue.cluster_id.clone(),
+        forward: true,
+    };
     let deadline = Instant::now() + patience;
     loop {
         let why = match attempt(survey, catalogue, &request, deadline).await {

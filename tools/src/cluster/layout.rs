@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use twinset_control::Policy;
 
 use super::process::Pid;
 use crate::error;
@@ -57,6 +58,9 @@ pub struct Layout {
     pub format: u32,
     /// How many sets it was made with.
     pub sets: u32,
+    /// Whether they may go on with one site alone.
+    #[serde(default, skip_serializing_if = "Policy::is_default")]
+    pub durability: Policy,
     /// Ports count from here.
     pub base_port: u16,
     /// Where the binaries are.
@@ -104,7 +108,7 @@ impl Layout {
         });
         let processes = nodes.chain(routers).collect();
         let (dir, bin_dir) = (dir.to_owned(), bin_dir.to_owned());
-        Layout { format: FORMAT, sets, base_port, bin_dir, processes, dir }
+        Layout { format: FORMAT, sets, durability: Policy::default(), base_port, bin_dir, processes, dir }
     }
 
     /// Reads `dev.json` of `dir`.
@@ -220,7 +224,8 @@ impl Layout {
 
     /// The topology as text.
     pub fn topology(&self) -> String {
-        let mut text = format!("[cluster]\nname = \"local\"\nsets = {}\n", self.sets);
+        let (sets, durability) = (self.sets, self.durability);
+        let mut text = format!("[cluster]\nname = \"local\"\nsets = {sets}\ndurability = \"{durability}\"\n");
         for node in self.nodes() {
             let peer = node.peer.as_deref().unwrap_or_default();
             text.push_str(&format!(

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
 
+use twinset_control::Policy;
+
 use super::layout::{DEV_JSON, Kind, Layout};
 use super::ports::{self, Claim, Ports};
 use super::process::{self, Launch, Pid, Signal, Tie};
@@ -25,6 +27,8 @@ pub struct LocalOptions {
     pub dir: PathBuf,
     /// How many sets.
     pub sets: u32,
+    /// Whether they may go on with one site alone.
+    pub durability: Policy,
     /// Which ports.
     pub ports: Ports,
     /// Whether to throw away what the directory holds of an earlier cluster.
@@ -47,6 +51,7 @@ impl LocalOptions {
         LocalOptions {
             dir: dir.to_owned(),
             sets: 2,
+            durability: Policy::default(),
             ports: Ports::Free,
             fresh: true,
             detach: false,
@@ -401,7 +406,10 @@ async fn prepare(options: &LocalOptions) -> anyhow::Result<(Layout, Claim)> {
     }
     std::fs::create_dir_all(&dir)?;
     let claim = options.ports.claim()?;
-    let layout = Layout::new(&dir, &bin_dir, options.sets, claim.base_port);
+    let layout = Layout {
+        durability: options.durability,
+        ..Layout::new(&dir, &bin_dir, options.sets, claim.base_port)
+    };
     layout.save()?;
     Ok((layout, claim))
 }

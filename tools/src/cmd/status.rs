@@ -118,7 +118,7 @@ fn row(set: &SetView) -> Vec<String> {
         home,
         set.leader.clone().unwrap_or_else(|| "none".to_owned()),
         number(set.term),
-        set.durability.clone().unwrap_or_else(|| "-".to_owned()),
+        durability(set),
         number(set.indexes.map(|indexes| indexes.committed)),
         number(set.indexes.map(|indexes| indexes.applied)),
         number(set.indexes.map(|indexes| indexes.safe)),
@@ -127,6 +127,16 @@ fn row(set: &SetView) -> Vec<String> {
         set.incarnation.to_string(),
         set.replicas.iter().map(copy).collect::<Vec<_>>().join(" "),
     ]
+}
+
+/// What is in force, and what the leader is doing about it where that is something else.
+fn durability(set: &SetView) -> String {
+    let in_force = set.durability.as_deref().unwrap_or("-");
+    match set.phase.as_deref().filter(|phase| *phase != in_force) {
+        Some(phase) => format!("{in_force} ({phase})"),
+        None if set.pinned => format!("{in_force} (by hand)"),
+        None => in_force.to_owned(),
+    }
 }
 
 fn copy(replica: &ReplicaView) -> String {

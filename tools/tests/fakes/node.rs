@@ -180,6 +180,14 @@ impl Admin for FakeNode {
         })))
     }
 
+    async fn alive(&self, _: Request<AliveRequest>) -> Result<Response<AliveReply>, Status> {
+        Ok(Response::new(AliveReply {}))
+    }
+
+    async fn lease(&self, _: Request<LeaseRequest>) -> Result<Response<LeaseReply>, Status> {
+        Err(Status::unimplemented("a fake node leads no sets"))
+    }
+
     async fn control(&self, request: Request<ControlRequest>) -> Result<Response<ControlReply>, Status> {
         use control_reply::Result as Answer;
         let request = request.into_inner();

@@ -199,7 +199,9 @@ async fn replica(
     );
     let reader = Reader::start(group.clone(), state.clone(), gate);
     group.run();
-    sets.insert(Replica { fence, group, kind: Kind::Ledger(Ledger { state, proposer, reader, across }) })
+    let standing = watch::Sender::default();
+    let ledger = Ledger { state, proposer, reader, across, standing };
+    sets.insert(Replica { fence, group, kind: Kind::Ledger(ledger) })
 }
 
 /// Ids of the set's voters, as the catalogue places them, with their nodes.

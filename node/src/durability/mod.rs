@@ -1,13 +1,16 @@
-//! An operator's change of a set's durability state. A weaker state is recorded in the control set before it takes
-//! effect; a stronger one takes effect before it is recorded.
+//! The durability state of a set, and how it changes: on an operator's word ([`change`]), or by itself ([`sentinel`]). A weaker
+//! state is recorded in the control set before it takes effect; a stronger one takes effect before it is recorded.
+
+mod judgement;
+pub mod sentinel;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
-use twinset_control::Catalogue;
 use twinset_control::Command as ControlCommand;
+use twinset_control::{Catalogue, Policy};
 use twinset_ledger::codec::{EntryBuilder, encode_command};
 use twinset_ledger::{Command, Durability, RULES_PROPOSED};
 
@@ -28,6 +31,11 @@ pub enum Error {
     /// The control set did not record it.
     #[error(transparent)]
     Control(#[from] control_client::Error),
+    /// The set's policy says that it never goes on with one site alone.
+    #[error(
+        "the policy of the set is max-protection: it is never DEGRADED. `twinset durability --policy max-availability` changes that"
+    )]
+    Protected,
     /// The away site could not hold what SYNC asks of it; nothing was changed.
     #[error("the set cannot become SYNC now: {0}; nothing was changed")]
     AwaySite(String),
@@ -50,18 +58,34 @@ pub struct Marked {
     pub last_safe_index: u64,
 }
 
+/// What is wanted of a set, and by whom.
+pub struct Change {
+    /// The state.
+    pub durability: Durability,
+    /// A DEGRADED that stays until an operator wants SYNC.
+    pub pinned: bool,
+    /// Who wants it.
+    pub who: String,
+    /// Why.
+    pub why: String,
+}
+
 /// Changes the state of a set that this node leads.
 pub async fn change(
     replica: &Replica,
     catalogue: &Catalogue,
     control: &ControlClient,
-    durability: Durability,
-    who: String,
-    why: String,
+    Change { durability, pinned, who, why }: Change,
 ) -> Result<Marked, Error> {
     let set = replica.fence.set;
     // Before anything is done: whoever records a durability meanwhile makes this attempt come too late.
-    let expected_durability_epoch = catalogue.sets.get(&set).map_or(0, |set| set.durability_epoch);
+    let recorded_set = catalogue.sets.get(&set);
+    let expected_durability_epoch = recorded_set.map_or(0, |set| set.durability_epoch);
+    if durability == Durability::Degraded
+        && recorded_set.is_some_and(|set| set.policy == Policy::MaxProtection)
+    {
+        return Err(Error::Protected);
+    }
     let last_safe_index = replica.fence.gate.horizon().safe;
     let recorded = match durability {
         Durability::Sync => twinset_control::Durability::Sync,
@@ -72,6 +96,7 @@ pub async fn change(
         durability: recorded,
         last_safe_index,
         expected_durability_epoch,
+        pinned,
         who: who.clone(),
         why: why.clone(),
     };
@@ -120,7 +145,7 @@ async fn mark(replica: &Replica, durability: Durability) -> Result<u64, Error> {
 
 /// In SYNC answers wait for the away site, so it must be there: in each site a replica that has answered lately and lacks
 /// little of the log.
-fn away_site_follows(replica: &Replica, catalogue: &Catalogue) -> Result<(), String> {
+pub(crate) fn away_site_follows(replica: &Replica, catalogue: &Catalogue) -> Result<(), String> {
     let set = catalogue.sets.get(&replica.fence.set).ok_or("the catalogue does not have the set")?;
     let progress = replica.group.progress();
     let follows = |id: u64| {
@@ -142,4 +167,12 @@ fn away_site_follows(replica: &Replica, catalogue: &Catalogue) -> Result<(), Str
         None => Ok(()),
         Some(site) => Err(format!("no replica in site {site} answers and is nearly caught up")),
     }
+}
+
+/// Entries that the away site lacks: those of its replica that lacks least.
+fn lag_of_away_site(replica: &Replica, catalogue: &Catalogue) -> u64 {
+    let (set, progress) = (replica.fence.set, replica.group.progress());
+    let own = catalogue.site_of_replica(set, replica.fence.replica);
+    let away = catalogue.replicas(set).iter().filter(|r| catalogue.site_of_node(&r.node) != own);
+    away.map(|r| progress.lag(r.id)).min().unwrap_or(u64::MAX)
 }
