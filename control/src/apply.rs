@@ -9,6 +9,7 @@ use crate::command::Command;
 use crate::durability::{self, Wanted};
 use crate::groups::Group;
 use crate::placement::placement_keeping;
+use crate::recovery::{self, Asked};
 use crate::rejection::Rejection;
 use crate::topology::{is_address, is_name};
 
@@ -52,6 +53,27 @@ pub enum Effect {
     },
     /// The policy is in force.
     PolicySet,
+    /// The intent is recorded.
+    RecoveryBegun {
+        /// The recovery's id, for its end.
+        id: u64,
+        /// The incarnation that the set will have.
+        incarnation: u32,
+    },
+    /// The survivors may be opened.
+    RecoveryCompleted {
+        /// The set's incarnation now.
+        incarnation: u32,
+    },
+    /// The lost replica may be thrown away.
+    ReplicaReleased,
+    /// The set has another copy.
+    ReplicaPlaced {
+        /// Its id.
+        id: u64,
+    },
+    /// The learner votes.
+    ReplicaPromoted,
     /// The addresses are recorded.
     NodeRecorded,
     /// The group is defined.
@@ -97,6 +119,26 @@ pub fn apply(
             check_who_why(&who, &why)?;
             durability::set_policy(catalogue, at, set, policy, (who, why))?
         }
+        Command::BeginRecovery { set, site, expected_incarnation, accept_loss, who, why } => {
+            check_who_why(&who, &why)?;
+            let asked = Asked { site, expected_incarnation, accept_loss, who, why };
+            recovery::begin(catalogue, at, set, asked)?
+        }
+        Command::CompleteRecovery { set, id, from, end } => {
+            recovery::complete(catalogue, at, set, id, (from, end))?
+        }
+        Command::ReleaseReplica { set, replica, who, why } => {
+            check_who_why(&who, &why)?;
+            recovery::release(catalogue, at, set, replica, (who, why))?
+        }
+        Command::PlaceReplica { set, node, who, why } => {
+            check_who_why(&who, &why)?;
+            recovery::place(catalogue, at, set, node, (who, why))?
+        }
+        Command::PromoteReplica { set, replica, who, why } => {
+            check_who_why(&who, &why)?;
+            recovery::promote(catalogue, at, set, replica, (who, why))?
+        }
         Command::UpsertNodeAddress { node, site, api_addr, peer_addr, http_addr, who, why } => {
             check_who_why(&who, &why)?;
             let node = Node { name: node, site, arbiter: false, api_addr, peer_addr, http_addr };
@@ -136,6 +178,9 @@ fn begin_switch(
     if let Some(other) = &now.switch {
         return Err(Rejection::SwitchInProgress { set, id: other.id, owner: other.owner.clone() });
     }
+    if let Some(open) = &now.recovery {
+        return Err(Rejection::BeingRecovered { set, id: open.id });
+    }
     if now.epoch != expected_epoch {
         return Err(Rejection::EpochChanged { set, expected: expected_epoch, epoch: now.epoch });
     }
@@ -158,6 +203,9 @@ fn begin_switch(
 
 fn complete_switch(catalogue: &mut Catalogue, at: At, set: u32, id: u64) -> Result<Done, Rejection> {
     let now = find(catalogue, set)?;
+    if let Some(open) = &now.recovery {
+        return Err(Rejection::BeingRecovered { set, id: open.id });
+    }
     let Some(intent) = switch_to_end(now, id, SwitchEnd::Completed)? else {
         return Ok((Effect::SwitchCompleted { epoch: now.epoch }, None));
     };

@@ -72,6 +72,38 @@ pub enum Action {
         /// The policy wanted.
         policy: Policy,
     },
+    /// To let a set whose majority is lost go on in one site.
+    Recovery {
+        /// The set.
+        set: u32,
+        /// The recovery's id.
+        id: u64,
+        /// The site that survives.
+        site: String,
+    },
+    /// To let a node throw away what a lost replica holds.
+    Release {
+        /// The set.
+        set: u32,
+        /// The lost replica.
+        replica: u64,
+    },
+    /// To give a set another copy.
+    Place {
+        /// The set.
+        set: u32,
+        /// Its id.
+        replica: u64,
+        /// Where it stands.
+        node: String,
+    },
+    /// To give a learner its vote.
+    Promote {
+        /// The set.
+        set: u32,
+        /// The learner.
+        replica: u64,
+    },
     /// To record where a node is reached.
     Node {
         /// The node.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::Audit;
 use crate::durability::Policy;
 use crate::groups::Group;
+use crate::recovery::{Recovered, RecoveryIntent};
 use crate::{CONTROL_SET, SLOTS};
 
 /// Everything the control set knows.
@@ -204,6 +205,12 @@ pub struct Set {
     pub switch: Option<SwitchIntent>,
     /// The last switch that ended, if any.
     pub last_switch: Option<EndedSwitch>,
+    /// The forced recovery under way, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<RecoveryIntent>,
+    /// The last forced recovery, if there ever was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovered: Option<Recovered>,
 }
 
 /// Raft group [`CONTROL_SET`].

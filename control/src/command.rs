@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalogue::Durability;
 use crate::durability::Policy;
 use crate::groups::Group;
+use crate::recovery::LogEnd;
 
 /// A change of the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +68,67 @@ pub enum Command {
         set: u32,
         /// Its policy from now on.
         policy: Policy,
+        /// Who asks for it.
+        who: String,
+        /// Why.
+        why: String,
+    },
+    /// Records that a set whose majority is lost is to go on in one site, before any of its replicas is touched. The log index
+    /// becomes the recovery's id.
+    BeginRecovery {
+        /// The set.
+        set: u32,
+        /// The site that survives.
+        site: String,
+        /// The set's incarnation as the sender knew it.
+        expected_incarnation: u32,
+        /// The set is DEGRADED, and what was acknowledged since may be lost: an operator has seen that.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        accept_loss: bool,
+        /// Who asks for it.
+        who: String,
+        /// Why.
+        why: String,
+    },
+    /// Records that every survivor is fenced, and which of their logs goes on: they may be opened.
+    CompleteRecovery {
+        /// The set.
+        set: u32,
+        /// The recovery's id.
+        id: u64,
+        /// The survivor with the greatest log.
+        from: u64,
+        /// Where that log ends.
+        end: LogEnd,
+    },
+    /// An operator has seen what a lost replica holds: its node may throw it away.
+    ReleaseReplica {
+        /// The set.
+        set: u32,
+        /// The lost replica.
+        replica: u64,
+        /// Who asks for it.
+        who: String,
+        /// Why.
+        why: String,
+    },
+    /// Gives a set another copy: a learner under a new id.
+    PlaceReplica {
+        /// The set.
+        set: u32,
+        /// The node, which has none of it.
+        node: String,
+        /// Who asks for it.
+        who: String,
+        /// Why.
+        why: String,
+    },
+    /// Gives a learner its vote.
+    PromoteReplica {
+        /// The set.
+        set: u32,
+        /// The learner.
+        replica: u64,
         /// Who asks for it.
         who: String,
         /// Why.

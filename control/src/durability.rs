@@ -63,6 +63,9 @@ pub(crate) fn record(
     if expected.checked_add(1) == Some(epoch) && from == durability && known.pinned == pinned {
         return Ok((Effect::DurabilityRecorded { last_safe_index: known.last_safe_index }, None));
     }
+    if let Some(open) = &known.recovery {
+        return Err(Rejection::BeingRecovered { set, id: open.id });
+    }
     if expected != epoch {
         return Err(Rejection::DurabilityEpochChanged { set, expected, epoch });
     }

@@ -17,6 +17,7 @@ pub mod durability;
 pub mod envelope;
 pub mod groups;
 pub mod placement;
+pub mod recovery;
 pub mod rejection;
 pub mod topology;
 
@@ -30,6 +31,7 @@ pub use durability::{LEASE_MS, Policy};
 pub use envelope::{Envelope, decode_answer, encode_answer};
 pub use groups::Group;
 pub use placement::Placement;
+pub use recovery::{LogEnd, LostReplica, Recovered, RecoveryIntent};
 pub use rejection::Rejection;
 pub use topology::Topology;
 

@@ -111,6 +111,94 @@ pub enum Rejection {
         /// Whether it was completed; otherwise aborted.
         completed: bool,
     },
+    /// The set is closed until its recovery is over.
+    #[error("set {set} is being recovered: recovery {id}")]
+    BeingRecovered {
+        /// The set.
+        set: u32,
+        /// The recovery under way.
+        id: u64,
+    },
+    /// The set was recovered since the sender looked.
+    #[error("set {set} has incarnation {incarnation}, not {expected}")]
+    IncarnationChanged {
+        /// The set.
+        set: u32,
+        /// The incarnation the sender knew.
+        expected: u32,
+        /// The incarnation now.
+        incarnation: u32,
+    },
+    /// A DEGRADED set is recovered only by who has seen what that may cost.
+    #[error(
+        "set {set} is DEGRADED: what was acknowledged after index {last_safe_index} may be lost; that must be accepted"
+    )]
+    MayLose {
+        /// The set.
+        set: u32,
+        /// The greatest index known to be safe.
+        last_safe_index: u64,
+    },
+    /// Nothing of the set is there to go on.
+    #[error("set {set} has no such replica in site {site:?}")]
+    NoSurvivor {
+        /// The set.
+        set: u32,
+        /// The site named.
+        site: String,
+    },
+    /// The set's recovery under way, or the last one, is not the one named.
+    #[error("set {set} has no recovery {id} under way")]
+    NoRecovery {
+        /// The set.
+        set: u32,
+        /// The id given.
+        id: u64,
+    },
+    /// No recovery has left that replica behind.
+    #[error("replica {replica} was not left behind by the last recovery of set {set}")]
+    NotLost {
+        /// The set.
+        set: u32,
+        /// The replica named.
+        replica: u64,
+    },
+    /// What a lost replica holds may have been acknowledged, and nobody has seen it.
+    #[error(
+        "node {node:?} holds replica {replica} of set {set}, which was lost: what is in it must be seen and released first"
+    )]
+    Kept {
+        /// The set.
+        set: u32,
+        /// The lost replica.
+        replica: u64,
+        /// Where it stands.
+        node: String,
+    },
+    /// A site has two copies at most.
+    #[error("set {set} has two copies in site {site:?} already")]
+    PlacedThere {
+        /// The set.
+        set: u32,
+        /// The site.
+        site: String,
+    },
+    /// The set has no such replica.
+    #[error("set {set} has no replica {replica}")]
+    NoReplica {
+        /// The set.
+        set: u32,
+        /// The id given.
+        replica: u64,
+    },
+    /// Two voters at home and one away.
+    #[error("set {set} has as many voters in site {site:?} as it should")]
+    VotesEnough {
+        /// The set.
+        set: u32,
+        /// The site.
+        site: String,
+    },
     /// A node does not change its site: what its replicas prove would change unseen.
     #[error("node {node:?} stands in site {site:?}: that never changes")]
     SiteFixed {
@@ -175,6 +263,16 @@ impl Rejection {
             Rejection::NoPlacement { .. } => "no_placement",
             Rejection::WrongSwitch { .. } => "wrong_switch",
             Rejection::SwitchEnded { .. } => "switch_ended",
+            Rejection::BeingRecovered { .. } => "being_recovered",
+            Rejection::IncarnationChanged { .. } => "incarnation_changed",
+            Rejection::MayLose { .. } => "may_lose",
+            Rejection::NoSurvivor { .. } => "no_survivor",
+            Rejection::NoRecovery { .. } => "no_recovery",
+            Rejection::NotLost { .. } => "not_lost",
+            Rejection::Kept { .. } => "kept",
+            Rejection::PlacedThere { .. } => "placed_there",
+            Rejection::NoReplica { .. } => "no_replica",
+            Rejection::VotesEnough { .. } => "votes_enough",
             Rejection::SiteFixed { .. } => "site_fixed",
             Rejection::AddressTaken { .. } => "address_taken",
             Rejection::GroupExists { .. } => "group_exists",

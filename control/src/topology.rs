@@ -273,6 +273,8 @@ impl Topology {
                 synced_unix_ns: 0,
                 switch: None,
                 last_switch: None,
+                recovery: None,
+                recovered: None,
             };
             sets.insert(id, set);
         }

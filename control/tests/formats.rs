@@ -69,6 +69,7 @@ fn golden_entries() {
                 durability: Durability::Degraded,
                 last_safe_index: 41,
                 expected_durability_epoch: 3,
+                pinned: false,
                 who: "ops".into(),
                 why: "drill".into(),
             },

@@ -30,7 +30,7 @@ pub async fn until(
     }
 }
 
-/// Waits until every node answers, every set is led, every replica holds what was committed when all were led, and no
+/// Waits until every node answers, every set has its four copies and is led, every replica holds what was committed when all were led, and no
 /// switch is open that somebody has to settle: then no set loses its quorum by one more death, and none refuses to move.
 pub fn whole(layout: &Layout) -> BoxFuture<'_, anyhow::Result<Survey>> {
     Box::pin(async move {
@@ -61,6 +61,10 @@ fn is_whole(survey: &Survey, targets: &mut BTreeMap<u32, u64>) -> Result<(), Str
     }
     if let Some((set, _)) = catalogue.sets.iter().find(|(_, set)| set.switch.is_some()) {
         return Err(format!("a switch of set {set} is open"));
+    }
+    let lacking = |set: &&twinset_control::Set| set.recovery.is_some() || set.replicas.len() < 4;
+    if let Some(set) = catalogue.sets.values().find(lacking) {
+        return Err(format!("set {} is being recovered, or lacks copies: {:?}", set.id, set.replicas));
     }
     for set in sets(catalogue) {
         let leader = leader(survey, set).ok_or(format!("set {set} has no leader"))?;

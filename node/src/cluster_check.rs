@@ -3,6 +3,7 @@
 //! far. Then the node looks for its cluster at its peers' addresses: a data directory of another cluster would be refused
 //! message by message; it is better told once, and loudly.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -150,17 +151,33 @@ pub async fn check_own(config: &Config, identity: &Identity, cell: &CatalogueCel
     Ok(())
 }
 
-/// Whether the replica that the catalogue has here is the one whose log is here.
-pub fn check_replica(held: Option<ReplicaRecord>, placed: ReplicaRecord) -> Result<(), Stray> {
-    match held {
-        Some(held) if held != placed => Err(Stray::OtherReplica {
+/// What is to be done with the log that is here, by the replica that the catalogue has here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// It is that replica's, or there is none yet.
+    Open,
+    /// It knows more than this catalogue: it is fenced for a recovery that is not over, or was placed since.
+    Wait,
+    /// It is of a replica that was given up: the catalogue gives this node a new one.
+    Anew(ReplicaRecord),
+}
+
+/// Ids and incarnations only rise: which of the two is older shows in them.
+pub fn place(held: Option<ReplicaRecord>, placed: ReplicaRecord) -> Result<Place, Stray> {
+    let Some(held) = held else { return Ok(Place::Open) };
+    let newer = (held.replica_id, held.incarnation).cmp(&(placed.replica_id, placed.incarnation));
+    match (newer, held.replica_id == placed.replica_id) {
+        (Ordering::Equal, _) => Ok(Place::Open),
+        (Ordering::Greater, _) => Ok(Place::Wait),
+        (Ordering::Less, false) => Ok(Place::Anew(held)),
+        // Nobody goes on in a new incarnation without having been fenced for it.
+        (Ordering::Less, true) => Err(Stray::OtherReplica {
             set: placed.set,
             held: held.replica_id,
             held_incarnation: held.incarnation,
             placed: placed.replica_id,
             placed_incarnation: placed.incarnation,
         }),
-        _ => Ok(()),
     }
 }
 
@@ -238,13 +255,19 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_is_only_itself() {
-        let placed = ReplicaRecord { set: 3, replica_id: 7, incarnation: 1 };
-        assert!(check_replica(None, placed).is_ok(), "the first time");
-        assert!(check_replica(Some(placed), placed).is_ok());
-        for held in [ReplicaRecord { replica_id: 8, ..placed }, ReplicaRecord { incarnation: 2, ..placed }] {
-            let stray = check_replica(Some(held), placed).unwrap_err().to_string();
-            assert!(stray.contains("set 3: this node holds replica"), "{stray}");
+    fn what_is_here_is_opened_waits_makes_room_or_is_refused() {
+        let placed = ReplicaRecord { set: 3, replica_id: 7, incarnation: 2 };
+        let with = |replica_id, incarnation| Some(ReplicaRecord { replica_id, incarnation, ..placed });
+        for (held, expected) in [
+            (None, Place::Open),
+            (with(7, 2), Place::Open),
+            (with(7, 3), Place::Wait),
+            (with(8, 1), Place::Wait),
+            (with(6, 9), Place::Anew(with(6, 9).unwrap())),
+        ] {
+            assert_eq!(place(held, placed).unwrap(), expected, "{held:?}");
         }
+        let stray = place(with(7, 1), placed).unwrap_err().to_string();
+        assert!(stray.contains("set 3: this node holds replica 7 of incarnation 1"), "{stray}");
     }
 }

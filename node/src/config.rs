@@ -9,6 +9,7 @@ use crate::across::AcrossConfig;
 use crate::check_back::{InitiatorConfig, config as check_back};
 use crate::durability::sentinel::DurabilityConfig;
 use crate::faults::FaultsConfig;
+use crate::recovery::RecoveryConfig;
 
 /// All of `node.toml`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -30,6 +31,9 @@ pub struct Config {
     /// When sets go on with one site alone, and when they return.
     #[serde(default)]
     pub durability: DurabilityConfig,
+    /// When sets that have lost their majority with a site go on in the other one.
+    #[serde(default)]
+    pub recovery: RecoveryConfig,
     /// When state is written out.
     #[serde(default)]
     pub store: StoreConfig,
@@ -236,6 +240,11 @@ impl Config {
         ensure(
             self.durability.degrade_after_ms > longest_silence,
             "durability.degrade_after_ms",
+            format!("must be above two election timeouts, {longest_silence}: an election is no lost site"),
+        )?;
+        ensure(
+            self.recovery.silent_ms > longest_silence,
+            "recovery.silent_ms",
             format!("must be above two election timeouts, {longest_silence}: an election is no lost site"),
         )?;
         ensure(self.store.checkpoint_commands > 0, "store.checkpoint_commands", "must be above 0")?;

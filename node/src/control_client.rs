@@ -247,7 +247,9 @@ impl ControlClient {
         let catalogue = self.cell.get().expect("it was there");
         let may = |asked: &&wire::SetIncarnation| {
             catalogue.sets.get(&asked.set).is_some_and(|set| {
-                set.incarnation == asked.incarnation && set.durability == Durability::Degraded
+                set.incarnation == asked.incarnation
+                    && set.durability == Durability::Degraded
+                    && set.recovery.is_none()
             })
         };
         LeaseResult::Leased(wire::Leased {

@@ -78,6 +78,8 @@ struct State {
     leads: bool,
     /// Until when this leader may answer in DEGRADED.
     leased_until: Option<Instant>,
+    /// The replica is fenced: the gate opens no further, whatever becomes known.
+    closed: bool,
 }
 
 impl Gate {
@@ -137,6 +139,11 @@ impl Gate {
             state.everywhere = state.everywhere.max(everywhere);
             self.publish(&mut state);
         }
+    }
+
+    /// The replica is fenced: from here on the gate opens no further.
+    pub fn close(&self) {
+        self.state.lock().closed = true;
     }
 
     /// Whether this replica leads, as far as it knows.
@@ -365,6 +372,9 @@ impl Gate {
     }
 
     fn open_up(&self, state: &State, index: u64) {
+        if state.closed {
+            return;
+        }
         self.open.send_if_modified(|open| raise(open, index));
         let settled = state.applied.min(*self.open.borrow());
         self.settled.send_if_modified(|before| raise(before, settled));

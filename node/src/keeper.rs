@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tracing::{info, warn};
-use twinset_control::{CONTROL_SET, Catalogue, Command, Durability, Set, SwitchIntent};
+use twinset_control::{CONTROL_SET, Catalogue, Command, Durability, Replica as Copy, Set, SwitchIntent};
 
 use crate::catalogue::CatalogueCell;
 use crate::control_client::ControlClient;
@@ -22,6 +22,8 @@ const PERIOD: Duration = Duration::from_millis(250);
 const HOME_AFTER: Duration = Duration::from_secs(3);
 /// Entries that a target may lack.
 const HOME_LAG_MAX: u64 = 500;
+/// A learner that has not answered for longer than this is not there.
+const PROMOTE_SILENCE_MAX: Duration = Duration::from_millis(500);
 /// An intent without a running switch here is settled after this: its owner may just be recording the end.
 const SETTLE_AFTER: Duration = Duration::from_secs(1);
 
@@ -135,7 +137,8 @@ impl Keeper {
                 return;
             }
         }
-        if !self.restore_voters(catalogue, set, view).await || !go_home {
+        if !self.restore_voters(catalogue, set, view).await || self.promote(catalogue, set).await || !go_home
+        {
             return;
         }
         let at_home = |id: &u64| catalogue.site_of_replica(set.id, *id) == Some(&set.home);
@@ -150,6 +153,35 @@ impl Keeper {
                 info!(set = set.id, %error, "leader not home yet");
             }
         }
+    }
+
+    /// Gives a learner in a site that has too few voters its vote, once it has caught up: the set was recovered without that
+    /// site. True if one was found.
+    async fn promote(&self, catalogue: &Catalogue, set: &Set) -> bool {
+        let site_of = |replica: &Copy| catalogue.site_of_node(&replica.node);
+        let voters = |site: Option<&str>| {
+            let voters = set.replicas.iter().filter(|r| r.role == twinset_control::Role::Voter);
+            voters.filter(|r| site_of(r) == site).count()
+        };
+        let progress = self.replica.group.progress();
+        let follows = |replica: &Copy| {
+            let silence = self.replica.fence.gate.silence(replica.id);
+            let enough = if site_of(replica) == Some(&set.home) { 2 } else { 1 };
+            replica.role == twinset_control::Role::Learner
+                && voters(site_of(replica)) < enough
+                && silence.is_some_and(|silence| silence <= PROMOTE_SILENCE_MAX)
+                && progress.lag(replica.id) <= HOME_LAG_MAX
+        };
+        let Some(replica) = set.replicas.iter().find(|replica| follows(replica)) else { return false };
+        let (who, why) = ("keeper".to_owned(), "its site has too few voters".to_owned());
+        let command = Command::PromoteReplica { set: set.id, replica: replica.id, who, why };
+        match self.control.propose(&command).await {
+            Ok(_) => {
+                info!(set = set.id, replica = replica.id, node = replica.node, "the learner gets its vote")
+            }
+            Err(error) => warn!(set = set.id, replica = replica.id, %error, "no vote for the learner yet"),
+        }
+        true
     }
 
     /// Makes the catalogue's voters the voters. True if they are.

@@ -11,44 +11,35 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
-use twinset_control::{CONTROL_SET, Catalogue};
+use twinset_control::Catalogue;
 use twinset_proto::cluster::v1::{
     admin_server::AdminServer, peer_server::PeerServer, sets_server::SetsServer,
 };
-use twinset_store::{Identity, ReplicaRecord, Store};
+use twinset_store::{Identity, Store};
 
-use crate::across::{Across, Driver, Ways};
 use crate::api::{AdminService, SetsService};
 use crate::birth;
 use crate::catalogue::{self, CatalogueCell};
-use crate::check_back::{Asker, Initiators};
+use crate::check_back::Initiators;
 use crate::cluster_check;
 use crate::config::Config;
 use crate::control_client::ControlClient;
-use crate::control_set::ControlMachine;
 use crate::dial::MESSAGE_BYTES_MAX;
 use crate::drain;
-use crate::durability::sentinel::Sentinel;
-use crate::duty::Duty;
-use crate::expiry::Expiry;
 use crate::fatal;
-use crate::gate::Gate;
+use crate::hosting::Hosting;
 use crate::http;
-use crate::keeper::{Keeper, SwitchLock};
+use crate::keeper::SwitchLock;
 use crate::listen::{self, Listeners};
 use crate::metrics::Metrics;
-use crate::outbox::Outbox;
 use crate::peer::{Links, PeerService};
 use crate::platform::{self, Platform};
-use crate::proposer::Proposer;
-use crate::raft::{Group, Machine};
-use crate::reader::Reader;
-use crate::set::{Fence, Kind, Ledger, Replica, Sets, replica_sites};
-use crate::sweeps::Sweeper;
+use crate::recovery;
+use crate::set::{Replica, Sets, replica_sites};
 use crate::vigil::Vigil;
 
 /// The catalogue that the cluster was made with: where the control set's history begins.
-const FIRST_CATALOGUE: &str = "first-catalogue";
+pub(crate) const FIRST_CATALOGUE: &str = "first-catalogue";
 
 /// A running node.
 pub struct Node {
@@ -64,17 +55,19 @@ pub struct Node {
     pub vigil: Arc<Vigil>,
     /// Every metric.
     pub metrics: Metrics,
-    store: Store,
-    platform: Arc<dyn Platform>,
-    links: Links,
+    pub(crate) store: Store,
+    pub(crate) platform: Arc<dyn Platform>,
+    pub(crate) links: Links,
     /// Who may be called about overdue holds.
     pub initiators: Initiators,
-    draining: watch::Sender<bool>,
+    pub(crate) draining: watch::Sender<bool>,
     /// What runs beside the replicas, and its end.
-    tasks: TaskTracker,
-    ending: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) ending: CancellationToken,
+    /// The replicas that are open here.
+    pub(crate) hosting: Hosting,
     /// Whether its replicas are open.
-    takes_part: AtomicBool,
+    pub(crate) takes_part: AtomicBool,
     switching: Mutex<BTreeMap<u32, SwitchLock>>,
     bootstrapping: tokio::sync::Mutex<()>,
 }
@@ -141,6 +134,7 @@ impl Node {
                 tasks: TaskTracker::new(),
                 ending: CancellationToken::new(),
                 takes_part: AtomicBool::new(false),
+                hosting: Hosting::default(),
                 switching: Mutex::default(),
                 bootstrapping: tokio::sync::Mutex::default(),
                 config,
@@ -160,14 +154,16 @@ impl Node {
             node.tasks.spawn(node.cell.clone().keep(node.ending.clone()));
             node.spawn(catalogue::follow(node.cell.clone(), node.config.node.name.clone()));
             node.spawn(follow_catalogue(node.clone()));
+            node.spawn(node.clone().follow_placement());
             node.spawn(node.vigil.clone().beat());
             node.spawn(node.vigil.clone().lease());
+            node.spawn(recovery::recoverer(&node).run());
             Ok(node)
         })
     }
 
     /// Runs a task until it ends, or this node does.
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let ending = self.ending.clone();
         self.tasks.spawn(async move { ending.run_until_cancelled(task).await });
     }
@@ -306,189 +302,6 @@ impl Node {
             fatal::stop(&*self.platform, &format!("{error:#}"));
         }
     }
-
-    /// Opens every replica that the catalogue places here, then lets them all take part.
-    async fn host_replicas(&self, catalogue: &Catalogue) -> anyhow::Result<()> {
-        let held: BTreeMap<u32, ReplicaRecord> =
-            self.store.replicas()?.into_iter().map(|record| (record.set, record)).collect();
-        let mut placed = Vec::new();
-        for (set, replica) in catalogue.replicas_on(&self.config.node.name) {
-            let incarnation = catalogue.incarnation(set).context("not in the catalogue")?;
-            let record = ReplicaRecord { set, replica_id: replica.id, incarnation };
-            cluster_check::check_replica(held.get(&set).copied(), record)?;
-            placed.push(record);
-        }
-        let ways = Arc::new(Ways::start(
-            self.platform.clone(),
-            catalogue,
-            &self.config.node.site,
-            self.metrics.dispatch.clone(),
-            &self.tasks,
-            &self.ending,
-        ));
-        let mut hosted = Vec::new();
-        for record in placed {
-            let opened = self.open_replica(catalogue, record, &ways).await;
-            hosted.push(opened.with_context(|| format!("set {}", record.set))?);
-        }
-        for replica in &hosted {
-            replica.group.run();
-        }
-        for replica in hosted {
-            self.initialize_if_first(catalogue, &replica).await?;
-            self.spawn(stop_on_fault(replica.clone(), self.draining.subscribe()));
-            if replica.ledger().is_some() {
-                let sentinel = Sentinel {
-                    replica: replica.clone(),
-                    cell: self.cell.clone(),
-                    control: self.control.clone(),
-                    switching: self.switch_lock(replica.fence.set),
-                    config: self.config.durability.clone(),
-                };
-                self.spawn(sentinel.run());
-            }
-            let keeper = Keeper {
-                switching: self.switch_lock(replica.fence.set),
-                cell: self.cell.clone(),
-                control: self.control.clone(),
-                replica,
-            };
-            self.spawn(keeper.run());
-        }
-        self.takes_part.store(true, Ordering::Relaxed);
-        Ok(())
-    }
-
-    async fn open_replica(
-        &self,
-        catalogue: &Catalogue,
-        record: ReplicaRecord,
-        ways: &Arc<Ways>,
-    ) -> anyhow::Result<Arc<Replica>> {
-        let ReplicaRecord { set, replica_id: id, incarnation } = record;
-        self.store.put_replica(record)?;
-        let log = self.store.log(set)?;
-        let state = if set == CONTROL_SET { None } else { Some(self.store.ledger(set)?) };
-        let durability = state.as_ref().map(|state| state.durability()).unwrap_or_default();
-        let gate = Arc::new(Gate::new(id, replica_sites(catalogue, set), durability));
-        // What was applied before is not applied again.
-        if let Some(applied) = state.as_ref().and_then(|state| state.applied().log_id) {
-            gate.applied(applied.index, durability);
-        }
-        let fence = Arc::new(Fence {
-            cluster_id: catalogue.cluster_id.clone(),
-            set,
-            incarnation,
-            replica: id,
-            gate: gate.clone(),
-            state: state.clone(),
-            pulse: self.sets.pulse.clone(),
-            platform: self.platform.clone(),
-        });
-        let machine = match &state {
-            Some(state) => Machine::Ledger(state.clone(), gate.clone(), self.platform.clone()),
-            None => {
-                let first =
-                    self.store.get_blob(FIRST_CATALOGUE)?.context("the first catalogue is missing")?;
-                let first = Catalogue::from_json(&first)?;
-                Machine::Control(ControlMachine::open(self.store.document(set)?, &first, self.cell.clone())?)
-            }
-        };
-        let home = catalogue.sets.get(&set).map(|set| set.home.as_str());
-        let preferred = home.is_none_or(|home| home == self.config.node.site);
-        let group = Group::open(
-            fence.clone(),
-            self.links.clone(),
-            log,
-            machine.clone(),
-            &self.config.raft,
-            preferred,
-        )
-        .await?;
-        let kind = match machine {
-            Machine::Control(machine) => Kind::Control(machine),
-            Machine::Ledger(state, gate, _) => {
-                let (across, inbox) = Across::new(set, &self.config.across);
-                let proposer = Proposer::start(
-                    group.clone(),
-                    state.clone(),
-                    fence.clone(),
-                    &self.config.proposer,
-                    self.cell.watch(),
-                    across.clone(),
-                    self.initiators.clone(),
-                );
-                let driver = Driver {
-                    fence: fence.clone(),
-                    group: group.clone(),
-                    state: state.clone(),
-                    proposer: proposer.clone(),
-                    ways: ways.clone(),
-                    config: self.config.across.clone(),
-                    metrics: self.metrics.attempts.clone(),
-                };
-                self.spawn(driver.run(inbox));
-                let outbox = Outbox {
-                    fence: fence.clone(),
-                    group: group.clone(),
-                    state: state.clone(),
-                    proposer: proposer.clone(),
-                    ways: ways.clone(),
-                    catalogue: self.cell.watch(),
-                    metrics: self.metrics.outbox.clone(),
-                };
-                self.spawn(outbox.run());
-                let duty = Duty {
-                    fence: fence.clone(),
-                    group: group.clone(),
-                    state: state.clone(),
-                    proposer: proposer.clone(),
-                };
-                let expiry = Expiry {
-                    duty: duty.clone(),
-                    holds_expired: self.metrics.holds_expired.clone(),
-                    restrictions_expired: self.metrics.restrictions_expired.clone(),
-                };
-                self.spawn(expiry.run());
-                let asker = Asker {
-                    duty: duty.clone(),
-                    across: across.clone(),
-                    catalogue: self.cell.watch(),
-                    initiators: self.initiators.clone(),
-                    metrics: self.metrics.check_back.clone(),
-                };
-                self.spawn(asker.run());
-                let sweeper = Sweeper {
-                    duty,
-                    across: across.clone(),
-                    catalogue: self.cell.watch(),
-                    metrics: self.metrics.sweeps.clone(),
-                };
-                self.spawn(sweeper.run());
-                let reader = Reader::start(group.clone(), state.clone(), gate);
-                let standing = watch::Sender::default();
-                Kind::Ledger(Ledger { state, proposer, reader, across, standing })
-            }
-        };
-        Ok(self.sets.insert(Replica { fence, group, kind }))
-    }
-
-    /// The first replica of a blank set gives it its voters; the learner is added by the keeper.
-    async fn initialize_if_first(&self, catalogue: &Catalogue, replica: &Replica) -> anyhow::Result<()> {
-        let set = replica.fence.set;
-        let replicas = catalogue.replicas(set);
-        let first = replicas.first().is_some_and(|first| first.id == replica.fence.replica);
-        if !first || replica.group.is_initialized().await? {
-            return Ok(());
-        }
-        let voters: BTreeMap<u64, String> = replicas
-            .iter()
-            .filter(|r| r.role == twinset_control::Role::Voter)
-            .map(|r| (r.id, r.node.clone()))
-            .collect();
-        info!(set, ?voters, "initializing");
-        replica.group.initialize(voters).await
-    }
 }
 
 /// What the configuration asks of the store.
@@ -498,18 +311,6 @@ pub fn store_options(config: &Config) -> twinset_store::Options {
         checkpoint_log_bytes: config.store.checkpoint_log_bytes,
         tail_cache_bytes: config.store.tail_cache_bytes,
         ..twinset_store::Options::default()
-    }
-}
-
-/// A replica that its storage has failed must not leave a node behind that looks well.
-async fn stop_on_fault(replica: Arc<Replica>, draining: watch::Receiver<bool>) {
-    let mut view = replica.group.view();
-    if let Ok(view) = view.wait_for(|view| view.fault.is_some()).await
-        && !*draining.borrow()
-    {
-        let fault = view.fault.as_deref().unwrap_or_default();
-        let reason = format!("set {}: {fault}", replica.fence.set);
-        fatal::stop(&*replica.fence.platform, &reason);
     }
 }
 

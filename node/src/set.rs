@@ -171,6 +171,12 @@ impl Sets {
         replica
     }
 
+    /// Takes a replica away: nobody finds it any more.
+    pub fn remove(&self, set: u32) {
+        self.replicas.write().remove(&set);
+        self.pulse.send_modify(|pulse| *pulse += 1);
+    }
+
     /// The replica of a set, if this node hosts one.
     pub fn get(&self, set: u32) -> Option<Arc<Replica>> {
         self.replicas.read().get(&set).cloned()

@@ -42,8 +42,8 @@ pub use options::Options;
 pub use record::{LogId, Record, RecordKind};
 pub use replica::{
     About, Applied, Balance, Between, Booked, EncodedOutcomes, Event, EventPage, EventPlace, HoldPage,
-    HoldRecord, LedgerReplica, Listed, Membership, Moment, Outbound, Outgoing, OverdueHolds, OwnBuffered,
-    Page, Read, RestrictionPage, RestrictionRecord, Said, Share, SnapshotMeta, SnapshotReader,
+    HoldRecord, LedgerReplica, LeftCommand, Listed, Membership, Moment, Outbound, Outgoing, OverdueHolds,
+    OwnBuffered, Page, Read, RestrictionPage, RestrictionRecord, Said, Share, SnapshotMeta, SnapshotReader,
     SnapshotWriter, Spot, StagedSnapshot, Statement, StatementFilter, StatementLine, StatementQuery,
     StreamStanding, Sums, Suspended, SweepPage, SweepRecord, Totals, Tried, Verdict,
 };

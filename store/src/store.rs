@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::disk::SimDisk;
 use crate::document::DocumentReplica;
 use crate::fault::{Fault, OpenError};
+use crate::generation;
 use crate::keys;
 use crate::log::Log;
 use crate::options::Options;
@@ -127,6 +128,25 @@ impl Store {
     pub fn put_replica(&self, record: ReplicaRecord) -> Result<(), Fault> {
         self.put_json(&keys::named(REPLICA, record.set), &record)?;
         self.inner.shared.syncer.wait()
+    }
+
+    /// Throws away all that this node holds of a set, and holds a blank replica of it instead: one or the other, whenever it
+    /// crashes. Nobody may use the set's old handles any more. Synced.
+    pub fn begin_anew(&self, record: ReplicaRecord) -> Result<(), Fault> {
+        let mut sets = self.inner.sets.lock();
+        let shared = &self.inner.shared;
+        let old = shared.generations.of(&shared.engine, record.set)?;
+        let begun = shared.generations.begin(&shared.engine, record.set)?;
+        let mut batch = shared.engine.batch();
+        generation::point(&mut batch, record.set, begun.generation());
+        batch.delete(Table::Raft, &keys::named(keys::VOTE, record.set));
+        let replica = serde_json::to_vec(&record).expect("records of plain fields have a JSON form");
+        batch.put(Table::Meta, &keys::named(REPLICA, record.set), &replica);
+        shared.engine.write(batch)?;
+        begun.keep();
+        sets.remove(&record.set);
+        shared.syncer.wait()?;
+        generation::delete(&shared.engine, old)
     }
 
     /// Keeps bytes under a name. Synced.

@@ -176,7 +176,7 @@ impl Cluster {
              [listen]\napi = \"127.0.0.1:{api}\"\npeer = \"127.0.0.1:{peer}\"\nhttp = \"127.0.0.1:{http}\"\n\
              [raft]\nsnapshot_entries = {}\nkeep_entries = {}\n\
              [proposer]\nentry_commands = {}\nin_flight = {}\n\
-             [store]\ncheckpoint_commands = {}\n",
+             [store]\ncheckpoint_commands = {}\n[recovery]\nautomatic = false\n",
             site(name),
             is_arbiter(name),
             plan.snapshot_entries,

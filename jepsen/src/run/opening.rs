@@ -19,6 +19,8 @@ use crate::{canaries, death, export, logs, of_cluster, report, wait, workload};
 const SETS: u32 = 2;
 /// Snapshots so often that a node needs one after it was away for a few seconds.
 const SNAPSHOTS: &str = "[raft]\nsnapshot_entries = 500\nkeep_entries = 0\n";
+/// The checkers know no set that goes on in a new incarnation.
+const NO_RECOVERY: &str = "[recovery]\nautomatic = false\n";
 
 /// What a run has while it lasts.
 pub struct Opened {
@@ -60,7 +62,7 @@ pub async fn open(
         ports: net.ports(),
         launch: net.launch(),
         bin_dir: arguments.bin_dir.clone(),
-        node_config: SNAPSHOTS.to_owned(),
+        node_config: format!("{SNAPSHOTS}{NO_RECOVERY}"),
         // The checkers hold every acknowledgement against both sites.
         durability: Policy::MaxProtection,
         ..LocalOptions::fresh(&arguments.dir.join("cluster"))

@@ -8,7 +8,7 @@ use futures::future::join_all;
 
 use crate::probe::Probe;
 use crate::support::{LONG, Stage};
-use twinset_control::{Durability, Policy};
+use twinset_control::{Durability, Policy, Replica};
 use twinset_jepsen::history::Level;
 use twinset_jepsen::{logs, wait};
 use twinset_tools::cluster::layout::Kind;
@@ -31,8 +31,8 @@ struct Case {
 }
 
 #[tokio::test]
-async fn a_site_that_dies_whole_pauses_its_sets_and_loses_nothing() {
-    let mut stage = Stage::start().await;
+async fn where_nobody_recovers_them_the_sets_of_a_dead_site_pause_and_lose_nothing() {
+    let mut stage = Stage::start_unrecovered().await;
     let traffic = stage.journal(100).await;
     let mut probes = [Probe::open(&stage, 1, &traffic).await, Probe::open(&stage, 2, &traffic).await];
     let cases = [
@@ -41,6 +41,61 @@ async fn a_site_that_dies_whole_pauses_its_sets_and_loses_nothing() {
     ];
     for case in &cases {
         play(&mut stage, case, &mut probes).await;
+    }
+    let mut stopped = traffic.stop().await.unwrap();
+    for probe in probes {
+        probe.leave(&mut stopped);
+    }
+    stage.account_for(stopped).await;
+    stage.end(logs::AFTER_KILLS).await;
+}
+
+/// Both sites in turn. What was acknowledged is there, each set serves before the site is back, and what the site brings back
+/// is thrown away and copied anew.
+#[tokio::test]
+async fn sets_that_were_at_home_in_a_dead_site_go_on_in_the_other_one() {
+    let mut stage = Stage::start().await;
+    let traffic = stage.journal(100).await;
+    let mut probes = [Probe::open(&stage, 1, &traffic).await, Probe::open(&stage, 2, &traffic).await];
+    for (dead, router, lost) in [("A", "rb", 1), ("B", "ra", 2)] {
+        let before = stage.recorded(lost).await;
+        assert_eq!(before.home, dead, "{before:?}");
+        let mut balances = [0; 2];
+        for (number, probe) in probes.iter_mut().enumerate() {
+            probe.must_pay(&stage, router, &format!("before-{dead}"), 100).await;
+            balances[number] = probe.balance(&stage, router).await;
+        }
+        let victims = kill_site(&mut stage, dead).await;
+        for (number, probe) in probes.iter_mut().enumerate() {
+            probe.must_pay(&stage, router, &format!("meanwhile-{dead}"), 250).await;
+            assert_eq!(probe.balance(&stage, router).await, balances[number] + 250, "set {}", number + 1);
+        }
+        let meanwhile = stage.recorded(lost).await;
+        let recovered = meanwhile.recovered.as_ref().expect("it was recovered");
+        assert_ne!(meanwhile.home, dead);
+        assert_eq!(meanwhile.incarnation, before.incarnation + 1);
+        assert_eq!((recovered.was, meanwhile.durability), (Durability::Sync, Durability::Degraded));
+        assert_eq!(recovered.lost.len(), 2, "{recovered:?}");
+        assert!(
+            recovered.lost.iter().all(|lost| !lost.kept),
+            "nothing of it was acknowledged: {recovered:?}"
+        );
+
+        for name in &victims {
+            stage.cluster.start_process(name).unwrap();
+        }
+        stage.whole().await;
+        for set in [1, 2] {
+            let back = stage.becomes(set, Durability::Sync).await;
+            let old = |replica: &Replica| before.replicas.iter().any(|old| old.id == replica.id);
+            let kept = back.replicas.iter().filter(|replica| old(replica)).count();
+            assert_eq!(kept, if set == lost { 2 } else { 0 }, "an id is never used again: {back:?}");
+        }
+        for (number, probe) in probes.iter_mut().enumerate() {
+            probe.must_pay(&stage, router, &format!("after-{dead}"), 1).await;
+            assert_eq!(probe.balance(&stage, router).await, balances[number] + 251, "set {}", number + 1);
+        }
+        stage.switch(lost, "back home").await;
     }
     let mut stopped = traffic.stop().await.unwrap();
     for probe in probes {

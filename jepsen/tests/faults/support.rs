@@ -79,6 +79,11 @@ impl Stage {
         Stage::start_as(|options| options.durability = Policy::MaxProtection).await
     }
 
+    /// Two sets that nobody recovers without an operator's word.
+    pub async fn start_unrecovered() -> Stage {
+        Stage::start_as(|options| options.node_config = "[recovery]\nautomatic = false\n".to_owned()).await
+    }
+
     async fn start_as(change: impl FnOnce(&mut LocalOptions)) -> Stage {
         let dir = tempfile::tempdir().unwrap();
         let mut options = LocalOptions::fresh(&dir.path().join("cluster"));

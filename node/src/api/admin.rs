@@ -17,6 +17,7 @@ use super::{convert, verify};
 use crate::birth::Refused;
 use crate::durability::sentinel::Standing;
 use crate::durability::{self, Change};
+use crate::hosting::FenceError;
 use crate::node::{BootstrapError, Node};
 use crate::platform;
 use crate::raft::Role;
@@ -224,6 +225,32 @@ impl Admin for AdminService {
         }
         self.node.vigil.take(request);
         Ok(Response::new(wire::AliveReply {}))
+    }
+
+    async fn fence(
+        &self,
+        request: Request<wire::FenceRequest>,
+    ) -> Result<Response<wire::FenceReply>, Status> {
+        let request = request.into_inner();
+        let own = self.node.identified_catalogue().map(|catalogue| catalogue.cluster_id.clone());
+        if own.as_ref() != Some(&request.cluster_id) {
+            return Err(Status::failed_precondition(format!("wrong cluster {}", request.cluster_id)));
+        }
+        let fenced = self.node.fence(request.set, request.replica, request.incarnation).await;
+        let fenced = fenced.map_err(|error| match error {
+            FenceError::Refused(_) => Status::failed_precondition(error.to_string()),
+            FenceError::Failed(_) => Status::unavailable(error.to_string()),
+        })?;
+        Ok(Response::new(wire::FenceReply { last_term: fenced.term, last_index: fenced.index }))
+    }
+
+    async fn list_tails(
+        &self,
+        _: Request<wire::ListTailsRequest>,
+    ) -> Result<Response<wire::ListTailsReply>, Status> {
+        let reports = self.node.tail_reports().map_err(|error| Status::internal(format!("{error:#}")))?;
+        let reports_json = serde_json::to_vec(&reports).expect("plain data has a JSON form").into();
+        Ok(Response::new(wire::ListTailsReply { reports_json }))
     }
 
     async fn lease(

@@ -102,7 +102,9 @@ pub fn judge(facts: &Facts, config: &DurabilityConfig) -> Verdict {
         facts.followed.is_some_and(|followed| followed >= Duration::from_millis(config.return_after_ms));
     match (facts.in_force, facts.recorded) {
         _ if !may_mark => Verdict::Keep,
-        (Durability::Sync, Durability::Degraded) if facts.pinned || facts.followed.is_none() => {
+        (Durability::Sync, Durability::Degraded)
+            if facts.policy != Policy::MaxProtection && (facts.pinned || facts.followed.is_none()) =>
+        {
             Verdict::Degrade(Cause::Recorded)
         }
         // The mark of SYNC is in force and was not recorded.
@@ -221,7 +223,11 @@ mod tests {
             recorded(facts);
             facts.policy = Policy::MaxProtection;
         };
-        assert_eq!(judged(protected), Verdict::Degrade(Cause::Recorded));
+        assert_eq!(
+            judged(protected),
+            Verdict::Keep,
+            "it was recovered in one site, and waits for the other one"
+        );
         assert_eq!(
             judged(|facts| facts.recorded = Durability::Degraded),
             Verdict::Return,

@@ -197,7 +197,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 }
 
-fn encode_vote(vote: &Vote) -> Vec<u8> {
+pub(super) fn encode_vote(vote: &Vote) -> Vec<u8> {
     let leader = vote.leader_id();
     let mut bytes = Vec::with_capacity(17);
     bytes.extend(leader.term.to_le_bytes());

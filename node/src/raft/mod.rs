@@ -6,6 +6,7 @@ mod log;
 mod machine;
 mod network;
 mod peer_side;
+mod revive;
 #[cfg(test)]
 mod suite;
 mod types;
@@ -30,6 +31,7 @@ use twinset_ledger::canary::{self, Canary};
 pub use convert::Malformed;
 pub use machine::{Machine, SnapshotData};
 pub use peer_side::{DecodedAppend, PeerError};
+pub use revive::{ReviveError, revive};
 pub use types::Applied;
 
 use self::log::LogStore;

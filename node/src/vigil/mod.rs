@@ -17,7 +17,7 @@ use twinset_ledger::Durability;
 use twinset_proto::cluster::v1 as wire;
 use wire::admin_client::AdminClient;
 
-pub use self::heard::Heard;
+pub use self::heard::{Heard, Subject};
 use crate::catalogue::CatalogueCell;
 use crate::control_client::ControlClient;
 use crate::dial;
@@ -29,6 +29,8 @@ const BEAT_EVERY: Duration = Duration::from_millis(250);
 const BEAT_WITHIN: Duration = Duration::from_millis(500);
 /// Between two questions for leases, while there is something to ask for.
 const LEASE_EVERY: Duration = Duration::from_millis(500);
+/// A leader that no majority has answered for longer than this does not say that it leads.
+const MAJORITY_SILENCE_MAX: Duration = Duration::from_millis(500);
 /// Monotonic clocks of two machines drift apart by less than this in the time of a lease.
 const LEASE_MARGIN: Duration = Duration::from_millis(100);
 
@@ -53,13 +55,28 @@ impl Vigil {
     }
 
     /// Another node is alive.
-    pub fn take(&self, beat: wire::AliveRequest) {
-        let silent = beat.silent_ms.into_iter();
-        self.heard.beat(
-            Instant::now(),
-            &beat.node,
-            silent.map(|(node, ms)| (node, Duration::from_millis(ms))).collect(),
-        );
+    pub fn take(&self, alive: wire::AliveRequest) {
+        let ms = Duration::from_millis;
+        let nodes = alive.silent_ms.into_iter().map(|(node, silent)| (Subject::Node(node), ms(silent)));
+        let sets = alive.unled_ms.into_iter().map(|(set, silent)| (Subject::Set(set), ms(silent)));
+        self.heard.beat(Instant::now(), &alive.node, &alive.led, nodes.chain(sets).collect());
+    }
+
+    /// This node hears itself as well.
+    fn hear_myself(&self) {
+        self.heard.beat(Instant::now(), &self.me, &self.led(), BTreeMap::new());
+    }
+
+    /// The sets that this node leads with a majority behind it.
+    fn led(&self) -> Vec<u32> {
+        let replicas = self.sets.all();
+        let leads = replicas.iter().filter(|replica| {
+            let majority = replica.fence.gate.silence_of_majority();
+            replica.ledger().is_some()
+                && replica.group.is_leader()
+                && majority.is_some_and(|silent| silent <= MAJORITY_SILENCE_MAX)
+        });
+        leads.map(|replica| replica.fence.set).collect()
     }
 
     /// Tells every voter of the control set that this node lives. Runs until it is dropped, and everything that it has begun
@@ -115,23 +132,33 @@ impl Vigil {
             *connected = Some(AdminClient::new(channel));
         }
         let client = connected.as_mut().expect("it was just connected");
-        let beat = wire::AliveRequest {
+        let mut alive = wire::AliveRequest {
             cluster_id: catalogue.cluster_id.clone(),
             node: self.me.clone(),
-            silent_ms: self.silent_to_this_voter(catalogue),
+            led: self.led(),
+            ..wire::AliveRequest::default()
         };
-        let told = tokio::time::timeout(BEAT_WITHIN, client.alive(beat)).await;
+        self.say_whom_i_heard(catalogue, &mut alive);
+        let told = tokio::time::timeout(BEAT_WITHIN, client.alive(alive)).await;
         told.map_err(|_| "no answer in time")?.map_err(|status| status.to_string())?;
         Ok(())
     }
 
-    fn silent_to_this_voter(&self, catalogue: &Catalogue) -> std::collections::HashMap<String, u64> {
+    /// Only voters of the control set are witnesses.
+    fn say_whom_i_heard(&self, catalogue: &Catalogue, alive: &mut wire::AliveRequest) {
         if !catalogue.control.replicas.iter().any(|replica| replica.node == self.me) {
-            return Default::default();
+            return;
         }
-        let others = catalogue.nodes.keys().map(String::as_str).filter(|node| *node != self.me);
-        let silent = self.heard.silent_here(Instant::now(), others).into_iter();
-        silent.map(|(node, silent)| (node, u64::try_from(silent.as_millis()).unwrap_or(u64::MAX))).collect()
+        self.hear_myself();
+        let nodes = catalogue.nodes.keys().cloned().map(Subject::Node);
+        let subjects = nodes.chain(catalogue.sets.keys().copied().map(Subject::Set));
+        for (subject, silent) in self.heard.silent_here(Instant::now(), subjects) {
+            let ms = u64::try_from(silent.as_millis()).unwrap_or(u64::MAX);
+            match subject {
+                Subject::Node(node) => drop(alive.silent_ms.insert(node, ms)),
+                Subject::Set(set) => drop(alive.unled_ms.insert(set, ms)),
+            }
+        }
     }
 
     /// Asks for leases while this node leads sets that are DEGRADED. Runs until it is dropped.

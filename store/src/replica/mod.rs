@@ -16,6 +16,7 @@
 //! | `points` | how far the replica has come, for heartbeats |
 //! | `checkpoint`, `load` | memory to disk and back |
 //! | `snapshot`, `install` | disk to another node |
+//! | `left` | what the log asks for beyond some index |
 //! | `account`, `requests`, `postings`, `outcomes`, `links`, `set_state` | stored records, one each |
 //! | `bloom`, `entry` | the filter of request ids; commands out of log records |
 //! | `encoded` | the outcomes of an entry as they are hashed and sent |
@@ -32,6 +33,7 @@ mod events;
 mod history;
 mod holds;
 mod install;
+mod left;
 mod links;
 mod list;
 mod load;
@@ -73,6 +75,7 @@ pub use encoded::EncodedOutcomes;
 pub use events::{About, Event, EventPage, EventPlace};
 pub use holds::{HoldPage, HoldRecord};
 pub use install::{SnapshotWriter, StagedSnapshot};
+pub use left::LeftCommand;
 pub use list::Page;
 pub use outbox::{Outgoing, OwnBuffered, StreamStanding, Suspended};
 pub use postings::Spot;

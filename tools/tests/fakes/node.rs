@@ -184,6 +184,14 @@ impl Admin for FakeNode {
         Ok(Response::new(AliveReply {}))
     }
 
+    async fn fence(&self, _: Request<FenceRequest>) -> Result<Response<FenceReply>, Status> {
+        Err(Status::unimplemented("a fake node has no logs"))
+    }
+
+    async fn list_tails(&self, _: Request<ListTailsRequest>) -> Result<Response<ListTailsReply>, Status> {
+        Err(Status::unimplemented("a fake node was never left behind"))
+    }
+
     async fn lease(&self, _: Request<LeaseRequest>) -> Result<Response<LeaseReply>, Status> {
         Err(Status::unimplemented("a fake node leads no sets"))
     }

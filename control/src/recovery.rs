@@ -1,0 +1,258 @@
+//! The forced recovery of a set whose majority is lost, as the control set records it: the intent, from which on nothing of the old
+//! incarnation may become weaker or move; the new life of the survivors; and what the lost replicas may still hold. Who fences
+//! whom and reads which log is the nodes' business.
+
+use serde::{Deserialize, Serialize};
+
+use crate::apply::{self, At, Done, Effect, find, find_mut};
+use crate::audit::{Action, Outcome};
+use crate::catalogue::{Catalogue, Durability, EndedSwitch, Replica, Role, Set, SwitchEnd};
+use crate::rejection::Rejection;
+
+/// A recovery that was begun and has not ended. Its set stays closed until then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecoveryIntent {
+    /// The log index of its beginning in the control set.
+    pub id: u64,
+    /// The incarnation that the set will have.
+    pub incarnation: u32,
+    /// The site that survives.
+    pub site: String,
+    /// The replicas that are to be fenced and go on.
+    pub survivors: Vec<u64>,
+    /// Who asked for it.
+    pub who: String,
+    /// Why.
+    pub why: String,
+}
+
+/// The last entry of a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogEnd {
+    /// The term of its last entry.
+    pub term: u64,
+    /// The index of its last entry; 0: it is empty.
+    pub index: u64,
+}
+
+/// Where a recovered set has gone on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recovered {
+    /// The recovery's id.
+    pub id: u64,
+    /// The replica whose log goes on.
+    pub from: u64,
+    /// Where that log ended when it was fenced.
+    pub end: LogEnd,
+    /// The term that it goes on in: above any that the lost ones could reach by elections.
+    pub term: u64,
+    /// What was on record when it began: from DEGRADED, what was acknowledged may be lost.
+    pub was: Durability,
+    /// The greatest index that was known to be safe.
+    pub last_safe_index: u64,
+    /// The replicas that were left behind.
+    pub lost: Vec<LostReplica>,
+}
+
+/// A replica that a recovery has left behind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LostReplica {
+    /// The id that it had; never used again.
+    pub id: u64,
+    /// Where it stands.
+    pub node: String,
+    /// Its data stays until an operator has seen what is in it: something in it may have been acknowledged.
+    pub kept: bool,
+}
+
+/// Terms between the survivors' last one and the one that they go on in: no election of the lost ones comes that far.
+const TERM_STEP: u64 = 1 << 20;
+
+/// Who asks, and what he knows.
+pub(crate) struct Asked {
+    pub(crate) site: String,
+    pub(crate) expected_incarnation: u32,
+    /// What was acknowledged may be lost.
+    pub(crate) accept_loss: bool,
+    pub(crate) who: String,
+    pub(crate) why: String,
+}
+
+pub(crate) fn begin(catalogue: &mut Catalogue, at: At, set: u32, asked: Asked) -> Result<Done, Rejection> {
+    let now = find(catalogue, set)?;
+    if !catalogue.is_data_site(&asked.site) {
+        return Err(Rejection::UnknownSite { site: asked.site });
+    }
+    if let Some(open) = &now.recovery {
+        return Err(Rejection::BeingRecovered { set, id: open.id });
+    }
+    if now.incarnation != asked.expected_incarnation {
+        let (expected, incarnation) = (asked.expected_incarnation, now.incarnation);
+        return Err(Rejection::IncarnationChanged { set, expected, incarnation });
+    }
+    if now.durability == Durability::Degraded && !asked.accept_loss {
+        return Err(Rejection::MayLose { set, last_safe_index: now.last_safe_index });
+    }
+    let survives = |replica: &&Replica| catalogue.site_of_node(&replica.node) == Some(asked.site.as_str());
+    let survivors: Vec<u64> = now.replicas.iter().filter(survives).map(|replica| replica.id).collect();
+    if survivors.is_empty() {
+        return Err(Rejection::NoSurvivor { set, site: asked.site });
+    }
+    let incarnation = now.incarnation + 1;
+    let Asked { site, who, why, .. } = asked;
+    let intent = RecoveryIntent { id: at.index, incarnation, site, survivors, who, why };
+    let record = record(at, set, &intent, Outcome::Begun);
+    find_mut(catalogue, set).recovery = Some(intent);
+    Ok((Effect::RecoveryBegun { id: at.index, incarnation }, Some(record)))
+}
+
+/// The survivors are fenced, and `from` has the greatest log of them. A set that goes on in one site is DEGRADED, and that is
+/// recorded here, before any of them is opened.
+pub(crate) fn complete(
+    catalogue: &mut Catalogue,
+    at: At,
+    set: u32,
+    id: u64,
+    (from, end): (u64, LogEnd),
+) -> Result<Done, Rejection> {
+    let now = find(catalogue, set)?;
+    let ended = |recovered: &Recovered| recovered.id == id;
+    if now.recovered.as_ref().is_some_and(ended) {
+        return Ok((Effect::RecoveryCompleted { incarnation: now.incarnation }, None));
+    }
+    let intent = open(now, id)?.clone();
+    if !intent.survivors.contains(&from) {
+        return Err(Rejection::NoSurvivor { set, site: intent.site });
+    }
+    let survives = |replica: &Replica| intent.survivors.contains(&replica.id);
+    let kept = now.durability == Durability::Degraded;
+    let left = now.replicas.iter().filter(|replica| !survives(replica));
+    let lost = left.map(|replica| LostReplica { id: replica.id, node: replica.node.clone(), kept }).collect();
+    let recovered = Recovered {
+        id,
+        from,
+        end,
+        term: end.term + TERM_STEP,
+        was: now.durability,
+        last_safe_index: now.last_safe_index,
+        lost,
+    };
+    let record = record(at, set, &intent, Outcome::Done);
+    let set = find_mut(catalogue, set);
+    set.replicas.retain(survives);
+    set.replicas.sort_by_key(|replica| replica.id != from);
+    set.replicas.iter_mut().for_each(|replica| replica.role = Role::Voter);
+    set.incarnation = intent.incarnation;
+    set.epoch += 1;
+    set.home = intent.site;
+    set.durability = Durability::Degraded;
+    set.durability_epoch += 1;
+    set.pinned = false;
+    if let Some(switch) = set.switch.take() {
+        set.last_switch = Some(EndedSwitch { id: switch.id, end: SwitchEnd::Aborted });
+    }
+    set.recovery = None;
+    set.recovered = Some(recovered);
+    Ok((Effect::RecoveryCompleted { incarnation: set.incarnation }, Some(record)))
+}
+
+fn open(set: &Set, id: u64) -> Result<&RecoveryIntent, Rejection> {
+    let current = set.recovery.as_ref();
+    current.filter(|intent| intent.id == id).ok_or(Rejection::NoRecovery { set: set.id, id })
+}
+
+fn record(at: At, set: u32, intent: &RecoveryIntent, outcome: Outcome) -> crate::audit::Record {
+    let what = Action::Recovery { set, id: intent.id, site: intent.site.clone() };
+    apply::record(at, (intent.who.clone(), intent.why.clone()), what, outcome)
+}
+
+/// What an operator has seen may go.
+pub(crate) fn release(
+    catalogue: &mut Catalogue,
+    at: At,
+    set: u32,
+    replica: u64,
+    who_why: (String, String),
+) -> Result<Done, Rejection> {
+    find(catalogue, set)?;
+    let recovered = find_mut(catalogue, set).recovered.as_mut();
+    let lost = recovered.and_then(|recovered| recovered.lost.iter_mut().find(|lost| lost.id == replica));
+    let lost = lost.ok_or(Rejection::NotLost { set, replica })?;
+    if !std::mem::take(&mut lost.kept) {
+        return Ok((Effect::ReplicaReleased, None));
+    }
+    let what = Action::Release { set, replica };
+    Ok((Effect::ReplicaReleased, Some(apply::record(at, who_why, what, Outcome::Done))))
+}
+
+/// Gives a set another copy, on a node that has none of it and no data of it that must be kept. It is a learner under a new id.
+pub(crate) fn place(
+    catalogue: &mut Catalogue,
+    at: At,
+    set: u32,
+    node: String,
+    who_why: (String, String),
+) -> Result<Done, Rejection> {
+    let now = find(catalogue, set)?;
+    let Some(site) = catalogue.nodes.get(&node).filter(|node| !node.arbiter).map(|node| node.site.clone())
+    else {
+        return Err(Rejection::UnknownNode { node });
+    };
+    if let Some(placed) = now.replicas.iter().find(|replica| replica.node == node) {
+        return Ok((Effect::ReplicaPlaced { id: placed.id }, None));
+    }
+    if let Some(open) = &now.recovery {
+        return Err(Rejection::BeingRecovered { set, id: open.id });
+    }
+    let kept = |lost: &&LostReplica| lost.node == node && lost.kept;
+    let lost = now.recovered.as_ref().and_then(|recovered| recovered.lost.iter().find(kept));
+    if let Some(lost) = lost {
+        return Err(Rejection::Kept { set, replica: lost.id, node });
+    }
+    let there = now.replicas.iter().filter(|r| catalogue.site_of_node(&r.node) == Some(&site)).count();
+    if there >= 2 {
+        return Err(Rejection::PlacedThere { set, site });
+    }
+    let id = catalogue.next_replica_id;
+    catalogue.next_replica_id += 1;
+    let what = Action::Place { set, replica: id, node: node.clone() };
+    find_mut(catalogue, set).replicas.push(Replica { id, node, role: Role::Learner });
+    Ok((Effect::ReplicaPlaced { id }, Some(apply::record(at, who_why, what, Outcome::Done))))
+}
+
+/// The away site has a learner that has caught up and no voter: it gets its vote.
+pub(crate) fn promote(
+    catalogue: &mut Catalogue,
+    at: At,
+    set: u32,
+    replica: u64,
+    who_why: (String, String),
+) -> Result<Done, Rejection> {
+    let now = find(catalogue, set)?;
+    let Some(known) = now.replicas.iter().find(|known| known.id == replica) else {
+        return Err(Rejection::NoReplica { set, replica });
+    };
+    if known.role == Role::Voter {
+        return Ok((Effect::ReplicaPromoted, None));
+    }
+    if let Some(open) = &now.recovery {
+        return Err(Rejection::BeingRecovered { set, id: open.id });
+    }
+    if let Some(open) = &now.switch {
+        return Err(Rejection::SwitchInProgress { set, id: open.id, owner: open.owner.clone() });
+    }
+    let site = catalogue.site_of_node(&known.node);
+    let voters = now.replicas.iter().filter(|r| r.role == Role::Voter);
+    let there = voters.filter(|r| catalogue.site_of_node(&r.node) == site).count();
+    if there >= if site == Some(&now.home) { 2 } else { 1 } {
+        return Err(Rejection::VotesEnough { set, site: site.unwrap_or_default().to_owned() });
+    }
+    let replicas = &mut find_mut(catalogue, set).replicas;
+    replicas.iter_mut().filter(|known| known.id == replica).for_each(|known| known.role = Role::Voter);
+    let what = Action::Promote { set, replica };
+    Ok((Effect::ReplicaPromoted, Some(apply::record(at, who_why, what, Outcome::Done))))
+}

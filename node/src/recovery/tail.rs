@@ -1,0 +1,111 @@
+//! What a replica that a recovery has left behind holds beyond what goes on: told of once, and kept until an operator has seen it.
+//! Of a set that was SYNC nothing of that was acknowledged; of one that was DEGRADED it may have been.
+
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+use twinset_control::{CONTROL_SET, Catalogue, Durability, LogEnd};
+use twinset_store::{ReplicaRecord, Store};
+
+/// Commands of a tail that a report names one by one; more are only counted.
+const COMMANDS_MAX: usize = 10_000;
+
+/// What a lost replica holds that the recovered set does not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TailReport {
+    /// The set.
+    pub set: u32,
+    /// The lost replica.
+    pub replica: u64,
+    /// The incarnation that it is of.
+    pub incarnation: u32,
+    /// Whether something in it may have been acknowledged.
+    pub may_be_acknowledged: bool,
+    /// Where the set has gone on.
+    pub recovered_at: LogEnd,
+    /// Where this log ends.
+    pub end: LogEnd,
+    /// Commands beyond what goes on.
+    pub count: u64,
+    /// The first of them.
+    pub commands: Vec<TailCommand>,
+}
+
+/// One command of a tail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TailCommand {
+    /// The log index of its entry.
+    pub index: u64,
+    /// The client's id, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// The accounts that it names.
+    pub accounts: Vec<String>,
+    /// The legs of a transaction.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub legs: Vec<String>,
+}
+
+fn name(record: ReplicaRecord) -> String {
+    format!("tail/{}-{}", record.set, record.replica_id)
+}
+
+/// Where the names of all reports of this node are kept.
+const NAMES: &str = "tails";
+
+/// Every report that this node has.
+pub fn reports(store: &Store) -> anyhow::Result<Vec<TailReport>> {
+    let report = |name: &String| {
+        let stored = store.get_blob(name)?;
+        Ok(stored.map(|bytes| serde_json::from_slice(&bytes)).transpose()?)
+    };
+    names(store)?.iter().filter_map(|name| report(name).transpose()).collect()
+}
+
+fn names(store: &Store) -> anyhow::Result<Vec<String>> {
+    let stored = store.get_blob(NAMES)?;
+    Ok(stored.map(|bytes| serde_json::from_slice(&bytes)).transpose()?.unwrap_or_default())
+}
+
+/// Writes the report on a replica that its set has gone on without, unless that is done. Nobody may have its log open.
+pub fn keep_report(store: &Store, catalogue: &Catalogue, old: ReplicaRecord) -> anyhow::Result<()> {
+    let known = catalogue.sets.get(&old.set).and_then(|set| set.recovered.as_ref());
+    let lost = known.filter(|recovered| recovered.lost.iter().any(|lost| lost.id == old.replica_id));
+    // One that was placed and taken away since has no tail of its own.
+    let Some(recovered) = lost.filter(|_| old.set != CONTROL_SET) else { return Ok(()) };
+    let mut names = names(store)?;
+    if names.contains(&name(old)) {
+        return Ok(());
+    }
+    let end = store.log(old.set)?.last();
+    let end = end.map_or(LogEnd::default(), |last| LogEnd { term: last.term, index: last.index });
+    let (count, commands) = store.ledger(old.set)?.commands_after(recovered.end.index, COMMANDS_MAX)?;
+    let report = TailReport {
+        set: old.set,
+        replica: old.replica_id,
+        incarnation: old.incarnation,
+        may_be_acknowledged: recovered.was == Durability::Degraded && count > 0,
+        recovered_at: recovered.end,
+        end,
+        count,
+        commands: commands
+            .into_iter()
+            .map(|command| TailCommand {
+                index: command.index,
+                request_id: command.request_id,
+                accounts: command.accounts,
+                legs: command.legs,
+            })
+            .collect(),
+    };
+    warn!(
+        set = old.set,
+        replica = old.replica_id,
+        commands = count,
+        may_be_acknowledged = report.may_be_acknowledged,
+        "this replica was left behind by a recovery"
+    );
+    store.put_blob(&name(old), &serde_json::to_vec(&report)?)?;
+    names.push(name(old));
+    store.put_blob(NAMES, &serde_json::to_vec(&names)?)?;
+    Ok(())
+}
