@@ -131,7 +131,10 @@ pub(crate) fn complete(
     let survives = |replica: &Replica| intent.survivors.contains(&replica.id);
     let kept = now.durability == Durability::Degraded;
     let left = now.replicas.iter().filter(|replica| !survives(replica));
-    let lost = left.map(|replica| LostReplica { id: replica.id, node: replica.node.clone(), kept }).collect();
+    let left = left.map(|replica| LostReplica { id: replica.id, node: replica.node.clone(), kept });
+    // What an earlier recovery left behind and nobody has seen is not forgotten.
+    let earlier = now.recovered.iter().flat_map(|recovered| &recovered.lost).filter(|lost| lost.kept);
+    let lost = earlier.cloned().chain(left).collect();
     let recovered = Recovered {
         id,
         from,

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use twinset_control::audit::TAIL_RECORDS_MAX;
 use twinset_control::groups::Side;
 use twinset_control::{
-    Catalogue, Command, Durability, Envelope, Group, Policy, Role, SLOTS, SwitchEnd, apply,
+    Catalogue, Command, Durability, Envelope, Group, LogEnd, Policy, Replica, Role, SLOTS, SwitchEnd, apply,
 };
 
 fn a_topology() -> impl Strategy<Value = Catalogue> {
@@ -33,7 +33,7 @@ fn a_command() -> impl Strategy<Value = Command> {
             }
         ),
         4 => (set.clone(), id.clone()).prop_map(|(set, id)| Command::CompleteSwitch { set, id }),
-        2 => (set.clone(), id, who.clone()).prop_map(|(set, id, reason)| Command::AbortSwitch { set, id, reason }),
+        2 => (set.clone(), id.clone(), who.clone()).prop_map(|(set, id, reason)| Command::AbortSwitch { set, id, reason }),
         2 => (set.clone(), any::<bool>(), 0..=9u64, 1..=4u64, who.clone()).prop_map(
             |(set, sync, last_safe_index, epoch, who)| {
                 let durability = if sync { Durability::Sync } else { Durability::Degraded };
@@ -48,6 +48,23 @@ fn a_command() -> impl Strategy<Value = Command> {
                 }
             }
         ),
+        2 => (set.clone(), site.clone(), 1..=3u32, any::<bool>(), who.clone()).prop_map(
+            |(set, site, expected_incarnation, accept_loss, who)| Command::BeginRecovery {
+                set, site, expected_incarnation, accept_loss, who, why: "law".into(),
+            }
+        ),
+        3 => (set.clone(), id.clone(), 4..=12u64, 0..=3u64).prop_map(|(set, id, from, term)| {
+            Command::CompleteRecovery { set, id, from, end: LogEnd { term, index: term * 7 } }
+        }),
+        1 => (set.clone(), 4..=20u64, who.clone()).prop_map(|(set, replica, who)| Command::ReleaseReplica {
+            set, replica, who, why: "law".into(),
+        }),
+        2 => (set.clone(), node.clone(), who.clone()).prop_map(|(set, node, who)| Command::PlaceReplica {
+            set, node, who, why: "law".into(),
+        }),
+        2 => (set.clone(), 4..=20u64, who.clone()).prop_map(|(set, replica, who)| Command::PromoteReplica {
+            set, replica, who, why: "law".into(),
+        }),
         1 => (set, any::<bool>(), who.clone()).prop_map(|(set, protect, who)| {
             let policy = if protect { Policy::MaxProtection } else { Policy::MaxAvailability };
             Command::SetPolicy { set, policy, who, why: "law".into() }
@@ -94,12 +111,38 @@ fn aim(catalogue: &Catalogue, command: Command) -> Command {
         Command::AbortSwitch { set, id, reason } => {
             Command::AbortSwitch { set, id: current(&set, id), reason }
         }
+        Command::BeginRecovery { set, site, accept_loss, who, why, expected_incarnation } => {
+            let expected_incarnation = of(&set).map_or(expected_incarnation, |s| s.incarnation);
+            Command::BeginRecovery { set, site, accept_loss, who, why, expected_incarnation }
+        }
+        Command::CompleteRecovery { set, id, from, end } => {
+            let open = of(&set).and_then(|s| s.recovery.as_ref());
+            let (id, from) = open.map_or((id, from), |open| (open.id, open.survivors[0]));
+            Command::CompleteRecovery { set, id, from, end }
+        }
+        Command::PromoteReplica { set, replica, who, why } => {
+            let learner = of(&set).and_then(|s| s.ids(Role::Learner).next());
+            Command::PromoteReplica { set, replica: learner.unwrap_or(replica), who, why }
+        }
         other => other,
     }
 }
 
-fn check_placement(catalogue: &Catalogue) {
+/// Of a set that was recovered: never more than two copies in a site, never more votes than it should have, and always some.
+fn check_what_is_left(catalogue: &Catalogue) {
     for set in catalogue.sets.values() {
+        for site in catalogue.data_sites() {
+            let there = |replica: &&Replica| catalogue.site_of_node(&replica.node) == Some(site);
+            let votes = set.replicas.iter().filter(there).filter(|r| r.role == Role::Voter).count();
+            assert!(set.replicas.iter().filter(there).count() <= 2, "set {}: {:?}", set.id, set.replicas);
+            assert!(votes <= 2, "set {}: {:?}", set.id, set.replicas);
+        }
+        assert!((2..=3).contains(&set.ids(Role::Voter).count()), "set {}: {:?}", set.id, set.replicas);
+    }
+}
+
+fn check_placement(catalogue: &Catalogue) {
+    for set in catalogue.sets.values().filter(|set| set.recovered.is_none()) {
         let sites = |role| {
             let mut sites: BTreeMap<&str, u32> = BTreeMap::new();
             for id in set.ids(role) {
@@ -151,7 +194,7 @@ proptest! {
     #[test]
     fn laws_hold_after_every_command(start in a_topology(), commands in commands()) {
         let mut catalogue = start;
-        let ids: BTreeSet<u64> = replica_ids(&catalogue).into_iter().collect();
+        let mut ids: BTreeSet<u64> = replica_ids(&catalogue).into_iter().collect();
         for (index, (command, aimed)) in (1u64..).zip(commands) {
             let command = if aimed { aim(&catalogue, command) } else { command };
             let envelope = Envelope { time_unix_ns: index * 7, command };
@@ -172,19 +215,33 @@ proptest! {
             catalogue.check().unwrap();
             check_slots(&catalogue);
             check_placement(&catalogue);
+            check_what_is_left(&catalogue);
             for (set, old) in catalogue.sets.values().zip(before.sets.values()) {
-                let moved = set.home != old.home;
-                prop_assert_eq!(set.epoch, old.epoch + u64::from(moved), "the epoch counts changes of home");
+                let reborn = set.incarnation != old.incarnation;
+                let moved = set.home != old.home && !reborn;
+                let epoch = old.epoch + u64::from(moved || reborn);
+                prop_assert_eq!(set.epoch, epoch, "the epoch counts changes of home, and recoveries");
+                if reborn {
+                    let open = old.recovery.as_ref().expect("it was begun");
+                    prop_assert_eq!((set.incarnation, &set.home), (old.incarnation + 1, &open.site));
+                    prop_assert_eq!(set.durability, Durability::Degraded, "one site proves nothing");
+                    prop_assert!(set.recovery.is_none() && set.switch.is_none());
+                    let survivors: BTreeSet<u64> = set.ids(Role::Voter).collect();
+                    prop_assert_eq!(survivors, open.survivors.iter().copied().collect());
+                } else if old.recovery.is_some() {
+                    prop_assert_eq!(set.durability_epoch, old.durability_epoch, "closed until it is over");
+                    prop_assert_eq!(&set.replicas, &old.replicas);
+                    prop_assert!(!moved);
+                }
                 let completed = set.last_switch != old.last_switch
                     && set.last_switch.is_some_and(|s| s.end == SwitchEnd::Completed);
                 prop_assert_eq!(moved, completed, "only a completed switch moves a home");
-                prop_assert_eq!(set.incarnation, old.incarnation);
                 prop_assert!(set.last_safe_index >= old.last_safe_index);
             }
             prop_assert!(before.groups.iter().all(|(id, group)| catalogue.groups.get(id) == Some(group)), "groups stay");
-            let now = replica_ids(&catalogue);
-            prop_assert_eq!(now.len(), ids.len());
-            prop_assert_eq!(&now.into_iter().collect::<BTreeSet<_>>(), &ids);
+            let (now, then) = (replica_ids(&catalogue), replica_ids(&before));
+            let new: Vec<u64> = now.iter().copied().filter(|id| !then.contains(id)).collect();
+            prop_assert!(new.iter().all(|id| ids.insert(*id)), "an id is never used again: {:?}", new);
         }
         prop_assert_eq!(&Catalogue::from_json(&catalogue.to_json()).unwrap(), &catalogue);
     }
@@ -194,7 +251,7 @@ proptest! {
         let mut catalogue = start;
         for (index, (command, _)) in (1u64..).zip(commands) {
             let command = aim(&catalogue, command);
-            let repeatable = !matches!(command, Command::BeginSwitch { .. });
+            let repeatable = !matches!(command, Command::BeginSwitch { .. } | Command::BeginRecovery { .. });
             if apply(&mut catalogue, index, 0, command.clone()).is_ok() && repeatable {
                 let before = catalogue.clone();
                 let again = apply(&mut catalogue, index + 1000, 1, command).unwrap();

@@ -7,7 +7,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 
 use twinset_control::groups::Side;
-use twinset_control::{Catalogue, Command, Durability, Group, Policy, Replica, Role, apply};
+use twinset_control::{Catalogue, Command, Durability, Group, LogEnd, Policy, Replica, Role, apply};
 
 /// What a script can say. `who` and `why` have defaults, so that a script names only what it is about.
 #[derive(goldenscript::Command)]
@@ -62,6 +62,33 @@ enum Line {
     },
     /// Chooses a policy. Example: policy 1 max-protection
     Policy { set: u32, policy: String },
+    /// Begins a recovery; the incarnation expected is the set's own unless given. Example: recover 1 B incarnation=1 lose=true
+    Recover {
+        set: u32,
+        site: String,
+        #[arg(key)]
+        incarnation: Option<u32>,
+        #[arg(key)]
+        lose: Option<bool>,
+    },
+    /// Completes a recovery with a survivor's log. Example: recovered 1 id=10 from=6 term=3 index=41
+    Recovered {
+        set: u32,
+        #[arg(key)]
+        id: u64,
+        #[arg(key)]
+        from: u64,
+        #[arg(key)]
+        term: u64,
+        #[arg(key)]
+        index: u64,
+    },
+    /// Lets a lost replica be thrown away. Example: release 1 4
+    Release { set: u32, replica: u64 },
+    /// Gives a set another copy. Example: copy 1 a1
+    Copy { set: u32, node: String },
+    /// Gives a learner its vote. Example: vote 1 12
+    Vote { set: u32, replica: u64 },
     /// Records a node's addresses. Example: node a1 A api=h:1 peer=h:2 http=h:3
     Node {
         name: String,
@@ -171,6 +198,30 @@ impl goldenscript::Runner for Script {
                 };
                 self.command(Command::SetPolicy { set: *set, policy, who, why })
             }
+            Line::Recover { set, site, incarnation, lose } => {
+                let known = self.catalogue()?.sets.get(set).map_or(1, |s| s.incarnation);
+                self.command(Command::BeginRecovery {
+                    set: *set,
+                    site: site.clone(),
+                    expected_incarnation: incarnation.unwrap_or(known),
+                    accept_loss: lose.unwrap_or(false),
+                    who,
+                    why,
+                })
+            }
+            Line::Recovered { set, id, from, term, index } => {
+                let end = LogEnd { term: *term, index: *index };
+                self.command(Command::CompleteRecovery { set: *set, id: *id, from: *from, end })
+            }
+            Line::Release { set, replica } => {
+                self.command(Command::ReleaseReplica { set: *set, replica: *replica, who, why })
+            }
+            Line::Copy { set, node } => {
+                self.command(Command::PlaceReplica { set: *set, node: node.clone(), who, why })
+            }
+            Line::Vote { set, replica } => {
+                self.command(Command::PromoteReplica { set: *set, replica: *replica, who, why })
+            }
             Line::Node { name, site, api, peer, http } => self.command(Command::UpsertNodeAddress {
                 node: name.clone(),
                 site: site.clone(),
@@ -223,6 +274,29 @@ fn show_set(catalogue: &Catalogue, set: u32) -> Result<String, Box<dyn Error>> {
     writeln!(out, "  replicas {}", replicas(&set.replicas))?;
     if let Some(s) = &set.switch {
         writeln!(out, "  switch {}: {} to {}, owner {}, keep #{}", s.id, s.from, s.to, s.owner, s.keep)?;
+    }
+    if let Some(open) = &set.recovery {
+        writeln!(
+            out,
+            "  recovery {} in {} as {}, survivors {:?}",
+            open.id, open.site, open.incarnation, open.survivors
+        )?;
+    }
+    if let Some(done) = &set.recovered {
+        let kept = |kept: bool| if kept { " kept" } else { "" };
+        let lost = done.lost.iter().map(|lost| format!("{}#{}{}", lost.node, lost.id, kept(lost.kept)));
+        let lost: Vec<String> = lost.collect();
+        writeln!(
+            out,
+            "  recovered by {} from #{} at {}/{} in term {}, was {}, lost {}",
+            done.id,
+            done.from,
+            done.end.term,
+            done.end.index,
+            done.term,
+            done.was,
+            lost.join(" ")
+        )?;
     }
     if let Some(ended) = set.last_switch {
         writeln!(out, "  last switch {}: {:?}", ended.id, ended.end)?;
@@ -295,5 +369,5 @@ macro_rules! scripts {
 }
 
 scripts! {
-    abort, audit, bootstrap, bootstrap_without_arbiter, conflicts, degrade, groups, node_addresses, spread, switch
+    abort, audit, bootstrap, bootstrap_without_arbiter, conflicts, degrade, groups, node_addresses, recovery, spread, switch
 }
