@@ -124,8 +124,8 @@ pub fn apply(
             let asked = Asked { site, expected_incarnation, accept_loss, who, why };
             recovery::begin(catalogue, at, set, asked)?
         }
-        Command::CompleteRecovery { set, id, from, end } => {
-            recovery::complete(catalogue, at, set, id, (from, end))?
+        Command::CompleteRecovery { set, id, from, end, last_safe_index } => {
+            recovery::complete(catalogue, at, set, id, (from, end, last_safe_index))?
         }
         Command::ReleaseReplica { set, replica, who, why } => {
             check_who_why(&who, &why)?;

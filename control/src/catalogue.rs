@@ -223,7 +223,7 @@ pub struct ControlSet {
     pub replicas: Vec<Replica>,
 }
 
-fn is_zero(number: &u64) -> bool {
+pub(crate) fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 

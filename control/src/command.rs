@@ -100,6 +100,9 @@ pub enum Command {
         from: u64,
         /// Where that log ends.
         end: LogEnd,
+        /// The greatest log index that any survivor knows to be safe.
+        #[serde(default, skip_serializing_if = "crate::catalogue::is_zero")]
+        last_safe_index: u64,
     },
     /// An operator has seen what a lost replica holds: its node may throw it away.
     ReleaseReplica {

@@ -117,7 +117,7 @@ pub(crate) fn complete(
     at: At,
     set: u32,
     id: u64,
-    (from, end): (u64, LogEnd),
+    (from, end, safe): (u64, LogEnd, u64),
 ) -> Result<Done, Rejection> {
     let now = find(catalogue, set)?;
     let ended = |recovered: &Recovered| recovered.id == id;
@@ -141,7 +141,7 @@ pub(crate) fn complete(
         end,
         term: end.term + TERM_STEP,
         was: now.durability,
-        last_safe_index: now.last_safe_index,
+        last_safe_index: now.last_safe_index.max(safe),
         lost,
     };
     let record = record(at, set, &intent, Outcome::Done);
@@ -155,6 +155,7 @@ pub(crate) fn complete(
     set.durability = Durability::Degraded;
     set.durability_epoch += 1;
     set.pinned = false;
+    set.last_safe_index = recovered.last_safe_index;
     if let Some(switch) = set.switch.take() {
         set.last_switch = Some(EndedSwitch { id: switch.id, end: SwitchEnd::Aborted });
     }

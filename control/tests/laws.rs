@@ -54,7 +54,7 @@ fn a_command() -> impl Strategy<Value = Command> {
             }
         ),
         3 => (set.clone(), id.clone(), 4..=12u64, 0..=3u64).prop_map(|(set, id, from, term)| {
-            Command::CompleteRecovery { set, id, from, end: LogEnd { term, index: term * 7 } }
+            Command::CompleteRecovery { set, id, from, end: LogEnd { term, index: term * 7 }, last_safe_index: term }
         }),
         1 => (set.clone(), 4..=20u64, who.clone()).prop_map(|(set, replica, who)| Command::ReleaseReplica {
             set, replica, who, why: "law".into(),
@@ -115,10 +115,10 @@ fn aim(catalogue: &Catalogue, command: Command) -> Command {
             let expected_incarnation = of(&set).map_or(expected_incarnation, |s| s.incarnation);
             Command::BeginRecovery { set, site, accept_loss, who, why, expected_incarnation }
         }
-        Command::CompleteRecovery { set, id, from, end } => {
+        Command::CompleteRecovery { set, id, from, end, last_safe_index } => {
             let open = of(&set).and_then(|s| s.recovery.as_ref());
             let (id, from) = open.map_or((id, from), |open| (open.id, open.survivors[0]));
-            Command::CompleteRecovery { set, id, from, end }
+            Command::CompleteRecovery { set, id, from, end, last_safe_index }
         }
         Command::PromoteReplica { set, replica, who, why } => {
             let learner = of(&set).and_then(|s| s.ids(Role::Learner).next());

@@ -71,7 +71,7 @@ enum Line {
         #[arg(key)]
         lose: Option<bool>,
     },
-    /// Completes a recovery with a survivor's log. Example: recovered 1 id=10 from=6 term=3 index=41
+    /// Completes a recovery with a survivor's log. Example: recovered 1 id=10 from=6 term=3 index=41 safe=40
     Recovered {
         set: u32,
         #[arg(key)]
@@ -82,6 +82,8 @@ enum Line {
         term: u64,
         #[arg(key)]
         index: u64,
+        #[arg(key)]
+        safe: Option<u64>,
     },
     /// Lets a lost replica be thrown away. Example: release 1 4
     Release { set: u32, replica: u64 },
@@ -209,9 +211,15 @@ impl goldenscript::Runner for Script {
                     why,
                 })
             }
-            Line::Recovered { set, id, from, term, index } => {
+            Line::Recovered { set, id, from, term, index, safe } => {
                 let end = LogEnd { term: *term, index: *index };
-                self.command(Command::CompleteRecovery { set: *set, id: *id, from: *from, end })
+                self.command(Command::CompleteRecovery {
+                    set: *set,
+                    id: *id,
+                    from: *from,
+                    end,
+                    last_safe_index: safe.unwrap_or(0),
+                })
             }
             Line::Release { set, replica } => {
                 self.command(Command::ReleaseReplica { set: *set, replica: *replica, who, why })

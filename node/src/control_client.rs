@@ -148,7 +148,7 @@ impl ControlClient {
         let mut candidates: VecDeque<String> = self.leader_hint().into_iter().chain(hosts).collect();
         let mut tried = BTreeSet::new();
         let mut know = Vec::new();
-        let mut reason = "no leader".to_owned();
+        let mut reasons = Vec::new();
         while let Some(node) = candidates.pop_front() {
             if !tried.insert(node.clone()) {
                 continue;
@@ -160,17 +160,17 @@ impl ControlClient {
                     candidates.push_front(hint);
                 }
                 Ok(Said::NotLeader(_)) => {}
-                Err(why) => reason = format!("{node}: {why}"),
+                Err(why) => reasons.push(format!("{node}: {why}")),
             }
         }
         for node in know.into_iter().filter(|node| *node != self.me) {
             match ask(node.clone(), true).await {
                 Ok(Said::Done(done)) => return Ok(done),
                 Ok(Said::NotLeader(_)) => {}
-                Err(why) => reason = format!("by way of {node}: {why}"),
+                Err(why) => reasons.push(format!("by way of {node}: {why}")),
             }
         }
-        Err(reason)
+        Err(if reasons.is_empty() { "no leader".to_owned() } else { reasons.join("; ") })
     }
 
     /// A command that another node has sent, as [`ControlClient::propose_here`]; handed on to the leader, if it asks for that.

@@ -70,6 +70,14 @@ pub enum FenceError {
     Failed(#[from] anyhow::Error),
 }
 
+/// A replica that nobody hears any more.
+pub struct Fenced {
+    /// Where its log ends.
+    pub end: LogEnd,
+    /// Up to where it knew both sites to have it; 0: it was closed before.
+    pub safe: u64,
+}
+
 impl Node {
     /// Opens every replica that the catalogue places here and that may be, then lets them all take part.
     pub(crate) async fn host_replicas(&self, catalogue: &Catalogue) -> anyhow::Result<()> {
@@ -153,7 +161,7 @@ impl Node {
 
     /// Takes a replica out of its set for good: it neither answers nor acknowledges in any incarnation before this one, from when
     /// this returns, whatever happens to the node. The end of its log is its last word.
-    pub async fn fence(&self, set: u32, replica: u64, incarnation: u32) -> Result<LogEnd, FenceError> {
+    pub async fn fence(&self, set: u32, replica: u64, incarnation: u32) -> Result<Fenced, FenceError> {
         let _one_at_a_time = self.hosting.changing.lock().await;
         let records = self.store.replicas().map_err(anyhow::Error::from)?;
         let held = records.into_iter().find(|record| record.set == set);
@@ -166,8 +174,9 @@ impl Node {
                 "replica {replica} of set {set} is to be fenced for incarnation {incarnation}, here is {here}"
             )));
         };
-        let open = self.sets.get(set).is_some_and(|hosted| hosted.fence.incarnation == incarnation);
-        if !open {
+        let hosted = self.sets.get(set);
+        let safe = hosted.as_ref().map_or(0, |hosted| hosted.fence.gate.horizon().safe);
+        if hosted.is_none_or(|hosted| hosted.fence.incarnation != incarnation) {
             self.take_down(set).await?;
             if held.incarnation < incarnation {
                 let record = ReplicaRecord { incarnation, ..held };
@@ -176,7 +185,8 @@ impl Node {
             }
         }
         let last = self.store.log(set).map_err(anyhow::Error::from)?.last();
-        Ok(last.map_or(LogEnd::default(), |last| LogEnd { term: last.term, index: last.index }))
+        let end = last.map_or(LogEnd::default(), |last| LogEnd { term: last.term, index: last.index });
+        Ok(Fenced { end, safe })
     }
 
     /// What the replicas that recoveries have left behind here hold beyond what goes on.

@@ -65,6 +65,9 @@ pub enum Command {
     /// Let a set acknowledge with one site only, or demand both again.
     #[command(long_about = cmd::durability::HELP)]
     Durability(cmd::durability::Durability),
+    /// Let sets that have lost their majority with a site go on in the other one.
+    #[command(subcommand, long_about = cmd::recover::HELP)]
+    Recover(cmd::recover::Recover),
     /// Read every replica of every set and compare the books.
     #[command(long_about = cmd::verify::HELP)]
     Verify(cmd::verify::Verify),

@@ -17,7 +17,7 @@ use super::{convert, verify};
 use crate::birth::Refused;
 use crate::durability::sentinel::Standing;
 use crate::durability::{self, Change};
-use crate::hosting::FenceError;
+use crate::hosting::{FenceError, Fenced};
 use crate::node::{BootstrapError, Node};
 use crate::platform;
 use crate::raft::Role;
@@ -241,7 +241,8 @@ impl Admin for AdminService {
             FenceError::Refused(_) => Status::failed_precondition(error.to_string()),
             FenceError::Failed(_) => Status::unavailable(error.to_string()),
         })?;
-        Ok(Response::new(wire::FenceReply { last_term: fenced.term, last_index: fenced.index }))
+        let Fenced { end, safe } = fenced;
+        Ok(Response::new(wire::FenceReply { last_term: end.term, last_index: end.index, safe_index: safe }))
     }
 
     async fn list_tails(

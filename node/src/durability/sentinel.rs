@@ -20,7 +20,7 @@ use crate::set::Replica;
 use crate::since::Since;
 
 const PERIOD: Duration = Duration::from_millis(50);
-/// What did not succeed is tried again after this.
+/// Between two attempts.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// Who the control set's log says it was.
 const WHO: &str = "sentinel";
@@ -85,7 +85,7 @@ struct Memory {
     backlog: Backlog,
     leading: Since,
     following: Since,
-    /// Not to be tried again before.
+    /// Nothing is tried before.
     rest_until: Option<Instant>,
     /// How little the away site has lacked so far, and since when.
     nearest: Option<(u64, Instant)>,
@@ -210,12 +210,10 @@ impl Sentinel {
                     safe = marked.last_safe_index,
                     "durability"
                 );
-                memory.rest_until = None;
             }
-            Err(error) => {
-                warn!(set, ?durability, why, %error, "durability not changed yet");
-                memory.rest_until = Some(Instant::now() + AGAIN_AFTER);
-            }
+            Err(error) => warn!(set, ?durability, why, %error, "durability not changed yet"),
         }
+        // Success rests as well: the record comes back to this node a moment later.
+        memory.rest_until = Some(Instant::now() + AGAIN_AFTER);
     }
 }

@@ -25,6 +25,7 @@ use self::judgement::{Hearing, place_for, recoverable};
 use crate::catalogue::CatalogueCell;
 use crate::control_client::ControlClient;
 use crate::dial;
+use crate::hosting::Fenced;
 use crate::node::Node;
 use crate::set::Sets;
 use crate::vigil::{Subject, Vigil};
@@ -136,14 +137,16 @@ impl Recoverer {
                 .map(|end| (end, replica))
                 .map_err(|error| format!("replica {replica} on {}: {error}", known.node))
         });
-        let ends = join_all(survivors).await.into_iter().collect::<Result<Vec<_>, String>>()?;
+        let fenced = join_all(survivors).await.into_iter().collect::<Result<Vec<_>, String>>()?;
         if set.durability == Durability::Degraded {
             // The leader of the old incarnation may have asked a moment before the intent was recorded.
             tokio::time::sleep_until(seen_at + Duration::from_millis(LEASE_MS)).await;
         }
         // Of equal ends any will do; the same one each time.
-        let &(end, from) = ends.iter().max().ok_or("nobody survives")?;
-        let command = Command::CompleteRecovery { set: set.id, id: intent.id, from, end };
+        let greatest = fenced.iter().map(|(fenced, replica)| (fenced.end, *replica)).max();
+        let (end, from) = greatest.ok_or("nobody survives")?;
+        let last_safe_index = fenced.iter().map(|(fenced, _)| fenced.safe).max().unwrap_or(0);
+        let command = Command::CompleteRecovery { set: set.id, id: intent.id, from, end, last_safe_index };
         self.propose(&command).await?;
         info!(set = set.id, incarnation = intent.incarnation, from, ?end, site = intent.site, "recovered");
         Ok(())
@@ -156,7 +159,7 @@ impl Recoverer {
         set: u32,
         replica: u64,
         incarnation: u32,
-    ) -> Result<LogEnd, String> {
+    ) -> Result<Fenced, String> {
         let address = &catalogue.nodes.get(node).ok_or("unknown node")?.api_addr;
         let cluster_id = catalogue.cluster_id.clone();
         let request = wire::FenceRequest { cluster_id, set, replica, incarnation };
@@ -166,7 +169,8 @@ impl Recoverer {
         };
         let reply = tokio::time::timeout(FENCE_WITHIN, asked).await.map_err(|_| "no answer in time")??;
         let reply = reply.into_inner();
-        Ok(LogEnd { term: reply.last_term, index: reply.last_index })
+        let end = LogEnd { term: reply.last_term, index: reply.last_index };
+        Ok(Fenced { end, safe: reply.safe_index })
     }
 }
 

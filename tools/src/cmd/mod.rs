@@ -14,6 +14,7 @@ pub mod hold;
 pub mod import;
 pub mod indoubt;
 mod page;
+pub mod recover;
 pub mod restriction;
 pub mod router;
 pub mod statement;
@@ -83,6 +84,7 @@ pub fn run(cli: Cli) -> LocalBoxFuture<'static, anyhow::Result<()>> {
             Command::Status(command) => status::run(command, &context).await,
             Command::Switch(command) => switch::run(command, &context).await,
             Command::Durability(command) => durability::run(command, &context).await,
+            Command::Recover(command) => recover::run(command, &context).await,
             Command::Verify(command) => verify::run(command, &context).await,
             Command::Indoubt(command) => indoubt::run(command, &context).await,
             Command::Account(command) => account::run(command, &context).await,
