@@ -54,3 +54,42 @@ pub fn revive(
     log.sync()?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use twinset_store::{Options, RecordKind, Store};
+
+    use super::super::log::LogStore;
+    use super::super::types::{decode_membership, store_id};
+    use super::*;
+    use openraft::storage::RaftLogReader;
+
+    #[tokio::test]
+    async fn a_log_goes_on_with_the_survivors_once_and_only_where_it_was_fenced() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Options::default()).unwrap();
+        let log = store.log(1).unwrap();
+        let blank = |index| {
+            to_record(&Entries { log_id: LogId::new_term_index(3, index), payload: EntryPayload::Blank })
+        };
+        log.append((1..=4).map(blank).collect(), Box::new(drop)).unwrap();
+        let voters = || BTreeMap::from([(6, "b1".to_owned()), (7, "b2".to_owned())]);
+        let end = LogEnd { term: 3, index: 4 };
+        for changed in [LogEnd { index: 3, ..end }, LogEnd { term: 2, ..end }] {
+            let refused = revive(&log, 7, changed, 1_000, voters()).unwrap_err();
+            assert!(matches!(refused, ReviveError::Changed(3, 4)), "{refused}");
+        }
+        // The second time is the one after a crash.
+        for _ in 0..2 {
+            revive(&log, 7, end, 1_000, voters()).unwrap();
+            assert_eq!(log.last(), Some(store_id(&LogId::new_term_index(1_000, 5))));
+            let record = log.read(5, 6, usize::MAX).unwrap().remove(0);
+            assert_eq!(record.kind, RecordKind::Membership);
+            let membership = decode_membership(&record.payload).unwrap();
+            assert_eq!(membership.voter_ids().collect::<Vec<_>>(), [6, 7]);
+            let vote = LogStore::new(log.clone()).read_vote().await.unwrap().unwrap();
+            assert_eq!(vote, make_vote(1_000, 7, false));
+        }
+        store.close();
+    }
+}
