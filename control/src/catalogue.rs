@@ -208,6 +208,10 @@ pub struct Set {
     /// The forced recovery under way, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<RecoveryIntent>,
+    /// The last log index of each incarnation before this one, from the first on: what is given a position behind it is of the
+    /// next.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lives: Vec<u64>,
     /// The last forced recovery, if there ever was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovered: Option<Recovered>,

@@ -150,6 +150,7 @@ pub(crate) fn complete(
     set.replicas.sort_by_key(|replica| replica.id != from);
     set.replicas.iter_mut().for_each(|replica| replica.role = Role::Voter);
     set.incarnation = intent.incarnation;
+    set.lives.push(end.index);
     set.epoch += 1;
     set.home = intent.site;
     set.durability = Durability::Degraded;

@@ -274,6 +274,7 @@ impl Topology {
                 switch: None,
                 last_switch: None,
                 recovery: None,
+                lives: Vec::new(),
                 recovered: None,
             };
             sets.insert(id, set);

@@ -223,6 +223,7 @@ proptest! {
                 prop_assert_eq!(set.epoch, epoch, "the epoch counts changes of home, and recoveries");
                 if reborn {
                     let open = old.recovery.as_ref().expect("it was begun");
+                    prop_assert_eq!(set.lives.len() as u32, set.incarnation - 1, "each life but this one has an end");
                     prop_assert_eq!((set.incarnation, &set.home), (old.incarnation + 1, &open.site));
                     prop_assert_eq!(set.durability, Durability::Degraded, "one site proves nothing");
                     prop_assert!(set.recovery.is_none() && set.switch.is_none());

@@ -290,6 +290,9 @@ fn show_set(catalogue: &Catalogue, set: u32) -> Result<String, Box<dyn Error>> {
             open.id, open.site, open.incarnation, open.survivors
         )?;
     }
+    if !set.lives.is_empty() {
+        writeln!(out, "  earlier lives ended at {:?}", set.lives)?;
+    }
     if let Some(done) = &set.recovered {
         let kept = |kept: bool| if kept { " kept" } else { "" };
         let lost = done.lost.iter().map(|lost| format!("{}#{}{}", lost.node, lost.id, kept(lost.kept)));

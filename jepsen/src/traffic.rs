@@ -12,6 +12,7 @@ use crate::check::{self, Finding};
 use crate::clients::{self, Clients, Flow, Left, Site};
 use crate::founding;
 use crate::history::{Answer, Ask, History, Meta, Phase, Recorder};
+use crate::wait;
 use crate::workload::{self, Ground};
 
 /// What traffic to make.
@@ -109,7 +110,12 @@ impl Stopped {
     /// Resolves what is open, reads everything, compares the replicas.
     pub async fn account_for(self, cluster: &LocalCluster) -> anyhow::Result<History> {
         books::last_look(cluster, &self.recorder, &self.left, &mut |_| {}).await?;
-        Ok(History::from_events(self.recorder.events())?)
+        let mut history = History::from_events(self.recorder.events())?;
+        // A set may have been recovered since the first line was written.
+        let survey = wait::whole(cluster.layout()).await?;
+        let sets = survey.catalogue()?.sets.values().filter(|set| !set.lives.is_empty());
+        history.meta.lives = sets.map(|set| (set.id, set.lives.clone())).collect();
+        Ok(history)
     }
 }
 

@@ -64,7 +64,8 @@ fn postings(case: &Case<'_>) -> HashMap<u32, Vec<Posting>> {
     let mut postings: HashMap<u32, Vec<Posting>> = HashMap::new();
     for (set, booked) in &case.replay.booked {
         for one in booked {
-            let name = TransactionId { set: *set, incarnation: 1, position: one.position };
+            let incarnation = case.history.meta.incarnation_at(*set, one.position.index());
+            let name = TransactionId { set: *set, incarnation, position: one.position };
             for (account, cents) in &one.legs {
                 let own = postings.entry(*account).or_default();
                 let before = own.last().map_or(0, |posting| posting.2);

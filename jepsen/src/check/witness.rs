@@ -18,7 +18,7 @@ use super::Found as Findings;
 use super::across::own_legs;
 use crate::history::event::Leg;
 use crate::history::holds::FoundHold;
-use crate::history::{Answer, Ask, Found, History, Name, Op, Phase, Place, Transfer};
+use crate::history::{Answer, Ask, Found, History, Meta, Name, Op, Phase, Place, Transfer};
 
 /// One command of one call: an operation, or one item of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -186,7 +186,7 @@ impl<'h> Witness<'h> {
         witness.place_lapses();
         for (set, log) in &mut witness.sets {
             log.sort_by_key(|decided| decided.place);
-            number_positions(*set, log, &mut witness.misplaced);
+            number_positions(&witness.history.meta, *set, log, &mut witness.misplaced);
         }
         witness.across = witness.find_across();
         witness
@@ -463,7 +463,7 @@ const INDEX_MAX: u64 = (1 << 48) - 1;
 
 /// Positions in the log: a transaction's name says its own; those of the same entry follow from the times, which count up by
 /// one from command to command. In an entry without a transaction they count from the first that is known.
-fn number_positions(set: u32, log: &mut [Decided], misplaced: &mut Findings) {
+fn number_positions(meta: &Meta, set: u32, log: &mut [Decided], misplaced: &mut Findings) {
     for entry in log.chunk_by_mut(|a, b| a.place.index == b.place.index) {
         let named = entry.iter().find_map(|decided| Some((decided.name?, decided.place)));
         let base = match named {
@@ -480,7 +480,9 @@ fn number_positions(set: u32, log: &mut [Decided], misplaced: &mut Findings) {
             }
             decided.position = Position::new(index, offset.unwrap_or(u16::MAX));
             if let Some(name) = decided.name
-                && (name.set != set || name.incarnation != 1 || name.position != decided.position)
+                && (name.set != set
+                    || name.incarnation != meta.incarnation_at(set, decided.place.index)
+                    || name.position != decided.position)
             {
                 misplaced.wrong(|| format!("transaction {name} stands at {:?}", decided.place));
             }

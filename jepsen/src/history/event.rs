@@ -52,6 +52,17 @@ pub struct Meta {
     /// The nodes that hold a replica of each set.
     #[serde(default)]
     pub replicas: BTreeMap<u32, Vec<String>>,
+    /// The last log index of each incarnation of a set before the one that it has in the end; of those that were recovered.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lives: BTreeMap<u32, Vec<u64>>,
+}
+
+impl Meta {
+    /// The incarnation of what a set was given at a log index.
+    pub fn incarnation_at(&self, set: u32, index: u64) -> u32 {
+        let earlier = self.lives.get(&set).map_or(0, |ends| ends.partition_point(|&end| end < index));
+        1 + u32::try_from(earlier).expect("a set has few lives")
+    }
 }
 
 /// One line.

@@ -72,7 +72,8 @@ impl<'h> Run<'_, 'h> {
         self.unlend(lent);
         self.model.reserve(Position(0), 0);
         self.forgive(promised);
-        let name = TransactionId { set: self.set, incarnation: 1, position: decided.position };
+        let incarnation = self.witness.history.meta.incarnation_at(self.set, decided.place.index);
+        let name = TransactionId { set: self.set, incarnation, position: decided.position };
         let answer = match &first.answer {
             model::Answer::Begun if !first.replayed => {
                 self.begun_after_all(number);

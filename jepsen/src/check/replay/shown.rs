@@ -19,12 +19,18 @@ pub fn shown_rightly(case: &Case<'_>, found: &Found, as_of_index: u64) -> Result
     if *found == expected { Ok(()) } else { Err(format!("{found:?} should be {expected:?}")) }
 }
 
+/// What is called by its position in a set.
+fn named(case: &Case<'_>, set: u32, position: Position) -> TransactionId {
+    TransactionId { set, incarnation: case.history.meta.incarnation_at(set, position.index()), position }
+}
+
 /// What stands in its set's list under that name.
 fn booked(case: &Case<'_>, id: TransactionId, as_of_index: u64) -> Option<Found> {
-    let booked = case.replay.booked_at(id.set, id.position).filter(|_| id.incarnation == 1)?;
+    let booked =
+        case.replay.booked_at(id.set, id.position).filter(|_| id == named(case, id.set, id.position))?;
     let decided = &case.witness.sets[&id.set][booked.decided as usize];
     let body = case.witness.call(booked.call).body;
-    let name = |position: Position| Name(TransactionId { position, ..id });
+    let name = |position: Position| Name(named(case, id.set, position));
     let found = Found {
         transaction: Name(id),
         place: decided.place,
@@ -84,7 +90,7 @@ fn whole(case: &Case<'_>, id: TransactionId, as_of_index: u64) -> Result<Found, 
 fn reversed_by(case: &Case<'_>, id: TransactionId, as_of_index: u64) -> Vec<Name> {
     let reversals = case.replay.reversed_by.get(&(id.set, id.position)).into_iter().flatten();
     let by_then = reversals.filter(|(index, _)| *index <= as_of_index);
-    by_then.map(|(_, position)| Name(TransactionId { position: *position, ..id })).collect()
+    by_then.map(|(_, position)| Name(named(case, id.set, *position))).collect()
 }
 
 fn day_of(place: Place) -> i32 {
