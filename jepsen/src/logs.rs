@@ -27,6 +27,23 @@ pub const AFTER_KILLS: &[Allowed] = &[
     },
 ];
 
+/// What the loss of a site leaves in the logs besides, where sets go on without it.
+pub const AFTER_LOST_SITES: &[Allowed] = &[
+    Allowed {
+        part: "durability not changed yet",
+        why: "the control set was electing when a set was to go on alone",
+    },
+    Allowed { part: "no word of the control set", why: "it was electing when a lease was asked for" },
+    Allowed { part: "twinset_node::recovery: recovery", why: "a set is recovered in the other site" },
+    Allowed {
+        part: "not recovered yet",
+        why: "the control set was electing, or a survivor slow; it is tried again",
+    },
+    Allowed { part: "fenced: the set is being recovered", why: "its survivors are fenced" },
+    Allowed { part: "the set was recovered without this replica", why: "the site is back" },
+    Allowed { part: "this replica was left behind by a recovery", why: "what it holds is told" },
+];
+
 /// The lines of `text` that nobody expects.
 pub fn unlisted<'a>(text: &'a str, allowed: &[Allowed]) -> Vec<&'a str> {
     let loud =

@@ -124,5 +124,5 @@ async fn a_dark_site_holds_every_answer_back_until_the_set_is_degraded() {
     assert!(matches!(last, Answer::Booked { .. }), "{last:?}");
     let survey = stage.whole().await;
     assert_eq!(wait::leader(&survey, 1).unwrap().durability, "SYNC");
-    stage.end(logs::AFTER_KILLS).await;
+    stage.end(&[logs::AFTER_KILLS, logs::AFTER_LOST_SITES].concat()).await;
 }

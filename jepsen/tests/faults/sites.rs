@@ -47,7 +47,7 @@ async fn where_nobody_recovers_them_the_sets_of_a_dead_site_pause_and_lose_nothi
         probe.leave(&mut stopped);
     }
     stage.account_for(stopped).await;
-    stage.end(logs::AFTER_KILLS).await;
+    stage.end(&[logs::AFTER_KILLS, logs::AFTER_LOST_SITES].concat()).await;
 }
 
 /// Both sites in turn. What was acknowledged is there, each set serves before the site is back, and what the site brings back
@@ -102,7 +102,7 @@ async fn sets_that_were_at_home_in_a_dead_site_go_on_in_the_other_one() {
         probe.leave(&mut stopped);
     }
     stage.account_for(stopped).await;
-    stage.end(logs::AFTER_KILLS).await;
+    stage.end(&[logs::AFTER_KILLS, logs::AFTER_LOST_SITES].concat()).await;
 }
 
 async fn play(stage: &mut Stage, case: &Case, probes: &mut [Probe; 2]) {
