@@ -65,6 +65,9 @@ pub enum Command {
     /// Let a set acknowledge with one site only, or demand both again.
     #[command(long_about = cmd::durability::HELP)]
     Durability(cmd::durability::Durability),
+    /// Harm a process for a drill: kill, pause, disk, network, clock. It ends by itself.
+    #[command(subcommand)]
+    Fault(cmd::fault::Fault),
     /// Read every replica of every set and compare the books.
     #[command(long_about = cmd::verify::HELP)]
     Verify(cmd::verify::Verify),

@@ -69,8 +69,18 @@ impl Stage {
 
     /// So many sets, home A and home B in turn.
     pub async fn start_with(sets: u32) -> Stage {
+        Stage::started(|options| options.sets = sets).await
+    }
+
+    /// Two sets, of processes that drills may harm.
+    pub async fn start_for_drills() -> Stage {
+        Stage::started(|options| options.drill_faults = true).await
+    }
+
+    async fn started(change: impl FnOnce(&mut LocalOptions)) -> Stage {
         let dir = tempfile::tempdir().unwrap();
-        let options = LocalOptions { sets, ..LocalOptions::fresh(&dir.path().join("cluster")) };
+        let mut options = LocalOptions::fresh(&dir.path().join("cluster"));
+        change(&mut options);
         let cluster = LocalCluster::start(&options, &mut |text| println!("{text}")).await.unwrap();
         wait::whole(cluster.layout()).await.unwrap();
         Stage { cluster, disks: Vec::new(), dir: Some(dir) }
