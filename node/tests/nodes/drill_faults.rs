@@ -70,9 +70,8 @@ impl Drill {
 
     fn list(&self, running: &Running) -> Vec<wire::ActiveFault> {
         self.runtime.block_on(async {
-            let reply =
-                DrillFaultsClient::new(Drill::channel(running)).list_faults(wire::ListFaultsRequest {});
-            reply.await.unwrap().into_inner().faults
+            let mut client = DrillFaultsClient::new(Drill::channel(running));
+            client.list_faults(wire::ListFaultsRequest {}).await.unwrap().into_inner().faults
         })
     }
 
@@ -105,12 +104,20 @@ fn active(running: &Running, kind: &str) -> u64 {
 
 /// Has an entry that changes nothing put into the set's log, and gives its index when it is committed.
 fn propose(running: &Running, replica: &Replica) -> u64 {
+    try_propose(running, replica).unwrap()
+}
+
+/// The same where leaders may change meanwhile.
+fn try_propose(running: &Running, replica: &Replica) -> Result<u64, String> {
     let mut command = Vec::new();
     encode_command(&Command::MarkDurability { durability: Durability::Sync }, &mut command);
     let mut entry = EntryBuilder::new(RULES_VERSION, replica.fence.incarnation, 1_700_000_000_000_000_000);
     entry.push_command_bytes(&command);
     let entry = Bytes::from(entry.finish());
-    let committed = async { replica.group.propose(entry).await.unwrap().result().await.unwrap().0 };
+    let committed = async {
+        let proposal = replica.group.propose(entry).await.map_err(|error| format!("{error:?}"))?;
+        proposal.result().await.map(|(index, _)| index).map_err(|error| format!("{error:?}"))
+    };
     running.runtime.block_on(async { tokio::time::timeout(DEADLINE, committed).await }).unwrap()
 }
 
@@ -151,7 +158,8 @@ fn a_fault_takes_a_node_that_allows_it_the_token_a_deadline_and_a_reason() {
     }
     drill.until_over(&on);
     let id = drill.begin(&on, step(), LONG_MS);
-    let [listed] = drill.list(&on)[..] else { panic!("one acts") };
+    let listed = drill.list(&on);
+    let [listed] = &listed[..] else { panic!("{listed:?}") };
     assert_eq!((listed.id, listed.fault.clone()), (id, Some(step())));
     assert_eq!((listed.who.as_str(), listed.why.as_str()), ("the test", "a drill"));
     assert!(listed.left_ms <= LONG_MS);
@@ -229,7 +237,9 @@ fn what_is_cut_off_from_the_other_site_is_not_safe_before_the_cut_ends() {
     }
     until_safe(&replica, index);
     // Nobody ends it now.
-    cut(500).for_each(|(running, ms)| drop(drill.begin(running, with_site_b("drop", 0), ms)));
+    for (running, ms) in cut(500) {
+        drill.begin(running, with_site_b("drop", 0), ms);
+    }
     let index = propose(&cluster.nodes[at], &replica);
     until_safe(&replica, index);
     site_a.iter().for_each(|running| drill.until_over(running));
@@ -270,11 +280,11 @@ fn a_silent_leader_is_replaced_answers_nothing_but_who_ends_it_and_comes_back() 
     let id = drill.begin(silent, fault("silence", 0), LONG_MS);
     let others = cluster.nodes.iter().enumerate().filter(|(n, _)| *n != at);
     let others: Vec<&Running> = others.map(|(_, running)| running).collect();
-    let (other, replica) = until("another one leads", || {
+    let index = until("another one leads, and commits", || {
         let leads = others.iter().find_map(|running| Some((*running, running.leads(SET)?)));
-        leads.ok_or_else(|| "nobody else does".to_owned())
+        let (other, replica) = leads.ok_or_else(|| "nobody else leads".to_owned())?;
+        try_propose(other, &replica)
     });
-    let index = propose(other, &replica);
     let applied = || silent.node.sets.get(SET).unwrap().group.progress().applied;
     assert!(applied() < index, "it hears nothing");
     assert_eq!(drill.list(silent).len(), 1);
@@ -291,6 +301,5 @@ fn a_silent_leader_is_replaced_answers_nothing_but_who_ends_it_and_comes_back() 
     drill.begin(silent, fault("silence", 0), 500);
     drill.until_over(silent);
     cluster.until_ready();
-    drop(replica);
     cluster.stop();
 }
