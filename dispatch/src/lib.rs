@@ -14,10 +14,11 @@
 //! The process that uses it owns the tasks: it makes a [`topology::Follower`], [`link::Links`] and, over these, a
 //! [`dispatcher::Dispatcher`] and [`reads::Reads`], spawns the first two, and awaits them and the lanes at its end. It
 //! gives the connections ([`dial`]) and the prefix of the [`metrics`], and says with each command who asks
-//! ([`pending::Origin`]); it gets answers or a [`failure`].
+//! ([`pending::Origin`]); it gets answers or a [`failure`]. What drills need of such processes stands in [`drill`].
 
 pub mod dial;
 pub mod dispatcher;
+pub mod drill;
 pub mod failure;
 pub mod groups;
 pub mod lane;

@@ -40,6 +40,7 @@ pub const AFTER_LOST_SITES: &[Allowed] = &[
         why: "the control set was electing, or a survivor slow; it is tried again",
     },
     Allowed { part: "fenced: the set is being recovered", why: "its survivors are fenced" },
+    Allowed { part: "closed: what is here is newer than the catalogue", why: "a fenced survivor waits" },
     Allowed { part: "the set was recovered without this replica", why: "the site is back" },
     Allowed { part: "this replica was left behind by a recovery", why: "what it holds is told" },
 ];

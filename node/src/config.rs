@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use twinset_dispatch::drill::DrillFaultsConfig;
 
 use crate::across::AcrossConfig;
 use crate::check_back::{InitiatorConfig, config as check_back};
@@ -40,6 +41,9 @@ pub struct Config {
     /// Who may be called about overdue holds; nobody else ever is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub initiators: Vec<InitiatorConfig>,
+    /// Whether whoever has a token may harm this node for a drill.
+    #[serde(default)]
+    pub drill_faults: DrillFaultsConfig,
     /// Faults built in for tests; none.
     #[serde(default, skip_serializing_if = "FaultsConfig::is_off")]
     pub faults: FaultsConfig,
@@ -251,6 +255,9 @@ impl Config {
         if let Some((key, reason)) = check_back::mistake(&self.initiators) {
             return Err(Error::Invalid { key, reason });
         }
+        if let Some((key, reason)) = self.drill_faults.mistake() {
+            return ensure(false, key, reason);
+        }
         self.faults.mistake().map_or(Ok(()), |(key, reason)| ensure(false, key, reason))
     }
 
@@ -319,6 +326,7 @@ mod tests {
                 "[[initiators]]\nname = \"a\"\nurl = \"x\"\nsecret_file = \"s\"\n[listen]",
                 "initiators.url",
             ),
+            ("[listen]", "[drill_faults]\nenabled = true\n[listen]", "drill_faults.token_file"),
             ("[listen]", "[faults]\nafter_us = 1\n[listen]", "faults.after_us"),
         ] {
             let error = check(&GOOD.replace(from, to)).unwrap_err();

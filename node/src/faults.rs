@@ -261,8 +261,9 @@ pub fn reached_when<T: Send + Sync + 'static>(
     }
 }
 
+/// Sends a signal to the calling thread: SIGKILL ends the process, SIGSTOP stops it before this returns.
 #[allow(unsafe_code)]
-fn strike(signal: libc::c_int) {
+pub(crate) fn strike(signal: libc::c_int) {
     // SAFETY: raise takes an integer and touches no memory of ours.
     let raised = unsafe { libc::raise(signal) };
     assert_eq!(raised, 0, "a process may signal itself");

@@ -136,7 +136,10 @@ impl Node {
                 continue;
             }
             match cluster_check::place(held.get(&set).copied(), record)? {
-                Place::Wait => continue,
+                Place::Wait => {
+                    warn!(set, ?record, held = ?held.get(&set), "closed: what is here is newer than the catalogue here");
+                    continue;
+                }
                 Place::Open => {}
                 Place::Anew(old) => {
                     self.leave_behind(catalogue, old).await?;

@@ -16,6 +16,7 @@ pub mod control_client;
 pub mod control_set;
 pub mod dial;
 mod drain;
+pub mod drill_faults;
 pub mod durability;
 mod duty;
 mod expiry;

@@ -11,15 +11,19 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::{Stream, stream};
+use hyper::header::USER_AGENT;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
+use tonic::{Request, Status};
 use tracing::{debug, warn};
 
 use crate::config::Config;
 use crate::dial::STREAM_WINDOW_BYTES;
-use crate::platform::{Listener, Platform, System};
+use crate::drill_faults::lines::{Door, Line, Lines};
+use crate::drill_faults::stream::Harmable;
+use crate::platform::{self, Listener, Platform, System};
 
 /// Open connections of one port. Nodes, routers and operators need a few each; one more is closed at once.
 const CONNECTIONS_MAX: usize = 1024;
@@ -64,13 +68,20 @@ pub(crate) fn server() -> Server {
 pub(crate) struct Port {
     listener: Box<dyn Listener>,
     places: Arc<Semaphore>,
+    /// Where connections are added that drills may cut; as what kind.
+    harmable: Option<(Arc<Lines>, Door)>,
 }
 
 impl Port {
     async fn open(platform: &dyn Platform, key: &str, addr: SocketAddr) -> anyhow::Result<Self> {
         let listener =
             platform.listen(addr).await.with_context(|| format!("{key}: cannot listen on {addr}"))?;
-        Ok(Port { listener, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)) })
+        Ok(Port { listener, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)), harmable: None })
+    }
+
+    /// The same, with connections that drills may cut, if there are such lines.
+    pub(crate) fn harmable(self, lines: Option<&Arc<Lines>>, door: Door) -> Port {
+        Port { harmable: lines.map(|lines| (lines.clone(), door)), ..self }
     }
 
     /// The next connection that there is a place for.
@@ -88,7 +99,12 @@ impl Port {
                 debug!(%from, "too many connections, one more is closed");
                 continue;
             };
-            return (Connection { stream, _place: place }, from);
+            let line = self.harmable.as_ref().map(|(lines, door)| lines.accepted(*door));
+            let stream: Box<dyn platform::Stream> = match &line {
+                Some(line) => Box::new(Harmable::new(stream, line.clone())),
+                None => stream,
+            };
+            return (Connection { stream, line, _place: place }, from);
         }
     }
 
@@ -116,14 +132,29 @@ impl axum::serve::Listener for Port {
 
 /// A connection, which holds its place until it is closed.
 pub(crate) struct Connection {
-    stream: Box<dyn crate::platform::Stream>,
+    stream: Box<dyn platform::Stream>,
+    line: Option<Arc<Line>>,
     _place: OwnedSemaphorePermit,
 }
 
-impl Connected for Connection {
-    type ConnectInfo = ();
+/// The connection that a call came in by, if drills may cut it.
+#[derive(Clone)]
+pub(crate) struct CameBy(Option<Arc<Line>>);
 
-    fn connect_info(&self) {}
+impl Connected for Connection {
+    type ConnectInfo = CameBy;
+
+    fn connect_info(&self) -> CameBy {
+        CameBy(self.line.clone())
+    }
+}
+
+/// Before each call but those about faults: has its connection know who calls, and lets no call in over a cut.
+pub(crate) fn heard(call: Request<()>) -> Result<Request<()>, Status> {
+    let Some(CameBy(Some(line))) = call.extensions().get::<CameBy>() else { return Ok(call) };
+    let user_agent = call.metadata().get(USER_AGENT.as_str()).and_then(|text| text.to_str().ok());
+    // The refusal does not arrive before the cut ends.
+    if line.called(user_agent) { Ok(call) } else { Err(Status::unavailable("a drill cuts this connection")) }
 }
 
 impl AsyncRead for Connection {

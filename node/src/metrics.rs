@@ -13,6 +13,7 @@ use twinset_ledger::{Effect, Rejection};
 use twinset_store::LedgerReplica;
 
 use crate::check_back::{CheckBackMetrics, Initiators};
+use crate::drill_faults;
 use crate::durability::sentinel::{Phase, Standing};
 use crate::raft::Role;
 use crate::set::{Replica, Sets};
@@ -29,6 +30,8 @@ pub struct Metrics {
     /// Reads received.
     pub reads: IntCounter,
     ready: Gauge,
+    /// The faults of drills that act, by kind.
+    pub drill_faults: IntGaugeVec,
     set_leader: IntGaugeVec,
     set_index: IntGaugeVec,
     set_term: IntGaugeVec,
@@ -144,7 +147,16 @@ impl Metrics {
         let gauges = |name: &str, help: &str, labels: &[&str]| {
             register_int_gauge_vec_with_registry!(name, help, labels, registry)
         };
+        let drill_faults = gauges(
+            "twinset_node_drill_fault_active",
+            "1 while a fault of a drill acts on the node.",
+            &["kind"],
+        )?;
+        for kind in drill_faults::KINDS {
+            drill_faults.with_label_values(&[kind]).set(0);
+        }
         Ok(Metrics {
+            drill_faults,
             items: counter("twinset_node_items_total", "Client calls received from routers.")?,
             commands: counter("twinset_node_commands_total", "Ledger commands received from routers.")?,
             reads: counter("twinset_node_reads_total", "Reads received from routers.")?,

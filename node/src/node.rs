@@ -10,14 +10,16 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::service::interceptor::InterceptedService;
 use tracing::info;
 use twinset_control::Catalogue;
 use twinset_proto::cluster::v1::{
-    admin_server::AdminServer, peer_server::PeerServer, sets_server::SetsServer,
+    admin_server::AdminServer, drill_faults_server::DrillFaultsServer, peer_server::PeerServer,
+    sets_server::SetsServer,
 };
 use twinset_store::{Identity, Store};
 
-use crate::api::{AdminService, SetsService};
+use crate::api::{AdminService, DrillFaultsService, SetsService};
 use crate::birth;
 use crate::catalogue::{self, CatalogueCell};
 use crate::check_back::Initiators;
@@ -26,6 +28,8 @@ use crate::config::Config;
 use crate::control_client::ControlClient;
 use crate::dial::MESSAGE_BYTES_MAX;
 use crate::drain;
+use crate::drill_faults::DrillFaults;
+use crate::drill_faults::lines::Door;
 use crate::fatal;
 use crate::hosting::Hosting;
 use crate::http;
@@ -57,6 +61,8 @@ pub struct Node {
     pub metrics: Metrics,
     pub(crate) store: Store,
     pub(crate) platform: Arc<dyn Platform>,
+    /// None unless the configuration enables them.
+    drill_faults: Option<Arc<DrillFaults>>,
     pub(crate) links: Links,
     /// Who may be called about overdue holds.
     pub initiators: Initiators,
@@ -112,7 +118,13 @@ impl Node {
         Box::pin(async move {
             let initiators = Initiators::load(&config.initiators)?;
             metrics.check_back.present(&initiators);
+            let gauge = metrics.drill_faults.clone();
+            let drill_faults = DrillFaults::load(&config, platform.clone(), store.brake(), gauge)?;
+            let platform = drill_faults.as_ref().map_or(platform, |faults| faults.machine());
             let cell = CatalogueCell::open(store.clone(), platform.clone())?;
+            if let Some(faults) = &drill_faults {
+                faults.follow(cell.watch());
+            }
             let identity = store.identity();
             if let Some(identity) = &identity {
                 cluster_check::check_own(&config, identity, &cell).await?;
@@ -130,6 +142,7 @@ impl Node {
                 metrics,
                 store,
                 platform,
+                drill_faults,
                 draining: watch::Sender::new(false),
                 tasks: TaskTracker::new(),
                 ending: CancellationToken::new(),
@@ -150,6 +163,9 @@ impl Node {
                 }
                 let name = node.config.node.name.clone();
                 node.spawn(cluster_check::run(node.platform.clone(), catalogue, name));
+            }
+            if let Some(faults) = node.drill_faults.clone() {
+                node.spawn(faults.run());
             }
             node.tasks.spawn(node.cell.clone().keep(node.ending.clone()));
             node.spawn(catalogue::follow(node.cell.clone(), node.config.node.name.clone()));
@@ -188,26 +204,30 @@ impl Node {
                 draining: self.draining.subscribe(),
                 metrics: self.metrics.clone(),
             };
+            let sets = SetsServer::new(sets_service)
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX);
+            let admin = AdminServer::new(AdminService { node: self.clone() });
+            let peers = PeerServer::new(PeerService::new(self.sets.clone()))
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX);
+            let lines = self.drill_faults.as_ref().map(|faults| faults.lines());
             let api = listen::server()
-                .add_service(
-                    SetsServer::new(sets_service)
-                        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-                        .max_encoding_message_size(MESSAGE_BYTES_MAX),
-                )
-                .add_service(AdminServer::new(AdminService { node: self.clone() }))
-                .serve_with_incoming(listeners.api.incoming());
+                .add_service(InterceptedService::new(sets, listen::heard))
+                .add_service(InterceptedService::new(admin, listen::heard))
+                .add_service(DrillFaultsServer::new(DrillFaultsService { faults: self.drill_faults.clone() }))
+                .serve_with_incoming(listeners.api.harmable(lines, Door::Api).incoming());
             let peer = listen::server()
-                .add_service(
-                    PeerServer::new(PeerService::new(self.sets.clone()))
-                        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-                        .max_encoding_message_size(MESSAGE_BYTES_MAX),
-                )
-                .serve_with_incoming(listeners.peer.incoming());
-            let http = axum::serve(listeners.http, http::routes(self.clone()));
+                .add_service(InterceptedService::new(peers, listen::heard))
+                .serve_with_incoming(listeners.peer.harmable(lines, Door::Other).incoming());
+            let http = axum::serve(listeners.http.harmable(lines, Door::Other), http::routes(self.clone()));
             let drained = async {
                 // The sender must not have to wait for the drain to look at its own value; without one, nothing goes on either.
                 drop(stop.wait_for(|&stop| stop).await);
                 self.draining.send_replace(true);
+                if let Some(faults) = &self.drill_faults {
+                    faults.end_all();
+                }
                 drain::run(&self).await;
             };
             info!(node = self.config.node.name, site = self.config.node.site, "serving");

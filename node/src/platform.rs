@@ -30,7 +30,7 @@ pub trait Listener: Send + Sync {
 
 /// A machine, as one process sees it.
 pub trait Platform: Dial {
-    /// Connects to a machine, by its name or address, and a port: where nodes do not speak gRPC.
+    /// Connects to a machine, by its name or address, and a port: where nodes do not speak gRPC, and below [`Dial`].
     fn connect(&self, host: &str, port: u16) -> BoxFuture<'static, io::Result<Box<dyn Stream>>>;
 
     /// Opens a port.
@@ -54,6 +54,8 @@ impl Platform for System {
         let host = host.to_owned();
         Box::pin(async move {
             let stream = tokio::net::TcpStream::connect((host, port)).await?;
+            // Small frames must not wait for the peer's delayed acknowledgement; an error only costs that.
+            let _ = stream.set_nodelay(true);
             Ok(Box::new(stream) as Box<dyn Stream>)
         })
     }

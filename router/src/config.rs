@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use twinset_dispatch::drill::DrillFaultsConfig;
 
 /// The longest deadline a client may ask for.
 pub const DEADLINE_MS_MAX: u64 = 60_000;
@@ -23,6 +24,9 @@ pub struct Config {
     /// What it takes on at most.
     #[serde(default)]
     pub limits: Limits,
+    /// Whether whoever has a token may kill this router for a drill.
+    #[serde(default)]
+    pub drill_faults: DrillFaultsConfig,
 }
 
 /// Who this router is.
@@ -154,6 +158,9 @@ impl Config {
         }
         if let Some(seed) = self.seeds.iter().find(|seed| !twinset_control::topology::is_address(seed)) {
             return Err(invalid("seeds", format!("{seed:?} is not name:port")));
+        }
+        if let Some((key, why)) = self.drill_faults.mistake() {
+            return Err(invalid(key, why));
         }
         self.limits.validate()
     }

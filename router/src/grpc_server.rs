@@ -15,16 +15,20 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service as _;
+use tonic::server::NamedService;
+use twinset_proto::cluster::v1::drill_faults_server::DrillFaultsServer;
 use twinset_proto::ledger::v1::ledger_server::LedgerServer;
 
 use crate::api::Api;
 use crate::connections::{self, Bound};
+use crate::drill_faults;
 use crate::error::{Code, Error};
 use crate::grpc::Service;
 use crate::platform::Listener;
 use crate::status;
 
 type Server = LedgerServer<Service>;
+type Drills = DrillFaultsServer<drill_faults::Service>;
 
 /// How often a silent client is asked whether it is there.
 const PING_EVERY: Duration = Duration::from_secs(20);
@@ -34,22 +38,28 @@ const FULL: &[u8] = b"\0\0\0\x04\0\0\0\0\0\
     \0\0\x1c\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0btoo many connections";
 
 /// Serves until `stop`, then lets the calls in progress end.
-pub async fn serve(listener: Box<dyn Listener>, api: Arc<Api>, stop: CancellationToken) {
+pub async fn serve(
+    listener: Box<dyn Listener>,
+    api: Arc<Api>,
+    drills: drill_faults::Service,
+    stop: CancellationToken,
+) {
     let limits = &api.limits;
     let bound = Bound { connections_max: limits.connections_max, full: FULL };
     let server = LedgerServer::new(Service::new(api.clone()))
         .max_decoding_message_size(limits.body_bytes_max)
         .max_encoding_message_size(usize::MAX);
+    let drills = DrillFaultsServer::new(drills);
     let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_EVERY)
         .max_concurrent_streams(u32::try_from(limits.connections_max).unwrap_or(u32::MAX));
     connections::serve(listener, bound, &api.metrics, stop, |stream| {
-        let server = server.clone();
+        let (server, drills) = (server.clone(), drills.clone());
         let service = service_fn(move |request| {
-            let server = server.clone();
-            async move { Ok::<_, Infallible>(answer(server, request).await) }
+            let (server, drills) = (server.clone(), drills.clone());
+            async move { Ok::<_, Infallible>(answer(server, drills, request).await) }
         });
         builder.serve_connection(TokioIo::new(stream), service)
     })
@@ -57,11 +67,16 @@ pub async fn serve(listener: Box<dyn Listener>, api: Arc<Api>, stop: Cancellatio
 }
 
 /// One call.
-async fn answer(mut server: Server, request: Request<Incoming>) -> Response<Body> {
+async fn answer(mut server: Server, mut drills: Drills, request: Request<Incoming>) -> Response<Body> {
     if let Err(error) = is_plain(request.headers()) {
         return status::grpc(&error).into_http();
     }
     let path = request.uri().path().to_string();
+    // Operators' words, not those of the API.
+    if path.strip_prefix('/').and_then(|path| path.split('/').next()) == Some(Drills::NAME) {
+        let Ok(response) = drills.call(request).await;
+        return response;
+    }
     let Ok(response) = server.call(request).await;
     if response.headers().contains_key("twinset-code") {
         return response;

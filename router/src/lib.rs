@@ -21,6 +21,7 @@ pub mod buffered;
 pub mod config;
 pub mod connections;
 mod convert;
+pub mod drill_faults;
 mod dry_run;
 pub mod error;
 pub mod errors_page;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use hyper::header::HeaderValue;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::transport::{Channel, Endpoint};
 pub use twinset_dispatch::dial::Dial;
@@ -31,7 +32,10 @@ pub trait Platform: Dial {
 }
 
 /// The machine itself.
-pub struct System;
+pub struct System {
+    /// Who calls, for the nodes, if that is to be said.
+    user_agent: Option<HeaderValue>,
+}
 
 impl Platform for System {
     fn listen(&self, at: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
@@ -44,7 +48,11 @@ impl Platform for System {
 
 impl Dial for System {
     fn dial(&self, endpoint: Endpoint) -> BoxFuture<'static, Result<Channel, tonic::transport::Error>> {
-        Box::pin(async move { endpoint.connect().await })
+        let endpoint = match &self.user_agent {
+            Some(user_agent) => endpoint.user_agent(user_agent.clone()),
+            None => Ok(endpoint),
+        };
+        Box::pin(async move { endpoint?.connect().await })
     }
 }
 
@@ -63,7 +71,7 @@ impl Listener for tokio::net::TcpListener {
     }
 }
 
-/// The machine itself, to be handed around.
-pub fn system() -> Arc<dyn Platform> {
-    Arc::new(System)
+/// The machine itself, to be handed around; with who calls, for the nodes, if that is to be said.
+pub fn system(user_agent: Option<HeaderValue>) -> Arc<dyn Platform> {
+    Arc::new(System { user_agent })
 }

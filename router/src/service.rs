@@ -6,16 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use hyper::header::HeaderValue;
 use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use twinset_dispatch::dispatcher::{Dispatcher, QueueLimits};
+use twinset_dispatch::drill::{self, Caller, Token};
 use twinset_dispatch::link::Links;
 use twinset_dispatch::reads::Reads;
 use twinset_dispatch::topology::Follower;
 
 use crate::api::Api;
-use crate::config::Config;
+use crate::config::{Config, Identity};
+use crate::drill_faults;
 use crate::grpc_server;
 use crate::http;
 use crate::metrics::Metrics;
@@ -34,6 +37,9 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// There is no token for drills, and there should be one.
+    #[error(transparent)]
+    Token(#[from] drill::Error),
 }
 
 /// A running router.
@@ -64,7 +70,14 @@ async fn listen(
 
 /// Opens the ports and starts to serve. The configuration has been checked.
 pub fn start(config: &Config, registry: Registry) -> BoxFuture<'_, Result<Handle, Error>> {
-    start_on(platform::system(), config, registry)
+    start_on(platform::system(caller(config)), config, registry)
+}
+
+/// Who calls, if drills may cut what a node has with this router. A name that is no header's is left out.
+fn caller(config: &Config) -> Option<HeaderValue> {
+    let Identity { name, site } = config.router.clone();
+    let caller = config.drill_faults.enabled.then_some(Caller { name, site, router: true })?;
+    HeaderValue::from_str(&caller.user_agent()).ok()
 }
 
 /// The same on another platform.
@@ -74,6 +87,10 @@ pub fn start_on(
     registry: Registry,
 ) -> BoxFuture<'_, Result<Handle, Error>> {
     Box::pin(async move {
+        let token = Token::load(&config.drill_faults)?;
+        if token.is_some() {
+            tracing::warn!("drill faults are enabled: whoever has the token can kill this router");
+        }
         let (http_listener, http) = listen(&*platform, "listen.http", config.listen.http).await?;
         let (grpc_listener, grpc) = listen(&*platform, "listen.grpc", config.listen.grpc).await?;
         let (stop_serving, stop_following) = (CancellationToken::new(), CancellationToken::new());
@@ -94,7 +111,8 @@ pub fn start_on(
         let api = Arc::new(Api::new(views, dispatcher, reads, links, metrics, limits.clone()));
 
         servers.spawn(http::serve(http_listener, api.clone(), stop_serving.clone()));
-        servers.spawn(grpc_server::serve(grpc_listener, api.clone(), stop_serving.clone()));
+        let drills = drill_faults::Service::new(token);
+        servers.spawn(grpc_server::serve(grpc_listener, api.clone(), drills, stop_serving.clone()));
         servers.close();
         let drain = Duration::from_millis(limits.drain_ms);
         Ok(Handle { http, grpc, api, stop_serving, stop_following, servers, lanes, followers, drain })

@@ -15,6 +15,7 @@
 //! does not open.
 
 mod background;
+mod brake;
 mod disk;
 mod document;
 mod engine;
@@ -33,6 +34,7 @@ mod table;
 mod tail;
 mod wire;
 
+pub use brake::{Brake, Strain};
 pub use disk::{Crash, Damage, Failure, Kept, Operation, Pending, SimDisk};
 pub use document::DocumentReplica;
 pub use engine::FORMAT;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::background::{self, Background};
+use crate::brake::Brake;
 use crate::disk::SimDisk;
 use crate::engine::Engine;
 use crate::fault::{Fault, OpenError};
@@ -18,6 +19,7 @@ pub(crate) struct Shared {
     pub(crate) syncer: Syncer,
     pub(crate) generations: Generations,
     pub(crate) engine: Arc<Engine>,
+    pub(crate) brake: Brake,
 }
 
 impl Shared {
@@ -26,11 +28,16 @@ impl Shared {
         let engine = Arc::new(Engine::open(dir, options)?);
         let generations = swept(&engine, dir)?;
         let io = |error: std::io::Error| OpenError::Io { dir: dir.to_owned(), detail: error.to_string() };
-        let below = Arc::clone(&engine);
-        let syncer = syncer::Thread::start(options.sync_queue, move || below.sync()).map_err(io)?;
+        let (brake, below) = (Brake::default(), Arc::clone(&engine));
+        let braked = brake.clone();
+        let sync = move || {
+            braked.before_sync().map_err(|fault| below.poison(fault))?;
+            below.sync()
+        };
+        let syncer = syncer::Thread::start(options.sync_queue, sync).map_err(io)?;
         let background = background::Thread::start().map_err(io)?;
         let (background, syncer) = (Background::Thread(background), Syncer::Thread(syncer));
-        Ok(Shared { background, syncer, generations, engine })
+        Ok(Shared { background, syncer, generations, engine, brake })
     }
 
     /// On a simulated disk, without any thread.
@@ -39,11 +46,13 @@ impl Shared {
         let generations = swept(&engine, disk.name())?;
         let steps = Steps::start(disk, Arc::clone(&engine));
         let (background, syncer) = (Background::Steps(Arc::clone(&steps)), Syncer::Steps(steps));
-        Ok(Shared { background, syncer, generations, engine })
+        Ok(Shared { background, syncer, generations, engine, brake: Brake::default() })
     }
 
     /// Ends the threads; what is queued is served.
     pub(crate) fn stop(&self) {
+        // What is queued must not wait for the end of a drill.
+        self.brake.release_all();
         self.background.stop();
         self.syncer.stop();
     }

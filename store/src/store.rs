@@ -9,6 +9,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use crate::brake::Brake;
 use crate::disk::SimDisk;
 use crate::document::DocumentReplica;
 use crate::fault::{Fault, OpenError};
@@ -63,6 +64,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         // A checkpoint under way holds the replica, and with it the directory: who drops the store may open it again.
         self.shared.background.leave();
+        self.shared.brake.release_all();
     }
 }
 
@@ -107,6 +109,11 @@ impl Store {
         self.put_json(IDENTITY, identity)?;
         drop(guard);
         self.inner.shared.syncer.wait()
+    }
+
+    /// What drills do to the disk below this store. It means nothing on a simulated one.
+    pub fn brake(&self) -> Brake {
+        self.inner.shared.brake.clone()
     }
 
     /// The replicas that this node hosts, by set.

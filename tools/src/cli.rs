@@ -68,6 +68,9 @@ pub enum Command {
     /// Let sets that have lost their majority with a site go on in the other one.
     #[command(subcommand, long_about = cmd::recover::HELP)]
     Recover(cmd::recover::Recover),
+    /// Harm a process for a drill: kill, pause, disk, network, clock. It ends by itself.
+    #[command(subcommand)]
+    Fault(cmd::fault::Fault),
     /// Read every replica of every set and compare the books.
     #[command(long_about = cmd::verify::HELP)]
     Verify(cmd::verify::Verify),

@@ -93,7 +93,7 @@ async fn two_handles_see_the_same_processes() {
     let (data, bin) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     binaries(bin.path(), "#!/bin/sh\nexec sleep 600\n");
     let layout = Layout::new(data.path(), bin.path(), 2, 20_000);
-    layout.write_files("").unwrap();
+    layout.write_files("", false).unwrap();
     layout.save().unwrap();
     let mut one = LocalCluster::attach(data.path()).unwrap();
     one.start_process("a1").unwrap();

@@ -7,6 +7,7 @@ mod across;
 mod buffered;
 mod clients;
 mod disk;
+mod drills;
 mod followers;
 mod groups;
 mod holds;

@@ -65,7 +65,7 @@ async fn sets_that_were_at_home_in_a_dead_site_go_on_in_the_other_one() {
             probe.must_pay(&stage, router, &format!("before-{dead}"), 100).await;
             balances[number] = probe.balance(&stage, router).await;
         }
-        let victims = kill_site(&mut stage, dead).await;
+        let victims = kill_site(&stage, dead).await;
         for (number, probe) in probes.iter_mut().enumerate() {
             probe.must_pay(&stage, router, &format!("meanwhile-{dead}"), 250).await;
             assert_eq!(probe.balance(&stage, router).await, balances[number] + 250, "set {}", number + 1);

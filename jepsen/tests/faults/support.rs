@@ -84,6 +84,11 @@ impl Stage {
         Stage::start_as(|options| options.node_config = "[recovery]\nautomatic = false\n".to_owned()).await
     }
 
+    /// Two sets, of processes that drills may harm.
+    pub async fn start_for_drills() -> Stage {
+        Stage::start_as(|options| options.drill_faults = true).await
+    }
+
     async fn start_as(change: impl FnOnce(&mut LocalOptions)) -> Stage {
         let dir = tempfile::tempdir().unwrap();
         let mut options = LocalOptions::fresh(&dir.path().join("cluster"));

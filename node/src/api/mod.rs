@@ -3,6 +3,7 @@
 mod admin;
 mod buffered;
 mod convert;
+mod drill_faults;
 mod dry_run;
 mod events;
 mod holds;
@@ -13,4 +14,5 @@ mod sweeps;
 mod verify;
 
 pub use admin::AdminService;
+pub use drill_faults::DrillFaultsService;
 pub use sets::SetsService;

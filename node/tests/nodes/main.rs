@@ -9,6 +9,7 @@ mod buffered;
 mod check_back;
 mod config_example;
 mod control_majority;
+mod drill_faults;
 mod durability;
 mod elected_ahead;
 mod events;

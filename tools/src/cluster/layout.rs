@@ -2,12 +2,16 @@
 //! stands above.
 //!
 //! The directory of a cluster: `dev.json` (this layout and the running processes), `topology.toml`, `conf/NAME.toml`,
-//! `data/NAME/`, `log/NAME.log`.
+//! `data/NAME/`, `log/NAME.log`; `drill.token`, if its processes may be harmed for drills.
 
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use twinset_control::Policy;
+use uuid::Uuid;
 
 use super::process::Pid;
 use crate::error;
@@ -144,17 +148,32 @@ impl Layout {
         Ok(())
     }
 
-    /// Writes the topology and a config per process; `node_config` is added to each node's.
-    pub fn write_files(&self, node_config: &str) -> anyhow::Result<()> {
+    /// Writes the topology and a config per process; `node_config` is added to each node's. With `drill_faults` whoever has the
+    /// token may harm them, and there is one.
+    pub fn write_files(&self, node_config: &str, drill_faults: bool) -> anyhow::Result<()> {
         for folder in ["conf", "data", "log"] {
             std::fs::create_dir_all(self.dir.join(folder))?;
         }
         std::fs::write(self.topology_path(), self.topology())?;
+        let drills = if drill_faults { self.drill_config()? } else { String::new() };
         for process in &self.processes {
             let more = if process.kind == Kind::Router { "" } else { node_config };
-            std::fs::write(self.config_path(&process.name), self.config(process) + more)?;
+            std::fs::write(self.config_path(&process.name), self.config(process) + &drills + more)?;
         }
         Ok(())
+    }
+
+    /// The section of each config that lets whoever has the token harm the process; the token is kept if there is one.
+    fn drill_config(&self) -> anyhow::Result<String> {
+        let path = self.drill_token_path();
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        match file {
+            Ok(mut file) => writeln!(file, "{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())?,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error.into()),
+        }
+        let path = toml::Value::String(path.display().to_string());
+        Ok(format!("\n[drill_faults]\nenabled = true\ntoken_file = {path}\n"))
     }
 
     /// The process of that name.
@@ -210,6 +229,11 @@ impl Layout {
     /// The config file of a process.
     pub fn config_path(&self, name: &str) -> PathBuf {
         self.dir.join("conf").join(format!("{name}.toml"))
+    }
+
+    /// What whoever begins a fault has to show, if the cluster was started for that.
+    pub fn drill_token_path(&self) -> PathBuf {
+        self.dir.join("drill.token")
     }
 
     /// The data directory of a node.
@@ -285,6 +309,24 @@ mod tests {
         assert_eq!(value["listen"]["api"].as_str(), Some("127.0.0.1:7101"));
         assert_eq!(value["listen"]["peer"].as_str(), Some("127.0.0.1:7201"));
         assert_eq!(value["listen"]["http"].as_str(), Some("127.0.0.1:7301"));
+    }
+
+    #[test]
+    fn drill_faults_take_a_token_that_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = layout(dir.path());
+        layout.write_files("", false).unwrap();
+        assert!(!layout.drill_token_path().exists());
+        layout.write_files("", true).unwrap();
+        let token = std::fs::read_to_string(layout.drill_token_path()).unwrap();
+        assert_eq!(token.trim_end().len(), 64);
+        layout.write_files("", true).unwrap();
+        assert_eq!(std::fs::read_to_string(layout.drill_token_path()).unwrap(), token);
+        for name in ["a1", "c1", "ra"] {
+            let text = std::fs::read_to_string(layout.config_path(name)).unwrap();
+            let value: toml::Table = toml::from_str(&text).unwrap();
+            assert_eq!(value["drill_faults"]["enabled"].as_bool(), Some(true), "{name}");
+        }
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub struct LocalOptions {
     pub launch: BTreeMap<String, Launch>,
     /// More of every node's configuration, in TOML.
     pub node_config: String,
+    /// Whether whoever has the token of the directory may harm the processes for a drill.
+    pub drill_faults: bool,
 }
 
 impl LocalOptions {
@@ -59,6 +61,7 @@ impl LocalOptions {
             patience: Duration::from_secs(60),
             launch: BTreeMap::new(),
             node_config: String::new(),
+            drill_faults: false,
         }
     }
 }
@@ -99,7 +102,7 @@ impl LocalCluster {
         Box::pin(async move {
             let (layout, claim) = prepare(options).await?;
             ports::check(&layout, options.ports)?;
-            layout.write_files(&options.node_config)?;
+            layout.write_files(&options.node_config, options.drill_faults)?;
             let tie = if options.detach { Tie::Detached } else { Tie::Parent };
             let mut cluster = LocalCluster {
                 layout,

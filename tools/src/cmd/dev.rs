@@ -28,7 +28,7 @@ pub enum Dev {
         a leader and both routers are ready. Stays in the foreground until Ctrl-C or SIGTERM, then stops everything \
         cleanly. Run again without --fresh, it takes up the cluster as it was left.\n\n\
         Examples:\n  twinset dev up\n  twinset dev up --detach --sets 4 --base-port 9100 --dir /tmp/four\n  \
-        twinset dev up --fresh"
+        twinset dev up --fresh --drill-faults"
     )]
     Up(Up),
     /// Stop the cluster of --dir.
@@ -58,6 +58,9 @@ pub struct Up {
     /// Throw away what the directory holds of an earlier cluster.
     #[arg(long)]
     fresh: bool,
+    /// Let `twinset fault` harm the processes, with the token in drill.token of the directory.
+    #[arg(long)]
+    drill_faults: bool,
     /// Where twinset-node and twinset-router are. Default: beside this program.
     #[arg(long, value_name = "DIR")]
     bin_dir: Option<PathBuf>,
@@ -125,6 +128,7 @@ async fn run_up(up: Up, context: &Context) -> anyhow::Result<()> {
         sets: up.sets.or(kept.as_ref().map(|layout| layout.sets)).unwrap_or(2),
         ports: Ports::Base(base_port),
         fresh: up.fresh,
+        drill_faults: up.drill_faults,
         detach: up.detach,
         bin_dir: up.bin_dir,
         patience: Duration::from_secs(up.patience),

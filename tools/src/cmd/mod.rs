@@ -9,6 +9,7 @@ pub mod dev;
 pub mod durability;
 pub mod events;
 pub mod export;
+pub mod fault;
 pub mod group;
 pub mod hold;
 pub mod import;
@@ -85,6 +86,7 @@ pub fn run(cli: Cli) -> LocalBoxFuture<'static, anyhow::Result<()>> {
             Command::Switch(command) => switch::run(command, &context).await,
             Command::Durability(command) => durability::run(command, &context).await,
             Command::Recover(command) => recover::run(command, &context).await,
+            Command::Fault(command) => fault::run(command, &context).await,
             Command::Verify(command) => verify::run(command, &context).await,
             Command::Indoubt(command) => indoubt::run(command, &context).await,
             Command::Account(command) => account::run(command, &context).await,
