@@ -53,7 +53,7 @@ fn a_command() -> impl Strategy<Value = Command> {
                 set, site, expected_incarnation, accept_loss, who, why: "law".into(),
             }
         ),
-        3 => (set.clone(), id.clone(), 4..=12u64, 0..=3u64).prop_map(|(set, id, from, term)| {
+        3 => (set.clone(), id, 4..=12u64, 0..=3u64).prop_map(|(set, id, from, term)| {
             Command::CompleteRecovery { set, id, from, end: LogEnd { term, index: term * 7 }, last_safe_index: term }
         }),
         1 => (set.clone(), 4..=20u64, who.clone()).prop_map(|(set, replica, who)| Command::ReleaseReplica {
