@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use twinset_control::Policy;
 use twinset_jepsen::clients::Site;
 use twinset_jepsen::history::{Answer, History, Op};
 use twinset_jepsen::logs;
@@ -46,7 +47,7 @@ fn without_arbiter(layout: &Layout) -> Fault {
 }
 
 /// The clients of a site, who know both routers.
-fn clients_of(net: &Net, site: &str) -> Site {
+pub fn clients_of(net: &Net, site: &str) -> Site {
     let routers = ["ra", "rb"].map(|router| net.router_addr(site, router).unwrap()).to_vec();
     Site { name: site.to_owned(), routers }
 }
@@ -78,6 +79,9 @@ async fn a_cluster_that_loses_its_links_in_every_shape_loses_nothing_else() {
     let options = LocalOptions {
         ports: net.ports(),
         launch: net.launch(),
+        // What sets do that go on without a site is looked at beside this.
+        durability: Policy::MaxProtection,
+        node_config: "[recovery]\nautomatic = false\n".to_owned(),
         ..LocalOptions::fresh(&dir.path().join("cluster"))
     };
     let mut narrate = |text: &str| println!("{text}");

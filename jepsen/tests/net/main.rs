@@ -5,6 +5,7 @@
 
 mod cluster;
 mod links;
+mod sites;
 
 /// One at a time: each test looks at what the whole process has open, and the machine has few cores.
 static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
