@@ -290,6 +290,7 @@ impl Topology {
             next_replica_id: dealer.next_id(),
             groups: BTreeMap::new(),
             audit: Audit::default(),
+            plans: BTreeMap::new(),
         })
     }
 
@@ -302,7 +303,7 @@ impl Topology {
 }
 
 fn site(node: &TopologyNode) -> Site {
-    Site { name: node.site.clone(), arbiter: node.arbiter }
+    Site { name: node.site.clone(), arbiter: node.arbiter, isolated: false }
 }
 
 fn node(node: &TopologyNode) -> Node {

@@ -35,6 +35,7 @@ use crate::metrics::Metrics;
 use crate::peer::{Links, PeerService};
 use crate::platform::{self, Platform};
 use crate::recovery;
+use crate::resources::Resources;
 use crate::set::{Replica, Sets, replica_sites};
 use crate::vigil::Vigil;
 
@@ -55,6 +56,8 @@ pub struct Node {
     pub vigil: Arc<Vigil>,
     /// Every metric.
     pub metrics: Metrics,
+    /// What this process uses of its machine.
+    pub resources: Arc<Resources>,
     pub(crate) store: Store,
     pub(crate) platform: Arc<dyn Platform>,
     pub(crate) links: Links,
@@ -128,6 +131,7 @@ impl Node {
                 cell,
                 initiators,
                 metrics,
+                resources: Resources::new(platform.clone(), config.node.data_dir.clone()),
                 store,
                 platform,
                 draining: watch::Sender::new(false),
@@ -158,6 +162,7 @@ impl Node {
             node.spawn(node.vigil.clone().beat());
             node.spawn(node.vigil.clone().lease());
             node.spawn(recovery::recoverer(&node).run());
+            node.spawn(node.resources.clone().sample());
             Ok(node)
         })
     }
