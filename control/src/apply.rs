@@ -9,6 +9,7 @@ use crate::command::Command;
 use crate::durability::{self, Wanted};
 use crate::groups::Group;
 use crate::placement::placement_keeping;
+use crate::plan;
 use crate::recovery::{self, Asked};
 use crate::rejection::Rejection;
 use crate::topology::{is_address, is_name};
@@ -78,6 +79,18 @@ pub enum Effect {
     NodeRecorded,
     /// The group is defined.
     GroupCreated,
+    /// The plan is recorded.
+    PlanBegun {
+        /// Its id.
+        id: u64,
+    },
+    /// What was said of the plan is recorded.
+    PlanRecorded,
+    /// Nothing of these plans begins any more.
+    PlansStopped {
+        /// Their ids.
+        plans: Vec<u64>,
+    },
 }
 
 /// Where a command stands in the log, and when it was proposed.
@@ -96,7 +109,12 @@ pub fn apply(
 ) -> Result<Reply, Rejection> {
     let at = At { index, time_unix_ns };
     let (effect, record) = match command {
-        Command::BeginSwitch { set, to, owner, who, why, expected_epoch } => {
+        Command::Plan(command) => {
+            let (effect, record, changed) = plan::apply(catalogue, at, command)?;
+            return Ok(reply(catalogue, effect, record, changed));
+        }
+        Command::BeginSwitch { set, to, owner, who, why, expected_epoch, plan } => {
+            plan::check_switch(catalogue, set, &to, plan)?;
             let intent = SwitchIntent { id: index, from: String::new(), to, owner, keep: 0, who, why };
             begin_switch(catalogue, at, set, intent, expected_epoch)?
         }
@@ -150,11 +168,15 @@ pub fn apply(
         }
     };
     let changed = record.is_some();
+    Ok(reply(catalogue, effect, record, changed))
+}
+
+fn reply(catalogue: &mut Catalogue, effect: Effect, record: Option<Record>, changed: bool) -> Reply {
+    catalogue.version += u64::from(changed);
     if let Some(record) = record {
-        catalogue.version += 1;
         catalogue.audit.append(record);
     }
-    Ok(Reply { version: catalogue.version, changed, effect })
+    Reply { version: catalogue.version, changed, effect }
 }
 
 /// The effect, and the audit record if anything changed.
@@ -337,12 +359,12 @@ pub(crate) fn find_mut(catalogue: &mut Catalogue, set: u32) -> &mut Set {
     catalogue.sets.get_mut(&set).expect("the set was found before the first change")
 }
 
-fn check_who_why(who: &str, why: &str) -> Result<(), Rejection> {
+pub(crate) fn check_who_why(who: &str, why: &str) -> Result<(), Rejection> {
     check_text("who", who)?;
     check_text("why", why)
 }
 
-fn check_text(field: &str, text: &str) -> Result<(), Rejection> {
+pub(crate) fn check_text(field: &str, text: &str) -> Result<(), Rejection> {
     if text.trim().is_empty() {
         return Err(malformed(field, "it is empty"));
     }
@@ -355,6 +377,6 @@ fn check_text(field: &str, text: &str) -> Result<(), Rejection> {
     Ok(())
 }
 
-fn malformed(field: &str, reason: &str) -> Rejection {
+pub(crate) fn malformed(field: &str, reason: &str) -> Rejection {
     Rejection::Malformed { field: field.into(), reason: reason.into() }
 }

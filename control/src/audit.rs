@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalogue::Durability;
 use crate::durability::Policy;
+use crate::plan;
 
 /// Records kept in the catalogue; older ones only count.
 pub const TAIL_RECORDS_MAX: usize = 256;
@@ -115,6 +116,18 @@ pub enum Action {
         group: String,
         /// How many accounts it has.
         parts: usize,
+    },
+    /// To carry out a plan.
+    Plan {
+        /// Its id.
+        id: u64,
+        /// What it is for.
+        kind: plan::Kind,
+    },
+    /// To halt all plans.
+    StopPlans {
+        /// Those that were running.
+        plans: Vec<u64>,
     },
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::Audit;
 use crate::durability::Policy;
 use crate::groups::Group;
+use crate::plan::Plan;
 use crate::recovery::{Recovered, RecoveryIntent};
 use crate::{CONTROL_SET, SLOTS};
 
@@ -37,6 +38,9 @@ pub struct Catalogue {
     pub groups: BTreeMap<String, Group>,
     /// Who did what and why, newest last.
     pub audit: Audit,
+    /// By id: those under way, and the newest of those that have ended.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub plans: BTreeMap<u64, Plan>,
 }
 
 /// A place that can fail as a whole.
@@ -47,6 +51,9 @@ pub struct Site {
     pub name: String,
     /// The third place: it holds the arbiter and no ledger data, and can be no set's home.
     pub arbiter: bool,
+    /// It is to be powered off: no set moves into it, and those that degraded for that stay so until it returns.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub isolated: bool,
 }
 
 /// One process that hosts replicas.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalogue::Durability;
 use crate::durability::Policy;
 use crate::groups::Group;
+use crate::plan;
 use crate::recovery::LogEnd;
 
 /// A change of the catalogue.
@@ -27,6 +28,9 @@ pub enum Command {
         why: String,
         /// The set's epoch as the sender knew it.
         expected_epoch: u64,
+        /// The plan that it is a step of.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        plan: Option<u64>,
     },
     /// Records that the membership, and the leadership, have moved: flips the home and raises the epoch.
     CompleteSwitch {
@@ -154,6 +158,8 @@ pub enum Command {
         /// Why.
         why: String,
     },
+    /// Begins, carries on, halts or ends a plan.
+    Plan(plan::Command),
     /// Defines a group of accounts, for ever. Its parts must be open: whoever asks has seen to that, as the control set knows
     /// no accounts.
     CreateGroup {

@@ -34,7 +34,7 @@ pub enum Inconsistent {
     /// A key is not the name or number of what it leads to.
     #[error("{what} {key:?} is filed under another name")]
     Misfiled {
-        /// Site, node, set or group.
+        /// Site, node, set, group or plan.
         what: &'static str,
         /// The key.
         key: String,
@@ -91,6 +91,14 @@ pub enum Inconsistent {
         /// The node.
         node: String,
     },
+    /// A plan is about a set that is not there.
+    #[error("plan {plan} is about set {set}, which is not there")]
+    Plan {
+        /// Its id.
+        plan: u64,
+        /// The set.
+        set: u32,
+    },
     /// A group is none, or shares an account with another one.
     #[error("group {group:?} is none, or shares an account with another")]
     Group {
@@ -128,7 +136,8 @@ impl Catalogue {
         self.check_sites()?;
         self.check_slots()?;
         self.check_replicas()?;
-        self.check_groups()
+        self.check_groups()?;
+        self.check_plans()
     }
 
     fn check_sites(&self) -> Result<(), Inconsistent> {
@@ -185,6 +194,18 @@ impl Catalogue {
             Some(group) => Err(Inconsistent::Group { group: group.into() }),
             None => Ok(()),
         }
+    }
+
+    fn check_plans(&self) -> Result<(), Inconsistent> {
+        for (key, plan) in &self.plans {
+            if *key != plan.id {
+                return Err(Inconsistent::Misfiled { what: "plan", key: key.to_string() });
+            }
+            if let Some(step) = plan.steps.iter().find(|step| !self.sets.contains_key(&step.set)) {
+                return Err(Inconsistent::Plan { plan: *key, set: step.set });
+            }
+        }
+        Ok(())
     }
 
     fn check_replicas(&self) -> Result<(), Inconsistent> {

@@ -6,7 +6,7 @@
 //! tools read that document. Below: nothing of the project.
 //!
 //! The way of a change: [`Command`] -> [`Envelope`] (log bytes) -> [`apply()`] -> [`Reply`] or [`Rejection`]. Where a new
-//! rule goes: a variant of [`Command`], a function in `apply.rs`, a [`Rejection`], a golden script in `tests/scripts/`.
+//! rule goes: a variant of [`Command`], a function in `apply.rs` (of plans, in `plan/`), a [`Rejection`], a golden script in `tests/scripts/`.
 
 pub mod apply;
 pub mod audit;
@@ -17,6 +17,7 @@ pub mod durability;
 pub mod envelope;
 pub mod groups;
 pub mod placement;
+pub mod plan;
 pub mod recovery;
 pub mod rejection;
 pub mod topology;
@@ -31,6 +32,7 @@ pub use durability::{LEASE_MS, Policy};
 pub use envelope::{Envelope, decode_answer, encode_answer};
 pub use groups::Group;
 pub use placement::Placement;
+pub use plan::Plan;
 pub use recovery::{LogEnd, LostReplica, Recovered, RecoveryIntent};
 pub use rejection::Rejection;
 pub use topology::Topology;

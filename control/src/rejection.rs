@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::plan;
+
 /// Why a command changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -233,6 +235,58 @@ pub enum Rejection {
         /// Whose it is.
         group: String,
     },
+    /// No plan has this id; the oldest that have ended are forgotten.
+    #[error("there is no plan {plan}")]
+    UnknownPlan {
+        /// The id given.
+        plan: u64,
+    },
+    /// A plan under way has the set, or empties the site that the set would move into.
+    #[error("plan {plan} is under way and forbids it to set {set}: wait for its end, or stop it")]
+    PlanInProgress {
+        /// The plan.
+        plan: u64,
+        /// The set.
+        set: u32,
+    },
+    /// It is not in the state that this asks for.
+    #[error("plan {plan} is {state}")]
+    PlanNotRunning {
+        /// The plan.
+        plan: u64,
+        /// Its state.
+        state: plan::State,
+    },
+    /// The plan does not ask that of the set, or not any more.
+    #[error("plan {plan} does not ask that of set {set}")]
+    NotInPlan {
+        /// The plan.
+        plan: u64,
+        /// The set.
+        set: u32,
+    },
+    /// The sets have changed since the plan was made.
+    #[error(
+        "the plan was made by an older catalogue: set {set} belongs to it now, or no longer does; make it anew"
+    )]
+    PlanOutdated {
+        /// The set.
+        set: u32,
+    },
+    /// A site that is some set's home cannot be isolated.
+    #[error("set {set} is at home in site {site}: evacuate it first")]
+    StillHome {
+        /// The set.
+        set: u32,
+        /// The site.
+        site: String,
+    },
+    /// Nothing moves into a site that is to be powered off.
+    #[error("site {site} is isolated: let it return first")]
+    SiteIsolated {
+        /// The site.
+        site: String,
+    },
     /// Every node and router holds all groups: there is no room for more.
     #[error(
         "there are {groups} groups with {parts} parts; a cluster has at most {} with {} parts",
@@ -277,6 +331,13 @@ impl Rejection {
             Rejection::AddressTaken { .. } => "address_taken",
             Rejection::GroupExists { .. } => "group_exists",
             Rejection::AccountOfGroup { .. } => "account_of_group",
+            Rejection::UnknownPlan { .. } => "unknown_plan",
+            Rejection::PlanInProgress { .. } => "plan_in_progress",
+            Rejection::PlanNotRunning { .. } => "plan_not_running",
+            Rejection::NotInPlan { .. } => "not_in_plan",
+            Rejection::PlanOutdated { .. } => "plan_outdated",
+            Rejection::StillHome { .. } => "still_home",
+            Rejection::SiteIsolated { .. } => "site_isolated",
             Rejection::TooManyGroups { .. } => "too_many_groups",
         }
     }

@@ -291,6 +291,7 @@ impl Topology {
             next_replica_id: dealer.next_id(),
             groups: BTreeMap::new(),
             audit: Audit::default(),
+            plans: BTreeMap::new(),
         })
     }
 
@@ -303,7 +304,7 @@ impl Topology {
 }
 
 fn site(node: &TopologyNode) -> Site {
-    Site { name: node.site.clone(), arbiter: node.arbiter }
+    Site { name: node.site.clone(), arbiter: node.arbiter, isolated: false }
 }
 
 fn node(node: &TopologyNode) -> Node {

@@ -5,6 +5,7 @@ mod common;
 
 use twinset_control::document::{Error, Inconsistent};
 use twinset_control::groups::Side;
+use twinset_control::plan;
 use twinset_control::{Catalogue, Command, Durability, Envelope, Group, Rejection, Role};
 use twinset_control::{apply, decode_answer, encode_answer, envelope};
 
@@ -20,6 +21,7 @@ fn begin() -> Command {
         who: "ops".into(),
         why: "drill".into(),
         expected_epoch: 1,
+        plan: None,
     }
 }
 
@@ -47,6 +49,43 @@ fn golden_catalogue() {
     let create = Command::CreateGroup { group: group(&["g.1", "g.2"]), who: "ops".into(), why: "hot".into() };
     apply(&mut catalogue, 18, 19, create).unwrap();
     let golden = include_str!("golden/catalogue.json");
+    assert_eq!(String::from_utf8(catalogue.to_json()).unwrap(), golden.trim_end());
+    assert_eq!(Catalogue::from_json(golden.as_bytes()).unwrap(), catalogue);
+}
+
+/// Of the sets at home in A, in a cluster of two.
+fn evacuate() -> plan::Command {
+    plan::Command::Begin {
+        request_id: "r1".into(),
+        kind: plan::Kind::Evacuate { site: "A".into(), emergency: false },
+        pace: plan::Pace {
+            stages: vec![50, 100],
+            soak_ms: 5000,
+            concurrency: 2,
+            failures_max: 1,
+            roll_back: true,
+        },
+        order: vec![plan::Planned { set: 1, epoch: 1, leader: "a1".into() }],
+        who: "ops".into(),
+        why: "drill".into(),
+    }
+}
+
+#[test]
+fn golden_plans() {
+    let mut catalogue = catalogue();
+    let mut tell = |index, command| apply(&mut catalogue, index, index + 1, Command::Plan(command)).unwrap();
+    tell(10, evacuate());
+    let (who, why) = (String::from("ops"), String::from("rain"));
+    tell(12, plan::Command::Stop { who: who.clone(), why: why.clone() });
+    tell(14, plan::Command::End { plan: 10, state: plan::State::Stopped, reason: None });
+    tell(16, plan::Command::Resume { plan: 10, who, why });
+    let state = plan::StepState::Done;
+    let outcomes = vec![plan::StepOutcome { set: 1, state, pause_us: Some(7) }];
+    tell(18, plan::Command::Record { plan: 10, outcomes });
+    tell(20, plan::Command::RollBack { plan: 10, reason: "late".into() });
+    catalogue.sites.get_mut("B").unwrap().isolated = true;
+    let golden = include_str!("golden/plans.json");
     assert_eq!(String::from_utf8(catalogue.to_json()).unwrap(), golden.trim_end());
     assert_eq!(Catalogue::from_json(golden.as_bytes()).unwrap(), catalogue);
 }
@@ -98,12 +137,51 @@ fn golden_entries() {
             ),
         ),
     ];
+    let golden = golden.into_iter().chain(golden_plan_entries());
     for (command, json) in golden {
         let envelope = Envelope { time_unix_ns: u64::MAX, command };
         let bytes = format!(r#"{{"rules":1,"time_unix_ns":18446744073709551615,"command":{json}}}"#);
         assert_eq!(String::from_utf8(envelope.encode()).unwrap(), bytes);
         assert_eq!(Envelope::decode(bytes.as_bytes()).unwrap(), envelope);
     }
+}
+
+fn golden_plan_entries() -> Vec<(Command, &'static str)> {
+    let (who, why) = (String::from("ops"), String::from("rain"));
+    let failed = plan::StepState::Failed { reason: "late".into() };
+    let outcomes = vec![plan::StepOutcome { set: 1, state: failed, pause_us: None }];
+    let commands = [
+        (
+            evacuate(),
+            concat!(
+                r#"{"plan":{"begin":{"request_id":"r1","kind":{"evacuate":{"site":"A","emergency":false}},"#,
+                r#""pace":{"stages":[50,100],"soak_ms":5000,"concurrency":2,"failures_max":1,"roll_back":true},"#,
+                r#""order":[{"set":1,"epoch":1,"leader":"a1"}],"who":"ops","why":"drill"}}}"#
+            ),
+        ),
+        (
+            plan::Command::Record { plan: 7, outcomes },
+            r#"{"plan":{"record":{"plan":7,"outcomes":[{"set":1,"state":{"failed":{"reason":"late"}},"pause_us":null}]}}}"#,
+        ),
+        (plan::Command::Advance { plan: 7, stage: 1 }, r#"{"plan":{"advance":{"plan":7,"stage":1}}}"#),
+        (
+            plan::Command::RollBack { plan: 7, reason: "late".into() },
+            r#"{"plan":{"roll_back":{"plan":7,"reason":"late"}}}"#,
+        ),
+        (
+            plan::Command::End { plan: 7, state: plan::State::RolledBack, reason: None },
+            r#"{"plan":{"end":{"plan":7,"state":"rolled_back","reason":null}}}"#,
+        ),
+        (
+            plan::Command::Stop { who: who.clone(), why: why.clone() },
+            r#"{"plan":{"stop":{"who":"ops","why":"rain"}}}"#,
+        ),
+        (
+            plan::Command::Resume { plan: 7, who, why },
+            r#"{"plan":{"resume":{"plan":7,"who":"ops","why":"rain"}}}"#,
+        ),
+    ];
+    commands.map(|(command, json)| (Command::Plan(command), json)).into()
 }
 
 #[test]
@@ -141,6 +219,13 @@ fn a_rejections_code_is_its_name_on_the_wire() {
         Rejection::AddressTaken { address, node },
         Rejection::GroupExists { group: "g".into(), parts: 1, currency: "EUR".into() },
         Rejection::AccountOfGroup { account: "g.1".into(), group: "g".into() },
+        Rejection::UnknownPlan { plan: 1 },
+        Rejection::PlanInProgress { plan: 1, set: 1 },
+        Rejection::PlanNotRunning { plan: 1, state: plan::State::Done },
+        Rejection::NotInPlan { plan: 1, set: 1 },
+        Rejection::PlanOutdated { set: 1 },
+        Rejection::StillHome { set: 1, site: "A".into() },
+        Rejection::SiteIsolated { site: "A".into() },
         Rejection::TooManyGroups { groups: 1, parts: 2 },
     ];
     for rejection in all {
@@ -223,6 +308,20 @@ fn catalogues_that_contradict_themselves_are_refused() {
             Inconsistent::Misfiled { what: "group", key: "h".into() },
         ),
         (|c| _ = c.groups.insert("g".into(), group(&[])), Inconsistent::Group { group: "g".into() }),
+        (
+            |c| {
+                apply(c, 10, 11, Command::Plan(evacuate())).unwrap();
+                c.plans.get_mut(&10).unwrap().id = 11;
+            },
+            Inconsistent::Misfiled { what: "plan", key: "10".into() },
+        ),
+        (
+            |c| {
+                apply(c, 10, 11, Command::Plan(evacuate())).unwrap();
+                c.plans.get_mut(&10).unwrap().steps[0].set = 9;
+            },
+            Inconsistent::Plan { plan: 10, set: 9 },
+        ),
         (
             |c| {
                 let other = Group { id: "h".into(), ..group(&["h.1", "g.1"]) };

@@ -8,8 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use twinset_control::audit::TAIL_RECORDS_MAX;
 use twinset_control::groups::Side;
+use twinset_control::plan::{self, Kind, Pace, Planned, State, StepOutcome, StepState};
 use twinset_control::{
-    Catalogue, Command, Durability, Envelope, Group, LogEnd, Policy, Replica, Role, SLOTS, SwitchEnd, apply,
+    Catalogue, Command, Durability, Effect, Envelope, Group, LogEnd, Policy, Replica, Role, SLOTS, SwitchEnd,
+    apply,
 };
 
 fn a_topology() -> impl Strategy<Value = Catalogue> {
@@ -29,7 +31,7 @@ fn a_command() -> impl Strategy<Value = Command> {
     prop_oneof![
         4 => (set.clone(), site.clone(), node.clone(), who.clone(), 1..=4u64).prop_map(
             |(set, to, owner, who, expected_epoch)| Command::BeginSwitch {
-                set, to, owner, who, why: "law".into(), expected_epoch,
+                set, to, owner, who, why: "law".into(), expected_epoch, plan: None,
             }
         ),
         4 => (set.clone(), id.clone()).prop_map(|(set, id)| Command::CompleteSwitch { set, id }),
@@ -78,7 +80,44 @@ fn a_command() -> impl Strategy<Value = Command> {
             who,
             why: "law".into(),
         }),
+        4 => a_plan_command().prop_map(Command::Plan),
         2 => a_group().prop_map(|group| Command::CreateGroup { group, who: "ops".into(), why: "law".into() }),
+    ]
+}
+
+fn a_plan_command() -> impl Strategy<Value = plan::Command> {
+    let plan = 1..=60u64;
+    let site = prop::sample::select(vec!["A", "B", "C"]).prop_map(String::from);
+    let kind = prop_oneof![
+        3 => (site.clone(), any::<bool>()).prop_map(|(site, emergency)| Kind::Evacuate { site, emergency }),
+        1 => site.clone().prop_map(|site| Kind::Isolate { site }),
+        1 => prop::option::of(site).prop_map(|site| Kind::Return { site }),
+    ];
+    let reason = || String::from("law");
+    let state = prop::sample::select(vec![State::Done, State::Failed, State::Stopped, State::RolledBack]);
+    let step = prop_oneof![
+        Just(StepState::Done),
+        Just(StepState::Back),
+        Just(StepState::Failed { reason: reason() }),
+    ];
+    let outcomes = prop::collection::vec((0..=4u32, step), 0..4);
+    prop_oneof![
+        3 => (kind, any::<bool>(), 1..=40u64).prop_map(move |(kind, roll_back, request)| {
+            let stages = if kind.is_emergency() { vec![100] } else { vec![1, 50, 100] };
+            let roll_back = roll_back && !kind.is_emergency();
+            let pace = Pace { stages, soak_ms: 0, concurrency: 2, failures_max: 0, roll_back };
+            let (request_id, order) = (request.to_string(), Vec::new());
+            plan::Command::Begin { request_id, kind, pace, order, who: "ops".into(), why: "law".into() }
+        }),
+        4 => (plan.clone(), outcomes).prop_map(|(plan, outcomes)| {
+            let outcome = |(set, state)| StepOutcome { set, state, pause_us: None };
+            plan::Command::Record { plan, outcomes: outcomes.into_iter().map(outcome).collect() }
+        }),
+        2 => (plan.clone(), 0..=3u32).prop_map(|(plan, stage)| plan::Command::Advance { plan, stage }),
+        1 => plan.clone().prop_map(move |plan| plan::Command::RollBack { plan, reason: reason() }),
+        2 => (plan.clone(), state).prop_map(|(plan, state)| plan::Command::End { plan, state, reason: None }),
+        1 => Just(plan::Command::Stop { who: "ops".into(), why: "law".into() }),
+        1 => plan.prop_map(|plan| plan::Command::Resume { plan, who: "ops".into(), why: "law".into() }),
     ]
 }
 
@@ -103,9 +142,9 @@ fn aim(catalogue: &Catalogue, command: Command) -> Command {
     let of = |set: &u32| catalogue.sets.get(set);
     let current = |set: &u32, id| of(set).and_then(|s| s.switch.as_ref()).map_or(id, |s| s.id);
     match command {
-        Command::BeginSwitch { set, to, owner, who, why, expected_epoch } => {
+        Command::BeginSwitch { set, to, owner, who, why, expected_epoch, plan } => {
             let expected_epoch = of(&set).map_or(expected_epoch, |s| s.epoch);
-            Command::BeginSwitch { set, to, owner, who, why, expected_epoch }
+            Command::BeginSwitch { set, to, owner, who, why, expected_epoch, plan }
         }
         Command::CompleteSwitch { set, id } => Command::CompleteSwitch { set, id: current(&set, id) },
         Command::AbortSwitch { set, id, reason } => {
@@ -124,8 +163,41 @@ fn aim(catalogue: &Catalogue, command: Command) -> Command {
             let learner = of(&set).and_then(|s| s.ids(Role::Learner).next());
             Command::PromoteReplica { set, replica: learner.unwrap_or(replica), who, why }
         }
+        Command::Plan(command) => Command::Plan(aim_plan(catalogue, command)),
         other => other,
     }
+}
+
+fn aim_plan(catalogue: &Catalogue, command: plan::Command) -> plan::Command {
+    use plan::Command::{Advance, Begin, End, Record, Resume, RollBack};
+    let newest = catalogue.plans.keys().next_back().copied().unwrap_or(1);
+    match command {
+        Begin { request_id, kind, pace, who, why, .. } => {
+            let planned =
+                |(set, _)| Planned { set, epoch: catalogue.sets[&set].epoch, leader: String::new() };
+            let order = kind.sets(catalogue).into_iter().map(planned).collect();
+            Begin { request_id, kind, pace, order, who, why }
+        }
+        Record { outcomes, .. } => Record { plan: newest, outcomes },
+        Advance { stage, .. } => Advance { plan: newest, stage },
+        RollBack { reason, .. } => RollBack { plan: newest, reason },
+        End { state, reason, .. } => End { plan: newest, state, reason },
+        Resume { who, why, .. } => Resume { plan: newest, who, why },
+        stop => stop,
+    }
+}
+
+/// Plans under way share no set, and an ended one is at rest.
+fn check_plans(catalogue: &Catalogue) {
+    let mut taken = BTreeSet::new();
+    for plan in catalogue.plans.values() {
+        let active = plan.state.is_active();
+        assert_eq!(plan.ended_unix_ns.is_none(), active, "{plan:?}");
+        assert!(!active || plan.steps.iter().all(|step| taken.insert(step.set)), "{plan:?}");
+        let waits = plan.count(|state| *state == StepState::Waiting) > 0;
+        assert!(!(waits && matches!(plan.state, State::Done | State::RolledBack)), "{plan:?}");
+    }
+    assert!(catalogue.plans.values().filter(|p| !p.state.is_active()).count() <= plan::ENDED_PLANS_MAX);
 }
 
 /// Of a set that was recovered: never more than two copies in a site, never more votes than it should have, and always some.
@@ -203,7 +275,10 @@ proptest! {
             match apply(&mut catalogue, index, envelope.time_unix_ns, envelope.command) {
                 Ok(reply) if reply.changed => {
                     prop_assert_eq!(catalogue.version, before.version + 1);
-                    prop_assert_eq!(catalogue.audit.total, before.audit.total + 1);
+                    // How far a plan has come is no act of anybody.
+                    let course = matches!(reply.effect, Effect::PlanRecorded);
+                    let records = catalogue.audit.total - before.audit.total;
+                    prop_assert!(records == 1 || course && records == 0);
                     prop_assert_eq!(reply.version, catalogue.version);
                 }
                 Ok(reply) => {
@@ -216,6 +291,7 @@ proptest! {
             check_slots(&catalogue);
             check_placement(&catalogue);
             check_what_is_left(&catalogue);
+            check_plans(&catalogue);
             for (set, old) in catalogue.sets.values().zip(before.sets.values()) {
                 let reborn = set.incarnation != old.incarnation;
                 let moved = set.home != old.home && !reborn;

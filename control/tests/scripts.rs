@@ -7,6 +7,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 
 use twinset_control::groups::Side;
+use twinset_control::plan::{self, Kind, Pace, Planned, State, Step, StepOutcome, StepState};
 use twinset_control::{Catalogue, Command, Durability, Group, LogEnd, Policy, Replica, Role, apply};
 
 /// What a script can say. `who` and `why` have defaults, so that a script names only what it is about.
@@ -30,6 +31,8 @@ enum Line {
         owner: String,
         #[arg(key)]
         epoch: Option<u64>,
+        #[arg(key)]
+        plan: Option<u64>,
         #[arg(key)]
         who: Option<String>,
         #[arg(key)]
@@ -114,6 +117,48 @@ enum Line {
         #[arg(key)]
         who: Option<String>,
     },
+    /// Begins a plan over all the sets that it is about, in their order unless one is given.
+    /// Example: evacuate A stages="1,50,100" soak_ms=1000 order="3,1" home=true request=r1
+    Evacuate {
+        site: String,
+        #[arg(key)]
+        emergency: Option<bool>,
+        #[arg(key)]
+        stages: Option<String>,
+        #[arg(key)]
+        soak_ms: Option<u64>,
+        #[arg(key)]
+        concurrency: Option<u32>,
+        #[arg(key)]
+        order: Option<String>,
+        /// Whether it brings its sets home when it fails.
+        #[arg(key)]
+        home: Option<bool>,
+        #[arg(key)]
+        request: Option<String>,
+    },
+    /// Begins the isolation of a site. Example: isolate A
+    Isolate { site: String },
+    /// Begins a return. Example: return A
+    Return { site: Option<String> },
+    /// Records how steps have ended: done, back, skipped or failed. Example: ended 10 "1:done" "3:failed"
+    Ended { plan: u64, outcomes: Vec<String> },
+    /// Goes on to a stage. Example: advance 10 stage=1
+    Advance {
+        plan: u64,
+        #[arg(key)]
+        stage: u32,
+    },
+    /// Gives a plan up. Example: give_up 10
+    GiveUp { plan: u64 },
+    /// Ends a plan: done, failed, stopped or rolled_back. Example: end 10 done
+    End { plan: u64, state: String },
+    /// Halts all plans.
+    Stop,
+    /// Lets a plan go on. Example: resume 10
+    Resume { plan: u64 },
+    /// Prints the plans.
+    Plans,
     /// Prints the groups.
     Groups,
     /// Prints one set. Example: set 1
@@ -150,6 +195,35 @@ impl Script {
     }
 }
 
+impl Script {
+    fn plan(&mut self, command: plan::Command) -> Result<String, Box<dyn Error>> {
+        self.command(Command::Plan(command))
+    }
+
+    fn begin_plan(
+        &mut self,
+        kind: Kind,
+        pace: Pace,
+        order: Option<Vec<u32>>,
+        request: Option<String>,
+    ) -> Result<String, Box<dyn Error>> {
+        let catalogue = self.catalogue()?;
+        let all = || kind.sets(catalogue).into_iter().map(|(set, _)| set).collect();
+        let planned = |set| {
+            let epoch = catalogue.sets.get(&set).map_or(1, |known| known.epoch);
+            Planned { set, epoch, leader: String::new() }
+        };
+        let order = order.unwrap_or_else(all).into_iter().map(planned).collect();
+        let request_id = request.unwrap_or_else(|| format!("request-{}", self.index));
+        let (who, why) = ("ops".into(), "test".into());
+        self.plan(plan::Command::Begin { request_id, kind, pace, order, who, why })
+    }
+}
+
+fn at_once() -> Pace {
+    Pace { stages: vec![100], soak_ms: 0, concurrency: 8, failures_max: 0, roll_back: false }
+}
+
 impl goldenscript::Runner for Script {
     type Command = Line;
 
@@ -160,7 +234,7 @@ impl goldenscript::Runner for Script {
                 self.catalogue = Some(common::topology(*sets, *a, *b, *arbiter).place("cluster-1")?);
                 Ok(String::new())
             }
-            Line::Begin { set, to, owner, epoch, who: by, why: because } => {
+            Line::Begin { set, to, owner, epoch, plan, who: by, why: because } => {
                 let known = self.catalogue()?.sets.get(set).map_or(1, |s| s.epoch);
                 self.command(Command::BeginSwitch {
                     set: *set,
@@ -169,6 +243,7 @@ impl goldenscript::Runner for Script {
                     who: by.clone().unwrap_or(who),
                     why: because.clone().unwrap_or(why),
                     expected_epoch: epoch.unwrap_or(known),
+                    plan: *plan,
                 })
             }
             Line::Complete { set, id } => self.command(Command::CompleteSwitch { set: *set, id: *id }),
@@ -250,6 +325,61 @@ impl goldenscript::Runner for Script {
                 };
                 self.command(Command::CreateGroup { group, who: by.clone().unwrap_or(who), why })
             }
+            Line::Evacuate { site, emergency, stages, soak_ms, concurrency, order, home, request } => {
+                let emergency = emergency.unwrap_or(false);
+                let kind = Kind::Evacuate { site: site.clone(), emergency };
+                let numbers =
+                    |text: &str| text.split(',').map(str::parse::<u32>).collect::<Result<Vec<_>, _>>();
+                let stages = numbers(stages.as_deref().unwrap_or(if emergency { "100" } else { "1,100" }))?;
+                let pace = Pace {
+                    stages: stages.into_iter().map(|percent| percent as u8).collect(),
+                    soak_ms: soak_ms.unwrap_or(0),
+                    concurrency: concurrency.unwrap_or(2),
+                    failures_max: 0,
+                    roll_back: home.unwrap_or(false),
+                };
+                let order = order.as_deref().map(numbers).transpose()?;
+                self.begin_plan(kind, pace, order, request.clone())
+            }
+            Line::Isolate { site } => {
+                self.begin_plan(Kind::Isolate { site: site.clone() }, at_once(), None, None)
+            }
+            Line::Return { site } => {
+                self.begin_plan(Kind::Return { site: site.clone() }, at_once(), None, None)
+            }
+            Line::Ended { plan, outcomes } => {
+                let outcomes = outcomes.iter().map(|outcome| {
+                    let (set, state) = outcome.split_once(':').ok_or("an outcome is SET:STATE")?;
+                    let reason = "test".to_string();
+                    let state = match state {
+                        "done" => StepState::Done,
+                        "back" => StepState::Back,
+                        "skipped" => StepState::Skipped { reason },
+                        _ => StepState::Failed { reason },
+                    };
+                    Ok::<_, Box<dyn Error>>(StepOutcome { set: set.parse()?, state, pause_us: Some(7) })
+                });
+                let outcomes = outcomes.collect::<Result<_, _>>()?;
+                self.plan(plan::Command::Record { plan: *plan, outcomes })
+            }
+            Line::Advance { plan, stage } => self.plan(plan::Command::Advance { plan: *plan, stage: *stage }),
+            Line::GiveUp { plan } => {
+                self.plan(plan::Command::RollBack { plan: *plan, reason: "too much has failed".into() })
+            }
+            Line::End { plan, state } => {
+                let state = match state.as_str() {
+                    "done" => State::Done,
+                    "failed" => State::Failed,
+                    "stopped" => State::Stopped,
+                    "rolled_back" => State::RolledBack,
+                    other => return Err(format!("no plan ends {other}").into()),
+                };
+                let reason = (state == State::Failed).then(|| "test".into());
+                self.plan(plan::Command::End { plan: *plan, state, reason })
+            }
+            Line::Stop => self.plan(plan::Command::Stop { who, why }),
+            Line::Resume { plan } => self.plan(plan::Command::Resume { plan: *plan, who, why }),
+            Line::Plans => show_plans(self.catalogue()?),
             Line::Groups => show_groups(self.catalogue()?),
             Line::Set { set } => show_set(self.catalogue()?, *set),
             Line::Cluster => show_cluster(self.catalogue()?),
@@ -343,6 +473,36 @@ fn show_groups(catalogue: &Catalogue) -> Result<String, Box<dyn Error>> {
     Ok(out)
 }
 
+fn show_plans(catalogue: &Catalogue) -> Result<String, Box<dyn Error>> {
+    let mut out = String::new();
+    for plan in catalogue.plans.values() {
+        write!(
+            out,
+            "plan {}: {}, {}, stage {} of {:?}",
+            plan.id, plan.kind, plan.state, plan.stage, plan.pace.stages
+        )?;
+        for (what, text) in [("because", &plan.reason), ("brings home because", &plan.roll_back)] {
+            text.iter().try_for_each(|text| write!(out, ", {what} {text}"))?;
+        }
+        let at_s = |ns: Option<u64>| ns.map_or("-".into(), |ns| (ns / 1_000_000_000).to_string());
+        let (stage, end) = (at_s(plan.stage_ended_unix_ns), at_s(plan.ended_unix_ns));
+        writeln!(out, ", stage ended {stage}, ended {end}, {} done", plan.done())?;
+        for step in &plan.steps {
+            let Step { set, stage, from, to, epoch, state, .. } = step;
+            let pause = step.pause_us.map_or(String::new(), |us| format!(", paused {us} us"));
+            let end = at_s(step.ended_unix_ns);
+            writeln!(
+                out,
+                "  {stage}: set {set} {from} to {to}, epoch {epoch}, {state:?}, ended {end}{pause}"
+            )?;
+        }
+    }
+    let isolated: Vec<&str> =
+        catalogue.sites.values().filter(|site| site.isolated).map(|site| site.name.as_str()).collect();
+    writeln!(out, "isolated: {isolated:?}, version {}", catalogue.version)?;
+    Ok(out)
+}
+
 fn show_audit(catalogue: &Catalogue) -> Result<String, Box<dyn Error>> {
     let mut out = format!("{} records\n", catalogue.audit.total);
     for r in &catalogue.audit.tail {
@@ -380,5 +540,6 @@ macro_rules! scripts {
 }
 
 scripts! {
-    abort, audit, bootstrap, bootstrap_without_arbiter, conflicts, degrade, groups, node_addresses, recovery, spread, switch
+    abort, audit, bootstrap, bootstrap_without_arbiter, conflicts, degrade, evacuate, groups, isolate, node_addresses,
+    plan_conflicts, plan_rolls_back, plans_are_forgotten, recovery, return_home, spread, stop, switch
 }

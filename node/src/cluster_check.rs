@@ -224,7 +224,7 @@ pub(crate) async fn status_at(
     let answer = async {
         let mut client = AdminClient::new(dial::connect(platform, address).await.ok()?)
             .max_decoding_message_size(MESSAGE_BYTES_MAX);
-        Some(client.status(StatusRequest {}).await.ok()?.into_inner())
+        Some(client.status(StatusRequest::default()).await.ok()?.into_inner())
     };
     tokio::time::timeout(within, answer).await.ok()?
 }

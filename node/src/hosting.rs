@@ -23,6 +23,7 @@ use twinset_store::ReplicaRecord;
 use crate::across::{Across, Driver, Ways};
 use crate::check_back::Asker;
 use crate::cluster_check::{self, Place};
+use crate::conductor::Conductor;
 use crate::control_set::ControlMachine;
 use crate::durability::sentinel::Sentinel;
 use crate::duty::Duty;
@@ -246,6 +247,15 @@ impl Node {
                 config: self.config.durability.clone(),
             };
             self.spawn_of(&life, sentinel.run());
+        }
+        if set == CONTROL_SET {
+            let conductor = Conductor {
+                group: replica.group.clone(),
+                cell: self.cell.clone(),
+                control: self.control.clone(),
+                me: self.config.node.name.clone(),
+            };
+            self.spawn_of(&life, conductor.run());
         }
         let keeper = Keeper {
             switching: self.switch_lock(set),

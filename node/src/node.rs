@@ -39,6 +39,7 @@ use crate::metrics::Metrics;
 use crate::peer::{Links, PeerService};
 use crate::platform::{self, Platform};
 use crate::recovery;
+use crate::resources::Resources;
 use crate::set::{Replica, Sets, replica_sites};
 use crate::vigil::Vigil;
 
@@ -59,6 +60,8 @@ pub struct Node {
     pub vigil: Arc<Vigil>,
     /// Every metric.
     pub metrics: Metrics,
+    /// What this process uses of its machine.
+    pub resources: Arc<Resources>,
     pub(crate) store: Store,
     pub(crate) platform: Arc<dyn Platform>,
     /// None unless the configuration enables them.
@@ -140,6 +143,7 @@ impl Node {
                 cell,
                 initiators,
                 metrics,
+                resources: Resources::new(platform.clone(), config.node.data_dir.clone()),
                 store,
                 platform,
                 drill_faults,
@@ -174,6 +178,7 @@ impl Node {
             node.spawn(node.vigil.clone().beat());
             node.spawn(node.vigil.clone().lease());
             node.spawn(recovery::recoverer(&node).run());
+            node.spawn(node.resources.clone().sample());
             Ok(node)
         })
     }

@@ -2,9 +2,13 @@
 //! the end of its process. It is given at composition, so that many nodes can run in one simulated world. Nothing else in
 //! this crate opens a port, connects, reads the wall clock, starts a thread or exits. Monotonic time is tokio's.
 
+use std::ffi::CString;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -44,6 +48,24 @@ pub trait Platform: Dial {
 
     /// Ends this process because of a fault, which was logged: nothing of it is answered after that.
     fn end(&self, reason: &str) -> !;
+
+    /// What this process, whose data is in that directory, has used of the machine; None where that is not known.
+    fn usage(&self, _data_dir: &Path) -> Option<Usage> {
+        None
+    }
+}
+
+/// What a process has used of its machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Usage {
+    /// Of processor time, since it began.
+    pub cpu_ns: u64,
+    /// How many processors there are.
+    pub processors: u32,
+    /// Room on the disk of its data.
+    pub disk_free_bytes: u64,
+    /// The size of that disk.
+    pub disk_bytes: u64,
 }
 
 /// The machine itself.
@@ -80,6 +102,26 @@ impl Platform for System {
         // Not `exit`, which runs what C++ wants to destroy, for a second, while other threads go on.
         // SAFETY: it only ends the process; the log is written line by line.
         unsafe { libc::_exit(fatal::EXIT_FAULT) }
+    }
+
+    #[allow(unsafe_code)]
+    fn usage(&self, data_dir: &Path) -> Option<Usage> {
+        let path = CString::new(data_dir.as_os_str().as_bytes()).ok()?;
+        // SAFETY: plain numbers, for which all zeroes are values.
+        let (mut time, mut disk): (libc::timespec, libc::statvfs) = unsafe { std::mem::zeroed() };
+        // SAFETY: both calls only write to what they are given, and the path ends with a zero.
+        let told = unsafe {
+            libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) == 0
+                && libc::statvfs(path.as_ptr(), &mut disk) == 0
+        };
+        let cpu = Duration::new(u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?);
+        let processors = std::thread::available_parallelism().ok()?;
+        told.then_some(Usage {
+            cpu_ns: u64::try_from(cpu.as_nanos()).ok()?,
+            processors: u32::try_from(processors.get()).ok()?,
+            disk_free_bytes: disk.f_bavail * disk.f_frsize,
+            disk_bytes: disk.f_blocks * disk.f_frsize,
+        })
     }
 }
 

@@ -91,6 +91,8 @@ pub struct Request {
     pub why: String,
     /// Only the checks.
     pub dry_run: bool,
+    /// The plan that it is a step of.
+    pub plan: Option<u64>,
 }
 
 /// Tells the operator where the switch is. A watcher that has gone away stops nothing.
@@ -163,6 +165,7 @@ async fn steps(context: &Context, request: &Request, reporter: &Reporter) -> Res
         who: request.who.clone(),
         why: request.why.clone(),
         expected_epoch: set.epoch,
+        plan: request.plan,
     };
     let reply = context.control.propose(&begin).await.map_err(|e| check("record", e.to_string()))?;
     let Effect::SwitchBegun { id, keep } = reply.effect else {

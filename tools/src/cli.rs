@@ -71,6 +71,24 @@ pub enum Command {
     /// Harm a process for a drill: kill, pause, disk, network, clock. It ends by itself.
     #[command(subcommand)]
     Fault(cmd::fault::Fault),
+    /// Move the home of every set out of a site, under traffic.
+    #[command(long_about = cmd::evacuate::HELP)]
+    Evacuate(cmd::evacuate::Evacuate),
+    /// Let every set acknowledge without a site that has been evacuated.
+    #[command(long_about = cmd::isolate::HELP)]
+    Isolate(cmd::isolate::Isolate),
+    /// Say whether a site can be powered off, or set by set why not.
+    #[command(long_about = cmd::isolate::READY_HELP)]
+    IsolateReady(cmd::isolate::IsolateReady),
+    /// Demand both sites again, and move sets to their configured home.
+    #[command(long_about = cmd::return_home::HELP)]
+    Return(cmd::return_home::Return),
+    /// See plans, and let one that was stopped go on.
+    #[command(subcommand)]
+    Plan(cmd::plan::Plan),
+    /// Halt all plans at once.
+    #[command(long_about = cmd::plan::STOP_HELP)]
+    Stop(cmd::plan::Stop),
     /// Read every replica of every set and compare the books.
     #[command(long_about = cmd::verify::HELP)]
     Verify(cmd::verify::Verify),

@@ -198,6 +198,7 @@ async fn switch_one(
         who: crate::cmd::who(),
         why: "demo".to_owned(),
         dry_run: false,
+        plan: 0,
     };
     let from_us = traffic.now_us();
     let outcome = switch::switch(&survey, request, &mut |_| {}).await?;

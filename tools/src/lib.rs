@@ -14,6 +14,7 @@ pub mod http1;
 pub mod journal;
 pub mod load;
 pub mod out;
+pub mod plan;
 pub mod recover;
 pub mod start;
 pub mod verify;

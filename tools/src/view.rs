@@ -2,7 +2,7 @@
 //! or down. Pure: asks nobody, prints nothing. `cmd/status.rs` stands above, [`crate::cluster::admin`] asks.
 
 use serde::Serialize;
-use twinset_control::{CONTROL_SET, Catalogue, Durability, Policy, Role, Set};
+use twinset_control::{CONTROL_SET, Catalogue, Durability, Plan, Policy, Role, Set};
 use twinset_proto::cluster::v1::ReplicaStatus;
 
 use crate::cluster::admin::Survey;
@@ -22,6 +22,29 @@ pub struct View {
     pub control: SetView,
     /// Every set, by number.
     pub sets: Vec<SetView>,
+    /// Sites that are to be powered off.
+    pub isolated_sites: Vec<String>,
+    /// Plans that are under way.
+    pub plans: Vec<PlanView>,
+}
+
+/// A plan under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PlanView {
+    /// Its number.
+    pub id: u64,
+    /// What it is for.
+    pub what: String,
+    /// Where it stands.
+    pub state: String,
+    /// Sets that are as they are to be.
+    pub done: usize,
+    /// All sets that it is about.
+    pub sets: usize,
+    /// Who asked for it.
+    pub who: String,
+    /// Why.
+    pub why: String,
 }
 
 /// One node.
@@ -161,7 +184,21 @@ pub fn view(survey: &Survey) -> Option<View> {
         nodes: nodes(catalogue, survey),
         control: set_view(catalogue, survey, CONTROL_SET, None),
         sets,
+        isolated_sites: catalogue.sites.values().filter(|s| s.isolated).map(|s| s.name.clone()).collect(),
+        plans: catalogue.active_plans().map(plan_view).collect(),
     })
+}
+
+fn plan_view(plan: &Plan) -> PlanView {
+    PlanView {
+        id: plan.id,
+        what: plan.kind.to_string(),
+        state: plan.state.to_string(),
+        done: plan.done(),
+        sets: plan.steps.len(),
+        who: plan.who.clone(),
+        why: plan.why.clone(),
+    }
 }
 
 /// The copies that are no members of their sets (yet), as set and node: sets without a leader have none. A set can be
@@ -263,7 +300,7 @@ fn set_view(catalogue: &Catalogue, survey: &Survey, number: u32, set: Option<&Se
 }
 
 /// Entries of the leader's log that `replica` is not known to hold; none for the leader itself.
-fn lag(leader: &ReplicaStatus, replica: u64) -> u64 {
+pub fn lag(leader: &ReplicaStatus, replica: u64) -> u64 {
     if leader.replica == replica {
         return 0;
     }

@@ -100,7 +100,7 @@ async fn switch_once(
     let home = catalogue.sets.get(&set).map(|set| set.home.clone()).unwrap_or_default();
     let to = catalogue.other_site(&home).ok_or_else(|| anyhow!("set {set} has no other site"))?;
     let (who, why) = ("twinset-jepsen".to_owned(), "a storm of switches".to_owned());
-    let request = SwitchRequest { set, to_site: to.to_owned(), who, why, dry_run: false };
+    let request = SwitchRequest { set, to_site: to.to_owned(), who, why, dry_run: false, plan: 0 };
     let begun = &mut |_: &SwitchProgress| {
         moving.send_replace(true);
     };

@@ -15,6 +15,7 @@ mod initiator;
 mod leaders;
 mod many_sets;
 mod moving;
+mod plans;
 mod probe;
 mod refusals;
 mod relay;

@@ -249,7 +249,7 @@ async fn ask(before: &Before, set: u32) -> anyhow::Result<switch::Outcome> {
 
 async fn request(before: &Before, set: u32, dry_run: bool) -> anyhow::Result<switch::Outcome> {
     let (who, why) = ("test".to_owned(), "a switch that is cut down".to_owned());
-    let request = SwitchRequest { set, to_site: before.to.clone(), who, why, dry_run };
+    let request = SwitchRequest { set, to_site: before.to.clone(), who, why, dry_run, plan: 0 };
     switch::switch(&before.survey, request, &mut |_| {}).await
 }
 

@@ -301,7 +301,7 @@ impl Stage {
             }
             let to_site = survey.catalogue().unwrap().other_site(&from).unwrap().to_owned();
             let (who, why) = ("test".to_owned(), why.to_owned());
-            let request = SwitchRequest { set, to_site, who, why, dry_run: false };
+            let request = SwitchRequest { set, to_site, who, why, dry_run: false, plan: 0 };
             if let Err(refused) = switch::switch(&survey, request, &mut |_| {}).await {
                 assert!(tokio::time::Instant::now() < deadline, "{refused}");
                 println!("set {set} stays where it is for now: {refused}");

@@ -75,7 +75,11 @@ impl Admin for AdminService {
         }
     }
 
-    async fn status(&self, _: Request<wire::StatusRequest>) -> Result<Response<wire::StatusReply>, Status> {
+    async fn status(
+        &self,
+        request: Request<wire::StatusRequest>,
+    ) -> Result<Response<wire::StatusReply>, Status> {
+        let without_catalogue = request.into_inner().without_catalogue;
         let catalogue = self.node.identified_catalogue();
         let not_ready_because = self.node.not_ready().unwrap_or_default();
         Ok(Response::new(wire::StatusReply {
@@ -89,7 +93,11 @@ impl Admin for AdminService {
                 }
                 None => Vec::new(),
             },
-            catalogue_json: catalogue.map(|c| c.to_json().into()).unwrap_or_default(),
+            catalogue_json: catalogue
+                .filter(|_| !without_catalogue)
+                .map(|c| c.to_json().into())
+                .unwrap_or_default(),
+            resources: self.node.resources.used(),
             ready: not_ready_because.is_empty(),
             not_ready_because,
         }))
@@ -117,6 +125,7 @@ impl Admin for AdminService {
             who: or_default(request.who, "operator"),
             why: or_default(request.why, "planned switch"),
             dry_run: request.dry_run,
+            plan: Some(request.plan).filter(|plan| *plan != 0),
         };
         tokio::spawn(async move {
             switch::run(context, asked, switch::Reporter::new(progress)).await;

@@ -145,7 +145,8 @@ impl Sentinel {
                 twinset_control::Durability::Degraded => Durability::Degraded,
             },
             policy: set.policy,
-            pinned: set.pinned,
+            // A site that is to be powered off is not waited for again before it has returned.
+            pinned: set.pinned || catalogue.has_isolated(set),
             waited: memory.backlog.observe(now, applied, gate.horizon().safe),
             // What it answered to an earlier leadership says nothing of this one.
             away_silent: gate.silence_of_away_site().map_or(led_for, |silent| silent.min(led_for)),

@@ -49,7 +49,13 @@ fn a_set_is_switched_to_where_its_leader_is_already() {
             control: ahead.node.control.clone(),
             me: ahead.node.config.node.name.clone(),
         };
-        let request = Request { to: to.clone(), who: "a test".into(), why: "to see".into(), dry_run: false };
+        let request = Request {
+            to: to.clone(),
+            who: "a test".into(),
+            why: "to see".into(),
+            dry_run: false,
+            plan: None,
+        };
         ahead.runtime.block_on(switch::run(context, request, Reporter::new(progress)));
         let mut last = None;
         while let Ok(report) = reports.try_recv() {

@@ -10,7 +10,8 @@ use tonic::transport::{Channel, Endpoint};
 use twinset_control::Catalogue;
 use twinset_proto::cluster::v1::admin_client::AdminClient;
 use twinset_proto::cluster::v1::{
-    IdentifyReply, IdentifyRequest, ListAttemptsReply, ListAttemptsRequest, StatusReply, StatusRequest,
+    IdentifyReply, IdentifyRequest, ListAttemptsReply, ListAttemptsRequest, ReplicaStatus, StatusReply,
+    StatusRequest,
 };
 
 use crate::error;
@@ -64,7 +65,7 @@ pub async fn identify(addr: &str) -> Answer<IdentifyReply> {
 /// The status of the node at `addr`.
 pub async fn status(addr: &str) -> Answer<StatusReply> {
     let mut client = client(addr).map_err(|error| error.to_string())?;
-    patient(client.status(StatusRequest {}), ASK).await
+    patient(client.status(StatusRequest::default()), ASK).await
 }
 
 /// What the sets that the node at `addr` leads have open with others.
@@ -140,6 +141,17 @@ impl Survey {
             leads(reply).map(|term| (term, addr.clone(), reply))
         });
         found.max_by_key(|(term, _, _)| *term).map(|(_, addr, reply)| (addr, reply))
+    }
+
+    /// What the leader of `set` says of its replica.
+    pub fn leader_status(&self, set: u32) -> Option<&ReplicaStatus> {
+        let (_, reply) = self.leader(set)?;
+        reply.replicas.iter().find(|replica| replica.set == set)
+    }
+
+    /// What the node of that name says.
+    pub fn reply_of(&self, node: &str) -> Option<&StatusReply> {
+        self.replies().find(|reply| reply.node == node)
     }
 }
 

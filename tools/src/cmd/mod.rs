@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod demo;
 pub mod dev;
 pub mod durability;
+pub mod evacuate;
 pub mod events;
 pub mod export;
 pub mod fault;
@@ -14,9 +15,13 @@ pub mod group;
 pub mod hold;
 pub mod import;
 pub mod indoubt;
+pub mod isolate;
 mod page;
+pub mod plan;
+pub mod planned;
 pub mod recover;
 pub mod restriction;
+pub mod return_home;
 pub mod router;
 pub mod statement;
 pub mod status;
@@ -87,6 +92,12 @@ pub fn run(cli: Cli) -> LocalBoxFuture<'static, anyhow::Result<()>> {
             Command::Durability(command) => durability::run(command, &context).await,
             Command::Recover(command) => recover::run(command, &context).await,
             Command::Fault(command) => fault::run(command, &context).await,
+            Command::Evacuate(command) => evacuate::run(command, &context).await,
+            Command::Isolate(command) => isolate::run(command, &context).await,
+            Command::IsolateReady(command) => isolate::run_ready(command, &context).await,
+            Command::Return(command) => return_home::run(command, &context).await,
+            Command::Plan(command) => plan::run(command, &context).await,
+            Command::Stop(command) => plan::stop(command, &context).await,
             Command::Verify(command) => verify::run(command, &context).await,
             Command::Indoubt(command) => indoubt::run(command, &context).await,
             Command::Account(command) => account::run(command, &context).await,

@@ -89,6 +89,17 @@ fn text(view: &View) -> String {
         out::table(&["NODE", "SITE", "STATE", "API", ""], &nodes),
         out::table(&headings, &sets),
     );
+    for site in &view.isolated_sites {
+        text.push_str(&format!(
+            "\nsite {site} is isolated: nothing moves into it until `twinset return {site}`"
+        ));
+    }
+    for plan in &view.plans {
+        text.push_str(&format!(
+            "\nplan {} ({}) is {}, {} of {} sets done, for {} ({})",
+            plan.id, plan.what, plan.state, plan.done, plan.sets, plan.who, plan.why
+        ));
+    }
     for set in std::iter::once(&view.control).chain(&view.sets) {
         if let Some(switch) = &set.switch {
             text.push_str(&format!(

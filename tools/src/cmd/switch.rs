@@ -73,6 +73,7 @@ pub async fn run(arguments: Switch, context: &Context) -> anyhow::Result<()> {
         who: super::who(),
         why: arguments.why,
         dry_run: arguments.dry_run,
+        plan: 0,
     };
     let json = context.json;
     let outcome = switch(&survey, request, &mut |phase| {
