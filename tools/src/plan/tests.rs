@@ -182,7 +182,8 @@ fn nothing_is_wrong_with_a_cluster_that_is_well() {
 
 #[test]
 fn every_check_finds_what_it_is_for() {
-    let spoils: [(&str, Verdict, fn(&mut Scene)); 9] = [
+    type Spoil = (&'static str, Verdict, fn(&mut Scene));
+    let spoils: [Spoil; 9] = [
         ("control", Verdict::Fail, |scene| scene.silence("c1")),
         ("switches", Verdict::Fail, |scene| scene.begin_switch(1, "B")),
         ("leaders", Verdict::Fail, |scene| {
@@ -279,7 +280,8 @@ fn a_site_is_ready_when_nothing_needs_it() {
 
 #[test]
 fn whatever_needs_a_site_is_named_set_by_set() {
-    let spoils: [(&str, fn(&mut Scene)); 9] = [
+    type Spoil = (&'static str, fn(&mut Scene));
+    let spoils: [Spoil; 9] = [
         ("0: plan 17 (return A) is running", |scene| {
             _ = scene.begin(Kind::Return { site: Some("A".to_owned()) })
         }),
