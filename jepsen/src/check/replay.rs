@@ -184,7 +184,8 @@ impl<'a, 'h> Run<'a, 'h> {
             witness,
             plans,
             set,
-            model: Model::new(set),
+            model: Model::new(set)
+                .with_lives(witness.history.meta.lives.get(&set).cloned().unwrap_or_default()),
             replay,
             reserved: reserved::Reserved::default(),
             doubts: (0, Vec::new()),

@@ -88,7 +88,7 @@ impl Model {
     /// How much of the first leg of what was booked at a position can still be taken back, in minor units. None: it was not, or
     /// is not settled.
     pub fn left(&self, position: Position) -> Option<i128> {
-        let id = TransactionId { set: self.set, incarnation: 1, position };
+        let id = TransactionId { set: self.set, incarnation: self.incarnation_at(position), position };
         let original = self.original(Position(u64::MAX), id).ok().filter(Original::is_settled)?;
         Some(self.left_of(&original, position))
     }

@@ -65,6 +65,8 @@ pub struct Model {
     orders: sweep::Orders,
     /// What else counts as being taken back of one transaction: see `given`.
     reserved: Option<(Position, i128)>,
+    /// The last index of each incarnation before the last.
+    lives: Vec<u64>,
 }
 
 /// A command, and what was said to it where it was decided.
@@ -118,6 +120,7 @@ impl Model {
             buffering: Buffering::default(),
             orders: sweep::Orders::new(),
             reserved: None,
+            lives: Vec::new(),
         }
     }
 
@@ -162,7 +165,18 @@ impl Model {
     }
 
     fn here(&self, position: Position, time_unix_ns: u64) -> Here {
-        Here { set: self.set, incarnation: 1, position, time_unix_ns }
+        Here { set: self.set, incarnation: self.incarnation_at(position), position, time_unix_ns }
+    }
+
+    /// Lets the set have been recovered: these are the last indexes of its incarnations before the last.
+    #[allow(dead_code, reason = "the consistency suite asks")]
+    pub fn with_lives(self, lives: Vec<u64>) -> Self {
+        Model { lives, ..self }
+    }
+
+    /// The incarnation of what stands at a position.
+    fn incarnation_at(&self, position: Position) -> u32 {
+        1 + self.lives.iter().filter(|&&end| end < position.index()).count() as u32
     }
 
     /// Every account, clearing accounts included.

@@ -76,6 +76,7 @@ pub fn config(name: &str, [api, peer, http]: Ports, dir: &Path) -> Config {
         "[node]\nname = {name:?}\nsite = {site:?}\narbiter = {arbiter}\ndata_dir = {dir:?}\n\
          [listen]\napi = \"{api}\"\npeer = \"{peer}\"\nhttp = \"{http}\"\n\
          [raft]\nelection_timeout_min_ms = 400\nelection_timeout_away_min_ms = 1600\nelection_timeout_max_ms = 800\n\
+         [durability]\ndegrade_after_ms = 3000\n[recovery]\nsilent_ms = 3000\n\
          [across]\ngive_up_ms = 20000\n"
     ))
     .unwrap()
