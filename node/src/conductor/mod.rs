@@ -70,10 +70,13 @@ impl Conductor {
                     continue;
                 }
             }
-            tokio::select! {
-                // The cell and the group are held here; they do not end before the node does.
-                _ = changes.changed() => {}
-                _ = view.changed() => {}
+            let ended = tokio::select! {
+                changed = changes.changed() => changed.is_err(),
+                // The group may end before the node does.
+                changed = view.changed() => changed.is_err(),
+            };
+            if ended {
+                return;
             }
         }
     }
