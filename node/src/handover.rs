@@ -94,8 +94,10 @@ async fn transfer(
             view.role != Role::Leader && view.leader.is_some_and(|leader| leader != group.replica())
         });
         let patience = (Instant::now() + RETARGET_AFTER).min(deadline);
-        if let Ok(Ok(view)) = tokio::time::timeout_at(patience, moved).await {
-            return Ok(view.leader.expect("just seen"));
+        match tokio::time::timeout_at(patience, moved).await {
+            Ok(Ok(view)) => return Ok(view.leader.expect("just seen")),
+            Ok(Err(_)) => return Err(Error { step: "transfer", reason: "this replica has ended" }),
+            Err(_) => {}
         }
         if Instant::now() >= deadline {
             break;
