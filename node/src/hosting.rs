@@ -188,8 +188,7 @@ impl Node {
                 warn!(set, replica, incarnation, "fenced: the set is being recovered");
             }
         }
-        let last = self.store.log(set).map_err(anyhow::Error::from)?.last();
-        let end = last.map_or(LogEnd::default(), |last| LogEnd { term: last.term, index: last.index });
+        let end = raft::log_end(&self.store.log(set).map_err(anyhow::Error::from)?);
         Ok(Fenced { end, safe })
     }
 

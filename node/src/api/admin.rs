@@ -228,10 +228,7 @@ impl Admin for AdminService {
         request: Request<wire::AliveRequest>,
     ) -> Result<Response<wire::AliveReply>, Status> {
         let request = request.into_inner();
-        let own = self.node.identified_catalogue().map(|catalogue| catalogue.cluster_id.clone());
-        if own.as_ref() != Some(&request.cluster_id) {
-            return Err(Status::failed_precondition(format!("wrong cluster {}", request.cluster_id)));
-        }
+        self.check_cluster(&request.cluster_id)?;
         self.node.vigil.take(request);
         Ok(Response::new(wire::AliveReply {}))
     }
@@ -241,10 +238,7 @@ impl Admin for AdminService {
         request: Request<wire::FenceRequest>,
     ) -> Result<Response<wire::FenceReply>, Status> {
         let request = request.into_inner();
-        let own = self.node.identified_catalogue().map(|catalogue| catalogue.cluster_id.clone());
-        if own.as_ref() != Some(&request.cluster_id) {
-            return Err(Status::failed_precondition(format!("wrong cluster {}", request.cluster_id)));
-        }
+        self.check_cluster(&request.cluster_id)?;
         let fenced = self.node.fence(request.set, request.replica, request.incarnation).await;
         let fenced = fenced.map_err(|error| match error {
             FenceError::Refused(_) => Status::failed_precondition(error.to_string()),
@@ -273,6 +267,14 @@ impl Admin for AdminService {
 }
 
 impl AdminService {
+    fn check_cluster(&self, cluster_id: &str) -> Result<(), Status> {
+        let own = self.node.identified_catalogue();
+        match own.is_some_and(|catalogue| catalogue.cluster_id == cluster_id) {
+            true => Ok(()),
+            false => Err(Status::failed_precondition(format!("wrong cluster {cluster_id}"))),
+        }
+    }
+
     fn leading(&self, set: u32) -> Result<Arc<Replica>, Status> {
         let replica =
             self.node.sets.get(set).ok_or_else(|| Status::not_found("the set is not hosted here"))?;

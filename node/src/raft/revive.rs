@@ -25,6 +25,11 @@ pub enum ReviveError {
     Voters(String),
 }
 
+/// Where a log ends.
+pub fn log_end(log: &Log) -> LogEnd {
+    log.last().map_or(LogEnd::default(), |last| LogEnd { term: last.term, index: last.index })
+}
+
 /// Lets the log of replica `own` go on after `end` in `term` with `voters` alone, by their nodes' names. On disk when this
 /// returns; done twice it changes nothing. Nobody may have the log open.
 pub fn revive(
@@ -34,7 +39,7 @@ pub fn revive(
     term: u64,
     voters: BTreeMap<u64, String>,
 ) -> Result<(), ReviveError> {
-    let last = log.last().map_or(LogEnd::default(), |last| LogEnd { term: last.term, index: last.index });
+    let last = log_end(log);
     if last.term >= term {
         return Ok(());
     }

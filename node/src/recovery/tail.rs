@@ -6,6 +6,8 @@ use tracing::warn;
 use twinset_control::{CONTROL_SET, Catalogue, Durability, LogEnd};
 use twinset_store::{ReplicaRecord, Store};
 
+use crate::raft;
+
 /// Commands of a tail that a report names one by one; more are only counted.
 const COMMANDS_MAX: usize = 10_000;
 
@@ -76,8 +78,7 @@ pub fn keep_report(store: &Store, catalogue: &Catalogue, old: ReplicaRecord) -> 
     if names.contains(&name(old)) {
         return Ok(());
     }
-    let end = store.log(old.set)?.last();
-    let end = end.map_or(LogEnd::default(), |last| LogEnd { term: last.term, index: last.index });
+    let end = raft::log_end(&store.log(old.set)?);
     let (count, commands) = store.ledger(old.set)?.commands_after(recovered.end.index, COMMANDS_MAX)?;
     let report = TailReport {
         set: old.set,
