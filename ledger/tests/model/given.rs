@@ -113,9 +113,9 @@ impl Model {
         }
     }
 
-    /// How many parcels of a set's stream it has taken in.
-    pub fn taken_in(&self, from: u32) -> u64 {
-        self.buffering.taken((from, 1))
+    /// How many parcels it has taken in of the stream that a transaction was sent in: each incarnation of a set has its own.
+    pub fn taken_in(&self, of: TransactionId) -> u64 {
+        self.buffering.taken((of.set, of.incarnation))
     }
 
     /// What is on its way to an account of another set, in parcels and minor units. None: that account was never heard of.

@@ -124,7 +124,7 @@ impl<'h> Run<'_, 'h> {
         let (currency, scale) = self.unit_of(leg.0);
         let asked = leg_of(self.witness, &leg);
         let credit = Credit {
-            number: self.model.taken_in(of.set) + 1,
+            number: self.model.taken_in(of) + 1,
             leg: at,
             account: asked.account.clone(),
             side: if leg.1 > 0 { Side::Debit } else { Side::Credit },
