@@ -68,6 +68,9 @@ pub enum Command {
     /// Let sets that have lost their majority with a site go on in the other one.
     #[command(subcommand, long_about = cmd::recover::HELP)]
     Recover(cmd::recover::Recover),
+    /// Practise moves and failures on live traffic, and keep a report of each.
+    #[command(subcommand, long_about = cmd::drill::HELP)]
+    Drill(cmd::drill::Drill),
     /// Harm a process for a drill: kill, pause, disk, network, clock. It ends by itself.
     #[command(subcommand)]
     Fault(cmd::fault::Fault),

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod cluster;
 pub mod cmd;
 pub mod drama;
+pub mod drill;
 pub mod error;
 pub mod group;
 pub mod http1;

@@ -64,8 +64,12 @@ pub async fn identify(addr: &str) -> Answer<IdentifyReply> {
 
 /// The status of the node at `addr`.
 pub async fn status(addr: &str) -> Answer<StatusReply> {
+    status_within(addr, ASK).await
+}
+
+async fn status_within(addr: &str, patience: Duration) -> Answer<StatusReply> {
     let mut client = client(addr).map_err(|error| error.to_string())?;
-    patient(client.status(StatusRequest::default()), ASK).await
+    patient(client.status(StatusRequest::default()), patience).await
 }
 
 /// What the sets that the node at `addr` leads have open with others.
@@ -157,6 +161,11 @@ impl Survey {
 
 /// Asks the nodes at `seeds`, then every other node that their catalogue names.
 pub fn survey(seeds: &[String]) -> BoxFuture<'_, Survey> {
+    survey_within(seeds, ASK)
+}
+
+/// The same, and each node has only so long to answer.
+pub fn survey_within(seeds: &[String], patience: Duration) -> BoxFuture<'_, Survey> {
     Box::pin(async move {
         let mut survey = Survey::default();
         let mut ask: Vec<String> = seeds.to_vec();
@@ -164,7 +173,7 @@ pub fn survey(seeds: &[String]) -> BoxFuture<'_, Survey> {
         for _ in 0..2 {
             ask.sort();
             ask.dedup();
-            let answers = join_all(ask.iter().map(|addr| status(addr))).await;
+            let answers = join_all(ask.iter().map(|addr| status_within(addr, patience))).await;
             for (addr, answer) in ask.drain(..).zip(answers) {
                 survey.add(addr, answer);
             }

@@ -4,6 +4,7 @@
 pub mod admin;
 pub mod bootstrap;
 pub mod control;
+pub mod faults;
 pub mod layout;
 pub mod local;
 pub mod ports;

@@ -8,13 +8,10 @@ use bytes::Bytes;
 use clap::{Args, Subcommand, ValueEnum};
 use futures::future::join_all;
 use serde_json::json;
-use tonic::transport::Channel;
-use twinset_proto::cluster::v1::drill_faults_client::DrillFaultsClient;
-use twinset_proto::cluster::v1::{
-    ActiveFault, BeginFaultRequest, DrillFault, EndFaultRequest, ListFaultsRequest,
-};
+use twinset_proto::cluster::v1::{ActiveFault, DrillFault};
 
 use super::Context;
+use crate::cluster::faults::{Asker, At};
 use crate::cluster::{Layout, admin};
 use crate::{error, out};
 
@@ -98,7 +95,7 @@ pub struct End {
 }
 
 /// Where the token is.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct TokenFile {
     /// The file with the token that the process was given. Default: the one of the local cluster.
     #[arg(long, value_name = "FILE")]
@@ -152,12 +149,11 @@ async fn begin(asked: Begin, context: &Context) -> anyhow::Result<()> {
         site: site.unwrap_or_default(),
         direction,
     };
-    let deadline_ms = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
-    let request = BeginFaultRequest { token, fault: Some(fault), deadline_ms, who: super::who(), why };
-    let mut client = client(&address(&process, context).await?)?;
-    let reply = tokio::time::timeout(admin::ASK, client.begin_fault(request)).await;
-    let id = answered(&process, "no fault has begun", reply)?.id;
+    let addr = address(&process, context).await?;
+    let at = At { process: &process, addr: &addr };
+    let id = at.begin(fault, time, &Asker { token, who: super::who(), why }).await?;
     if context.json {
+        let deadline_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         return out::json(&json!({ "process": process, "kind": kind, "id": id, "deadline_ms": deadline_ms }));
     }
     out::line(&format!("{process}: {kind} has begun for {time:?}, id {id}"))
@@ -166,18 +162,14 @@ async fn begin(asked: Begin, context: &Context) -> anyhow::Result<()> {
 async fn end(asked: End, context: &Context) -> anyhow::Result<()> {
     let End { process, id, token } = asked;
     let token = token.read(context)?;
-    let mut client = client(&address(&process, context).await?)?;
+    let addr = address(&process, context).await?;
+    let at = At { process: &process, addr: &addr };
     let ids = match id {
         Some(id) => vec![id],
-        None => {
-            let reply = tokio::time::timeout(admin::ASK, client.list_faults(ListFaultsRequest {})).await;
-            answered(&process, "nothing was ended", reply)?.faults.iter().map(|fault| fault.id).collect()
-        }
+        None => at.list().await?.iter().map(|fault| fault.id).collect(),
     };
     for id in &ids {
-        let request = EndFaultRequest { token: token.clone(), id: *id };
-        let reply = tokio::time::timeout(admin::ASK, client.end_fault(request)).await;
-        answered(&process, &format!("fault {id} was not ended"), reply)?;
+        at.end(*id, &token).await?;
     }
     if context.json {
         return out::json(&json!({ "process": process, "ended": ids }));
@@ -190,11 +182,7 @@ async fn end(asked: End, context: &Context) -> anyhow::Result<()> {
 
 async fn list(context: &Context) -> anyhow::Result<()> {
     let processes = all(context).await?;
-    let asked = processes.iter().map(async |(name, addr)| {
-        let mut client = client(addr)?;
-        let reply = tokio::time::timeout(admin::ASK, client.list_faults(ListFaultsRequest {})).await;
-        answered(name, "it is not known which faults act there", reply).map(|reply| reply.faults)
-    });
+    let asked = processes.iter().map(async |(process, addr)| At { process, addr }.list().await);
     let answers = join_all(asked).await;
     let mut found = Vec::new();
     for ((name, _), answer) in processes.iter().zip(answers) {
@@ -242,7 +230,8 @@ fn what(fault: &DrillFault) -> String {
 }
 
 impl TokenFile {
-    fn read(&self, context: &Context) -> anyhow::Result<Bytes> {
+    /// Reads it.
+    pub fn read(&self, context: &Context) -> anyhow::Result<Bytes> {
         let file = match &self.token_file {
             Some(file) => file.clone(),
             None => Layout::load(&context.place.dir)
@@ -256,27 +245,6 @@ impl TokenFile {
             )
         })
     }
-}
-
-fn client(addr: &str) -> anyhow::Result<DrillFaultsClient<Channel>> {
-    Ok(DrillFaultsClient::new(admin::channel(addr)?))
-}
-
-/// A reply, or what to try next.
-fn answered<T>(
-    process: &str,
-    so: &str,
-    reply: Result<Result<tonic::Response<T>, tonic::Status>, tokio::time::error::Elapsed>,
-) -> anyhow::Result<T> {
-    let why = match reply {
-        Ok(Ok(reply)) => return Ok(reply.into_inner()),
-        Ok(Err(status)) => admin::explain(&status),
-        Err(_) => format!("no answer within {:?}", admin::ASK),
-    };
-    Err(error::failure(
-        format!("{process}: {so}: {why}"),
-        "`twinset fault list` shows what acts; docs/reference/drill-faults.md what there is",
-    ))
 }
 
 /// Where a process listens for gRPC. A local cluster is not asked: its nodes may be silent.

@@ -6,6 +6,7 @@ pub mod chart;
 pub mod cluster;
 pub mod demo;
 pub mod dev;
+pub mod drill;
 pub mod durability;
 pub mod evacuate;
 pub mod events;
@@ -91,6 +92,7 @@ pub fn run(cli: Cli) -> LocalBoxFuture<'static, anyhow::Result<()>> {
             Command::Switch(command) => switch::run(command, &context).await,
             Command::Durability(command) => durability::run(command, &context).await,
             Command::Recover(command) => recover::run(command, &context).await,
+            Command::Drill(command) => drill::run(command, &context).await,
             Command::Fault(command) => fault::run(command, &context).await,
             Command::Evacuate(command) => evacuate::run(command, &context).await,
             Command::Isolate(command) => isolate::run(command, &context).await,

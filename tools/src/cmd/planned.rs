@@ -188,6 +188,31 @@ fn show_draft(
     out::line(&out::table(&["STAGE", "SET", "FROM", "TO", "LEADER", "LAG"], &rows))
 }
 
+/// Checks and records a plan for whoever has said yes already; gives its number.
+pub async fn begin_checked(
+    seeds: &[String],
+    kind: Kind,
+    pace: Pace,
+    overridden: &[String],
+    why: &str,
+) -> anyhow::Result<u64> {
+    let survey = admin::survey(seeds).await;
+    let catalogue = survey.catalogue()?;
+    check_site(catalogue, &kind)?;
+    let draft = Draft::new(&survey, catalogue, kind, pace);
+    let checks = checks::run(&survey, catalogue, &draft, overridden);
+    let refusing = checks::refusing(&checks, false);
+    if !refusing.is_empty() {
+        let each = refusing.iter().map(|check| format!("{}: {}", check.check, check.detail));
+        let each: Vec<String> = each.collect();
+        return Err(error::failure(
+            format!("{} is refused by {}", draft.kind, each.join("; ")),
+            "mend that, or override the check by its name",
+        ));
+    }
+    begin(seeds, survey, draft, why).await
+}
+
 /// Records the plan. It is made anew if the sets have changed since it was made.
 async fn begin(seeds: &[String], first: Survey, draft: Draft, why: &str) -> anyhow::Result<u64> {
     let request_id = Random::new().request_id().to_string();

@@ -132,6 +132,11 @@ impl Load {
         self.plan.sets()
     }
 
+    /// Which accounts and transactions.
+    pub fn plan(&self) -> Arc<Plan> {
+        self.plan.clone()
+    }
+
     /// Lets the traffic flow.
     pub fn start(&self, until: Until) -> anyhow::Result<Running> {
         let left = match until {
