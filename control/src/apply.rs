@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::{Action, Outcome, Record};
 use crate::catalogue::{Catalogue, Durability, EndedSwitch, Node, Set, SwitchEnd, SwitchIntent};
 use crate::command::Command;
+use crate::drill;
 use crate::durability::{self, Wanted};
 use crate::groups::Group;
 use crate::placement::placement_keeping;
@@ -91,6 +92,18 @@ pub enum Effect {
         /// Their ids.
         plans: Vec<u64>,
     },
+    /// The drill is recorded.
+    DrillBegun {
+        /// Its id.
+        id: u64,
+    },
+    /// What was said of the drill is recorded.
+    DrillRecorded,
+    /// The drill under way is to stop.
+    DrillStopping {
+        /// Its id; none: there is none.
+        drill: Option<u64>,
+    },
 }
 
 /// Where a command stands in the log, and when it was proposed.
@@ -111,6 +124,10 @@ pub fn apply(
     let (effect, record) = match command {
         Command::Plan(command) => {
             let (effect, record, changed) = plan::apply(catalogue, at, command)?;
+            return Ok(reply(catalogue, effect, record, changed));
+        }
+        Command::Drill(command) => {
+            let (effect, record, changed) = drill::apply(catalogue, at, command)?;
             return Ok(reply(catalogue, effect, record, changed));
         }
         Command::BeginSwitch { set, to, owner, who, why, expected_epoch, plan } => {

@@ -124,6 +124,20 @@ pub enum Action {
         /// What it is for.
         kind: plan::Kind,
     },
+    /// To hold a drill.
+    Drill {
+        /// Its id.
+        id: u64,
+        /// The scenario's name.
+        scenario: String,
+        /// The set that it is about.
+        set: u32,
+    },
+    /// To stop a drill.
+    StopDrill {
+        /// Its id.
+        id: u64,
+    },
     /// To halt all plans.
     StopPlans {
         /// Those that were running.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Audit;
+use crate::drill::Drill;
 use crate::durability::Policy;
 use crate::groups::Group;
 use crate::plan::Plan;
@@ -41,6 +42,9 @@ pub struct Catalogue {
     /// By id: those under way, and the newest of those that have ended.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub plans: BTreeMap<u64, Plan>,
+    /// By id: the one under way, and the newest of those that have ended.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub drills: BTreeMap<u64, Drill>,
 }
 
 /// A place that can fail as a whole.

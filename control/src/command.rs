@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::Durability;
+use crate::drill;
 use crate::durability::Policy;
 use crate::groups::Group;
 use crate::plan;
@@ -160,6 +161,8 @@ pub enum Command {
     },
     /// Begins, carries on, halts or ends a plan.
     Plan(plan::Command),
+    /// Begins, carries on, stops or ends a drill.
+    Drill(drill::Command),
     /// Defines a group of accounts, for ever. Its parts must be open: whoever asks has seen to that, as the control set knows
     /// no accounts.
     CreateGroup {

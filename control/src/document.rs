@@ -137,7 +137,8 @@ impl Catalogue {
         self.check_slots()?;
         self.check_replicas()?;
         self.check_groups()?;
-        self.check_plans()
+        self.check_plans()?;
+        self.check_drills()
     }
 
     fn check_sites(&self) -> Result<(), Inconsistent> {
@@ -206,6 +207,13 @@ impl Catalogue {
             }
         }
         Ok(())
+    }
+
+    fn check_drills(&self) -> Result<(), Inconsistent> {
+        match self.drills.iter().find(|(key, drill)| **key != drill.id) {
+            Some((key, _)) => Err(Inconsistent::Misfiled { what: "drill", key: key.to_string() }),
+            None => Ok(()),
+        }
     }
 
     fn check_replicas(&self) -> Result<(), Inconsistent> {

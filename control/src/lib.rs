@@ -13,6 +13,7 @@ pub mod audit;
 pub mod catalogue;
 pub mod command;
 pub mod document;
+pub mod drill;
 pub mod durability;
 pub mod envelope;
 pub mod groups;
@@ -28,6 +29,7 @@ pub use catalogue::{
     SwitchIntent,
 };
 pub use command::Command;
+pub use drill::Drill;
 pub use durability::{LEASE_MS, Policy};
 pub use envelope::{Envelope, decode_answer, encode_answer};
 pub use groups::Group;

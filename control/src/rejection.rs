@@ -273,6 +273,30 @@ pub enum Rejection {
         /// The set.
         set: u32,
     },
+    /// One drill at a time.
+    #[error("drill {drill} is under way: wait for its end, or stop it")]
+    DrillInProgress {
+        /// Which.
+        drill: u64,
+    },
+    /// No drill has this id; the oldest that have ended are forgotten.
+    #[error("there is no drill {drill}")]
+    UnknownDrill {
+        /// The id given.
+        drill: u64,
+    },
+    /// It has ended.
+    #[error("drill {drill} has ended")]
+    DrillEnded {
+        /// Which.
+        drill: u64,
+    },
+    /// Whoever runs it may still do.
+    #[error("drill {drill} is not abandoned: its lease is not over")]
+    DrillHeld {
+        /// Which.
+        drill: u64,
+    },
     /// A site that is some set's home cannot be isolated.
     #[error("set {set} is at home in site {site}: evacuate it first")]
     StillHome {
@@ -336,6 +360,10 @@ impl Rejection {
             Rejection::PlanNotRunning { .. } => "plan_not_running",
             Rejection::NotInPlan { .. } => "not_in_plan",
             Rejection::PlanOutdated { .. } => "plan_outdated",
+            Rejection::DrillInProgress { .. } => "drill_in_progress",
+            Rejection::UnknownDrill { .. } => "unknown_drill",
+            Rejection::DrillEnded { .. } => "drill_ended",
+            Rejection::DrillHeld { .. } => "drill_held",
             Rejection::StillHome { .. } => "still_home",
             Rejection::SiteIsolated { .. } => "site_isolated",
             Rejection::TooManyGroups { .. } => "too_many_groups",

@@ -291,6 +291,7 @@ impl Topology {
             next_replica_id: dealer.next_id(),
             groups: BTreeMap::new(),
             audit: Audit::default(),
+            drills: Default::default(),
             plans: BTreeMap::new(),
         })
     }

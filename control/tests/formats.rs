@@ -4,6 +4,7 @@
 mod common;
 
 use twinset_control::document::{Error, Inconsistent};
+use twinset_control::drill;
 use twinset_control::groups::Side;
 use twinset_control::plan;
 use twinset_control::{Catalogue, Command, Durability, Envelope, Group, Rejection, Role};
@@ -137,13 +138,44 @@ fn golden_entries() {
             ),
         ),
     ];
-    let golden = golden.into_iter().chain(golden_plan_entries());
+    let golden = golden.into_iter().chain(golden_plan_entries()).chain(golden_drill_entries());
     for (command, json) in golden {
         let envelope = Envelope { time_unix_ns: u64::MAX, command };
         let bytes = format!(r#"{{"rules":1,"time_unix_ns":18446744073709551615,"command":{json}}}"#);
         assert_eq!(String::from_utf8(envelope.encode()).unwrap(), bytes);
         assert_eq!(Envelope::decode(bytes.as_bytes()).unwrap(), envelope);
     }
+}
+
+fn golden_drill_entries() -> Vec<(Command, &'static str)> {
+    let (who, why) = (String::from("ops"), String::from("weekly"));
+    let (request_id, scenario) = (String::from("r"), String::from("leader-killed"));
+    let commands = [
+        (
+            drill::Command::Begin {
+                request_id,
+                scenario,
+                set: 1,
+                lease_ms: 30_000,
+                who: who.clone(),
+                why: why.clone(),
+            },
+            concat!(
+                r#"{"drill":{"begin":{"request_id":"r","scenario":"leader-killed","set":1,"lease_ms":30000,"#,
+                r#""who":"ops","why":"weekly"}}}"#
+            ),
+        ),
+        (
+            drill::Command::Extend { drill: 7, lease_ms: 30_000 },
+            r#"{"drill":{"extend":{"drill":7,"lease_ms":30000}}}"#,
+        ),
+        (drill::Command::Stop { who, why }, r#"{"drill":{"stop":{"who":"ops","why":"weekly"}}}"#),
+        (
+            drill::Command::End { drill: 7, verdict: drill::Verdict::Passed },
+            r#"{"drill":{"end":{"drill":7,"verdict":"passed"}}}"#,
+        ),
+    ];
+    commands.map(|(command, json)| (Command::Drill(command), json)).into()
 }
 
 fn golden_plan_entries() -> Vec<(Command, &'static str)> {
@@ -224,6 +256,10 @@ fn a_rejections_code_is_its_name_on_the_wire() {
         Rejection::PlanNotRunning { plan: 1, state: plan::State::Done },
         Rejection::NotInPlan { plan: 1, set: 1 },
         Rejection::PlanOutdated { set: 1 },
+        Rejection::DrillInProgress { drill: 1 },
+        Rejection::UnknownDrill { drill: 1 },
+        Rejection::DrillEnded { drill: 1 },
+        Rejection::DrillHeld { drill: 1 },
         Rejection::StillHome { set: 1, site: "A".into() },
         Rejection::SiteIsolated { site: "A".into() },
         Rejection::TooManyGroups { groups: 1, parts: 2 },
@@ -321,6 +357,16 @@ fn catalogues_that_contradict_themselves_are_refused() {
                 c.plans.get_mut(&10).unwrap().steps[0].set = 9;
             },
             Inconsistent::Plan { plan: 10, set: 9 },
+        ),
+        (
+            |c| {
+                let (who, why) = (String::from("ops"), String::from("weekly"));
+                let (request_id, scenario) = (String::from("r"), String::from("leader-killed"));
+                let begin = drill::Command::Begin { request_id, scenario, set: 1, lease_ms: 1, who, why };
+                apply(c, 10, 11, Command::Drill(begin)).unwrap();
+                c.drills.get_mut(&10).unwrap().id = 11;
+            },
+            Inconsistent::Misfiled { what: "drill", key: "10".into() },
         ),
         (
             |c| {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use twinset_control::audit::TAIL_RECORDS_MAX;
 use twinset_control::groups::Side;
+use twinset_control::drill;
 use twinset_control::plan::{self, Kind, Pace, Planned, State, StepOutcome, StepState};
 use twinset_control::{
     Catalogue, Command, Durability, Effect, Envelope, Group, LogEnd, Policy, Replica, Role, SLOTS, SwitchEnd,
@@ -81,6 +82,7 @@ fn a_command() -> impl Strategy<Value = Command> {
             why: "law".into(),
         }),
         4 => a_plan_command().prop_map(Command::Plan),
+        2 => a_drill_command().prop_map(Command::Drill),
         2 => a_group().prop_map(|group| Command::CreateGroup { group, who: "ops".into(), why: "law".into() }),
     ]
 }
@@ -118,6 +120,25 @@ fn a_plan_command() -> impl Strategy<Value = plan::Command> {
         2 => (plan.clone(), state).prop_map(|(plan, state)| plan::Command::End { plan, state, reason: None }),
         1 => Just(plan::Command::Stop { who: "ops".into(), why: "law".into() }),
         1 => plan.prop_map(|plan| plan::Command::Resume { plan, who: "ops".into(), why: "law".into() }),
+    ]
+}
+
+fn a_drill_command() -> impl Strategy<Value = drill::Command> {
+    use drill::Verdict::{Abandoned, Failed, Passed, Stopped};
+    let verdict = prop::sample::select(vec![Passed, Failed, Stopped, Abandoned]);
+    prop_oneof![
+        // A lease of so many nanoseconds that some are over soon: an index is 7 of them.
+        2 => (1..=20u64, 0..=4u32).prop_map(|(request, set)| drill::Command::Begin {
+            request_id: request.to_string(),
+            scenario: "law".into(),
+            set,
+            lease_ms: 1 + request % 2 * drill::LEASE_MS_MAX,
+            who: "ops".into(),
+            why: "law".into(),
+        }),
+        1 => (1..=60u64, 1..=9u64).prop_map(|(drill, lease_ms)| drill::Command::Extend { drill, lease_ms }),
+        1 => Just(drill::Command::Stop { who: "ops".into(), why: "law".into() }),
+        2 => (1..=60u64, verdict).prop_map(|(drill, verdict)| drill::Command::End { drill, verdict }),
     ]
 }
 
@@ -164,6 +185,10 @@ fn aim(catalogue: &Catalogue, command: Command) -> Command {
             Command::PromoteReplica { set, replica: learner.unwrap_or(replica), who, why }
         }
         Command::Plan(command) => Command::Plan(aim_plan(catalogue, command)),
+        Command::Drill(drill::Command::End { verdict, .. }) => {
+            let drill = catalogue.drills.keys().next_back().copied().unwrap_or(1);
+            Command::Drill(drill::Command::End { drill, verdict })
+        }
         other => other,
     }
 }
@@ -198,6 +223,20 @@ fn check_plans(catalogue: &Catalogue) {
         assert!(!(waits && matches!(plan.state, State::Done | State::RolledBack)), "{plan:?}");
     }
     assert!(catalogue.plans.values().filter(|p| !p.state.is_active()).count() <= plan::ENDED_PLANS_MAX);
+}
+
+/// One drill at a time; what has ended never goes on, and none is abandoned before its lease is over.
+fn check_drills(catalogue: &Catalogue, before: &Catalogue) {
+    assert!(catalogue.drills.values().filter(|drill| drill.is_active()).count() <= 1);
+    let ended = catalogue.drills.values().filter(|drill| !drill.is_active());
+    assert!(ended.clone().count() <= drill::ENDED_DRILLS_MAX);
+    for drill in ended {
+        let abandoned = drill.state == drill::State::Ended { verdict: drill::Verdict::Abandoned };
+        assert!(!abandoned || drill.ended_unix_ns > Some(drill.until_unix_ns), "{drill:?}");
+    }
+    for drill in before.drills.values().filter(|drill| !drill.is_active()) {
+        assert!(catalogue.drills.get(&drill.id).is_none_or(|now| now == drill), "{drill:?}");
+    }
 }
 
 /// Of a set that was recovered: never more than two copies in a site, never more votes than it should have, and always some.
@@ -275,8 +314,8 @@ proptest! {
             match apply(&mut catalogue, index, envelope.time_unix_ns, envelope.command) {
                 Ok(reply) if reply.changed => {
                     prop_assert_eq!(catalogue.version, before.version + 1);
-                    // How far a plan has come is no act of anybody.
-                    let course = matches!(reply.effect, Effect::PlanRecorded);
+                    // How far a plan or a drill has come is no act of anybody.
+                    let course = matches!(reply.effect, Effect::PlanRecorded | Effect::DrillRecorded);
                     let records = catalogue.audit.total - before.audit.total;
                     prop_assert!(records == 1 || course && records == 0);
                     prop_assert_eq!(reply.version, catalogue.version);
@@ -292,6 +331,7 @@ proptest! {
             check_placement(&catalogue);
             check_what_is_left(&catalogue);
             check_plans(&catalogue);
+            check_drills(&catalogue, &before);
             for (set, old) in catalogue.sets.values().zip(before.sets.values()) {
                 let reborn = set.incarnation != old.incarnation;
                 let moved = set.home != old.home && !reborn;

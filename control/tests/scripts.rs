@@ -6,6 +6,7 @@ mod common;
 use std::error::Error;
 use std::fmt::Write as _;
 
+use twinset_control::drill;
 use twinset_control::groups::Side;
 use twinset_control::plan::{self, Kind, Pace, Planned, State, Step, StepOutcome, StepState};
 use twinset_control::{Catalogue, Command, Durability, Group, LogEnd, Policy, Replica, Role, apply};
@@ -157,6 +158,24 @@ enum Line {
     Stop,
     /// Lets a plan go on. Example: resume 10
     Resume { plan: u64 },
+    /// Begins a drill for so many seconds. Example: drill leader-killed 1 30 request=x
+    Drill {
+        scenario: String,
+        set: u32,
+        seconds: u64,
+        #[arg(key)]
+        request: Option<String>,
+    },
+    /// Says that it still runs. Example: extend 10 30
+    Extend { drill: u64, seconds: u64 },
+    /// Wants the drill under way to stop.
+    StopDrill,
+    /// Ends a drill: passed, failed, stopped or abandoned. Example: end_drill 10 passed
+    EndDrill { drill: u64, verdict: String },
+    /// Lets time pass: the index of the next command is also its second.
+    Skip { to: u64 },
+    /// Prints the drills.
+    Drills,
     /// Prints the plans.
     Plans,
     /// Prints the groups.
@@ -379,6 +398,36 @@ impl goldenscript::Runner for Script {
             }
             Line::Stop => self.plan(plan::Command::Stop { who, why }),
             Line::Resume { plan } => self.plan(plan::Command::Resume { plan: *plan, who, why }),
+            Line::Drill { scenario, set, seconds, request } => {
+                self.command(Command::Drill(drill::Command::Begin {
+                    request_id: request.clone().unwrap_or_else(|| self.index.to_string()),
+                    scenario: scenario.clone(),
+                    set: *set,
+                    lease_ms: seconds * 1_000,
+                    who,
+                    why,
+                }))
+            }
+            Line::Extend { drill, seconds } => {
+                let (drill, lease_ms) = (*drill, seconds * 1_000);
+                self.command(Command::Drill(drill::Command::Extend { drill, lease_ms }))
+            }
+            Line::StopDrill => self.command(Command::Drill(drill::Command::Stop { who, why })),
+            Line::EndDrill { drill, verdict } => {
+                let verdict = match verdict.as_str() {
+                    "passed" => drill::Verdict::Passed,
+                    "failed" => drill::Verdict::Failed,
+                    "stopped" => drill::Verdict::Stopped,
+                    "abandoned" => drill::Verdict::Abandoned,
+                    other => return Err(format!("no drill ends {other}").into()),
+                };
+                self.command(Command::Drill(drill::Command::End { drill: *drill, verdict }))
+            }
+            Line::Skip { to } => {
+                self.index = *to;
+                Ok(String::new())
+            }
+            Line::Drills => show_drills(self.catalogue()?),
             Line::Plans => show_plans(self.catalogue()?),
             Line::Groups => show_groups(self.catalogue()?),
             Line::Set { set } => show_set(self.catalogue()?, *set),
@@ -473,6 +522,26 @@ fn show_groups(catalogue: &Catalogue) -> Result<String, Box<dyn Error>> {
     Ok(out)
 }
 
+fn show_drills(catalogue: &Catalogue) -> Result<String, Box<dyn Error>> {
+    let mut out = String::new();
+    for drill in catalogue.drills.values() {
+        let second = |ns: u64| ns / 1_000_000_000;
+        let ended = drill.ended_unix_ns.map_or("-".to_owned(), |ns| second(ns).to_string());
+        writeln!(
+            out,
+            "drill {}: {} on set {}, {:?}, began {}, until {}, ended {ended}",
+            drill.id,
+            drill.scenario,
+            drill.set,
+            drill.state,
+            second(drill.began_unix_ns),
+            second(drill.until_unix_ns)
+        )?;
+    }
+    writeln!(out, "version {}", catalogue.version)?;
+    Ok(out)
+}
+
 fn show_plans(catalogue: &Catalogue) -> Result<String, Box<dyn Error>> {
     let mut out = String::new();
     for plan in catalogue.plans.values() {
@@ -540,6 +609,6 @@ macro_rules! scripts {
 }
 
 scripts! {
-    abort, audit, bootstrap, bootstrap_without_arbiter, conflicts, degrade, evacuate, groups, isolate, node_addresses,
+    abort, audit, bootstrap, bootstrap_without_arbiter, conflicts, degrade, drills, evacuate, groups, isolate, node_addresses,
     plan_conflicts, plan_rolls_back, plans_are_forgotten, recovery, return_home, spread, stop, switch
 }

@@ -352,14 +352,19 @@ fn forget(catalogue: &mut Catalogue, newest: u64) {
     }
 }
 
-fn stop(catalogue: &mut Catalogue, at: At, who: &str, why: &str) -> Done {
+/// Lets nothing of any plan begin any more; gives those that were running.
+pub(crate) fn halt(catalogue: &mut Catalogue, why: &str) -> Vec<u64> {
     let running = catalogue.plans.values_mut().filter(|plan| plan.state == State::Running);
-    let mut plans = Vec::new();
-    for plan in running {
+    let stopped = running.map(|plan| {
         plan.state = State::Stopping;
         plan.reason = Some(why.into());
-        plans.push(plan.id);
-    }
+        plan.id
+    });
+    stopped.collect()
+}
+
+fn stop(catalogue: &mut Catalogue, at: At, who: &str, why: &str) -> Done {
+    let plans = halt(catalogue, why);
     let what = Action::StopPlans { plans: plans.clone() };
     let record =
         (!plans.is_empty()).then(|| apply::record(at, (who.into(), why.into()), what, Outcome::Done));

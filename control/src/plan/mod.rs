@@ -6,7 +6,7 @@ mod apply;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use apply::{apply, check_switch};
+pub(crate) use apply::{apply, check_switch, halt};
 
 use crate::catalogue::{Catalogue, Durability, Set};
 

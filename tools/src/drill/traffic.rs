@@ -390,7 +390,7 @@ async fn balance(routers: &[String], first: usize, id: &str) -> anyhow::Result<i
         match read.await {
             Ok((status, reply)) if status.is_success() => {
                 let account: Value = serde_json::from_slice(&reply)?;
-                if let Some(cents) = account["posted"].as_str().and_then(cents) {
+                if let Some(cents) = account["account"]["posted"].as_str().and_then(cents) {
                     return Ok(cents);
                 }
                 why = format!("its balance cannot be read from {account}");
