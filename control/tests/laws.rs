@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use twinset_control::audit::TAIL_RECORDS_MAX;
-use twinset_control::groups::Side;
 use twinset_control::drill;
+use twinset_control::groups::Side;
 use twinset_control::plan::{self, Kind, Pace, Planned, State, StepOutcome, StepState};
 use twinset_control::{
     Catalogue, Command, Durability, Effect, Envelope, Group, LogEnd, Policy, Replica, Role, SLOTS, SwitchEnd,

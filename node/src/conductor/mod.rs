@@ -6,6 +6,7 @@
 mod decide;
 mod known;
 mod nodes;
+mod orphan;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +32,8 @@ use nodes::Nodes;
 const PERIOD: Duration = Duration::from_millis(50);
 /// Between two looks at a node.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Between two looks at the lease of a drill.
+const LEASES_EVERY: Duration = Duration::from_secs(1);
 /// Between two attempts to hand over the control set.
 const HAND_OVER_EVERY: Duration = Duration::from_secs(1);
 
@@ -64,13 +67,21 @@ impl Conductor {
                     self.conduct().await;
                     continue;
                 }
+                if let Some(command) = orphan::next(&catalogue, self.cell.platform().now_unix_ns(), &self.me)
+                {
+                    self.go_on_for_another(command).await;
+                    continue;
+                }
                 if self.stands_in_isolation(&catalogue) {
                     self.hand_over(&catalogue).await;
                     tokio::time::sleep(HAND_OVER_EVERY).await;
                     continue;
                 }
             }
+            let drilled = self.on_duty().is_some_and(|catalogue| catalogue.active_drill().is_some());
             let ended = tokio::select! {
+                // A lease ends without a word.
+                () = tokio::time::sleep(LEASES_EVERY), if drilled => false,
                 changed = changes.changed() => changed.is_err(),
                 // The group may end before the node does.
                 changed = view.changed() => changed.is_err(),
@@ -102,6 +113,10 @@ impl Conductor {
             if catalogue.active_plans().next().is_none() {
                 info!("no plan is left");
                 return;
+            }
+            let now_unix_ns = self.cell.platform().now_unix_ns();
+            if let Some(command) = orphan::next(&catalogue, now_unix_ns, &self.me) {
+                self.go_on_for_another(command).await;
             }
             self.turn(&catalogue, &nodes, &mut known, &mut asked).await;
             tokio::select! {
@@ -167,6 +182,15 @@ impl Conductor {
         }
         if let Err(error) = self.control.propose(&Command::Plan(command)).await {
             info!(plan = plan.id, %error, "not recorded yet");
+        }
+    }
+
+    /// Records what is to become of a drill whose player fell silent.
+    async fn go_on_for_another(&self, command: Command) {
+        warn!(?command, "whoever plays a drill has fallen silent");
+        if let Err(error) = self.control.propose(&command).await {
+            info!(%error, "not recorded yet");
+            tokio::time::sleep(LEASES_EVERY).await;
         }
     }
 

@@ -17,7 +17,7 @@ use crate::drill::lot::{self, Drawn};
 use crate::drill::play::{self, Options, Starter};
 use crate::drill::record::{Record, Verdict};
 use crate::drill::scenario::{Act, Scenario, word};
-use crate::drill::shelf;
+use crate::drill::{hold, shelf};
 use crate::load::random::Random;
 use crate::{error, out};
 
@@ -30,6 +30,10 @@ pub const HELP: &str = "Practise moves and failures on live traffic, with guardr
     Examples:\n  twinset drill list\n  twinset drill plan leader-killed\n  \
     twinset drill run leader-killed --yes --why 'weekly drill'\n  twinset drill report\n  \
     twinset drill run --surprise --schedule drills.toml --yes --why 'nobody knows when'";
+
+const POLL: Duration = Duration::from_millis(200);
+/// How long a drill may take to bring everything home.
+const HOME_WITHIN: Duration = Duration::from_secs(300);
 
 /// Practise moves and failures on live traffic.
 #[derive(Debug, Subcommand)]
@@ -50,6 +54,8 @@ pub enum Drill {
         twinset drill run evacuate-staged --load 5000 --set 3 --yes --why 'as much as a real failure'\n  \
         twinset drill run --surprise --schedule drills.toml --yes --why 'some time this week'")]
     Run(Run),
+    /// Stop the drill under way, wherever it is run, and wait until everything is home.
+    Stop(Stop),
     /// Show the report of a drill.
     Report(Report),
 }
@@ -141,6 +147,14 @@ pub struct Run {
     places: Places,
 }
 
+/// Arguments of `drill stop`.
+#[derive(Debug, Args)]
+pub struct Stop {
+    /// Why, for the audit log.
+    #[arg(long, value_name = "TEXT", default_value = "by hand")]
+    why: String,
+}
+
 /// Arguments of `drill report`.
 #[derive(Debug, Args)]
 pub struct Report {
@@ -175,6 +189,7 @@ pub async fn run(command: Drill, context: &Context) -> anyhow::Result<()> {
         Drill::List(places) => list(&places, context),
         Drill::Plan(asked) => plan(asked, context).await,
         Drill::Run(asked) => hold(asked, context).await,
+        Drill::Stop(asked) => stop(asked, context).await,
         Drill::Report(asked) => report(&asked, context),
     }
 }
@@ -423,6 +438,36 @@ async fn appoint(asked: &Run, context: &Context) -> anyhow::Result<(Drawn, Optio
         tokio::time::sleep(Duration::from_millis(wait_ms)).await;
     }
     Ok((drawn, asked.surprise.then_some(seed)))
+}
+
+async fn stop(asked: Stop, context: &Context) -> anyhow::Result<()> {
+    let seeds = context.nodes()?;
+    let stopping = hold::stop(&seeds, &super::who(), &asked.why).await?;
+    let Some(id) = stopping else {
+        return match context.json {
+            true => out::json(&json!({ "drill": null })),
+            false => out::line("no drill is under way"),
+        };
+    };
+    out::say(&format!("drill {id} is to stop; whoever runs it brings everything home"));
+    let deadline = tokio::time::Instant::now() + HOME_WITHIN;
+    loop {
+        let survey = admin::survey(&seeds).await;
+        let known = survey.catalogue.as_ref().and_then(|catalogue| catalogue.drills.get(&id));
+        if let Some(drill) = known.filter(|drill| !drill.is_active()) {
+            return match context.json {
+                true => out::json(drill),
+                false => out::line(&format!("drill {id} ({}) has ended", drill.scenario)),
+            };
+        }
+        if tokio::time::Instant::now() >= deadline {
+            return Err(error::failure(
+                format!("drill {id} has not ended within {HOME_WITHIN:?}"),
+                "`twinset status` shows what is not home yet; a drill whose player is dead is ended by the cluster",
+            ));
+        }
+        tokio::time::sleep(POLL).await;
+    }
 }
 
 fn report(asked: &Report, context: &Context) -> anyhow::Result<()> {

@@ -10,6 +10,7 @@ pub mod before;
 pub mod calendar;
 pub mod cast;
 pub mod guard;
+pub mod hold;
 pub mod judge;
 pub mod lot;
 pub mod moment;

@@ -18,6 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::acts::Hands;
 use super::cast::{Cast, Process};
 use super::guard::{Breach, Guard};
+use super::hold::Hold;
 use super::judge::{self, Seen};
 use super::moment::{self, Moment};
 use super::record::{FORMAT, Record, Span, Stopped};
@@ -188,6 +189,9 @@ pub fn play<'a>(
         before::refuse(options, &survey).await?;
         let cast = Cast::new(catalogue, options.set, options.routers.clone())
             .map_err(|why| crate::error::usage(why, "`twinset status` shows the sets"))?;
+        let (named, whose) =
+            ((options.id.as_str(), options.scenario.name.as_str()), (&*options.who, &*options.why));
+        let hold = Hold::begin(&options.seeds, named, options.set, whose).await?;
         let (began, began_unix_ms) = (Instant::now(), now_unix_ms());
         let play = Play {
             options,
@@ -227,6 +231,7 @@ pub fn play<'a>(
             played = play.stages() => played.err(),
             breach = broken(guard, looks.clone(), play.touched.clone()) => Some(Stopped::Guardrail(breach)),
             how = wanted() => Some(Stopped::Operator { how }),
+            how = hold.wanted() => Some(Stopped::Operator { how }),
         };
         if let Some(why) = &stopped {
             play.close_span(Some(why.to_string()));
@@ -242,7 +247,11 @@ pub fn play<'a>(
         play.close_span(None);
         drop(looking);
         let moments = looks.borrow().clone();
-        finish(play, flowing, moments, stopped, (acted_from, acted_to), began_unix_ms).await
+        let record = finish(&play, flowing, moments, stopped, (acted_from, acted_to), began_unix_ms).await?;
+        if let Err(reason) = hold.end(record.verdict).await {
+            play.say(&format!("its end is not on record in the control set: {reason}"));
+        }
+        Ok(record)
     })
 }
 
@@ -278,7 +287,7 @@ async fn wanted() -> String {
 }
 
 async fn finish(
-    play: Play<'_>,
+    play: &Play<'_>,
     flowing: Option<Traffic>,
     moments: Vec<Moment>,
     stopped: Option<Stopped>,
