@@ -5,7 +5,7 @@ export CARGO_TARGET_DIR ?= $(or $(wildcard $(HOME)/.cache/twinset-target),$(CURD
 BIN := $(CARGO_TARGET_DIR)/release
 DEMO_DIR ?= demo-data
 
-.PHONY: help demo journal jepsen jepsen-long canaries sim up down test build lint audit fmt bench bin setup clean
+.PHONY: help demo drills journal jepsen jepsen-long canaries sim up down test build lint audit fmt bench bin setup clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ canaries: setup ## Build in each bug on purpose, and show that the tests catch i
 
 sim: build ## 64 seeds of the simulator: the real programs in simulated worlds, repeatable to the byte
 	$(BIN)/twinset-sim --seeds 0..64
+
+drills: build ## Play every scenario of deploy/drills on a local cluster: about half an hour, a report for each
+	DRILLS_DIR=$(DEMO_DIR)/drills deploy/checks/drills.sh $(ARGS)
 
 up: build ## Start a local cluster and leave it running (stop it with `make down`)
 	$(BIN)/twinset dev up --detach

@@ -20,6 +20,7 @@ mod probe;
 mod refusals;
 mod relay;
 mod running;
+mod scenarios;
 mod sites;
 mod snapshots;
 mod streams;

@@ -51,9 +51,18 @@ impl Done {
 impl Hands<'_, '_> {
     /// Does one act and records it.
     pub async fn act(&self, act: &Act) -> Result<(), String> {
-        let at_ms = self.play.now_ms();
+        let (at_ms, what) = (self.play.now_ms(), act.text());
+        // On record from its beginning: what a guardrail cuts off was begun all the same.
+        let number = self.play.acts.borrow().len();
+        self.play.acts.borrow_mut().push(ActRecord {
+            at_ms,
+            took_ms: 0,
+            what: what.clone(),
+            targets: Vec::new(),
+            phases: Vec::new(),
+            failed: Some("the drill was stopped before it had ended".to_owned()),
+        });
         let done = self.done(act).await;
-        let what = act.text();
         let targets = done.targets.join(" ");
         let to = if targets.is_empty() { String::new() } else { format!(": {targets}") };
         match &done.failed {
@@ -61,14 +70,9 @@ impl Hands<'_, '_> {
             Some(reason) => self.play.say(&format!("  {what}{to}: FAILED: {reason}")),
         }
         let ended = done.failed.clone().map_or(Ok(()), |reason| Err(format!("{what}: {reason}")));
-        self.play.acts.borrow_mut().push(ActRecord {
-            at_ms,
-            took_ms: self.play.now_ms() - at_ms,
-            what,
-            targets: done.targets,
-            phases: done.phases,
-            failed: done.failed,
-        });
+        let Done { targets, phases, failed } = done;
+        let took_ms = self.play.now_ms() - at_ms;
+        self.play.acts.borrow_mut()[number] = ActRecord { at_ms, took_ms, what, targets, phases, failed };
         ended
     }
 

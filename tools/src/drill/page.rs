@@ -129,7 +129,7 @@ fn payments(out: &mut String, record: &Record) {
 
 fn sets(out: &mut String, record: &Record) {
     out.push_str(
-        "<table class=\"figures\"><tr><th>set</th><th>longest pause</th><th>not SYNC</th><th>no leader seen</th><th>course</th></tr>",
+        "<table class=\"figures\"><tr><th>set</th><th>longest pause</th><th>not SYNC</th><th>no leader seen</th><th class=\"text\">course</th></tr>",
     );
     for set in &record.sets {
         let pause = match (set.pause_ms, set.paused_at_ms) {
@@ -156,13 +156,13 @@ fn sets(out: &mut String, record: &Record) {
 fn done(out: &mut String, record: &Record) {
     out.push_str("<h2>What was done</h2><table><tr><th>from</th><th>took</th><th>what</th><th>to whom</th><th></th></tr>");
     let mut acts = record.acts.iter().peekable();
-    for span in &record.spans {
+    for (number, span) in (1..).zip(&record.spans) {
         row(
             out,
             "part",
             span.from_ms,
             span.to_ms.saturating_sub(span.from_ms),
-            &span.name,
+            &format!("{number}. {}", span.name),
             "",
             span.failed.as_deref(),
         );

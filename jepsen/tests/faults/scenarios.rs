@@ -1,0 +1,167 @@
+//! Drills on a cluster of real processes: a few of the scenarios that ship, and how a drill ends that goes wrong. `make drills`
+//! plays all of them.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use twinset_control::drill::{self, State, Verdict};
+use twinset_jepsen::logs::{self, Allowed};
+use twinset_jepsen::wait;
+use twinset_tools::cluster::admin;
+use twinset_tools::cluster::layout::Kind;
+use twinset_tools::drill::cast::Process;
+use twinset_tools::drill::hold::{self, Hold};
+use twinset_tools::drill::play::{self, Options, Starter};
+use twinset_tools::drill::record::{self, Record, Stopped};
+use twinset_tools::drill::scenario::Scenario;
+use twinset_tools::drill::shelf;
+
+use crate::support::{LONG, Stage};
+
+const SAID: &[Allowed] = &[
+    Allowed { part: "drill faults are enabled", why: "that is how this cluster was started" },
+    Allowed { part: "a drill's fault", why: "that is what a drill does" },
+    Allowed { part: "whoever plays a drill has fallen silent", why: "that is what this test does" },
+];
+
+/// Limits of time are for benchmarks: here they only tell a pause from a set that does not come back.
+const PATIENCE: f64 = 10.0;
+
+fn shipped() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/drills")
+}
+
+fn options(stage: &Stage, scenario: Scenario) -> Options {
+    let layout = stage.cluster.layout();
+    let process = |router: &twinset_tools::cluster::layout::Process| Process {
+        name: router.name.clone(),
+        addr: router.api.clone(),
+        http: router.http.clone(),
+        site: router.site.clone(),
+        router: true,
+    };
+    Options {
+        id: format!("test-{}", scenario.name),
+        scenario,
+        set: 1,
+        load: 50,
+        accounts: 40,
+        baseline: Duration::from_secs(2),
+        after: Duration::from_secs(1),
+        patience: PATIENCE,
+        overridden: vec!["capacity".to_owned()],
+        who: "test".to_owned(),
+        why: "test".to_owned(),
+        seed: None,
+        seeds: layout.node_addrs(),
+        router_urls: layout.router_urls(),
+        routers: layout
+            .processes
+            .iter()
+            .filter(|process| process.kind == Kind::Router)
+            .map(process)
+            .collect(),
+        token: Some(std::fs::read(layout.drill_token_path()).unwrap().into()),
+        starter: Starter::Local(layout.dir.clone()),
+    }
+}
+
+async fn played(stage: &Stage, scenario: Scenario) -> Record {
+    let record = play::play(&options(stage, scenario), &mut |line| println!("{line}")).await.unwrap();
+    let page = shelf::write(&stage.scratch("drills"), &record).unwrap();
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains(&format!("{}</span>", record.verdict)) && page.ends_with("</html>\n"));
+    assert_eq!(shelf::record(&stage.scratch("drills"), Some(&record.id)).unwrap(), record);
+    record
+}
+
+async fn ended(stage: &Stage) -> Verdict {
+    let catalogue = wait::whole(stage.cluster.layout()).await.unwrap().catalogue.unwrap();
+    assert!(catalogue.sets.values().all(|set| set.home == set.configured_home), "{:?}", catalogue.sets);
+    match catalogue.drills.values().next_back().map(|drill| drill.state.clone()) {
+        Some(State::Ended { verdict }) => verdict,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn scenarios_that_ship_pass_one_after_the_other() {
+    let stage = Stage::start_for_drills().await;
+    for name in ["switch-and-back", "leader-killed", "power-off", "link-cut"] {
+        let record = played(&stage, shelf::scenario(&shipped(), name).unwrap()).await;
+        let bad: Vec<_> = record.criteria.iter().filter(|one| !one.held).collect();
+        assert_eq!(record.verdict, record::Verdict::Passed, "{name}: {bad:#?}");
+        assert!(record.payments[1].ended > 0 && !record.moments.is_empty(), "{name}");
+        assert_eq!(ended(&stage).await, Verdict::Passed);
+    }
+    stage.end(&[logs::AFTER_KILLS, logs::AFTER_LOST_SITES, SAID].concat()).await;
+}
+
+/// A guardrail, an operator and a criterion: each ends the drill in its own way, and all is home afterwards.
+#[tokio::test]
+async fn a_drill_that_goes_wrong_says_so_and_brings_everything_home() {
+    let stage = Stage::start_for_drills().await;
+    let shelved = |name| shelf::scenario(&shipped(), name).unwrap();
+
+    let mut strict = shelved("link-cut");
+    strict.guardrails.unsafe_s_max = 1;
+    let record = played(&stage, strict).await;
+    let Some(Stopped::Guardrail(breach)) = &record.stopped else { panic!("{:?}", record.stopped) };
+    assert_eq!(breach.guardrail, "unsafe_s_max", "{breach:?}");
+    assert_eq!((record.verdict, ended(&stage).await), (record::Verdict::Stopped, Verdict::Stopped));
+
+    let mut hasty = shelved("switch-and-back");
+    hasty.criteria.pause_ms_max = 0;
+    let record = played(&stage, hasty).await;
+    assert_eq!((record.verdict, ended(&stage).await), (record::Verdict::Failed, Verdict::Failed));
+
+    let mut slow = shelved("evacuate-staged");
+    slow.stages[0].soak_s = 600;
+    let seeds = stage.cluster.layout().node_addrs();
+    let stopping = async {
+        let moved = async || stage.recorded(1).await.home == "B";
+        let deadline = Instant::now() + LONG * 4;
+        while !moved().await && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        hold::stop(&seeds, "test", "enough").await.unwrap().unwrap();
+    };
+    let (record, ()) = tokio::join!(played(&stage, slow), stopping);
+    let Some(Stopped::Operator { how }) = &record.stopped else { panic!("{:?}", record.stopped) };
+    assert_eq!(how, "test wants it: enough");
+    assert_eq!(ended(&stage).await, Verdict::Stopped);
+    stage.end(&[logs::AFTER_KILLS, logs::AFTER_LOST_SITES, SAID].concat()).await;
+}
+
+/// Whoever plays it dies: his lease ends, and the cluster brings the sets home.
+#[tokio::test]
+async fn a_drill_whose_player_dies_is_ended_by_the_cluster() {
+    let mut stage = Stage::start_for_drills().await;
+    let seeds = stage.cluster.layout().node_addrs();
+    let lease = twinset_control::Command::Drill(drill::Command::Begin {
+        request_id: "r".into(),
+        scenario: "evacuate-staged".into(),
+        set: 1,
+        lease_ms: 3_000,
+        who: "test".into(),
+        why: "test".into(),
+    });
+    let survey = admin::survey(&seeds).await;
+    let catalogue = survey.catalogue().unwrap();
+    twinset_tools::cluster::control::propose(&survey, catalogue, &lease, LONG).await.unwrap();
+    let other = Hold::begin(&seeds, ("s", "leader-killed"), 1, ("test", "test")).await;
+    assert!(other.is_err(), "one drill at a time");
+    stage.switch(1, "as a drill would").await;
+    // The one that leads the control set dies as well: the next one sees to it.
+    let leader = survey.leader(0).unwrap().1.node.clone();
+    stage.cluster.kill(&leader).await.unwrap();
+    stage.cluster.start_process(&leader).unwrap();
+    let deadline = Instant::now() + LONG * 4;
+    while stage.recorded(1).await.home != "A" {
+        assert!(Instant::now() < deadline, "it is still away");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(ended(&stage).await, Verdict::Abandoned);
+    stage.end(&[logs::AFTER_KILLS, logs::AFTER_LOST_SITES, SAID].concat()).await;
+}
