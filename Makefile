@@ -10,9 +10,9 @@ DEMO_DIR ?= demo-data
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: build ## Two sites, live traffic, a switch, a killed leader: what clients saw, and whether the books balance
+demo: build ## Two sites, live traffic, a switch, a killed leader, a site powered off: what clients saw, and whether the books balance
 	deploy/checks/example_journal.sh $(DEMO_DIR)/journal
-	$(BIN)/twinset demo --data $(DEMO_DIR)/cluster --journal $(DEMO_DIR)/journal/example.beancount
+	$(BIN)/twinset demo --data $(DEMO_DIR)/cluster --journal $(DEMO_DIR)/journal/example.beancount --power-off
 
 journal: build ## Import the example journal, export it, and let beancount compare every balance
 	deploy/checks/journal_roundtrip.sh $(DEMO_DIR)/roundtrip

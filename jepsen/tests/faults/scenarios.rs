@@ -9,10 +9,8 @@ use twinset_control::drill::{self, State, Verdict};
 use twinset_jepsen::logs::{self, Allowed};
 use twinset_jepsen::wait;
 use twinset_tools::cluster::admin;
-use twinset_tools::cluster::layout::Kind;
-use twinset_tools::drill::cast::Process;
 use twinset_tools::drill::hold::{self, Hold};
-use twinset_tools::drill::play::{self, Options, Starter};
+use twinset_tools::drill::play::{self, Options};
 use twinset_tools::drill::record::{self, Record, Stopped};
 use twinset_tools::drill::scenario::Scenario;
 use twinset_tools::drill::shelf;
@@ -33,37 +31,14 @@ fn shipped() -> PathBuf {
 }
 
 fn options(stage: &Stage, scenario: Scenario) -> Options {
-    let layout = stage.cluster.layout();
-    let process = |router: &twinset_tools::cluster::layout::Process| Process {
-        name: router.name.clone(),
-        addr: router.api.clone(),
-        http: router.http.clone(),
-        site: router.site.clone(),
-        router: true,
-    };
+    let local = Options::local(stage.cluster.layout(), scenario, ("test", "test")).unwrap();
     Options {
-        id: format!("test-{}", scenario.name),
-        scenario,
-        set: 1,
         load: 50,
         accounts: 40,
         baseline: Duration::from_secs(2),
         after: Duration::from_secs(1),
         patience: PATIENCE,
-        overridden: vec!["capacity".to_owned()],
-        who: "test".to_owned(),
-        why: "test".to_owned(),
-        seed: None,
-        seeds: layout.node_addrs(),
-        router_urls: layout.router_urls(),
-        routers: layout
-            .processes
-            .iter()
-            .filter(|process| process.kind == Kind::Router)
-            .map(process)
-            .collect(),
-        token: Some(std::fs::read(layout.drill_token_path()).unwrap().into()),
-        starter: Starter::Local(layout.dir.clone()),
+        ..local
     }
 }
 

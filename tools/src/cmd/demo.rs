@@ -10,9 +10,17 @@ use super::{Context, import, verify};
 use crate::cluster::local::LocalOptions;
 use crate::cluster::{LocalCluster, Ports};
 use crate::drama::{self, Report, Script};
+use crate::drill::record::{Record, Verdict};
+use crate::drill::scenario::Scenario;
+use crate::drill::{play, shelf};
 use crate::journal::Plan;
 use crate::verify as books;
 use crate::{error, out};
+
+/// The scenario of `--power-off`, as it ships.
+const POWER_OFF: &str = include_str!("../../../deploy/drills/power-off.toml");
+/// Payments per second meanwhile.
+const POWER_OFF_LOAD: u32 = 200;
 
 /// What `twinset demo --help` says.
 pub const HELP: &str = "Watch a cluster survive: switches and kills under traffic.\n\n\
@@ -55,6 +63,9 @@ pub struct Demo {
     /// How long traffic flows undisturbed between two moves, in milliseconds.
     #[arg(long, default_value_t = 2_000, value_name = "MS")]
     pace: u64,
+    /// Then power a site off, as a drill: it is emptied, isolated, proved ready, killed, and taken back.
+    #[arg(long)]
+    power_off: bool,
     /// A journal to import before the traffic begins; its accounts are verified with the rest.
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
@@ -78,6 +89,7 @@ pub async fn run(arguments: Demo, context: &Context) -> anyhow::Result<()> {
         ports: arguments.base_port.map_or(Ports::Free, Ports::Base),
         detach: arguments.keep,
         bin_dir: arguments.bin_dir.clone(),
+        drill_faults: arguments.power_off,
         ..LocalOptions::fresh(&arguments.data)
     };
     out::say(
@@ -133,12 +145,19 @@ async fn play(
         pace: Duration::from_millis(arguments.pace),
     };
     let report = drama::play(&script, cluster, &mut |text| out::say(&format!("  {text}"))).await?;
+    let drill = if arguments.power_off { Some(power_off(arguments, cluster).await?) } else { None };
     out::say("  Now every replica's books are compared.");
     let books = verify::report(&cluster.layout().node_addrs(), Duration::from_secs(60)).await?;
     if json {
-        out::json(&serde_json::json!({ "clients": report, "verify": books }))?;
+        out::json(&serde_json::json!({ "clients": report, "drill": drill, "verify": books }))?;
     } else {
         out::line(&text(&report, &books))?;
+    }
+    if let Some(record) = drill.filter(|record| record.verdict != Verdict::Passed) {
+        return Err(error::failure(
+            format!("the power-off did not hold: {}", record.verdict),
+            format!("see {}", shelf::page_of(&arguments.data.join("drills"), &record.id).display()),
+        ));
     }
     let failed = report.load.failed_requests;
     if failed > 0 || !books.clean {
@@ -148,6 +167,32 @@ async fn play(
         ));
     }
     Ok(())
+}
+
+/// A site is emptied, proved ready, killed, and taken back, while others pay.
+async fn power_off(arguments: &Demo, cluster: &LocalCluster) -> anyhow::Result<Record> {
+    out::say(
+        "  Now site A is powered off, as a drill: emptied, isolated, proved ready, killed, and taken back.",
+    );
+    let scenario = Scenario::parse(POWER_OFF).map_err(anyhow::Error::msg)?;
+    let options = play::Options {
+        load: POWER_OFF_LOAD,
+        baseline: Duration::from_secs(2),
+        after: Duration::from_secs(2),
+        ..play::Options::local(cluster.layout(), scenario, (&super::who(), "demo"))?
+    };
+    let record = play::play(&options, &mut |line| out::say(&format!("  {line}"))).await?;
+    let page = shelf::write(&arguments.data.join("drills"), &record)?;
+    let [_, meanwhile, _] = &record.payments;
+    out::say(&format!(
+        "  {} payments meanwhile, {} failed, slowest {:.0} ms: {}; the report is {}",
+        meanwhile.ended,
+        meanwhile.failed,
+        meanwhile.max_ms,
+        record.verdict,
+        page.display()
+    ));
+    Ok(record)
 }
 
 fn verdict(books: &books::Report) -> &'static str {

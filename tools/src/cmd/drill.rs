@@ -12,7 +12,7 @@ use super::fault::TokenFile;
 use crate::cluster::{Layout, admin};
 use crate::drill::before;
 use crate::drill::calendar::{Schedule, Time};
-use crate::drill::cast::{Cast, Process};
+use crate::drill::cast::{Cast, Process, local_routers};
 use crate::drill::lot::{self, Drawn};
 use crate::drill::play::{self, Options, Starter};
 use crate::drill::record::{Record, Verdict};
@@ -186,7 +186,7 @@ fn router_process(text: &str) -> Result<Process, String> {
 /// Runs `twinset drill ...`.
 pub async fn run(command: Drill, context: &Context) -> anyhow::Result<()> {
     match command {
-        Drill::List(places) => list(&places, context),
+        Drill::List(places) => list(&places, context).await,
         Drill::Plan(asked) => plan(asked, context).await,
         Drill::Run(asked) => hold(asked, context).await,
         Drill::Stop(asked) => stop(asked, context).await,
@@ -194,9 +194,15 @@ pub async fn run(command: Drill, context: &Context) -> anyhow::Result<()> {
     }
 }
 
-fn list(places: &Places, context: &Context) -> anyhow::Result<()> {
+async fn list(places: &Places, context: &Context) -> anyhow::Result<()> {
     let scenarios = shelf::scenarios(&places.scenarios)?;
     let records = shelf::records(&places.records)?;
+    // Scenarios can be read where there is no cluster.
+    let survey = match context.nodes() {
+        Ok(nodes) => Some(admin::survey(&nodes).await),
+        Err(_) => None,
+    };
+    let under_way = survey.as_ref().and_then(|survey| survey.catalogue.as_ref()?.active_drill());
     if context.json {
         let scenario = |one: &Scenario| json!({ "name": one.name, "title": one.title, "proves": one.proves, "faults": one.has_faults() });
         let held = |one: &Record| {
@@ -207,6 +213,7 @@ fn list(places: &Places, context: &Context) -> anyhow::Result<()> {
         };
         return out::json(&json!({
             "scenarios": scenarios.iter().map(scenario).collect::<Vec<_>>(),
+            "under_way": under_way,
             "drills": records.iter().map(held).collect::<Vec<_>>(),
         }));
     }
@@ -216,6 +223,10 @@ fn list(places: &Places, context: &Context) -> anyhow::Result<()> {
         &["SCENARIO", "OF", "WHAT HAPPENS"],
         &scenarios.iter().map(row).collect::<Vec<_>>(),
     ))?;
+    if let Some(drill) = under_way {
+        let twinset_control::Drill { id, scenario, set, who, why, .. } = drill;
+        out::line(&format!("\nunder way: drill {id}, {scenario} on set {set}, by {who}: {why}"))?;
+    }
     if records.is_empty() {
         return Ok(());
     }
@@ -295,23 +306,18 @@ impl Setting {
 
     fn options(&self, scenario: Scenario, set: u32, context: &Context) -> anyhow::Result<Options> {
         let local = context.place.nodes.is_empty().then(|| Layout::load(&context.place.dir).ok()).flatten();
-        let known = local.iter().flat_map(|layout| layout.routers()).map(|router| Process {
-            name: router.name.clone(),
-            addr: router.api.clone(),
-            http: router.http.clone(),
-            site: router.site.clone(),
-            router: true,
-        });
-        let routers = if self.routers.is_empty() { known.collect() } else { self.routers.clone() };
+        let routers = match &local {
+            Some(layout) if self.routers.is_empty() => local_routers(layout),
+            _ => self.routers.clone(),
+        };
         let starter = match (&self.start_command, &local) {
             (Some(command), _) => Starter::Command(command.clone()),
             (None, Some(layout)) => Starter::Local(layout.dir.clone()),
             (None, None) => Starter::Others,
         };
         let token = if scenario.has_faults() { self.token.read(context).ok() } else { None };
-        let id = format!("{}-{}", Time::from_unix_ms(play::now_unix_ms()).compact(), scenario.name);
         Ok(Options {
-            id,
+            id: play::id(&scenario.name),
             scenario,
             set,
             load: self.load,

@@ -6,6 +6,7 @@ use twinset_proto::cluster::v1::DrillFault;
 
 use super::scenario::{Direction, FaultKind, Place, Role, word};
 use crate::cluster::admin::Survey;
+use crate::cluster::{Layout, layout};
 
 /// One process.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,6 +21,18 @@ pub struct Process {
     pub site: String,
     /// Whether it is a router.
     pub router: bool,
+}
+
+/// The routers of a local cluster.
+pub fn local_routers(layout: &Layout) -> Vec<Process> {
+    let one = |router: &layout::Process| Process {
+        name: router.name.clone(),
+        addr: router.api.clone(),
+        http: router.http.clone(),
+        site: router.site.clone(),
+        router: true,
+    };
+    layout.routers().map(one).collect()
 }
 
 /// The set of a drill, its sites as they were when the drill began, and the routers that are known.
@@ -141,7 +154,6 @@ impl Cast {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::Layout;
     use twinset_control::Topology;
     use twinset_proto::cluster::v1::{ReplicaStatus, StatusReply};
 

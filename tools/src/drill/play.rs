@@ -16,7 +16,8 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::acts::Hands;
-use super::cast::{Cast, Process};
+use super::calendar::Time;
+use super::cast::{Cast, Process, local_routers};
 use super::guard::{Breach, Guard};
 use super::hold::Hold;
 use super::judge::{self, Seen};
@@ -25,7 +26,7 @@ use super::record::{FORMAT, Record, Span, Stopped};
 use super::scenario::{Act, Condition, Scenario, Stage};
 use super::traffic::{self, Traffic};
 use super::{before, wait};
-use crate::cluster::admin;
+use crate::cluster::{Layout, admin};
 use crate::cmd::verify;
 use crate::load::record::Sample;
 
@@ -71,6 +72,37 @@ pub struct Options {
     pub token: Option<Bytes>,
     /// Who starts processes that have died.
     pub starter: Starter,
+}
+
+impl Options {
+    /// What is played on set 1 of a local cluster that knows faults, without payments.
+    pub fn local(layout: &Layout, scenario: Scenario, (who, why): (&str, &str)) -> anyhow::Result<Options> {
+        Ok(Options {
+            id: id(&scenario.name),
+            scenario,
+            set: 1,
+            load: 0,
+            accounts: 200,
+            baseline: Duration::ZERO,
+            after: Duration::ZERO,
+            patience: 1.0,
+            // All processes have the same processors: what a site that takes over would use says nothing here.
+            overridden: vec!["capacity".to_owned()],
+            who: who.to_owned(),
+            why: why.to_owned(),
+            seed: None,
+            seeds: layout.node_addrs(),
+            router_urls: layout.router_urls(),
+            routers: local_routers(layout),
+            token: Some(std::fs::read(layout.drill_token_path())?.into()),
+            starter: Starter::Local(layout.dir.clone()),
+        })
+    }
+}
+
+/// The name of a drill that begins now.
+pub fn id(scenario: &str) -> String {
+    format!("{}-{scenario}", Time::from_unix_ms(now_unix_ms()).compact())
 }
 
 /// Who starts processes that have died.
