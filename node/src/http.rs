@@ -28,6 +28,9 @@ async fn ready(State(node): State<Arc<Node>>) -> (StatusCode, String) {
 }
 
 async fn metrics(State(node): State<Arc<Node>>) -> impl IntoResponse {
+    if let Some(catalogue) = node.cell.get() {
+        node.metrics.control.show(&catalogue);
+    }
     let text = node.metrics.render(&node.sets, &node.initiators, node.not_ready().is_none());
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }

@@ -14,6 +14,7 @@ mod conductor;
 pub mod config;
 mod contacts;
 pub mod control_client;
+mod control_metrics;
 pub mod control_set;
 pub mod dial;
 mod drain;

@@ -13,6 +13,7 @@ use twinset_ledger::{Effect, Rejection};
 use twinset_store::LedgerReplica;
 
 use crate::check_back::{CheckBackMetrics, Initiators};
+use crate::control_metrics::ControlMetrics;
 use crate::drill_faults;
 use crate::durability::sentinel::{Phase, Standing};
 use crate::raft::Role;
@@ -32,6 +33,8 @@ pub struct Metrics {
     ready: Gauge,
     /// The faults of drills that act, by kind.
     pub drill_faults: IntGaugeVec,
+    /// What the control set has on record.
+    pub control: ControlMetrics,
     set_leader: IntGaugeVec,
     set_index: IntGaugeVec,
     set_term: IntGaugeVec,
@@ -157,6 +160,7 @@ impl Metrics {
         }
         Ok(Metrics {
             drill_faults,
+            control: ControlMetrics::new(&registry)?,
             items: counter("twinset_node_items_total", "Client calls received from routers.")?,
             commands: counter("twinset_node_commands_total", "Ledger commands received from routers.")?,
             reads: counter("twinset_node_reads_total", "Reads received from routers.")?,

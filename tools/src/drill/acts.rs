@@ -15,6 +15,7 @@ use super::scenario::{Act, Direction, FaultKind, Place, Role};
 use crate::cluster::faults::{Asker, At};
 use crate::cluster::{LocalCluster, admin, control};
 use crate::cmd::{planned, switch};
+use crate::http1;
 use crate::plan::{follow, ready};
 
 const POLL: Duration = Duration::from_millis(100);
@@ -146,8 +147,21 @@ impl Hands<'_, '_> {
             at.begin(fault.clone(), time, &asker).await
         });
         let failed = join_all(begun).await.into_iter().find_map(Result::err);
+        if failed.is_none() && kind == FaultKind::Kill {
+            self.gone(&players).await;
+        }
         let targets = players.into_iter().map(|process| process.name).collect();
         Done { targets, phases: Vec::new(), failed: failed.map(|error| error.to_string()) }
+    }
+
+    /// Waits until nobody listens there any more: a process answers the call that kills it, and what is asked next must not meet it.
+    async fn gone(&self, players: &[Process]) {
+        for process in players {
+            while Instant::now() < self.deadline && http1::Connection::open(&process.addr, POLL).await.is_ok()
+            {
+                tokio::time::sleep(POLL / 10).await;
+            }
+        }
     }
 
     fn touch(&self, names: impl Iterator<Item = String>) {
@@ -329,7 +343,7 @@ fn start_local(dir: &std::path::Path, harmed: &[Process]) -> anyhow::Result<Vec<
 async fn start_by(command: &str, harmed: &[Process]) -> anyhow::Result<Vec<String>> {
     let mut started = Vec::new();
     for process in harmed {
-        let answers = crate::http1::Connection::open(&process.addr, POLL).await.is_ok();
+        let answers = http1::Connection::open(&process.addr, POLL).await.is_ok();
         if answers {
             continue;
         }

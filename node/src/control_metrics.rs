@@ -1,0 +1,43 @@
+//! What the control set has on record that somebody should know, as metrics: read from this node's copy of the catalogue, and so
+//! the same on every node but for those that are behind.
+
+use prometheus::{IntGaugeVec, Registry, register_int_gauge_vec_with_registry};
+use twinset_control::Catalogue;
+
+/// The metrics.
+#[derive(Clone)]
+pub struct ControlMetrics(IntGaugeVec);
+
+impl ControlMetrics {
+    /// Registers them.
+    pub fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let help = "What is on record in the control set, by what it is: plans_active, plans_stopped, drills_active, switches_open, \
+                    recoveries_open, sets_away, sets_pinned, sites_isolated, replicas_kept.";
+        let gauge =
+            register_int_gauge_vec_with_registry!("twinset_control_on_record", help, &["what"], registry)?;
+        Ok(ControlMetrics(gauge))
+    }
+
+    /// Takes in a catalogue.
+    pub fn show(&self, catalogue: &Catalogue) {
+        use twinset_control::plan::State;
+        let plans = |of: fn(State) -> bool| catalogue.plans.values().filter(|plan| of(plan.state)).count();
+        let sets =
+            |of: fn(&twinset_control::Set) -> bool| catalogue.sets.values().filter(|set| of(set)).count();
+        let recovered = catalogue.sets.values().filter_map(|set| set.recovered.as_ref());
+        let kept = recovered.flat_map(|recovered| &recovered.lost).filter(|lost| lost.kept).count();
+        for (what, count) in [
+            ("plans_active", plans(State::is_active)),
+            ("plans_stopped", plans(|state| state == State::Stopped)),
+            ("drills_active", catalogue.active_drill().iter().count()),
+            ("switches_open", sets(|set| set.switch.is_some())),
+            ("recoveries_open", sets(|set| set.recovery.is_some())),
+            ("sets_away", sets(|set| set.home != set.configured_home)),
+            ("sets_pinned", sets(|set| set.pinned)),
+            ("sites_isolated", catalogue.sites.values().filter(|site| site.isolated).count()),
+            ("replicas_kept", kept),
+        ] {
+            self.0.with_label_values(&[what]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+}
