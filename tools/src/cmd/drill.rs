@@ -17,7 +17,7 @@ use crate::drill::lot::{self, Drawn};
 use crate::drill::play::{self, Options, Starter};
 use crate::drill::record::{Record, Verdict};
 use crate::drill::scenario::{Act, Scenario, word};
-use crate::drill::{hold, shelf};
+use crate::drill::{figures, hold, shelf};
 use crate::load::random::Random;
 use crate::{error, out};
 
@@ -58,6 +58,8 @@ pub enum Drill {
     Stop(Stop),
     /// Show the report of a drill.
     Report(Report),
+    /// Show what all drills on record say together: pauses by scenario and stage.
+    Figures(Places),
 }
 
 /// Where scenarios and records are.
@@ -191,6 +193,7 @@ pub async fn run(command: Drill, context: &Context) -> anyhow::Result<()> {
         Drill::Run(asked) => hold(asked, context).await,
         Drill::Stop(asked) => stop(asked, context).await,
         Drill::Report(asked) => report(&asked, context),
+        Drill::Figures(places) => figures(&places, context),
     }
 }
 
@@ -483,6 +486,34 @@ fn report(asked: &Report, context: &Context) -> anyhow::Result<()> {
     }
     let page = shelf::page_of(&asked.places.records, &record.id);
     tell(&record, &page, context)
+}
+
+fn figures(places: &Places, context: &Context) -> anyhow::Result<()> {
+    let all = figures::of(&shelf::records(&places.records)?);
+    if context.json {
+        return out::json(&all);
+    }
+    let ms = |ms: f64| format!("{ms:.1} ms");
+    let rows = all.iter().flat_map(|one| {
+        let passed = format!("{} of {}", one.passed, one.drills);
+        let failed = format!("{} of {}", one.failed, one.payments);
+        one.stages.iter().map(move |stage| {
+            vec![
+                one.scenario.clone(),
+                passed.clone(),
+                failed.clone(),
+                stage.stage.clone(),
+                stage.count.to_string(),
+                ms(stage.p50_ms),
+                ms(stage.p99_ms),
+                ms(stage.max_ms),
+            ]
+        })
+    });
+    let rows: Vec<Vec<String>> = rows.collect();
+    let headings =
+        ["SCENARIO", "PASSED", "FAILED PAYMENTS", "STAGE", "PLAYED", "PAUSE P50", "P99", "LONGEST"];
+    out::line(&out::table(&headings, &rows))
 }
 
 /// A record in a few lines.

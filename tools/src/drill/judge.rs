@@ -191,21 +191,38 @@ impl Seen<'_> {
 
     /// The longest time from the first stage on in which no payment of the set succeeded: when it began, and how long it was.
     fn longest_pause(&self, payments: &[Sample], set: u32) -> Option<(u64, u64)> {
-        let ours = |sample: &&Sample| sample.set == set;
-        payments.iter().find(ours)?;
-        let (from, to) = (self.acted_ms.0 * 1_000, self.ended_ms * 1_000);
-        let ends = payments.iter().filter(|sample| sample.set == set && sample.class == Class::Done);
-        let ends = ends.map(|sample| sample.end_us).filter(|end| (from..=to).contains(end));
-        let (mut last, mut longest) = (from, (from, 0));
-        for end in ends.chain([to]) {
-            let gap = end.saturating_sub(last);
-            if gap > longest.1 {
-                longest = (last, gap);
-            }
-            last = end;
-        }
-        Some(longest)
+        longest_gap(payments, set, self.acted_ms.0 * 1_000..self.ended_ms * 1_000)
     }
+
+    /// The parts, each with the longest pause of any set within it.
+    pub fn spans(&self) -> Vec<Span> {
+        let payments = self.payments.unwrap_or_default();
+        let sets: std::collections::BTreeSet<u32> = payments.iter().map(|payment| payment.set).collect();
+        let timed = |span: &Span| {
+            let within = span.from_ms * 1_000..span.to_ms * 1_000;
+            let gaps = sets.iter().filter_map(|set| longest_gap(payments, *set, within.clone()));
+            let longest = gaps.map(|(_, us)| us as f64 / 1e3).reduce(f64::max);
+            Span { pause_ms: longest, ..span.clone() }
+        };
+        self.spans.iter().map(timed).collect()
+    }
+}
+
+/// The longest time within some in which no payment of the set succeeded: when it began, and how long it was. The ends of the window
+/// count as successes. None if the set was never paid in at all.
+fn longest_gap(payments: &[Sample], set: u32, within: std::ops::Range<u64>) -> Option<(u64, u64)> {
+    payments.iter().find(|payment| payment.set == set)?;
+    let ends = payments.iter().filter(|payment| payment.set == set && payment.class == Class::Done);
+    let ends = ends.map(|payment| payment.end_us).filter(|end| within.contains(end));
+    let (mut last, mut longest) = (within.start, (within.start, 0));
+    for end in ends.chain([within.end]) {
+        let gap = end.saturating_sub(last);
+        if gap > longest.1 {
+            longest = (last, gap);
+        }
+        last = end;
+    }
+    Some(longest)
 }
 
 /// The name of the span in which everything is brought home.
@@ -248,7 +265,13 @@ mod tests {
     }
 
     fn home(failed: Option<&str>) -> Vec<Span> {
-        vec![Span { name: HOME.into(), from_ms: 0, to_ms: 1, failed: failed.map(str::to_owned) }]
+        vec![Span {
+            name: HOME.into(),
+            from_ms: 0,
+            to_ms: 1,
+            pause_ms: None,
+            failed: failed.map(str::to_owned),
+        }]
     }
 
     fn clean() -> Result<verify::Report, String> {
@@ -367,6 +390,18 @@ mod tests {
         let all = seen.criteria(&seen.sets());
         let failing: Vec<&str> = all.iter().filter(|one| !one.held).map(|one| one.name.as_str()).collect();
         assert_eq!(failing, ["payments that failed"]);
+    }
+
+    #[test]
+    fn each_part_has_its_own_pause() {
+        let mut world = good();
+        world.payments.retain(|p| !(40..46).contains(&(p.end_us / 100_000)));
+        let part = |from_ms, to_ms| Span { from_ms, to_ms, ..home(None)[0].clone() };
+        world.spans = vec![part(2_000, 3_000), part(3_000, 6_000)];
+        let pauses: Vec<f64> = seen(&world).spans().iter().map(|span| span.pause_ms.unwrap()).collect();
+        assert_eq!(pauses, [200.0, 800.0]);
+        world.payments.clear();
+        assert!(seen(&world).spans().iter().all(|span| span.pause_ms.is_none()));
     }
 
     #[test]

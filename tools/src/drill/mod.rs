@@ -9,6 +9,7 @@ mod acts;
 pub mod before;
 pub mod calendar;
 pub mod cast;
+pub mod figures;
 pub mod guard;
 pub mod hold;
 pub mod judge;

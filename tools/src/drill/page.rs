@@ -163,7 +163,9 @@ fn done(out: &mut String, record: &Record) {
             span.from_ms,
             span.to_ms.saturating_sub(span.from_ms),
             &format!("{number}. {}", span.name),
-            "",
+            &span
+                .pause_ms
+                .map_or(String::new(), |pause_ms| format!("longest pause of a set {}", ms(pause_ms))),
             span.failed.as_deref(),
         );
         while let Some(act) = acts.next_if(|act| act.at_ms < span.to_ms) {

@@ -148,7 +148,13 @@ impl Play<'_> {
     fn open_span(&self, name: &str) {
         self.close_span(None);
         let from_ms = self.now_ms();
-        self.spans.borrow_mut().push(Span { name: name.to_owned(), from_ms, to_ms: 0, failed: None });
+        self.spans.borrow_mut().push(Span {
+            name: name.to_owned(),
+            from_ms,
+            to_ms: 0,
+            pause_ms: None,
+            failed: None,
+        });
     }
 
     /// Closes the last span unless it is closed.
@@ -358,6 +364,7 @@ async fn finish(
     };
     let sets = judged.sets();
     let criteria = judged.criteria(&sets);
+    let timed = judged.spans();
     let audit = survey.catalogue.as_ref().map(|catalogue| before::audit_since(catalogue, began_unix_ms));
     Ok(Record {
         format: FORMAT,
@@ -384,7 +391,7 @@ async fn finish(
         errors: seen.map(|seen| seen.errors).unwrap_or_default(),
         stopped,
         moments,
-        spans,
+        spans: timed,
         audit: audit.unwrap_or_default(),
     })
 }

@@ -77,6 +77,9 @@ pub struct Span {
     pub from_ms: u64,
     /// When it ended.
     pub to_ms: u64,
+    /// The longest time within it in which no payment of a set succeeded; none without payments.
+    #[serde(default)]
+    pub pause_ms: Option<f64>,
     /// Why it did not succeed.
     pub failed: Option<String>,
 }
