@@ -11,6 +11,7 @@ use crate::check_back::{InitiatorConfig, config as check_back};
 use crate::durability::sentinel::DurabilityConfig;
 use crate::faults::FaultsConfig;
 use crate::recovery::RecoveryConfig;
+use crate::vigil::ClockConfig;
 
 /// All of `node.toml`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,6 +36,8 @@ pub struct Config {
     /// When sets that have lost their majority with a site go on in the other one.
     #[serde(default)]
     pub recovery: RecoveryConfig,
+    /// When its wall clock counts as wrong.
+    pub clock: ClockConfig,
     /// When state is written out.
     #[serde(default)]
     pub store: StoreConfig,

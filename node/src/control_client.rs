@@ -27,6 +27,11 @@ use crate::set::Sets;
 /// For one command, all attempts together.
 const DEADLINE: Duration = Duration::from_secs(5);
 const ATTEMPT: Duration = Duration::from_secs(2);
+/// For one node to answer at first, twice as long each time until it is [`ATTEMPT`]: a leader that is cut off from this node alone,
+/// and only in one direction, takes questions and answers none. That is not to cost the whole of a set's patience.
+const ASK_FIRST: Duration = Duration::from_millis(500);
+/// For a lease: short enough for a second way before the last one runs out.
+const ASK_LEASE: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(50);
 
 /// Why a command of the control set has no reply.
@@ -65,8 +70,9 @@ impl ControlClient {
                 serde_json::to_vec(command).expect("plain data with string keys has a JSON form"),
             );
             let deadline = Instant::now() + DEADLINE;
+            let mut within = ASK_FIRST;
             loop {
-                let error = match self.attempt(&command).await {
+                let error = match self.attempt(&command, within).await {
                     Ok(answer) => match decode_answer(&answer) {
                         Ok(answer) => return Ok(answer?),
                         Err(error) => Error::Unknown(error.to_string()),
@@ -76,6 +82,7 @@ impl ControlClient {
                 if Instant::now() >= deadline {
                     return Err(error);
                 }
+                within = (within * 2).min(ATTEMPT);
                 tokio::time::sleep(RETRY).await;
             }
         })
@@ -114,7 +121,7 @@ impl ControlClient {
         Some(self.cell.get()?.replica(CONTROL_SET, leader)?.node.clone())
     }
 
-    async fn attempt(&self, command: &Bytes) -> Result<Bytes, Error> {
+    async fn attempt(&self, command: &Bytes, within: Duration) -> Result<Bytes, Error> {
         let catalogue = self.cell.get().ok_or_else(|| Error::Unavailable("no catalogue yet".into()))?;
         let known = &catalogue;
         let ask = |node: String, forward: bool| {
@@ -124,18 +131,21 @@ impl ControlClient {
                 } else {
                     let (command_json, cluster_id) = (command.clone(), known.cluster_id.clone());
                     let request = wire::ControlRequest { command_json, cluster_id, forward };
-                    ask(self.cell.platform(), known, &node, request).await?
+                    ask(self.cell.platform(), known, &node, request, within).await?
                 };
                 Ok(match answer {
-                    Answer::ReplyJson(reply) => Said::Done(Ok(reply)),
+                    Answer::ReplyJson(reply) => Said::Done(reply),
                     Answer::NotLeaderHint(hint) => Said::NotLeader(hint),
                     Answer::Unavailable(why) => return Err(why),
-                    Answer::Unknown(why) => Said::Done(Err(Error::Unknown(format!("{node}: {why}")))),
+                    Answer::Unknown(why) => Said::Open(why),
                 })
             };
             asked.boxed()
         };
-        self.leader(known, ask).await.map_err(Error::Unavailable)?
+        self.leader(known, ask).await.map_err(|missed| match missed.open {
+            true => Error::Unknown(missed.why),
+            false => Error::Unavailable(missed.why),
+        })
     }
 
     /// Asks whoever leads the control set: those who may, one after the other, and those who know who does.
@@ -143,12 +153,12 @@ impl ControlClient {
         &self,
         catalogue: &Catalogue,
         ask: impl Fn(String, bool) -> BoxFuture<'a, Result<Said<T>, String>>,
-    ) -> Result<T, String> {
+    ) -> Result<T, Missed> {
         let hosts = catalogue.control.replicas.iter().map(|replica| replica.node.clone());
         let mut candidates: VecDeque<String> = self.leader_hint().into_iter().chain(hosts).collect();
         let mut tried = BTreeSet::new();
         let mut know = Vec::new();
-        let mut reasons = Vec::new();
+        let (mut reasons, mut open) = (Vec::new(), false);
         while let Some(node) = candidates.pop_front() {
             if !tried.insert(node.clone()) {
                 continue;
@@ -160,6 +170,10 @@ impl ControlClient {
                     candidates.push_front(hint);
                 }
                 Ok(Said::NotLeader(_)) => {}
+                Ok(Said::Open(why)) => {
+                    open = true;
+                    reasons.push(format!("{node}: {why}"));
+                }
                 Err(why) => reasons.push(format!("{node}: {why}")),
             }
         }
@@ -167,10 +181,15 @@ impl ControlClient {
             match ask(node.clone(), true).await {
                 Ok(Said::Done(done)) => return Ok(done),
                 Ok(Said::NotLeader(_)) => {}
+                Ok(Said::Open(why)) => {
+                    open = true;
+                    reasons.push(format!("by way of {node}: {why}"));
+                }
                 Err(why) => reasons.push(format!("by way of {node}: {why}")),
             }
         }
-        Err(if reasons.is_empty() { "no leader".to_owned() } else { reasons.join("; ") })
+        let why = if reasons.is_empty() { "no leader".to_owned() } else { reasons.join("; ") };
+        Err(Missed { why, open })
     }
 
     /// A command that another node has sent, as [`ControlClient::propose_here`]; handed on to the leader, if it asks for that.
@@ -181,7 +200,8 @@ impl ControlClient {
             return answer;
         };
         let onward = wire::ControlRequest { forward: false, ..request };
-        ask(self.cell.platform(), &catalogue, leader, onward).await.unwrap_or_else(Answer::Unavailable)
+        let asked = ask(self.cell.platform(), &catalogue, leader, onward, ATTEMPT).await;
+        asked.unwrap_or_else(Answer::Unavailable)
     }
 
     fn hands_on(&self, forward: bool, leader: &str) -> bool {
@@ -211,7 +231,7 @@ impl ControlClient {
                 };
                 asked.boxed()
             };
-            self.leader(known, ask).await
+            self.leader(known, ask).await.map_err(|missed| missed.why)
         })
     }
 
@@ -264,6 +284,15 @@ enum Said<T> {
     Done(T),
     /// It does not lead; it believes that this node does, or knows of none (empty).
     NotLeader(String),
+    /// It was asked, and what becomes of that is not known.
+    Open(String),
+}
+
+/// Nobody has given the leader's answer.
+struct Missed {
+    why: String,
+    /// Whether somebody may have taken the question all the same.
+    open: bool,
 }
 
 async fn reach(
@@ -283,7 +312,7 @@ async fn ask_lease(
 ) -> Result<LeaseResult, String> {
     let mut client = reach(platform, catalogue, node).await?;
     let reply =
-        tokio::time::timeout(ATTEMPT, client.lease(request)).await.map_err(|_| "no answer in time")?;
+        tokio::time::timeout(ASK_LEASE, client.lease(request)).await.map_err(|_| "no answer in time")?;
     reply.map_err(|status| status.to_string())?.into_inner().result.ok_or_else(|| "an empty reply".to_owned())
 }
 
@@ -292,9 +321,10 @@ async fn ask(
     catalogue: &Catalogue,
     node: &str,
     request: wire::ControlRequest,
+    within: Duration,
 ) -> Result<Answer, String> {
     let mut client = reach(platform, catalogue, node).await?;
-    match tokio::time::timeout(ATTEMPT, client.control(request)).await {
+    match tokio::time::timeout(within, client.control(request)).await {
         // It was sent: only the control set's log knows what became of it.
         Err(_) => Ok(Answer::Unknown("no answer in time".into())),
         Ok(Err(status)) => Ok(Answer::Unknown(status.to_string())),

@@ -260,6 +260,7 @@ impl Node {
             switching: self.switch_lock(set),
             cell: self.cell.clone(),
             control: self.control.clone(),
+            vigil: self.vigil.clone(),
             replica: replica.clone(),
         };
         self.spawn_of(&life, keeper.run());

@@ -28,6 +28,7 @@ async fn ready(State(node): State<Arc<Node>>) -> (StatusCode, String) {
 }
 
 async fn metrics(State(node): State<Arc<Node>>) -> impl IntoResponse {
+    node.metrics.clock_ahead.set(node.vigil.clocks().ahead_ms(tokio::time::Instant::now()));
     if let Some(catalogue) = node.cell.get() {
         node.metrics.control.show(&catalogue);
     }

@@ -1,12 +1,13 @@
 //! What a leader keeps in order for its set, by comparing the catalogue with the group: the learner is a member, the
 //! voters are those of the placement, a switch whose owner is gone is finished or undone, a DEGRADED that is in force is on
 //! record, and the leader returns to the home site. One keeper per hosted replica; it acts only while its replica leads and no
-//! switch runs here.
+//! switch runs here. A leader whose wall clock is wrong gives up leading, the control set's too.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 use tracing::{info, warn};
 use twinset_control::{CONTROL_SET, Catalogue, Command, Durability, Replica as Copy, Set, SwitchIntent};
 
@@ -16,6 +17,7 @@ use crate::handover;
 use crate::raft::{Role, View};
 use crate::set::Replica;
 use crate::since::Since;
+use crate::vigil::Vigil;
 
 const PERIOD: Duration = Duration::from_millis(250);
 /// A leader outside the home site goes home after this, if nothing else is going on.
@@ -27,6 +29,8 @@ const PROMOTE_SILENCE_MAX: Duration = Duration::from_millis(500);
 /// An intent without a running switch here is settled after this: its owner may just be recording the end.
 const SETTLE_AFTER: Duration = Duration::from_secs(1);
 
+/// Between two attempts of a leader whose clock is wrong to be rid of it: each may hold writes back for a moment.
+const YIELD_EVERY: Duration = Duration::from_secs(5);
 /// A state that is in force and not on record is recorded after this: the catalogue here may only be behind.
 const RECORD_AFTER: Duration = Duration::from_secs(1);
 
@@ -41,6 +45,8 @@ pub struct Keeper {
     pub cell: CatalogueCell,
     /// The control set.
     pub control: ControlClient,
+    /// How this node's clock compares with the others'.
+    pub vigil: Arc<Vigil>,
     /// Taken by whoever moves the set.
     pub switching: SwitchLock,
 }
@@ -51,6 +57,7 @@ impl Keeper {
         let mut tick = tokio::time::interval(PERIOD);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (mut away, mut open, mut unrecorded) = (Since::default(), Since::default(), Since::default());
+        let mut yielded: Option<Instant> = None;
         loop {
             tick.tick().await;
             let view = self.replica.group.view().borrow().clone();
@@ -63,6 +70,12 @@ impl Keeper {
                 continue;
             };
             if view.changing {
+                continue;
+            }
+            let wrong = self.vigil.clocks().is_wrong(Instant::now());
+            if wrong && yielded.is_none_or(|at| at.elapsed() >= YIELD_EVERY) {
+                yielded = Some(Instant::now());
+                self.yield_to_a_better_clock(&catalogue, &view).await;
                 continue;
             }
             if self.replica.fence.set == CONTROL_SET {
@@ -87,6 +100,20 @@ impl Keeper {
     fn is_weaker_than(&self, set: &Set) -> bool {
         let in_force = self.replica.fence.gate.durability();
         set.durability == Durability::Sync && in_force == twinset_ledger::Durability::Degraded
+    }
+
+    /// Only to another voter of the home: a leader elsewhere would be sent home again, to this one.
+    async fn yield_to_a_better_clock(&self, catalogue: &Catalogue, view: &View) {
+        let (set, me) = (self.replica.fence.set, self.replica.group.replica());
+        let home = catalogue.sets.get(&set).map(|set| set.home.as_str());
+        let at_home = |id: &u64| home.is_none_or(|home| catalogue.site_of_replica(set, *id) == Some(home));
+        let targets: Vec<u64> = view.voters.iter().copied().filter(|id| *id != me && at_home(id)).collect();
+        let ahead_ms = self.vigil.clocks().ahead_ms(Instant::now());
+        let proposer = self.replica.ledger().map(|ledger| &ledger.proposer);
+        match handover::hand_over(&self.replica.group, proposer, &targets, &|_, _| {}).await {
+            Ok((to, _)) => warn!(set, ahead_ms, to, "this node's clock is wrong: another one leads"),
+            Err(error) => warn!(set, ahead_ms, %error, "this node's clock is wrong, and it leads yet"),
+        }
     }
 
     /// A record of SYNC that was under way while another leader marked DEGRADED may have come last.

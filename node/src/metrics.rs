@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, Gauge, IntCounter, IntGaugeVec, Opts, Registry, TextEncoder, register_gauge_with_registry,
-    register_int_counter_vec_with_registry, register_int_counter_with_registry,
-    register_int_gauge_vec_with_registry,
+    Encoder, Gauge, IntCounter, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    register_gauge_with_registry, register_int_counter_vec_with_registry, register_int_counter_with_registry,
+    register_int_gauge_vec_with_registry, register_int_gauge_with_registry,
 };
 use twinset_ledger::{Effect, Rejection};
 use twinset_store::LedgerReplica;
@@ -33,6 +33,8 @@ pub struct Metrics {
     ready: Gauge,
     /// The faults of drills that act, by kind.
     pub drill_faults: IntGaugeVec,
+    /// By how much the clock is ahead, in milliseconds.
+    pub clock_ahead: IntGauge,
     /// What the control set has on record.
     pub control: ControlMetrics,
     set_leader: IntGaugeVec,
@@ -160,6 +162,11 @@ impl Metrics {
         }
         Ok(Metrics {
             drill_faults,
+            clock_ahead: register_int_gauge_with_registry!(
+                "twinset_node_clock_ahead_milliseconds",
+                "By how much the node's wall clock is ahead of what two voters of the control set say; behind below 0.",
+                registry
+            )?,
             control: ControlMetrics::new(&registry)?,
             items: counter("twinset_node_items_total", "Client calls received from routers.")?,
             commands: counter("twinset_node_commands_total", "Ledger commands received from routers.")?,

@@ -136,7 +136,13 @@ impl Node {
             let control = ControlClient::new(sets.clone(), cell.clone(), config.node.name.clone());
             let me = config.node.name.clone();
             let node = Arc::new(Node {
-                vigil: Arc::new(Vigil::new(sets.clone(), cell.clone(), control.clone(), me)),
+                vigil: Arc::new(Vigil::new(
+                    sets.clone(),
+                    cell.clone(),
+                    control.clone(),
+                    me,
+                    config.clock.clone(),
+                )),
                 control,
                 links: Links::new(platform.clone(), cell.watch()),
                 sets,

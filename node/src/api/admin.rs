@@ -230,7 +230,7 @@ impl Admin for AdminService {
         let request = request.into_inner();
         self.check_cluster(&request.cluster_id)?;
         self.node.vigil.take(request);
-        Ok(Response::new(wire::AliveReply {}))
+        Ok(Response::new(wire::AliveReply { now_unix_ns: self.node.platform.now_unix_ns() }))
     }
 
     async fn fence(

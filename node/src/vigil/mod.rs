@@ -2,6 +2,7 @@
 //! second to each voter that it lives; a voter also says whom it has heard. Leaders of DEGRADED sets ask the control set's leader
 //! for a lease and stop answering when it runs out: whoever recovers such a set waits that out.
 
+mod clocks;
 mod heard;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,8 @@ use twinset_ledger::Durability;
 use twinset_proto::cluster::v1 as wire;
 use wire::admin_client::AdminClient;
 
+use self::clocks::Reading;
+pub use self::clocks::{ClockConfig, Clocks};
 pub use self::heard::{Heard, Subject};
 use crate::catalogue::CatalogueCell;
 use crate::control_client::ControlClient;
@@ -37,6 +40,7 @@ const LEASE_MARGIN: Duration = Duration::from_millis(100);
 /// This node's part in it.
 pub struct Vigil {
     heard: Heard,
+    clocks: Clocks,
     sets: Arc<Sets>,
     cell: CatalogueCell,
     control: ControlClient,
@@ -45,8 +49,19 @@ pub struct Vigil {
 
 impl Vigil {
     /// For the node `me`.
-    pub fn new(sets: Arc<Sets>, cell: CatalogueCell, control: ControlClient, me: String) -> Self {
-        Vigil { heard: Heard::new(Instant::now()), sets, cell, control, me }
+    pub fn new(
+        sets: Arc<Sets>,
+        cell: CatalogueCell,
+        control: ControlClient,
+        me: String,
+        clock: ClockConfig,
+    ) -> Self {
+        Vigil { heard: Heard::new(Instant::now()), clocks: Clocks::new(clock), sets, cell, control, me }
+    }
+
+    /// How this node's wall clock compares with the others'.
+    pub fn clocks(&self) -> &Clocks {
+        &self.clocks
     }
 
     /// Whom this node has heard.
@@ -139,8 +154,12 @@ impl Vigil {
             ..wire::AliveRequest::default()
         };
         self.say_whom_i_heard(catalogue, &mut alive);
+        let asked_ns = self.cell.platform().now_unix_ns();
         let told = tokio::time::timeout(BEAT_WITHIN, client.alive(alive)).await;
-        told.map_err(|_| "no answer in time")?.map_err(|status| status.to_string())?;
+        let reply = told.map_err(|_| "no answer in time")?.map_err(|status| status.to_string())?;
+        let answered_ns = self.cell.platform().now_unix_ns();
+        let reading = Reading { asked_ns, theirs_ns: reply.into_inner().now_unix_ns, answered_ns };
+        self.clocks.read(Instant::now(), voter, reading);
         Ok(())
     }
 

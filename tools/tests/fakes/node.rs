@@ -181,7 +181,7 @@ impl Admin for FakeNode {
     }
 
     async fn alive(&self, _: Request<AliveRequest>) -> Result<Response<AliveReply>, Status> {
-        Ok(Response::new(AliveReply {}))
+        Ok(Response::new(AliveReply::default()))
     }
 
     async fn fence(&self, _: Request<FenceRequest>) -> Result<Response<FenceReply>, Status> {
