@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::moment::{EVERY, Moment, Payments};
 use super::record::{Judgement, Second, SetRecord, Span, Stopped, Verdict};
 use super::scenario::Criteria;
-use super::traffic::Proof;
+use super::traffic::{ACROSS, Proof};
 use crate::load::record::{Class, Sample};
 use crate::verify;
 
@@ -197,7 +197,8 @@ impl Seen<'_> {
     /// The parts, each with the longest pause of any set within it.
     pub fn spans(&self) -> Vec<Span> {
         let payments = self.payments.unwrap_or_default();
-        let sets: std::collections::BTreeSet<u32> = payments.iter().map(|payment| payment.set).collect();
+        let sets = payments.iter().map(|payment| payment.set).filter(|set| *set != ACROSS);
+        let sets: std::collections::BTreeSet<u32> = sets.collect();
         let timed = |span: &Span| {
             let within = span.from_ms * 1_000..span.to_ms * 1_000;
             let gaps = sets.iter().filter_map(|set| longest_gap(payments, *set, within.clone()));
@@ -390,6 +391,19 @@ mod tests {
         let all = seen.criteria(&seen.sets());
         let failing: Vec<&str> = all.iter().filter(|one| !one.held).map(|one| one.name.as_str()).collect();
         assert_eq!(failing, ["payments that failed"]);
+    }
+
+    #[test]
+    fn a_payment_over_two_sets_is_no_sets_pause_but_may_fail() {
+        let mut world = good();
+        for number in [40, 41, 42, 43, 44, 45] {
+            world.payments[number].set = ACROSS;
+        }
+        world.payments[43].class = Class::NotApplied;
+        assert_eq!(failing(&world), ["payments that failed", "longest pause of a set"]);
+        world.payments.extend((40..46).map(|n| paid(1_050 + n * 100, 1, Class::Done)));
+        world.payments.sort_by_key(|payment| payment.end_us);
+        assert_eq!(failing(&world), ["payments that failed"]);
     }
 
     #[test]

@@ -31,8 +31,11 @@ const CONNECT: Duration = Duration::from_secs(1);
 const SETTLED: Duration = Duration::from_secs(15);
 /// Payments kept one by one: 24 bytes each, and more than an hour at a thousand per second.
 const SAMPLES_MAX: usize = 5_000_000;
-/// Of a hundred payments, how many go to another set.
-const ACROSS: u8 = 20;
+/// Of so many clients, one pays accounts of other sets; the others keep to their own, so that a set that cannot be reached holds up nobody
+/// who does not pay it.
+const ACROSS_EVERY: usize = 5;
+/// The set of payments over two sets, among samples: they say nothing of one set alone.
+pub const ACROSS: u32 = 0;
 /// The first part of the test accounts' tags. They belong to drills alone.
 const ACCOUNTS: &str = "drill";
 
@@ -47,6 +50,30 @@ pub struct Options {
     pub accounts: usize,
     /// The owning set of every slot.
     pub slots: Vec<u32>,
+}
+
+impl Options {
+    /// The payments of which so many percent go to another set. The accounts are the same.
+    async fn plan(&self, across: u8) -> anyhow::Result<Arc<Plan>> {
+        let load = LoadOptions {
+            protocol: Protocol::Http,
+            routers: self.routers.clone(),
+            connections: 1,
+            shape: Shape {
+                name: ACCOUNTS.to_owned(),
+                accounts: self.accounts,
+                hot: false,
+                into: None,
+                across,
+                held: 0,
+                batch: 1,
+                slots: self.slots.clone(),
+            },
+            deadline_ms: None,
+            samples_max: 0,
+        };
+        Ok(Load::prepare(load, |_| {}).await?.plan())
+    }
 }
 
 /// What an account must hold, in cents beyond what it held when the traffic began.
@@ -105,7 +132,6 @@ pub struct Traffic {
 }
 
 struct Shared {
-    plan: Arc<Plan>,
     began: Instant,
     stop: AtomicBool,
     seen: Mutex<Seen>,
@@ -122,30 +148,16 @@ impl Traffic {
     /// Opens the accounts, reads what they hold, and lets payments flow.
     pub async fn start(options: &Options, began: Instant) -> anyhow::Result<Traffic> {
         let routers = addresses(&options.routers)?;
-        let load = LoadOptions {
-            protocol: Protocol::Http,
-            routers: options.routers.clone(),
-            connections: 1,
-            shape: Shape {
-                name: ACCOUNTS.to_owned(),
-                accounts: options.accounts,
-                hot: false,
-                into: None,
-                across: ACROSS,
-                held: 0,
-                batch: 1,
-                slots: options.slots.clone(),
-            },
-            deadline_ms: None,
-            samples_max: 0,
-        };
-        let plan = Load::prepare(load, |_| {}).await?.plan();
-        let ids: Vec<String> = plan.account_ids().into_iter().map(|(_, id)| id).collect();
+        let within = options.plan(0).await?;
+        let across = options.plan(100).await?;
+        let ids: Vec<String> = within.account_ids().into_iter().map(|(_, id)| id).collect();
         let before = balances(&routers, &ids).await?;
-        let shared = Arc::new(Shared { plan, began, stop: AtomicBool::new(false), seen: Mutex::default() });
-        let sets = shared.plan.sets();
+        let shared = Arc::new(Shared { began, stop: AtomicBool::new(false), seen: Mutex::default() });
+        let sets = within.sets();
         // One payment at a time for each client: enough of them that a slow set does not slow the rate of the others.
-        let count = (options.rate as usize / 10).clamp(sets.len() * 4, 512).next_multiple_of(sets.len());
+        let round = sets.len() * ACROSS_EVERY;
+        let count = (options.rate as usize / 10).clamp(round, 512.max(round)).next_multiple_of(round);
+        let is_across = |number: usize| number.is_multiple_of(ACROSS_EVERY);
         let pace = Duration::from_secs_f64(count as f64 / f64::from(options.rate.max(1)));
         let mut clients = JoinSet::new();
         for number in 0..count {
@@ -154,7 +166,9 @@ impl Traffic {
                 routers: routers.clone(),
                 at: number % routers.len(),
                 open: None,
-                set: sets[number % sets.len()],
+                set: sets[number / ACROSS_EVERY % sets.len()],
+                plan: if is_across(number) { across.clone() } else { within.clone() },
+                across: is_across(number) && sets.len() > 1,
                 random: Random::new(),
                 next: Instant::now() + pace.mul_f64(number as f64 / count as f64),
                 pace,
@@ -243,7 +257,11 @@ struct Client {
     routers: Vec<String>,
     at: usize,
     open: Option<http1::Connection>,
+    /// Where the accounts are that it pays from.
     set: u32,
+    plan: Arc<Plan>,
+    /// Whether it pays accounts of other sets.
+    across: bool,
     random: Random,
     next: Instant,
     pace: Duration,
@@ -266,7 +284,7 @@ impl Client {
             // From when it was due: payments that had to wait for one that was held have waited too.
             let due = self.next;
             self.next += self.pace;
-            for transfer in self.shared.plan.draw(self.set, &mut self.random) {
+            for transfer in self.plan.draw(self.set, &mut self.random) {
                 self.pay(&transfer, due).await;
             }
         }
@@ -302,7 +320,12 @@ impl Client {
 
     fn put_down(&self, transfer: &Transfer, due: Instant, class: Class, code: String, attempts: u32) {
         let us = |time: Instant| micros(time.saturating_duration_since(self.shared.began));
-        let sample = Sample { start_us: us(due), end_us: us(Instant::now()), set: self.set, class };
+        let sample = Sample {
+            start_us: us(due),
+            end_us: us(Instant::now()),
+            set: if self.across { ACROSS } else { self.set },
+            class,
+        };
         let mut seen = self.shared.seen();
         seen.repeated += u64::from(attempts > 1);
         if seen.samples.len() < SAMPLES_MAX {
