@@ -37,6 +37,7 @@ pub struct Config {
     #[serde(default)]
     pub recovery: RecoveryConfig,
     /// When its wall clock counts as wrong.
+    #[serde(default)]
     pub clock: ClockConfig,
     /// When state is written out.
     #[serde(default)]
