@@ -1,12 +1,17 @@
-//! Steps of a node's wall clock, forth and back. Nothing may be ordered by it: the ledger's time keeps rising, and nobody
-//! loses a leader over it. Only the reading of the clock is changed, and only for this process.
+//! Steps of a node's wall clock, forth and back. Nothing may be ordered by it: the ledger's time keeps rising. A leader that is
+//! wrong by more than a second for a second hands its sets over. Only the reading of the clock is changed, and only for this process.
 
 use twinset_tools::cluster::LocalCluster;
 use twinset_tools::cluster::layout::{Kind, Layout};
 use twinset_tools::load::random::Random;
 
 use super::{Evidence, Fault};
+use crate::logs::Allowed;
 use crate::preload::{Machines, ending};
+
+/// What a node says when its clock is wrong.
+pub const WRONG: &[Allowed] =
+    &[Allowed { part: "this node's clock is wrong", why: "a leader with a wrong clock gives up leading" }];
 
 /// A clock that is wrong.
 #[derive(Debug)]

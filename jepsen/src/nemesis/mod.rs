@@ -170,6 +170,7 @@ impl Fault {
             Fault::DiskFull { victim, .. } | Fault::FsyncError { victim, .. } if victim == process => {
                 disk::ALLOWED.to_vec()
             }
+            Fault::ClockStep { victim, .. } if victim == process => clock::WRONG.to_vec(),
             Fault::Corrupt { victim, .. } if victim == process => corrupt::ALLOWED.to_vec(),
             Fault::Amid { around, within } => {
                 let given_up = if matches!(**around, Fault::Switches { .. }) { GIVEN_UP } else { &[] };

@@ -2,16 +2,20 @@
 //! on, and remembers nothing of it when it is started anew. The others are tried on whole nodes
 //! (`node/tests/nodes/drill_faults.rs`).
 
-use crate::support::{Stage, no_failure};
+use std::time::Duration;
+
+use crate::support::{LONG, Stage, no_failure};
 use twinset_jepsen::logs::{self, Allowed};
 use twinset_proto::cluster::v1 as wire;
 use twinset_tools::cluster::admin;
+use twinset_tools::cluster::faults::{Asker, At};
 use wire::drill_faults_client::DrillFaultsClient;
 
 const SAID: &[Allowed] = &[
     Allowed { part: "drill faults are enabled", why: "that is how this cluster was started" },
     Allowed { part: "a drill's fault", why: "that is what this test does" },
     Allowed { part: "the disk is full", why: "that is what this test does" },
+    Allowed { part: "this node's clock is wrong", why: "that is what this test does" },
 ];
 
 /// Begins a fault that takes no figures.
@@ -23,6 +27,17 @@ async fn begin(stage: &Stage, name: &str, kind: &str, deadline_ms: u32) -> Resul
     let request = wire::BeginFaultRequest { token, fault, deadline_ms, who, why };
     let channel = admin::channel(&layout.process(name).unwrap().api).unwrap();
     DrillFaultsClient::new(channel).begin_fault(request).await.map(|reply| reply.into_inner().id)
+}
+
+/// Its clock is so wrong from now on.
+async fn step_clock(stage: &Stage, name: &str, by_ms: i64, deadline_ms: u32) {
+    let layout = stage.cluster.layout();
+    let addr = &layout.process(name).unwrap().api;
+    let token = std::fs::read(layout.drill_token_path()).unwrap().into();
+    let asker = Asker { token, who: "test".to_owned(), why: "a drill".to_owned() };
+    let fault = wire::DrillFault { kind: "step-clock".into(), by_ms, ..wire::DrillFault::default() };
+    let at = At { process: name, addr };
+    at.begin(fault, Duration::from_millis(deadline_ms.into()), &asker).await.unwrap();
 }
 
 async fn acting(stage: &Stage, name: &str) -> usize {
@@ -43,6 +58,40 @@ async fn a_node_that_a_drill_pauses_goes_on_by_itself() {
     assert!(!stage.is_frozen(&leader));
     let log = stage.log(&leader, 0);
     assert!(log.contains("a drill's fault begins"), "{log}");
+    no_failure(traffic).await;
+    stage.end(&[logs::AFTER_KILLS, SAID].concat()).await;
+}
+
+/// Ahead, and then behind: each time another node of its home leads soon, and nobody's request fails.
+#[tokio::test]
+async fn a_leader_whose_clock_is_wrong_gives_up_leading() {
+    let stage = Stage::start_for_drills().await;
+    let traffic = stage.traffic().await;
+    for by_ms in [5_000, -5_000] {
+        let wrong = stage.leader(1).await;
+        let heard = stage.log(&wrong, 0).len();
+        step_clock(&stage, &wrong, by_ms, 60_000).await;
+        let deadline = tokio::time::Instant::now() + LONG * 2;
+        let heir = loop {
+            let leader = stage.leader(1).await;
+            if leader != wrong {
+                break leader;
+            }
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "{wrong} leads with a clock that is {by_ms} ms ahead"
+            );
+        };
+        let site = |name: &str| stage.cluster.layout().process(name).unwrap().site.clone();
+        assert_eq!(site(&heir), site(&wrong), "it stays at home");
+        assert!(stage.log(&wrong, heard).contains("this node's clock is wrong"));
+        let layout = stage.cluster.layout();
+        let at = At { process: &wrong, addr: &layout.process(&wrong).unwrap().api };
+        let token = std::fs::read(layout.drill_token_path()).unwrap().into();
+        for fault in at.list().await.unwrap() {
+            at.end(fault.id, &token).await.unwrap();
+        }
+    }
     no_failure(traffic).await;
     stage.end(&[logs::AFTER_KILLS, SAID].concat()).await;
 }
