@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tonic::transport::Channel;
 use twinset_control::{
@@ -30,6 +31,8 @@ const ATTEMPT: Duration = Duration::from_secs(2);
 /// For one node to answer at first, twice as long each time until it is [`ATTEMPT`]: a leader that is cut off from this node alone,
 /// and only in one direction, takes questions and answers none. That is not to cost the whole of a set's patience.
 const ASK_FIRST: Duration = Duration::from_millis(500);
+/// For so long a leader that was not reached is only asked by way of others first.
+const DETOUR_LASTS: Duration = Duration::from_secs(5);
 /// For a lease: short enough for a second way before the last one runs out.
 const ASK_LEASE: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(50);
@@ -54,12 +57,20 @@ pub struct ControlClient {
     sets: Arc<Sets>,
     cell: CatalogueCell,
     me: String,
+    detour: Arc<Mutex<Option<Detour>>>,
+}
+
+/// A leader that this node did not reach itself, and another one did.
+#[derive(Clone)]
+struct Detour {
+    leader: String,
+    found: Instant,
 }
 
 impl ControlClient {
     /// For the node `me`.
     pub fn new(sets: Arc<Sets>, cell: CatalogueCell, me: String) -> Self {
-        ControlClient { sets, cell, me }
+        ControlClient { sets, cell, me, detour: Arc::default() }
     }
 
     /// Proposes a command and waits for its reply, by way of any node that leads the control set. Repeats itself while
@@ -156,8 +167,11 @@ impl ControlClient {
     ) -> Result<T, Missed> {
         let hosts = catalogue.control.replicas.iter().map(|replica| replica.node.clone());
         let mut candidates: VecDeque<String> = self.leader_hint().into_iter().chain(hosts).collect();
-        let mut tried = BTreeSet::new();
-        let mut know = Vec::new();
+        // Whom this node did not reach a moment ago it asks last.
+        let unreached = self.detour.lock().clone().filter(|detour| detour.found.elapsed() < DETOUR_LASTS);
+        let unreached = unreached.map(|detour| detour.leader);
+        let mut tried: BTreeSet<String> = unreached.iter().cloned().collect();
+        let mut know: Vec<(String, String)> = Vec::new();
         let (mut reasons, mut open) = (Vec::new(), false);
         while let Some(node) = candidates.pop_front() {
             if !tried.insert(node.clone()) {
@@ -166,7 +180,7 @@ impl ControlClient {
             match ask(node.clone(), false).await {
                 Ok(Said::Done(done)) => return Ok(done),
                 Ok(Said::NotLeader(hint)) if !hint.is_empty() => {
-                    know.push(node);
+                    know.push((node, hint.clone()));
                     candidates.push_front(hint);
                 }
                 Ok(Said::NotLeader(_)) => {}
@@ -177,15 +191,34 @@ impl ControlClient {
                 Err(why) => reasons.push(format!("{node}: {why}")),
             }
         }
-        for node in know.into_iter().filter(|node| *node != self.me) {
+        // A voter in this node's own site may well stand behind the same cut.
+        know.sort_by_key(|(node, _)| catalogue.site_of_node(node) == catalogue.site_of_node(&self.me));
+        for (node, leader) in know.into_iter().filter(|(node, _)| *node != self.me) {
             match ask(node.clone(), true).await {
-                Ok(Said::Done(done)) => return Ok(done),
+                Ok(Said::Done(done)) => {
+                    if unreached.is_none() {
+                        *self.detour.lock() = Some(Detour { leader, found: Instant::now() });
+                    }
+                    return Ok(done);
+                }
                 Ok(Said::NotLeader(_)) => {}
                 Ok(Said::Open(why)) => {
                     open = true;
                     reasons.push(format!("by way of {node}: {why}"));
                 }
                 Err(why) => reasons.push(format!("by way of {node}: {why}")),
+            }
+        }
+        if let Some(node) = unreached {
+            *self.detour.lock() = None;
+            match ask(node.clone(), false).await {
+                Ok(Said::Done(done)) => return Ok(done),
+                Ok(Said::NotLeader(_)) => {}
+                Ok(Said::Open(why)) => {
+                    open = true;
+                    reasons.push(format!("{node}: {why}"));
+                }
+                Err(why) => reasons.push(format!("{node}: {why}")),
             }
         }
         let why = if reasons.is_empty() { "no leader".to_owned() } else { reasons.join("; ") };
