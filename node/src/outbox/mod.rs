@@ -203,9 +203,12 @@ impl<'a> Lead<'a> {
         let now = Instant::now();
         let open = self.outbox.fence.gate.horizon().open;
         self.leaves_at = None;
-        for standing in self.outbox.state.streams() {
-            self.send(standing, open, now);
-            self.acknowledge(standing, now);
+        let streams = self.outbox.state.streams();
+        for standing in &streams {
+            if stream::is_next(standing, &streams) {
+                self.send(*standing, open, now);
+            }
+            self.acknowledge(*standing, now);
         }
         let own = self.outbox.state.own_buffered();
         let own: Vec<OwnBuffered> =

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use twinset_ledger::{Effect, Outcome, Rejection, TransactionId};
+use twinset_store::StreamStanding;
 
 /// Loads on their way in one stream, at most. They travel in order, one behind the other.
 pub const LOADS_MAX: usize = 4;
@@ -107,6 +108,17 @@ impl Course {
     }
 }
 
+/// Whether a stream may be sent: what an earlier incarnation of this set has sent to the same one is all taken in. What was paid before
+/// a recovery arrives before what was paid after it.
+pub fn is_next(standing: &StreamStanding, streams: &[StreamStanding]) -> bool {
+    let waits_before = |other: &StreamStanding| {
+        other.name.to == standing.name.to
+            && other.name.incarnation < standing.name.incarnation
+            && other.acknowledged < other.last
+    };
+    !streams.iter().any(waits_before)
+}
+
 /// Whether a set says that it cannot take a parcel in, in its turn: its accounts for such things are full.
 pub fn is_full(outcome: &Outcome) -> bool {
     matches!(outcome.result, Err(Rejection::AmountOverflow { .. }))
@@ -115,6 +127,7 @@ pub fn is_full(outcome: &Outcome) -> bool {
 #[cfg(test)]
 mod tests {
     use twinset_ledger::Position;
+    use twinset_ledger::buffer::StreamName;
 
     use super::*;
 
@@ -132,6 +145,19 @@ mod tests {
 
     fn booked(count: usize) -> Vec<Outcome> {
         vec![outcome(Ok(Effect::Posted(Vec::new()))); count]
+    }
+
+    #[test]
+    fn a_stream_waits_for_those_of_earlier_incarnations_to_the_same_set() {
+        let standing = |to, incarnation, acknowledged, last| StreamStanding {
+            name: StreamName { to, incarnation },
+            acknowledged,
+            last,
+            oldest: None,
+        };
+        let streams =
+            [standing(2, 1, 3, 5), standing(2, 2, 0, 9), standing(3, 1, 4, 4), standing(3, 2, 0, 1)];
+        assert_eq!(streams.map(|one| is_next(&one, &streams)), [true, false, true, true]);
     }
 
     #[test]
