@@ -10,10 +10,12 @@
 mod judgement;
 pub mod tail;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use futures::stream::{FuturesUnordered, StreamExt};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{info, warn};
@@ -75,25 +77,39 @@ impl Recoverer {
     pub async fn run(self) {
         let mut tick = tokio::time::interval(PERIOD);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Sets do not wait for each other: a survivor that does not answer, and a lease that is waited out, hold up their own.
+        let (mut busy, mut working) = (BTreeSet::new(), FuturesUnordered::new());
         loop {
-            tick.tick().await;
+            tokio::select! {
+                Some(set) = working.next() => {
+                    busy.remove(&set);
+                    continue;
+                }
+                _ = tick.tick() => {}
+            }
             let leads = self.sets.control().is_some_and(|replica| replica.group.is_leader());
             let Some(catalogue) = self.cell.get().filter(|_| leads) else { continue };
-            // Sets do not wait for each other.
-            join_all(catalogue.sets.values().map(|set| self.look_after(&catalogue, set))).await;
+            for set in catalogue.sets.keys().copied() {
+                if busy.insert(set) {
+                    working.push(self.look_after(catalogue.clone(), set));
+                }
+            }
         }
     }
 
-    async fn look_after(&self, catalogue: &Catalogue, set: &Set) {
+    /// Does what is to be done for a set now; gives the set.
+    async fn look_after(&self, catalogue: Arc<Catalogue>, number: u32) -> u32 {
+        let Some(set) = catalogue.sets.get(&number) else { return number };
         let done = match &set.recovery {
-            Some(intent) => self.carry_on(catalogue, set, intent).await,
-            None => self.begin(catalogue, set).await,
+            Some(intent) => self.carry_on(&catalogue, set, intent).await,
+            None => self.begin(&catalogue, set).await,
         };
         if let Err(reason) = done {
             warn!(set = set.id, reason, "not recovered yet");
             // Not an answer to anything: it only keeps the log readable.
             tokio::time::sleep(FRESH).await;
         }
+        number
     }
 
     async fn begin(&self, catalogue: &Catalogue, set: &Set) -> Result<(), String> {
