@@ -20,6 +20,9 @@ use crate::set::Replica;
 /// For the mark to be committed, and to be safe when the set returns to SYNC.
 const MARK_MAX: Duration = Duration::from_secs(5);
 
+/// For the away site to get what it lacks before that.
+const CATCH_UP_MAX: Duration = Duration::from_secs(3);
+const POLL: Duration = Duration::from_millis(5);
 /// A replica that has not answered for longer than this is not there.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
 /// Entries that the away site may lack when the gate closes; new answers wait for them.
@@ -108,11 +111,26 @@ pub async fn change(
         }
         Durability::Sync => {
             away_site_follows(replica, catalogue).map_err(Error::AwaySite)?;
+            catch_up(replica).await?;
             let index = mark(replica, durability).await?;
             control.propose(&record(index)).await?;
             Ok(Marked { index, last_safe_index: index })
         }
     }
+}
+
+/// Lets the away site get what the log holds by now, while the set goes on without it: once the mark is in force every answer
+/// waits for what is still lacking.
+async fn catch_up(replica: &Replica) -> Result<(), Error> {
+    let wanted = replica.group.progress().last_log;
+    let deadline = Instant::now() + CATCH_UP_MAX;
+    while replica.fence.gate.horizon().safe < wanted {
+        if Instant::now() >= deadline {
+            return Err(Error::AwaySite(format!("the away site does not have entry {wanted} yet")));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(())
 }
 
 /// Puts the mark into the set's log and waits until the gate is open for it: at once in DEGRADED, with the away
