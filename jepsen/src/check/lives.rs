@@ -31,7 +31,7 @@ struct Lives<'a> {
     first_ns: BTreeMap<u32, u64>,
     /// Those that ended in SYNC, as far as anybody noted.
     sync: HashSet<u32>,
-    /// The transactions of the final list, if that is whole.
+    /// The transactions of the final lists, those over several sets among them, if all are whole.
     listed: Option<HashSet<TransactionId>>,
 }
 
@@ -43,8 +43,10 @@ impl<'a> Lives<'a> {
             let first = first_ns.entry(meta.incarnation_at(set, decided.place.index)).or_insert(u64::MAX);
             *first = (*first).min(decided.end_ns);
         }
-        let listed = case.witness.listed.get(&set);
-        let listed = listed.map(|rows| rows.iter().map(|row| row.transaction.0).collect());
+        let lists = &case.witness.listed;
+        let rows = lists.values().flatten();
+        let names = rows.flat_map(|row| [Some(row.transaction.0), row.part_of.map(|part| part.of.0)]);
+        let listed = meta.sets.iter().all(|set| lists.contains_key(set)).then(|| names.flatten().collect());
         Lives { set, ends, first_ns, sync: ended_in_sync(case, set, ends.len()), listed }
     }
 
@@ -61,6 +63,10 @@ impl<'a> Lives<'a> {
             }
             found.checked += 1;
             let (name, now) = (transaction.0, self.incarnation_at(place.index));
+            // What was acknowledged in DEGRADED an operator has accepted to lose.
+            if !self.sync.contains(&name.incarnation) {
+                continue;
+            }
             if name.incarnation != now {
                 let end = self.ends.get(name.incarnation.saturating_sub(1) as usize);
                 found.wrong(|| {
@@ -69,9 +75,7 @@ impl<'a> Lives<'a> {
                         call.at.op, name.incarnation
                     )
                 });
-            } else if self.sync.contains(&now)
-                && self.listed.as_ref().is_some_and(|listed| !listed.contains(&name))
-            {
+            } else if self.listed.as_ref().is_some_and(|listed| !listed.contains(&name)) {
                 found.wrong(|| {
                     format!(
                         "operation {}: {name} was acknowledged in SYNC at {place:?}, and a recovery has lost it",
