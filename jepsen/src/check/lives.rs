@@ -1,6 +1,7 @@
-//! Sets that were recovered: their history goes on where the last incarnation has ended, and nobody was told of another one. What
-//! was acknowledged in SYNC is there; what an old incarnation had beyond its end was told to nobody; and once something of the new one was
-//! answered, nothing of the old one is. From names, lists and clocks alone, without the model. Pure.
+//! Sets that were recovered: their history goes on where the last incarnation has ended, and nobody was told of another
+//! one. What was acknowledged in SYNC is there; what an old incarnation had beyond its end was told to nobody; and once
+//! something of the new one was answered, nothing of the old one is. From names, lists and clocks alone, without the
+//! model. Pure.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -115,7 +116,8 @@ impl<'a> Lives<'a> {
     }
 }
 
-/// The incarnations of a set that lost nothing when they ended; all, where nobody noted how they stood. The last one has not ended.
+/// The incarnations of a set that lost nothing when they ended; all, where nobody noted how they stood. The last one
+/// has not ended.
 fn ended_in_sync(case: &Case<'_>, set: u32, ended: usize) -> HashSet<u32> {
     let (mut sync, mut is_sync, mut incarnation) = (HashSet::new(), true, 1);
     for record in case.history.records.iter().filter(|record| record.set == set) {

@@ -1,5 +1,5 @@
-//! What the control set has put on record about the sets while clients worked: when one went on with a single site, when it was in
-//! both again, when it was recovered. Plain data.
+//! What the control set has put on record about the sets while clients worked: when one went on with a single site,
+//! when it was in both again, when it was recovered. Plain data.
 
 use serde::{Deserialize, Serialize};
 
@@ -27,15 +27,16 @@ pub struct Recorded {
     pub set: u32,
     /// What has become of it.
     pub change: Change,
-    /// When it was proposed, by the clock of whoever did: nothing that rests on it was done before, if that clock is right.
+    /// When it was proposed, by the clock of whoever did: nothing that rests on it was done before, if that clock is
+    /// right.
     pub proposed_ns: u64,
     /// When it was seen: it was on record by then.
     pub seen_ns: u64,
 }
 
 impl History {
-    /// From when until when a set was SYNC for certain, and nobody could know anything else: a weaker state is recorded before it
-    /// takes effect, a stronger one after.
+    /// From when until when a set was SYNC for certain, and nobody could know anything else: a weaker state is recorded
+    /// before it takes effect, a stronger one after.
     pub fn in_sync(&self, set: u32) -> Vec<(u64, u64)> {
         let (mut spans, mut since) = (Vec::new(), Some(0));
         for record in self.records.iter().filter(|record| record.set == set) {

@@ -63,7 +63,8 @@ fn of_site(layout: &Layout, site: &str) -> Vec<String> {
     of_it.map(|process| process.name.clone()).collect()
 }
 
-/// A node of another site; if a set is at home in the one that is lost, a voter of it: the learner then has more than it.
+/// A node of another site; if a set is at home in the one that is lost, a voter of it: the learner then has more than
+/// it.
 fn survivor(random: &mut Random, layout: &Layout, catalogue: Option<&Catalogue>, lost: &str) -> String {
     let nodes = layout.nodes().filter(|node| node.kind == Kind::Node && node.site != lost);
     let nodes: Vec<&String> = nodes.map(|node| &node.name).collect();

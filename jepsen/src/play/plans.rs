@@ -1,5 +1,6 @@
-//! Plans, as an operator makes them: a site is left, and its sets are brought home. Some are stopped half-way and resumed, and from some
-//! the node dies that carries them out. What must not happen is seen here as well: a plan that was stopped moves nothing.
+//! Plans, as an operator makes them: a site is left, and its sets are brought home. Some are stopped half-way and
+//! resumed, and from some the node dies that carries them out. What must not happen is seen here as well: a plan that
+//! was stopped moves nothing.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! What the control set has on record of the sets, as lines of the history, from its audit log. Looks at catalogues that
-//! others have asked for; asks nobody.
+//! What the control set has on record of the sets, as lines of the history, from its audit log. Looks at catalogues
+//! that others have asked for; asks nobody.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Sites that are lost, and the arbiter: their processes die at the same instant. A site is not brought back before the sets of the
-//! other one have gone on, on record; afterwards the cluster heals by itself.
+//! Sites that are lost, and the arbiter: their processes die at the same instant. A site is not brought back before the
+//! sets of the other one have gone on, on record; afterwards the cluster heals by itself.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use crate::death;
 use crate::nemesis::{Evidence, Fault, Lame};
 use crate::wait;
 
-/// By then every set has gone on without a site, a voter of the control set among the dead ones that believes in nobody's silence for
-/// half a minute after it is back.
+/// By then every set has gone on without a site, a voter of the control set among the dead ones that believes in
+/// nobody's silence for half a minute after it is back.
 const GONE_ON: Duration = Duration::from_secs(120);
 
 /// Lost sites.

@@ -1,5 +1,5 @@
-//! Sets that were recovered: a history of two incarnations passes, and each break of what is promised of them is seen by the checker
-//! that is for it. What goes on in one site is on record first.
+//! Sets that were recovered: a history of two incarnations passes, and each break of what is promised of them is seen
+//! by the checker that is for it. What goes on in one site is on record first.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
