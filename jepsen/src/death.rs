@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use twinset_control::CONTROL_SET;
 use twinset_tools::cluster::LocalCluster;
 use twinset_tools::cluster::layout::{Kind, Layout};
+use twinset_tools::cluster::process::{Pid, Signal};
 use twinset_tools::load::random::Random;
 
 use crate::wait;
@@ -57,9 +58,33 @@ fn one_of(random: &mut Random, layout: &Layout, kind: Kind) -> Victim {
 pub async fn end(cluster: &mut LocalCluster, name: &str) -> anyhow::Result<()> {
     let pid = cluster.layout().process(name)?.pid;
     cluster.kill(name).await?;
-    let threads = pid.map(|pid| format!("/proc/{}/task", pid.number));
+    match pid {
+        Some(pid) => threads_end(pid, name).await,
+        None => Ok(()),
+    }
+}
+
+/// The same of many, none of which can notice before that the others die.
+pub async fn end_at_once(cluster: &LocalCluster, names: &[&String]) -> anyhow::Result<()> {
+    let mut victims = Vec::new();
+    for name in names {
+        let pid = cluster.layout().process(name)?.pid.filter(|pid| pid.alive());
+        victims.push((pid.ok_or_else(|| anyhow::anyhow!("{name} does not run"))?, name));
+    }
+    for (pid, _) in &victims {
+        pid.signal(Signal::Kill);
+    }
+    for (pid, name) in victims {
+        anyhow::ensure!(pid.ended(wait::HEAL).await, "{name} does not end");
+        threads_end(pid, name).await?;
+    }
+    Ok(())
+}
+
+async fn threads_end(pid: Pid, name: &str) -> anyhow::Result<()> {
+    let threads = format!("/proc/{}/task", pid.number);
     let deadline = Instant::now() + wait::HEAL;
-    while threads.as_ref().is_some_and(|path| std::fs::read_dir(path).is_ok_and(|tasks| tasks.count() > 1)) {
+    while std::fs::read_dir(&threads).is_ok_and(|tasks| tasks.count() > 1) {
         anyhow::ensure!(Instant::now() < deadline, "a thread of {name} does not end");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

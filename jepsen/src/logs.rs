@@ -43,6 +43,12 @@ pub const AFTER_LOST_SITES: &[Allowed] = &[
     Allowed { part: "closed: what is here is newer than the catalogue", why: "a fenced survivor waits" },
     Allowed { part: "the set was recovered without this replica", why: "the site is back" },
     Allowed { part: "this replica was left behind by a recovery", why: "what it holds is told" },
+    Allowed { part: "learner not added yet", why: "a copy comes back, and the lead has just gone over" },
+    Allowed {
+        part: "no vote for the learner yet",
+        why: "the control set was electing; the keeper tries again",
+    },
+    Allowed { part: "voters not changed yet", why: "a copy gets its vote, and the lead has just gone over" },
 ];
 
 /// The lines of `text` that nobody expects.

@@ -1,6 +1,6 @@
 //! What the first line of a history says of the cluster that it is taken from.
 
-use twinset_control::Catalogue;
+use twinset_control::{Catalogue, Policy};
 use twinset_tools::cluster::layout::{Kind, Layout};
 
 use crate::books::replicas;
@@ -18,6 +18,7 @@ pub fn meta(layout: &Layout, catalogue: &Catalogue) -> Meta {
         routers: layout.routers().map(|router| router.name.clone()).collect(),
         nodes: nodes.map(|node| (node.name.clone(), node.site.clone())).collect(),
         replicas: replicas::placed(catalogue),
+        go_on: catalogue.sets.values().any(|set| set.policy == Policy::MaxAvailability),
         ..Meta::default()
     }
 }

@@ -5,8 +5,11 @@
 mod links;
 mod machine;
 pub mod nemeses;
+mod plans;
 mod processes;
+pub mod records;
 mod restarts;
+mod sites;
 mod switches;
 
 use std::collections::BTreeMap;
@@ -25,6 +28,7 @@ use crate::nemesis::{Evidence, Fault};
 use crate::net::Net;
 use crate::preload::Machines;
 use crate::wait;
+use records::Records;
 
 /// The cluster that faults are played on.
 pub struct Stage {
@@ -71,6 +75,9 @@ pub fn players() -> Vec<Box<dyn Player>> {
         Box::new(machine::Clocks::default()),
         Box::new(machine::Cuts::default()),
         Box::new(machine::Damages::default()),
+        Box::new(sites::Sites::default()),
+        Box::new(sites::Arbiters::default()),
+        Box::new(plans::Plans::default()),
     ]
 }
 
@@ -84,7 +91,8 @@ pub async fn play(
 ) -> anyhow::Result<Evidence> {
     recorder.add(Event::FaultBegin { at_ns: recorder.now_ns(), fault: fault.clone() });
     let evidence = act(stage, players, fault, Some(recorder)).await?;
-    wait::whole(stage.cluster.layout()).await?;
+    // A set that goes on with one site would lose what it acknowledges if that was the next to be lost.
+    wait::in_sync(stage.cluster.layout()).await?;
     recorder.add(Event::FaultEnd { at_ns: recorder.now_ns(), evidence: evidence.clone() });
     Ok(evidence)
 }
@@ -145,18 +153,22 @@ fn nothing() -> Evidence {
     Evidence { acted: false, detail: "not this player's fault".to_owned() }
 }
 
-/// Who leads each set, as lines of the history; counts the changes. Ends when it is dropped.
-pub async fn watch_leaders(
+/// Who leads each set and what is on record of it, as lines of the history; counts the changes of leaders. Ends when it is dropped.
+pub async fn watch(
     seeds: Vec<String>,
     sets: Vec<u32>,
     recorder: Arc<Recorder>,
     changes: Arc<AtomicU64>,
+    records: &mut Records,
 ) {
     let mut known = BTreeMap::new();
     let mut pace = tokio::time::interval(Duration::from_millis(500));
     loop {
         pace.tick().await;
         let survey = admin::survey(&seeds).await;
+        if let Some(catalogue) = &survey.catalogue {
+            records.look(catalogue, &recorder);
+        }
         for set in std::iter::once(CONTROL_SET).chain(sets.iter().copied()) {
             let node = survey.leader(set).map(|(_, reply)| reply.node.clone()).unwrap_or_default();
             if known.insert(set, node.clone()) != Some(node.clone()) {

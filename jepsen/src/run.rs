@@ -8,6 +8,7 @@ mod opening;
 use std::path::Path;
 
 use futures::future::LocalBoxFuture;
+use twinset_tools::cluster::admin;
 use twinset_tools::cluster::layout::Process;
 use twinset_tools::load::random::Random;
 use twinset_tools::{error, out};
@@ -112,11 +113,14 @@ async fn act(
         ops_max: OPS_MAX,
     };
     let working = Clients::start(&recorder, &flow);
-    let watch = play::watch_leaders(
-        opened.stage.cluster.layout().node_addrs(),
+    let (seeds, mut records) =
+        (opened.stage.cluster.layout().node_addrs(), std::mem::take(&mut opened.records));
+    let watch = play::watch(
+        seeds.clone(),
         opened.stage.sets.clone(),
         recorder.clone(),
         working.failovers.clone(),
+        &mut records,
     );
     let disturbed = tokio::select! {
         disturbed = disturb::disturb(opened, nemeses, seed, &until, narrate) => disturbed,
@@ -125,5 +129,7 @@ async fn act(
     let left = working.stop().await?;
     recorder.phase(Phase::Resolve);
     disturbed?;
-    books::last_look(&opened.stage.cluster, &recorder, &left, narrate).await
+    books::last_look(&opened.stage.cluster, &recorder, &left, narrate).await?;
+    records.look(admin::survey(&seeds).await.catalogue()?, &recorder);
+    Ok(())
 }

@@ -9,6 +9,7 @@ mod past;
 mod restricted;
 mod sweeps;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use twinset_ledger::{Command, Position, TransactionId};
@@ -39,6 +40,8 @@ const ROUTERS: [&str; 2] = ["ra", "rb"];
 /// One set's log in the making.
 struct Log {
     set: u32,
+    /// The last index of each incarnation before the last.
+    lives: Vec<u64>,
     model: Model,
     index: u64,
     /// Of the first command of the last entry; one nanosecond more for each that follows.
@@ -80,13 +83,25 @@ pub fn history(operations: u64, seed: u64) -> anyhow::Result<History> {
 
 /// The same of any workloads whose calls the model can answer by itself.
 pub fn of(kinds: &[&'static Kind], operations: u64, seed: u64) -> History {
+    of_lives(kinds, operations, seed, &BTreeMap::new())
+}
+
+/// The same of sets that were recovered meanwhile: `lives` has the last index of each of their incarnations before the last.
+pub fn of_lives(
+    kinds: &[&'static Kind],
+    operations: u64,
+    seed: u64,
+    lives: &BTreeMap<u32, Vec<u64>>,
+) -> History {
+    let ends = |set: u32| lives.get(&set).cloned().unwrap_or_default();
     let slots: Vec<u32> = (0..4096).map(|slot| 1 + slot / 2048).collect();
     let recorder = Recorder::in_memory(Meta::default());
     let ground = Ground::new(recorder.clone(), &slots, kinds);
     let mut maker = Maker {
         logs: [1, 2].map(|set| Log {
             set,
-            model: Model::new(set),
+            lives: ends(set),
+            model: Model::new(set).with_lives(ends(set)),
             index: 10,
             time_ns: 1,
             behind: 0,
@@ -105,6 +120,7 @@ pub fn of(kinds: &[&'static Kind], operations: u64, seed: u64) -> History {
                 sites: vec!["A".into(), "B".into()],
                 routers: ROUTERS.map(str::to_owned).to_vec(),
                 nodes: NODES.map(|(name, site)| (name.to_owned(), site.to_owned())).into(),
+                lives: lives.clone(),
                 replicas: [1, 2].map(|set| (set, NODES.map(|(name, _)| name.to_owned()).to_vec())).into(),
                 ..Meta::default()
             },
@@ -405,7 +421,11 @@ impl Log {
     }
 
     fn name(&self, position: Position) -> Name {
-        Name(TransactionId { set: self.set, incarnation: 1, position })
+        Name(TransactionId { set: self.set, incarnation: self.incarnation_at(position.index()), position })
+    }
+
+    fn incarnation_at(&self, index: u64) -> u32 {
+        1 + self.lives.partition_point(|end| *end < index) as u32
     }
 
     fn keep(

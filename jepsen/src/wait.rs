@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::time::Instant;
-use twinset_control::{CONTROL_SET, Catalogue};
+use twinset_control::{CONTROL_SET, Catalogue, Durability};
 use twinset_proto::cluster::v1::ReplicaStatus;
 use twinset_tools::cluster::Layout;
 use twinset_tools::cluster::admin::{self, Survey};
@@ -13,6 +13,8 @@ use twinset_tools::cluster::ready;
 
 /// How long a cluster may take to heal.
 pub const HEAL: Duration = Duration::from_secs(60);
+/// How long a site that was lost may take until every set has its copies there again and is SYNC.
+const BACK: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(50);
 
 /// Waits until `holds` of a survey; its words say what is still missing.
@@ -39,6 +41,20 @@ pub fn whole(layout: &Layout) -> BoxFuture<'_, anyhow::Result<Survey>> {
         let routers: Vec<String> = layout.routers().map(|router| router.http.clone()).collect();
         ready::routers(&routers, HEAL).await?;
         Ok(survey)
+    })
+}
+
+/// Waits until everything is whole and every set is on record as SYNC.
+pub fn in_sync(layout: &Layout) -> BoxFuture<'_, anyhow::Result<Survey>> {
+    Box::pin(async move {
+        let seeds = layout.node_addrs();
+        until(&seeds, BACK, |survey| {
+            let catalogue = survey.catalogue.as_ref().ok_or("no node knows the catalogue")?;
+            let degraded = catalogue.sets.values().find(|set| set.durability != Durability::Sync);
+            degraded.map_or(Ok(()), |set| Err(format!("set {} is not SYNC: {:?}", set.id, set.replicas)))
+        })
+        .await?;
+        whole(layout).await
     })
 }
 

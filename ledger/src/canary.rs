@@ -120,11 +120,23 @@ pub enum Canary {
     WithdrawalOfRestricted,
     /// What a group has together lacks its last part.
     GroupWithoutAPart,
+    /// A set goes on with one site before that is on record, and without a lease.
+    DegradedBeforeRecord,
+    /// A recovery does not wait until the last lease of a DEGRADED leader is over.
+    LeaseNotWaitedOut,
+    /// A recovery goes on with the log of the surviving voter, whatever the learner has.
+    LearnerNotAsked,
+    /// SYNC is recorded while answers still go out with one site.
+    SyncBeforeGate,
+    /// A replica that a recovery has left behind goes on with its old log when it is back.
+    OldLogGoesOn,
+    /// A plan that was stopped is resumed by whoever carries plans out, too.
+    PlanResumedTwice,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 53] = [
+    pub const ALL: [Canary; 59] = [
         Canary::ReplyBeforeSafe,
         Canary::ForgottenRequests,
         Canary::StaleLeaderRead,
@@ -178,6 +190,12 @@ impl Canary {
         Canary::ForgottenSweep,
         Canary::WithdrawalOfRestricted,
         Canary::GroupWithoutAPart,
+        Canary::DegradedBeforeRecord,
+        Canary::LeaseNotWaitedOut,
+        Canary::LearnerNotAsked,
+        Canary::SyncBeforeGate,
+        Canary::OldLogGoesOn,
+        Canary::PlanResumedTwice,
     ];
 
     /// Its name.
@@ -236,6 +254,12 @@ impl Canary {
             Canary::ForgottenSweep => "forgotten-sweep",
             Canary::WithdrawalOfRestricted => "withdrawal-of-restricted",
             Canary::GroupWithoutAPart => "group-without-a-part",
+            Canary::DegradedBeforeRecord => "degraded-before-record",
+            Canary::LeaseNotWaitedOut => "lease-not-waited-out",
+            Canary::LearnerNotAsked => "learner-not-asked",
+            Canary::SyncBeforeGate => "sync-before-gate",
+            Canary::OldLogGoesOn => "old-log-goes-on",
+            Canary::PlanResumedTwice => "plan-resumed-twice",
         }
     }
 

@@ -383,6 +383,9 @@ impl Gate {
 
 impl State {
     fn leased(&self, now: Instant) -> Option<Duration> {
+        if self.leads && canary::on(Canary::DegradedBeforeRecord) {
+            return Some(Duration::from_secs(1));
+        }
         let until = self.leased_until.filter(|_| self.leads)?;
         until.checked_duration_since(now).filter(|left| !left.is_zero())
     }

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 use twinset_control::{CONTROL_SET, Catalogue, LogEnd};
+use twinset_ledger::canary::{self, Canary};
 use twinset_store::ReplicaRecord;
 
 use crate::across::{Across, Driver, Ways};
@@ -142,6 +143,7 @@ impl Node {
                     continue;
                 }
                 Place::Open => {}
+                Place::Anew(_) if canary::on(Canary::OldLogGoesOn) => self.take_down(set).await?,
                 Place::Anew(old) => {
                     self.leave_behind(catalogue, old).await?;
                     self.store.begin_anew(record)?;

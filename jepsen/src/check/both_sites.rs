@@ -8,12 +8,16 @@ use super::witness::asked;
 use super::{Case, Found};
 use crate::history::{FaultSpan, Level, Op, Place};
 
-/// Answers from within the times in which the sites were apart. Every set of a history is in SYNC from begin to end.
+/// From when until when each, in order and apart.
+type Windows = Vec<(u64, u64)>;
+
+/// Answers from within the times in which the sites were apart, and the set that gave them was SYNC. Where sets may go on with one
+/// site, they are so until something weaker is on record; everywhere else always.
 pub fn check(case: &Case<'_>) -> Found {
     let history = case.history;
     let mut found = Found::default();
     let nodes = &history.meta.nodes;
-    let (mut apart, mut deaf) = (Vec::new(), BTreeMap::<usize, Vec<(u64, u64)>>::new());
+    let (mut apart, mut deaf) = (Vec::new(), BTreeMap::<usize, Windows>::new());
     for span in history.faults.iter().filter(|span| span.fault.parts_sites(nodes)) {
         let Some(window) = in_force(span) else {
             found.missing(|| format!("when {:?} was in force is not in the history", span.fault));
@@ -26,17 +30,21 @@ pub fn check(case: &Case<'_>) -> Found {
             deaf.entry(number).or_default().push(window);
         }
     }
-    let apart = joined(apart);
-    let deaf: BTreeMap<usize, Vec<(u64, u64)>> =
-        deaf.into_iter().map(|(site, windows)| (site, joined(windows))).collect();
-    let writes = asked(history).map(|call| (call.at.op, call.op, call.answer.decided().is_some()));
+    let (apart, sets) = (joined(apart), &history.meta.sets);
+    let in_sync: BTreeMap<u32, Windows> = sets.iter().map(|set| (*set, history.in_sync(*set))).collect();
+    let in_sync = |set: u32| in_sync.get(&set).map(Vec::as_slice).unwrap_or_default();
+    let apart_of: BTreeMap<u32, Windows> =
+        sets.iter().map(|set| (*set, both(&apart, in_sync(*set)))).collect();
+    let writes =
+        asked(history).map(|call| (call.at.op, call.op, call.answer.decided().map(|(place, _)| place)));
     let reads =
         history.ops.iter().zip(0..).filter(|(op, _)| op.ask.read_level() == Some(Level::Linearizable));
-    let reads = reads.map(|(op, number)| (number, op, shown(op).is_some()));
+    let reads = reads.map(|(op, number)| (number, op, shown(op)));
     for (number, op, answered) in writes.chain(reads) {
-        let Some((_, ended)) = within(&apart, op) else { continue };
+        let windows = answered.and_then(|place| apart_of.get(&place.set)).unwrap_or(&apart);
+        let Some((_, ended)) = within(windows, op) else { continue };
         found.checked += 1;
-        if answered && ended {
+        if answered.is_some() && ended {
             found.wrong(|| {
                 format!(
                     "operation {number} began at {} ms, when the sites were apart, and was answered before they met: {:?}: {:?}",
@@ -48,14 +56,21 @@ pub fn check(case: &Case<'_>) -> Found {
         }
     }
     // A site that hears the other one knows itself what both have, though that one does not.
-    let kept: BTreeMap<usize, _> =
-        deaf.iter().map(|(site, windows)| (*site, (windows, kept_back(case, windows)))).collect();
+    let mut kept: BTreeMap<(usize, u32), (Windows, HashMap<usize, u64>)> = BTreeMap::new();
+    for (site, windows) in deaf {
+        let windows = joined(windows);
+        for set in sets {
+            let windows = both(&windows, in_sync(*set));
+            let first = kept_back(case, *set, &windows);
+            kept.insert((site, *set), (windows, first));
+        }
+    }
     for (number, op) in history.ops.iter().enumerate() {
         let (Some(Level::Stale), Some(shown)) = (op.ask.read_level(), shown(op)) else { continue };
-        let Some((windows, kept)) = kept.get(&usize::from(op.router)) else { continue };
+        let Some((windows, kept)) = kept.get(&(usize::from(op.router), shown.set)) else { continue };
         let Some((window, true)) = within(windows, op) else { continue };
         found.checked += 1;
-        if kept.get(&(window, shown.set)).is_some_and(|first| shown.index >= *first) {
+        if kept.get(&window).is_some_and(|first| shown.index >= *first) {
             found.wrong(|| {
                 format!("operation {number} shows what was written while the sites were apart: {op:?}")
             });
@@ -77,9 +92,9 @@ fn shown(op: &Op) -> Option<Place> {
 }
 
 /// Windows that touch each other are one.
-fn joined(mut windows: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+fn joined(mut windows: Windows) -> Windows {
     windows.sort_unstable();
-    let mut joined: Vec<(u64, u64)> = Vec::new();
+    let mut joined: Windows = Vec::new();
     for (from, to) in windows {
         match joined.last_mut() {
             Some(last) if from <= last.1 => last.1 = last.1.max(to),
@@ -89,19 +104,25 @@ fn joined(mut windows: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
     joined
 }
 
-/// By window and set: the first index of what was asked within the window.
-fn kept_back(case: &Case<'_>, apart: &[(u64, u64)]) -> HashMap<(usize, u32), u64> {
-    let mut first: HashMap<(usize, u32), u64> = HashMap::new();
-    for (set, log) in &case.witness.sets {
-        for decided in log {
-            let Some(window) = apart.partition_point(|(from, _)| *from < decided.begin_ns).checked_sub(1)
-            else {
-                continue;
-            };
-            if decided.begin_ns < apart[window].1 {
-                let index = first.entry((window, *set)).or_insert(u64::MAX);
-                *index = (*index).min(decided.place.index);
-            }
+/// What is in one of these windows and in one of those.
+fn both(these: &[(u64, u64)], those: &[(u64, u64)]) -> Windows {
+    let meets = |(from, to): &(u64, u64)| {
+        let (from, to) = (*from, *to);
+        those.iter().map(move |other| (from.max(other.0), to.min(other.1))).filter(|(from, to)| from < to)
+    };
+    these.iter().flat_map(meets).collect()
+}
+
+/// By window: the first index of what was asked of a set within the window.
+fn kept_back(case: &Case<'_>, set: u32, apart: &[(u64, u64)]) -> HashMap<usize, u64> {
+    let mut first: HashMap<usize, u64> = HashMap::new();
+    for decided in case.witness.sets.get(&set).into_iter().flatten() {
+        let Some(window) = apart.partition_point(|(from, _)| *from < decided.begin_ns).checked_sub(1) else {
+            continue;
+        };
+        if decided.begin_ns < apart[window].1 {
+            let index = first.entry(window).or_insert(u64::MAX);
+            *index = (*index).min(decided.place.index);
         }
     }
     first
@@ -115,10 +136,16 @@ fn in_force(span: &FaultSpan) -> Option<(u64, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::joined;
+    use super::{both, joined};
 
     #[test]
     fn windows_that_overlap_are_one() {
         assert_eq!(joined(vec![(5, 6), (0, 4), (1, 2), (6, 9)]), [(0, 4), (5, 9)]);
+    }
+
+    #[test]
+    fn what_is_in_both_is_in_order() {
+        assert_eq!(both(&[(2, 6), (8, 9)], &[(0, 3), (5, 7), (9, 12)]), [(2, 3), (5, 6)]);
+        assert_eq!(both(&[(2, 6)], &[(0, u64::MAX)]), [(2, 6)]);
     }
 }

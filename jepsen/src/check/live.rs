@@ -4,7 +4,9 @@
 
 use super::fits::owner_of_read;
 use super::{Case, Found};
-use crate::history::{Level, Op, Phase};
+use crate::history::records::{Change, Recorded};
+use crate::history::{FaultSpan, Level, Op, Phase};
+use crate::nemesis::Fault;
 use crate::nemesis::silence::Ways;
 
 const SECOND: u64 = 1_000_000_000;
@@ -159,10 +161,25 @@ fn excuses(case: &Case<'_>, set: u32) -> Vec<(u64, u64)> {
         .faults
         .iter()
         .filter(|span| span.fault.may_silence(&ways))
-        .map(|span| (span.begin_ns, span.undone_ns.or(span.end_ns).unwrap_or(u64::MAX)))
+        .map(|span| (span.begin_ns, until(case, set, span)))
         .collect();
     spans.sort_unstable();
     spans
+}
+
+/// Until when a fault may silence a set. A site that is lost is missed only until it is on record that the set goes on without it.
+fn until(case: &Case<'_>, set: u32, span: &FaultSpan) -> u64 {
+    let undone_ns = span.undone_ns.or(span.end_ns).unwrap_or(u64::MAX);
+    if !matches!(span.fault, Fault::SiteLoss { .. }) {
+        return undone_ns;
+    }
+    let goes_on = |record: &&Recorded| {
+        record.set == set
+            && record.seen_ns >= span.begin_ns
+            && matches!(record.change, Change::Degraded | Change::Recovered)
+    };
+    let first = case.history.records.iter().find(goes_on);
+    first.map_or(undone_ns, |record| record.seen_ns.min(undone_ns))
 }
 
 /// How much of an interval lies within these spans.

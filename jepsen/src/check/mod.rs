@@ -14,6 +14,7 @@ mod in_transit;
 mod limits;
 mod lists;
 pub mod live;
+mod lives;
 #[path = "../../../ledger/tests/model/mod.rs"]
 pub mod model;
 mod once;
@@ -240,7 +241,7 @@ pub const ALL: &[Checker] = &[
     checker(
         "both_sites",
         "G14",
-        "nothing is answered while one site cannot tell the other what it has on disk",
+        "in SYNC nothing is answered while one site cannot tell the other what it has on disk; anything weaker is on record first",
         both_sites::check,
     ),
     checker(
@@ -339,6 +340,13 @@ pub const ALL: &[Checker] = &[
         "G30",
         "a group reads as all its parts together, and each payment into it is on one of them, in its payer's set",
         groups::check,
+    )
+    .that_needs_the_end(),
+    checker(
+        "lives",
+        "G31",
+        "a recovered set has what was acknowledged in SYNC, and nobody is told of an incarnation once a later one has answered",
+        lives::check,
     )
     .that_needs_the_end(),
     checker("faults_act", "-", "each fault was seen to act and was undone", run::faults),

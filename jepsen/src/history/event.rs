@@ -16,6 +16,7 @@ pub use super::transfer::Transfer;
 use super::buffered::{InTransit, Suspended};
 use super::groups::FoundGroup;
 use super::holds::{FoundHold, Held, Line, Told};
+use super::records::Recorded;
 use super::restrictions::{FoundRestriction, Restricted, RestrictionState};
 use super::sweeps::{Swept, Terms};
 use crate::nemesis::{Evidence, Fault};
@@ -55,6 +56,9 @@ pub struct Meta {
     /// The last log index of each incarnation of a set before the one that it has in the end; of those that were recovered.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lives: BTreeMap<u32, Vec<u64>>,
+    /// Whether sets may go on with one site alone, and are recovered when they have lost the other.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub go_on: bool,
 }
 
 impl Meta {
@@ -114,6 +118,15 @@ pub enum Event {
         set: u32,
         /// The node; empty: none.
         node: String,
+    },
+    /// The control set has put something on record.
+    Recorded(Recorded),
+    /// A set was recovered: the last log index of each of its incarnations before the one that it has now.
+    Lives {
+        /// The set.
+        set: u32,
+        /// In their order.
+        ends: Vec<u64>,
     },
     /// A part of the run begins.
     Phase {

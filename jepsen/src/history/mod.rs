@@ -17,6 +17,7 @@ pub mod marks;
 mod place;
 mod read;
 mod recorder;
+pub mod records;
 pub mod restrictions;
 mod runs;
 pub mod sweeps;
@@ -36,6 +37,7 @@ pub use runs::run_of;
 
 use crate::nemesis::{Evidence, Fault};
 use holdings::Holdings;
+use records::Recorded;
 
 /// One operation of one process.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,6 +103,8 @@ pub struct History {
     pub faults: Vec<FaultSpan>,
     /// In their order.
     pub leaders: Vec<LeaderChange>,
+    /// What the control set has put on record, in its order.
+    pub records: Vec<Recorded>,
     /// When each phase began, in nanoseconds.
     pub phases: Vec<(Phase, u64)>,
     /// What the replicas of the sets said of themselves in the end.

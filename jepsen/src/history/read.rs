@@ -116,6 +116,8 @@ impl History {
             }
             Event::Fault(span) => self.faults.push(span),
             Event::Leader { at_ns, set, node } => self.leaders.push(LeaderChange { at_ns, set, node }),
+            Event::Recorded(recorded) => self.records.push(recorded),
+            Event::Lives { set, ends } => drop(self.meta.lives.insert(set, ends)),
             Event::Phase { at_ns, phase } => self.phases.push((phase, at_ns)),
             Event::Verify { lines } => self.verify = lines,
             Event::Holdings(holdings) => self.holdings.push(holdings),

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::event::{End, Event, Invoke};
 use super::{Answer, Ask, Meta, Phase, Retry};
@@ -37,6 +37,8 @@ pub enum Sink {
 /// Takes down what happens.
 pub struct Recorder {
     began: Instant,
+    /// The same by the wall clock, nanoseconds since 1970.
+    began_unix_ns: u64,
     sink: Sink,
     /// Held while an operation's first line is added: the lines stand in the order of the numbers.
     next_op: Mutex<u64>,
@@ -68,6 +70,7 @@ impl Recorder {
     fn with(sink: Sink, meta: Meta) -> Arc<Self> {
         let recorder = Recorder {
             began: Instant::now(),
+            began_unix_ns: unix_ns(),
             sink,
             next_op: Mutex::new(0),
             next_process: AtomicU32::new(0),
@@ -80,6 +83,11 @@ impl Recorder {
     /// Nanoseconds on the history's clock.
     pub fn now_ns(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// The same of a time by the wall clock, nanoseconds since 1970; what was before the history's begin: 0.
+    pub fn at_ns(&self, time_unix_ns: u64) -> u64 {
+        time_unix_ns.saturating_sub(self.began_unix_ns)
     }
 
     /// When the history's clock began.
@@ -189,6 +197,11 @@ impl Drop for Recorder {
         // Whoever wants to know whether all was written has called `close`.
         let _ = self.finish();
     }
+}
+
+fn unix_ns() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn write(file: File, waiting: &Receiver<Vec<u8>>) -> std::io::Result<()> {

@@ -7,6 +7,7 @@ pub mod disk;
 pub mod links;
 pub mod power;
 pub mod silence;
+pub mod sites;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use self::links::Shape;
-use crate::logs::Allowed;
+use crate::logs::{self, Allowed};
 use crate::net::rules::RESET;
 
 /// One direction between two ends: processes by their names, and `client-A` and `client-B` for the clients of a site.
@@ -97,8 +98,25 @@ pub enum Fault {
     Switches { count: u32 },
     /// Every process is asked to stop and started again, one after the other.
     RollingRestart,
+    /// A whole site dies at once, and the arbiter with it if one is named. Its sets go on in the other site; then it is back, and is
+    /// copied anew. One node of the other site may stand still for a while just before.
+    SiteLoss { site: String, victims: Vec<String>, arbiter: Option<String>, lame: Option<Lame>, down_ms: u64 },
+    /// The arbiter is away, and no set misses it.
+    ArbiterLoss { victim: String, down_ms: u64 },
+    /// A plan moves all sets out of a site, and another one brings them home. It may be stopped and resumed, and whoever carries it out
+    /// may die.
+    Evacuation { site: String, emergency: bool, stopped: bool, conductor_dies: bool },
     /// One begins and is undone in the middle of another.
     Amid { around: Box<Fault>, within: Box<Fault> },
+}
+
+/// Who stands still before a site is lost, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lame {
+    /// The process.
+    pub victim: String,
+    /// In milliseconds.
+    pub for_ms: u64,
 }
 
 impl Fault {
@@ -108,7 +126,9 @@ impl Fault {
             Fault::Amid { around, .. } => return around.lasts(),
             Fault::Kill { down_ms, .. }
             | Fault::PowerLoss { down_ms, .. }
-            | Fault::FsyncError { down_ms, .. } => down_ms,
+            | Fault::FsyncError { down_ms, .. }
+            | Fault::SiteLoss { down_ms, .. }
+            | Fault::ArbiterLoss { down_ms, .. } => down_ms,
             Fault::Pause { for_ms, .. }
             | Fault::Partition { for_ms, .. }
             | Fault::Delay { for_ms, .. }
@@ -117,7 +137,7 @@ impl Fault {
             | Fault::DiskFull { for_ms, .. }
             | Fault::SlowDisk { for_ms, .. } => for_ms,
             Fault::Switches { count } => return SWITCHES_LAST * *count,
-            Fault::Corrupt { .. } | Fault::RollingRestart => &0,
+            Fault::Corrupt { .. } | Fault::RollingRestart | Fault::Evacuation { .. } => &0,
         };
         Duration::from_millis(*ms)
     }
@@ -130,7 +150,10 @@ impl Fault {
             | Fault::DiskFull { .. }
             | Fault::FsyncError { .. }
             | Fault::Corrupt { .. }
-            | Fault::RollingRestart => true,
+            | Fault::RollingRestart
+            | Fault::SiteLoss { .. }
+            | Fault::ArbiterLoss { .. } => true,
+            Fault::Evacuation { conductor_dies, .. } => *conductor_dies,
             Fault::Amid { around, within } => around.ends_processes() || within.ends_processes(),
             Fault::Pause { .. }
             | Fault::Partition { .. }
@@ -160,6 +183,9 @@ impl Fault {
             Fault::Corrupt { .. } => "corrupt",
             Fault::Switches { .. } => "switches",
             Fault::RollingRestart => "restart",
+            Fault::SiteLoss { arbiter: None, .. } => "site",
+            Fault::SiteLoss { .. } | Fault::ArbiterLoss { .. } => "arbiter",
+            Fault::Evacuation { .. } => "plans",
             Fault::Amid { .. } => "amid",
         }
     }
@@ -172,6 +198,8 @@ impl Fault {
             }
             Fault::ClockStep { victim, .. } if victim == process => clock::WRONG.to_vec(),
             Fault::Corrupt { victim, .. } if victim == process => corrupt::ALLOWED.to_vec(),
+            Fault::SiteLoss { .. } => logs::AFTER_LOST_SITES.to_vec(),
+            Fault::Evacuation { .. } => GIVEN_UP.to_vec(),
             Fault::Amid { around, within } => {
                 let given_up = if matches!(**around, Fault::Switches { .. }) { GIVEN_UP } else { &[] };
                 [given_up.to_vec(), around.excuses(process), within.excuses(process)].concat()
@@ -194,7 +222,10 @@ impl Fault {
         }
         let Some(own) = sites.remove(site) else { return false };
         match self {
-            Fault::Kill { victims, .. } | Fault::Pause { victims, .. } | Fault::PowerLoss { victims, .. } => {
+            Fault::Kill { victims, .. }
+            | Fault::Pause { victims, .. }
+            | Fault::PowerLoss { victims, .. }
+            | Fault::SiteLoss { victims, .. } => {
                 sites.values().any(|names| names.iter().all(|name| victims.contains(*name)))
             }
             Fault::Partition { cut, .. } => {

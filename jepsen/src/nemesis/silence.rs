@@ -40,7 +40,10 @@ impl<'f> Taken<'f> {
 
     fn add(&mut self, fault: &'f Fault) {
         match fault {
-            Fault::Kill { victims, .. } | Fault::Pause { victims, .. } | Fault::PowerLoss { victims, .. } => {
+            Fault::Kill { victims, .. }
+            | Fault::Pause { victims, .. }
+            | Fault::PowerLoss { victims, .. }
+            | Fault::SiteLoss { victims, .. } => {
                 self.processes.extend(victims.iter().map(String::as_str));
             }
             Fault::Partition { cut, .. } => {
@@ -53,13 +56,15 @@ impl<'f> Taken<'f> {
             }
             Fault::DiskFull { victim, .. }
             | Fault::FsyncError { victim, .. }
-            | Fault::Corrupt { victim, .. } => {
+            | Fault::Corrupt { victim, .. }
+            | Fault::ArbiterLoss { victim, .. } => {
                 self.processes.insert(victim);
             }
             Fault::Delay { .. }
             | Fault::ClockStep { .. }
             | Fault::SlowDisk { .. }
             | Fault::Switches { .. }
+            | Fault::Evacuation { .. }
             | Fault::RollingRestart => {}
         }
     }

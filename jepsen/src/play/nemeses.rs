@@ -29,6 +29,9 @@ pub struct Nemesis {
     pub about: &'static str,
     /// Whether it wants networks of our own, as root or in a user namespace.
     pub on_links: bool,
+    /// Whether it is for sets that go on with one site, and are recovered when they have lost the other. In a run without such a
+    /// nemesis they never do, and every answer has to be in both sites.
+    pub goes_on: bool,
     /// Draws the next fault. Who leads a set is known only by then: the survey says.
     pub draw: fn(&mut Random, &Scene<'_>) -> Fault,
 }
@@ -39,6 +42,7 @@ pub const ALL: &[Nemesis] = &[
         name: "kill",
         about: "SIGKILL of a leader, a node, the arbiter, a router or a site; sometimes once more in the recovery",
         on_links: false,
+        goes_on: false,
         draw: |random, scene| {
             let death = death::next(random, scene.layout, scene.sets);
             let one = vec![name(&death.victim, scene.survey)];
@@ -54,6 +58,7 @@ pub const ALL: &[Nemesis] = &[
         name: "pause",
         about: "SIGSTOP of a process, or of a site's nodes, for longer than the lease, then SIGCONT",
         on_links: false,
+        goes_on: false,
         draw: |random, scene| {
             let death = death::next(random, scene.layout, scene.sets);
             let one = vec![name(&death.victim, scene.survey)];
@@ -66,18 +71,21 @@ pub const ALL: &[Nemesis] = &[
         name: "switches",
         about: "planned switches of all sets, one right after the other; each changes the voters",
         on_links: false,
+        goes_on: false,
         draw: |random, _| Fault::Switches { count: 1 + random.below(4) as u32 },
     },
     Nemesis {
         name: "restart",
         about: "every process is asked to stop and started again, one after the other",
         on_links: false,
+        goes_on: false,
         draw: |_, _| Fault::RollingRestart,
     },
     Nemesis {
         name: "partition",
         about: "links are cut: one node, one way, a bridge, a ring, clients from a site; silent or with resets",
         on_links: true,
+        goes_on: false,
         draw: |random, scene| {
             let shape = SHAPES[random.below(SHAPES.len())];
             cut(random, scene, shape)
@@ -87,55 +95,87 @@ pub const ALL: &[Nemesis] = &[
         name: "split",
         about: "the sites do not hear each other: nothing may be answered until they do",
         on_links: true,
+        goes_on: false,
         draw: |random, scene| cut(random, scene, Shape::SiteSplit),
     },
     Nemesis {
         name: "isolate",
         about: "a leader does not hear the other nodes, while routers and clients reach it",
         on_links: true,
+        goes_on: false,
         draw: |random, scene| cut(random, scene, Shape::Leader),
     },
     Nemesis {
         name: "delay",
         about: "links between sites or around a process are slow, and connections overtake each other",
         on_links: true,
+        goes_on: false,
         draw: |random, scene| nemesis::links::delay(random, scene.layout),
     },
     Nemesis {
         name: "loss",
         about: "links lose packets",
         on_links: true,
+        goes_on: false,
         draw: |random, scene| nemesis::links::loss(random, scene.layout),
     },
     Nemesis {
         name: "disk",
         about: "a node's sync fails, its disk is full, or slow",
         on_links: false,
+        goes_on: false,
         draw: |random, scene| nemesis::disk::draw(random, scene.layout),
     },
     Nemesis {
         name: "power",
         about: "one node, a site or everything loses power, and with it what was not synced",
         on_links: false,
+        goes_on: false,
         draw: |random, scene| nemesis::power::draw(random, scene.layout),
     },
     Nemesis {
         name: "clock",
         about: "a node's wall clock jumps, and jumps back",
         on_links: false,
+        goes_on: false,
         draw: |random, scene| nemesis::clock::draw(random, scene.layout),
     },
     Nemesis {
         name: "corrupt",
         about: "a stopped node's log, table, manifest or marker is damaged; the node is judged, then made whole",
         on_links: false,
+        goes_on: false,
         draw: |random, scene| nemesis::corrupt::draw(random, scene.layout),
     },
     Nemesis {
         name: "amid",
         about: "a kill, a pause or a power loss while links are cut, slow or lossy, a clock is wrong, or sets are switched",
         on_links: true,
+        goes_on: false,
         draw: amid,
+    },
+    Nemesis {
+        name: "site",
+        about: "all processes of a site die at once; its sets go on in the other one, and it comes back",
+        on_links: false,
+        goes_on: true,
+        draw: |random, scene| nemesis::sites::loss(random, scene.layout, scene.survey.catalogue.as_ref()),
+    },
+    Nemesis {
+        name: "arbiter",
+        about: "the arbiter is away for seconds, now and then a whole site with it",
+        on_links: false,
+        goes_on: true,
+        draw: |random, scene| nemesis::sites::arbiter(random, scene.layout, scene.survey.catalogue.as_ref()),
+    },
+    Nemesis {
+        name: PLANS,
+        about: "a site is evacuated by plan, or at once, and its sets brought home; some plans are stopped half-way",
+        on_links: false,
+        goes_on: true,
+        draw: |random, scene| {
+            nemesis::sites::evacuation(random, scene.layout, scene.survey.catalogue.as_ref())
+        },
     },
 ];
 
@@ -172,12 +212,18 @@ fn cut(random: &mut Random, scene: &Scene<'_>, shape: Shape) -> Fault {
     nemesis::links::partition(random, scene.layout, &leader, shape)
 }
 
-/// Stands for every nemesis that can be done here.
+/// The nemesis that moves sets by plan.
+pub const PLANS: &str = "plans";
+
+/// Stands for every nemesis that can be done here to sets of which every answer has to be in both sites.
 pub const EVERY: &str = "all";
 
-/// The nemeses of a list of names.
-pub fn named(names: &[String]) -> anyhow::Result<Vec<&'static Nemesis>> {
-    crate::named::named(ALL, |nemesis| nemesis.name, "nemesis", names)
+/// The nemeses of a list of names, [`EVERY`] among them where nothing needs links.
+pub fn named(names: &[String], plain: bool) -> anyhow::Result<Vec<&'static Nemesis>> {
+    let (every, named): (Vec<String>, Vec<String>) = names.iter().cloned().partition(|name| name == EVERY);
+    let named = crate::named::named(ALL, |nemesis| nemesis.name, "nemesis", &named)?;
+    let stays = ALL.iter().filter(|nemesis| !every.is_empty() && !nemesis.goes_on);
+    Ok(stays.filter(|nemesis| !plain || !nemesis.on_links).chain(named).collect())
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -228,7 +274,19 @@ mod tests {
         }
         assert!((1..50).contains(&dark), "now and then a site is killed: {dark}");
         assert_eq!(around, AROUND.iter().copied().collect());
-        assert!(named(&["kill".into()]).is_ok());
-        assert!(named(&["earthquake".into()]).is_err());
+    }
+
+    #[test]
+    fn all_are_those_that_leave_every_answer_in_both_sites() {
+        let names = |names: &[&str], plain| -> anyhow::Result<Vec<&str>> {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            Ok(named(&names, plain)?.iter().map(|nemesis| nemesis.name).collect())
+        };
+        assert_eq!(names(&["kill"], false).unwrap(), ["kill"]);
+        assert!(names(&["earthquake"], false).is_err());
+        let all = names(&["all"], false).unwrap();
+        assert!(all.contains(&"split") && all.contains(&"amid") && !all.contains(&"site"), "{all:?}");
+        let plain = names(&["all", "site"], true).unwrap();
+        assert!(!plain.contains(&"split") && plain.contains(&"kill") && plain.contains(&"site"), "{plain:?}");
     }
 }

@@ -117,6 +117,12 @@ fn told(fault: &Fault) -> (&'static str, String) {
         }
         Fault::Switches { count } => ("switches", format!("all sets, {count} times")),
         Fault::RollingRestart => ("restart", "everybody".to_owned()),
+        Fault::SiteLoss { site, arbiter: None, .. } => ("lost site", site.clone()),
+        Fault::SiteLoss { site, .. } => ("lost site", format!("{site}, and the arbiter")),
+        Fault::ArbiterLoss { victim, .. } => ("lost arbiter", victim.clone()),
+        Fault::Evacuation { site, emergency, .. } => {
+            ("plans", format!("{site} is left{}", if *emergency { ", at once" } else { "" }))
+        }
         Fault::Amid { around, within } => {
             let ((kind, whom), (inner, victim)) = (told(around), told(within));
             (kind, format!("{whom}, and amid it {inner} {victim}"))

@@ -33,7 +33,8 @@ pub struct Run {
     /// The workloads; clients are dealt over them. `list` names them.
     #[arg(long, value_delimiter = ',', default_value = WORKLOAD, value_name = "NAME,..")]
     pub workload: Vec<String>,
-    /// The nemeses: each is drawn from once, in any order, and then again. `all`: every one that can be done here; `none`: no faults.
+    /// The nemeses: each is drawn from once, in any order, and then again. `all`: every one that can be done here, but for those of whole
+    /// sites (`site`, `arbiter`, `plans`), with which sets may go on in one site; `none`: no faults.
     #[arg(long, value_delimiter = ',', default_value = NEMESES, value_name = "NAME,..")]
     pub nemesis: Vec<String>,
     /// Do these faults, one after the other, instead of drawing any: a JSON list, as `shrink` leaves it.
@@ -169,11 +170,7 @@ impl Run {
         if self.nemesis == ["none"] {
             return Ok(Vec::new());
         }
-        if self.nemesis == [nemeses::EVERY] {
-            let here = |nemesis: &&Nemesis| !(self.plain && nemesis.on_links);
-            return Ok(nemeses::ALL.iter().filter(here).collect());
-        }
-        let named = nemeses::named(&self.nemesis)?;
+        let named = nemeses::named(&self.nemesis, self.plain)?;
         match named.iter().find(|nemesis| self.plain && nemesis.on_links) {
             None => Ok(named),
             Some(nemesis) => Err(error::usage(
@@ -181,6 +178,25 @@ impl Run {
                 "leave --plain away, as root or where users may have namespaces",
             )),
         }
+    }
+}
+
+impl Run {
+    /// Whether its sets may go on with one site, and are recovered when they have lost the other.
+    pub fn goes_on(&self, until: &Until) -> anyhow::Result<bool> {
+        Ok(self.meets(until)?.iter().any(|nemesis| nemesis.goes_on))
+    }
+
+    /// Whether its sets move by plan.
+    pub fn has_plans(&self, until: &Until) -> anyhow::Result<bool> {
+        Ok(self.meets(until)?.iter().any(|nemesis| nemesis.name == nemeses::PLANS))
+    }
+
+    /// The nemeses of the faults that it does, or draws from.
+    fn meets(&self, until: &Until) -> anyhow::Result<Vec<&'static Nemesis>> {
+        let Until::Script(faults, _) = until else { return self.nemeses() };
+        let of_a_fault = |nemesis: &&Nemesis| faults.iter().any(|fault| fault.nemesis() == nemesis.name);
+        Ok(nemeses::ALL.iter().filter(of_a_fault).collect())
     }
 }
 

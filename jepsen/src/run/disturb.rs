@@ -57,7 +57,7 @@ pub async fn disturb(
             continue;
         }
         tokio::time::sleep(Duration::from_millis(drawn.random.below(CALM_MS) as u64)).await;
-        let survey = wait::whole(opened.stage.cluster.layout()).await?;
+        let survey = wait::in_sync(opened.stage.cluster.layout()).await?;
         opened.listen(last.as_ref())?;
         let fault = match scripted {
             Some(fault) => fault.clone(),

@@ -11,16 +11,21 @@ use crate::history::{Meta, Recorder};
 use crate::nemesis::Fault;
 use crate::net::Net;
 use crate::play::Stage;
+use crate::play::records::Records;
 use crate::preload::Machines;
 use crate::results::RESULTS_JSON;
 use crate::{canaries, death, export, logs, of_cluster, report, wait, workload};
 
+/// Sets of a run with plans: enough of them to stop one half-way.
+const SETS_OF_PLANS: u32 = 4;
 /// Sets of a run; of one over several sets alone one more, so that one can refuse what another has set aside.
 const SETS: u32 = 2;
 /// Snapshots so often that a node needs one after it was away for a few seconds.
 const SNAPSHOTS: &str = "[raft]\nsnapshot_entries = 500\nkeep_entries = 0\n";
-/// The checkers know no set that goes on in a new incarnation.
-const NO_RECOVERY: &str = "[recovery]\nautomatic = false\n";
+/// The checkers hold every acknowledgement against both sites: no set may go on with one.
+const STAYS: &str = "[recovery]\nautomatic = false\n";
+/// Sets go on with one site, and may return to SYNC soon after they last did: sites are lost more often than a set returns otherwise.
+const GOES_ON: &str = "[durability]\nbetween_returns_ms = 2000\n";
 
 /// What a run has while it lasts.
 pub struct Opened {
@@ -30,8 +35,12 @@ pub struct Opened {
     pub recorder: Arc<Recorder>,
     /// The owning set of every slot.
     pub slots: Vec<u32>,
+    /// Puts down what the control set has on record.
+    pub records: Records,
     /// What the processes say.
     logs: logs::Reader,
+    /// Whether sets may go on with one site.
+    goes_on: bool,
 }
 
 /// Throws away what an earlier run left, and notes what this one is asked.
@@ -57,14 +66,17 @@ pub async fn open(
 ) -> anyhow::Result<Opened> {
     let ports = arguments.base_port.map_or(Ports::Free, Ports::Base);
     let net = if arguments.plain { Net::plain(ports)? } else { Net::open(ports).await? };
+    let (goes_on, plans) = (arguments.goes_on(until)?, arguments.has_plans(until)?);
     let mut options = LocalOptions {
-        sets: SETS + u32::from(arguments.workload == [workload::ACROSS]),
+        sets: match plans {
+            true => SETS_OF_PLANS,
+            false => SETS + u32::from(arguments.workload == [workload::ACROSS]),
+        },
         ports: net.ports(),
         launch: net.launch(),
         bin_dir: arguments.bin_dir.clone(),
-        node_config: format!("{SNAPSHOTS}{NO_RECOVERY}"),
-        // The checkers hold every acknowledgement against both sites.
-        durability: Policy::MaxProtection,
+        node_config: format!("{SNAPSHOTS}{}", if goes_on { GOES_ON } else { STAYS }),
+        durability: if goes_on { Policy::MaxAvailability } else { Policy::MaxProtection },
         ..LocalOptions::fresh(&arguments.dir.join("cluster"))
     };
     let machines = Machines::around(&mut options)?;
@@ -81,13 +93,18 @@ pub async fn open(
     let (sets, slots) = (meta.sets.clone(), meta.slots.clone());
     let recorder = Recorder::to_file(&arguments.dir.join(HISTORY_JSONL), meta)?;
     let logs = logs::Reader::new(&cluster.layout().dir.join("log"));
-    Ok(Opened { stage: Stage { cluster, net, machines, sets }, recorder, slots, logs })
+    let (records, stage) = (Records::since(catalogue), Stage { cluster, net, machines, sets });
+    Ok(Opened { stage, recorder, slots, records, logs, goes_on })
 }
 
 impl Opened {
     /// Notes what the processes have said since it was last asked, but for what the last fault excuses.
     pub fn listen(&mut self, last: Option<&Fault>) -> anyhow::Result<()> {
-        let excused = |process: &str| last.map(|fault| fault.excuses(process)).unwrap_or_default();
+        let anybody = if self.goes_on { logs::AFTER_LOST_SITES } else { &[] };
+        let excused = |process: &str| {
+            let fault = last.map(|fault| fault.excuses(process)).unwrap_or_default();
+            [anybody, &fault].concat()
+        };
         for line in self.logs.since(excused)? {
             self.recorder.note(line);
         }
@@ -96,14 +113,15 @@ impl Opened {
 
     /// Stops everything and closes the history.
     pub async fn close(self) -> anyhow::Result<()> {
-        let Opened { stage, recorder, mut logs, .. } = self;
+        let Opened { stage, recorder, mut logs, goes_on, .. } = self;
         for name in death::missing(&stage.cluster)? {
             recorder.note(format!("{name} died by itself after the faults"));
         }
         for name in stage.cluster.stop().await? {
             recorder.note(format!("{name} did not stop when it was asked to"));
         }
-        for line in logs.since(|_| Vec::new())? {
+        let excused = if goes_on { logs::AFTER_LOST_SITES } else { &[] };
+        for line in logs.since(|_| excused.to_vec())? {
             recorder.note(line);
         }
         stage.net.close().await;

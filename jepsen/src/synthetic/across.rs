@@ -55,7 +55,7 @@ impl Maker {
         if begun.replayed || begun.result != Ok(Effect::Begun) {
             return self.told(coordinator, &begun);
         }
-        let name = TransactionId { set: coordinator, incarnation: 1, position: begun.position };
+        let name = self.logs[coordinator as usize - 1].name(begun.position).0;
         let (legs, sets) = self.asked_of(ask, name);
         let by_set =
             |set: u32| legs.iter().zip(&sets).filter(move |(_, of)| **of == set).map(|(leg, _)| leg.clone());
@@ -111,7 +111,12 @@ impl Maker {
     pub(super) fn step(&mut self, set: u32, command: &Command) -> Outcome {
         let log = &mut self.logs[set as usize - 1];
         log.next_entry();
-        let mut outcomes = log.model.entry(log.index, 1, log.time_ns, std::slice::from_ref(command));
+        let mut outcomes = log.model.entry(
+            log.index,
+            log.incarnation_at(log.index),
+            log.time_ns,
+            std::slice::from_ref(command),
+        );
         outcomes.pop().expect("one command has one outcome")
     }
 

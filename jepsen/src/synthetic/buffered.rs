@@ -66,7 +66,7 @@ impl Maker {
         (booked, sent): (&[Posted], &[Sent]),
     ) {
         let Ask::Transfer(transfer) = ask else { unreachable!("{ask:?} pays nobody") };
-        let of = TransactionId { set, incarnation: 1, position: begun.position };
+        let of = self.logs[set as usize - 1].name(begun.position).0;
         let (legs, day) = (self.signed(booked), self.day_of(of, ask));
         let place = self.logs[set as usize - 1].place_of(of.position);
         let own = Found {

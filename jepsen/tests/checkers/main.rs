@@ -6,6 +6,7 @@
 mod buffered;
 mod faults;
 mod groups;
+mod lives;
 mod once;
 mod past;
 mod restricted;
@@ -67,8 +68,8 @@ fn final_page(history: &mut History) -> &mut Vec<Found> {
 fn a_perfect_history_is_valid_and_every_checker_has_something_to_look_at() {
     let history = good();
     for (name, found) in verdicts(&history) {
-        // The made-up history has no faults.
-        let idle = ["faults_act", "both_sites"].contains(&name);
+        // The made-up history has no faults, and no set of it was recovered.
+        let idle = ["faults_act", "both_sites", "lives"].contains(&name);
         let expected = if idle { Verdict::Idle } else { Verdict::Valid };
         assert_eq!(found.verdict, expected, "{name}: {found:#?}");
     }

@@ -1,10 +1,11 @@
 //! Sites that are cut off, with everybody in them alive: the difference to a dead site is that somebody there could answer. All
 //! that clients of both sites were told, reads among it, is held against the books in the end.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use twinset_control::{Durability, Set};
-use twinset_jepsen::history::{Answer, History};
+use twinset_control::{CONTROL_SET, Command, Durability, Set};
+use twinset_jepsen::history::{Answer, History, Level, Op, Place};
 use twinset_jepsen::logs;
 use twinset_jepsen::nemesis::{Fault, Link};
 use twinset_jepsen::net::Net;
@@ -13,6 +14,7 @@ use twinset_jepsen::of_cluster;
 use twinset_jepsen::traffic::{self, Traffic};
 use twinset_jepsen::wait;
 use twinset_tools::cluster::admin::Survey;
+use twinset_tools::cluster::control;
 use twinset_tools::cluster::{LocalCluster, LocalOptions, Ports};
 
 use crate::cluster::clients_of;
@@ -35,6 +37,8 @@ impl Scene {
         let options = LocalOptions {
             ports: net.ports(),
             launch: net.launch(),
+            // Of `make canaries`, which has set nodes aside that have bugs on purpose.
+            bin_dir: std::env::var_os("TWINSET_TEST_BIN_DIR").map(PathBuf::from),
             ..LocalOptions::fresh(&dir.path().join("cluster"))
         };
         let cluster = LocalCluster::start(&options, &mut |text| println!("{text}")).await.unwrap();
@@ -51,8 +55,8 @@ impl Scene {
         Scene { dir, net, cluster, traffic }
     }
 
-    /// Nothing passes between site A and these others.
-    fn apart_from(&self, sites: &[&str]) -> Fault {
+    /// Nothing passes between a site and these others.
+    fn apart(&self, site: &str, sites: &[&str]) -> Fault {
         let of = |site: &str| {
             let processes = self.cluster.layout().processes.iter().filter(|process| process.site == site);
             let mut ends: Vec<String> = processes.map(|process| process.name.clone()).collect();
@@ -63,7 +67,7 @@ impl Scene {
         };
         let link = |from: &String, to: &String| Link { from: from.clone(), to: to.clone() };
         let others: Vec<String> = sites.iter().flat_map(|site| of(site)).collect();
-        let pairs = of("A").into_iter().flat_map(|a| others.iter().map(move |b| (a.clone(), b.clone())));
+        let pairs = of(site).into_iter().flat_map(|a| others.iter().map(move |b| (a.clone(), b.clone())));
         let cut = pairs.flat_map(|(a, b)| [link(&a, &b), link(&b, &a)]).collect();
         Fault::Partition { shape: "site".to_owned(), cut, for_ms: 0 }
     }
@@ -127,7 +131,7 @@ async fn when_only_the_link_between_the_sites_is_cut_each_keeps_its_own_sets_and
     let _turn = super::TURN.lock().await;
     let scene = Scene::open().await;
     let before = leaders(&scene.survey().await);
-    let fault = scene.apart_from(&["B"]);
+    let fault = scene.apart("A", &["B"]);
     scene.net.inject(&fault).await.unwrap();
     scene.until("it goes on alone", |set| set.durability == Durability::Degraded).await;
     let from_ns = scene.traffic.recorder.now_ns();
@@ -146,7 +150,7 @@ async fn when_only_the_link_between_the_sites_is_cut_each_keeps_its_own_sets_and
 async fn a_site_that_reaches_nobody_answers_nothing_and_its_sets_go_on_in_the_other_one() {
     let _turn = super::TURN.lock().await;
     let scene = Scene::open().await;
-    let fault = scene.apart_from(&["B", "C"]);
+    let fault = scene.apart("A", &["B", "C"]);
     scene.net.inject(&fault).await.unwrap();
     // The old leader of set 1 lives, has its majority, and takes itself for the leader all the time.
     let [of_a, of_b] =
@@ -158,4 +162,68 @@ async fn a_site_that_reaches_nobody_answers_nothing_and_its_sets_go_on_in_the_ot
     tokio::time::sleep(ACTS).await;
     let to_ns = scene.traffic.recorder.now_ns();
     assert!(scene.end(&fault, (from_ns, to_ns)).await > 0, "nothing was booked while the site was away");
+}
+
+/// Where an answer of a set stands that somebody who leads it must have given.
+fn led(op: &Op) -> Option<Place> {
+    let read = || op.answer.as_of().filter(|_| op.ask.read_level() == Some(Level::Linearizable));
+    op.answer.decided().map(|(place, _)| place).or_else(|| read().map(|as_of| as_of.place))
+}
+
+/// The old leader lives, and may have been given a lease a moment before it was cut off; an operator lets its set go on in the other
+/// site at once, and accepts what that loses. From the first answer there on, this one answers nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_site_that_is_cut_off_answers_nothing_once_its_set_has_answered_in_the_other_one() {
+    let _turn = super::TURN.lock().await;
+    let scene = Scene::open().await;
+    // Whoever leads the control set is not cut off: the intent is on record before any lease is over.
+    let control = scene.survey().await.leader(CONTROL_SET).map(|(_, reply)| reply.node.clone()).unwrap();
+    let (lost, kept, set) = if control.starts_with('a') { ("B", "A", 2) } else { ("A", "B", 1) };
+    let first = scene.apart(lost, &[kept]);
+    scene.net.inject(&first).await.unwrap();
+    scene.until("it goes on alone", |set| set.durability == Durability::Degraded).await;
+    let survey = scene.survey().await;
+    let incarnation = survey.catalogue().unwrap().sets[&set].incarnation;
+    let cut = scene.apart(lost, &["C"]);
+    scene.net.inject(&cut).await.unwrap();
+    let begin = Command::BeginRecovery {
+        set,
+        site: kept.to_owned(),
+        expected_incarnation: incarnation,
+        accept_loss: true,
+        who: "test".to_owned(),
+        why: "the site does not come back".to_owned(),
+    };
+    control::propose(&survey, survey.catalogue().unwrap(), &begin, wait::HEAL).await.unwrap();
+    let seeds = scene.cluster.layout().node_addrs();
+    wait::until(&seeds, wait::HEAL, |survey| {
+        let known = survey.catalogue.as_ref().and_then(|catalogue| catalogue.sets.get(&set));
+        let goes_on = known.is_some_and(|set| set.incarnation > incarnation);
+        if goes_on { Ok(()) } else { Err(format!("set {set} does not go on in {kept}: {known:?}")) }
+    })
+    .await
+    .unwrap();
+    tokio::time::sleep(ACTS).await;
+    let stopped = scene.traffic.stop().await.unwrap();
+    let history = History::from_events(stopped.recorder.events()).unwrap();
+    scene.cluster.stop().await.unwrap();
+    scene.net.close().await;
+
+    let of_set = |op: &&Op| led(op).is_some_and(|place| place.set == set);
+    let anew = |op: &&Op| match &op.answer {
+        Answer::Booked { transaction, .. } => {
+            transaction.0.set == set && transaction.0.incarnation > incarnation
+        }
+        _ => false,
+    };
+    let began_ns = history.ops.iter().filter(anew).filter_map(|op| op.end_ns).min();
+    let began_ns = began_ns.expect("the set answered in the other site");
+    // Routers of the two sites do not hear each other's nodes.
+    let router = history.meta.sites.iter().position(|site| site == lost).unwrap();
+    let there = |op: &&Op| usize::from(op.router) == router;
+    let before = history.ops.iter().filter(of_set).filter(there).count();
+    assert!(before > 0, "nobody was ever answered in {lost}");
+    let late: Vec<&Op> =
+        history.ops.iter().filter(of_set).filter(there).filter(|op| op.begin_ns > began_ns).collect();
+    assert!(late.is_empty(), "{} answers of the old incarnation, the first {:?}", late.len(), late[0]);
 }

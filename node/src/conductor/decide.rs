@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use twinset_control::plan::{self, Kind, Plan, State, Step, StepOutcome, StepState};
 use twinset_control::{Catalogue, Durability, Policy, Set};
+use twinset_ledger::canary::{self, Canary};
 
 use super::known::Known;
 
@@ -163,7 +164,7 @@ impl Turn<'_> {
     /// Whether new steps may begin.
     fn begins(&self) -> bool {
         let well = self.plan.kind.is_emergency() || self.known.is_well(self.plan.id);
-        self.plan.state == State::Running
+        (self.plan.state == State::Running || canary::on(Canary::PlanResumedTwice))
             && (self.plan.roll_back.is_some() || (well && !self.too_many_failed()))
     }
 

@@ -18,6 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{info, warn};
 use twinset_control::plan::{self, State};
 use twinset_control::{CONTROL_SET, Catalogue, Command, Plan, Role};
+use twinset_ledger::canary::{self, Canary};
 use twinset_proto::cluster::v1::StatusReply;
 
 use crate::catalogue::CatalogueCell;
@@ -63,7 +64,7 @@ impl Conductor {
         let (mut changes, mut view) = (self.cell.watch(), self.group.view());
         loop {
             if let Some(catalogue) = self.on_duty() {
-                if catalogue.active_plans().next().is_some() {
+                if at_work(&catalogue).next().is_some() {
                     self.conduct().await;
                     continue;
                 }
@@ -110,7 +111,7 @@ impl Conductor {
             catalogue.nodes.keys().for_each(|node| look(&mut looks, &nodes, node, Duration::ZERO));
         }
         while let Some(catalogue) = self.on_duty() {
-            if catalogue.active_plans().next().is_none() {
+            if at_work(&catalogue).next().is_none() {
                 info!("no plan is left");
                 return;
             }
@@ -146,7 +147,7 @@ impl Conductor {
         known: &mut Known,
         asked: &mut JoinSet<Answer>,
     ) {
-        for plan in catalogue.active_plans() {
+        for plan in at_work(catalogue) {
             let now = Now { instant: Instant::now(), unix_ns: self.cell.platform().now_unix_ns() };
             known.look(catalogue, plan, now.instant);
             for action in decide(catalogue, plan, known, now) {
@@ -210,6 +211,12 @@ impl Conductor {
             Err(error) => info!(%error, "the control set is led from the isolated site yet"),
         }
     }
+}
+
+/// The plans that somebody has to carry out.
+fn at_work(catalogue: &Catalogue) -> impl Iterator<Item = &Plan> {
+    let again = |plan: &&Plan| plan.state == State::Stopped && canary::on(Canary::PlanResumedTwice);
+    catalogue.active_plans().chain(catalogue.plans.values().filter(again))
 }
 
 /// Asks a node how it is, after a while.

@@ -8,6 +8,8 @@ use parking_lot::Mutex;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use twinset_control::Plan;
+use twinset_control::plan::State;
+use twinset_ledger::canary::{self, Canary};
 use twinset_proto::cluster::v1 as wire;
 use wire::admin_client::AdminClient;
 
@@ -91,7 +93,12 @@ impl Nodes {
             who: plan.who.clone(),
             why: why(plan),
             dry_run: false,
-            plan: plan.id,
+            // By hand, as it were: the log takes no switch of a plan that does not run.
+            plan: if canary::on(Canary::PlanResumedTwice) && plan.state == State::Stopped {
+                0
+            } else {
+                plan.id
+            },
         };
         let mut client = self.client(node).await?;
         let mut phases = self.heard(node, client.switch(request).await)?.into_inner();

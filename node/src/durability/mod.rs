@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use twinset_control::Command as ControlCommand;
 use twinset_control::{Catalogue, Policy};
+use twinset_ledger::canary::{self, Canary};
 use twinset_ledger::codec::{EntryBuilder, encode_command};
 use twinset_ledger::{Command, Durability, RULES_PROPOSED};
 
@@ -104,6 +105,11 @@ pub async fn change(
         why: why.clone(),
     };
     match durability {
+        Durability::Degraded if canary::on(Canary::DegradedBeforeRecord) => {
+            let index = mark(replica, durability).await?;
+            control.propose(&record(last_safe_index)).await?;
+            Ok(Marked { index, last_safe_index })
+        }
         Durability::Degraded => {
             control.propose(&record(last_safe_index)).await?;
             let index = mark(replica, durability).await?;
@@ -112,6 +118,11 @@ pub async fn change(
         Durability::Sync => {
             away_site_follows(replica, catalogue).map_err(Error::AwaySite)?;
             catch_up(replica).await?;
+            let was = recorded_set.map(|set| set.durability);
+            if was == Some(twinset_control::Durability::Degraded) && canary::on(Canary::SyncBeforeGate) {
+                control.propose(&record(last_safe_index)).await?;
+                return Ok(Marked { index: last_safe_index, last_safe_index });
+            }
             let index = mark(replica, durability).await?;
             control.propose(&record(index)).await?;
             Ok(Marked { index, last_safe_index: index })

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{info, warn};
 use twinset_control::{Catalogue, Command, Durability, LEASE_MS, LogEnd, RecoveryIntent, Role, Set};
+use twinset_ledger::canary::{self, Canary};
 use twinset_proto::cluster::v1 as wire;
 use wire::admin_client::AdminClient;
 
@@ -154,12 +155,17 @@ impl Recoverer {
                 .map_err(|error| format!("replica {replica} on {}: {error}", known.node))
         });
         let fenced = join_all(survivors).await.into_iter().collect::<Result<Vec<_>, String>>()?;
-        if set.durability == Durability::Degraded {
+        if set.durability == Durability::Degraded && !canary::on(Canary::LeaseNotWaitedOut) {
             // The leader of the old incarnation may have asked a moment before the intent was recorded.
             tokio::time::sleep_until(seen_at + Duration::from_millis(LEASE_MS)).await;
         }
         // Of equal ends any will do; the same one each time.
-        let greatest = fenced.iter().map(|(fenced, replica)| (fenced.end, *replica)).max();
+        let asked = |replica: u64| {
+            let votes = set.replicas.iter().any(|known| known.id == replica && known.role == Role::Voter);
+            votes || !canary::on(Canary::LearnerNotAsked)
+        };
+        let ends = fenced.iter().filter(|(_, replica)| asked(*replica));
+        let greatest = ends.map(|(fenced, replica)| (fenced.end, *replica)).max();
         let (end, from) = greatest.ok_or("nobody survives")?;
         let last_safe_index = fenced.iter().map(|(fenced, _)| fenced.safe).max().unwrap_or(0);
         let command = Command::CompleteRecovery { set: set.id, id: intent.id, from, end, last_safe_index };
