@@ -7,9 +7,11 @@ use crate::audit::{Action, Outcome, Record};
 use crate::catalogue::{Catalogue, Durability, EndedSwitch, Node, Set, SwitchEnd, SwitchIntent};
 use crate::command::Command;
 use crate::durability::{self, Wanted};
+use crate::envelope::Envelope;
 use crate::groups::Group;
 use crate::placement::placement_keeping;
 use crate::plan;
+use crate::proof::Proof;
 use crate::recovery::{self, Asked};
 use crate::rejection::Rejection;
 use crate::topology::{is_address, is_name};
@@ -93,29 +95,46 @@ pub enum Effect {
     },
 }
 
-/// Where a command stands in the log, and when it was proposed.
+/// Where a command stands in the log, when it was proposed, and what speaks for its `who`.
 #[derive(Clone, Copy)]
-pub(crate) struct At {
+pub(crate) struct At<'a> {
     pub(crate) index: u64,
     pub(crate) time_unix_ns: u64,
+    pub(crate) proof: &'a Proof,
 }
 
-/// Applies the command of the entry at `index`, proposed at `time_unix_ns`, or says why not and changes nothing.
+impl<'a> At<'a> {
+    /// For the record of an end that a node has told: it is of whoever had asked for the beginning, and so is the proof. An
+    /// end that somebody else tells proves nothing of that one.
+    pub(crate) fn ends(self, began: &'a Proof) -> At<'a> {
+        if matches!(self.proof, Proof::Node(_)) { At { proof: began, ..self } } else { self }
+    }
+}
+
+/// Applies the command of the entry at `index`, proposed at `time_unix_ns` by nobody knows whom, or says why not and changes
+/// nothing.
 pub fn apply(
     catalogue: &mut Catalogue,
     index: u64,
     time_unix_ns: u64,
     command: Command,
 ) -> Result<Reply, Rejection> {
-    let at = At { index, time_unix_ns };
+    apply_entry(catalogue, index, Envelope::new(time_unix_ns, Proof::Declared, command))
+}
+
+/// Applies the entry at `index`, or says why not and changes nothing.
+pub fn apply_entry(catalogue: &mut Catalogue, index: u64, entry: Envelope) -> Result<Reply, Rejection> {
+    let Envelope { rules, time_unix_ns, proof, command } = entry;
+    let at = At { index, time_unix_ns, proof: &proof };
     let (effect, record) = match command {
         Command::Plan(command) => {
             let (effect, record, changed) = plan::apply(catalogue, at, command)?;
-            return Ok(reply(catalogue, effect, record, changed));
+            return Ok(reply(catalogue, rules, (effect, record), changed));
         }
         Command::BeginSwitch { set, to, owner, who, why, expected_epoch, plan } => {
             plan::check_switch(catalogue, set, &to, plan)?;
-            let intent = SwitchIntent { id: index, from: String::new(), to, owner, keep: 0, who, why };
+            let (id, from, keep, proof) = (index, String::new(), 0, proof.clone());
+            let intent = SwitchIntent { id, from, to, owner, keep, who, proof, why };
             begin_switch(catalogue, at, set, intent, expected_epoch)?
         }
         Command::CompleteSwitch { set, id } => complete_switch(catalogue, at, set, id)?,
@@ -168,13 +187,13 @@ pub fn apply(
         }
     };
     let changed = record.is_some();
-    Ok(reply(catalogue, effect, record, changed))
+    Ok(reply(catalogue, rules, (effect, record), changed))
 }
 
-fn reply(catalogue: &mut Catalogue, effect: Effect, record: Option<Record>, changed: bool) -> Reply {
+fn reply(catalogue: &mut Catalogue, rules: u16, (effect, record): Done, changed: bool) -> Reply {
     catalogue.version += u64::from(changed);
     if let Some(record) = record {
-        catalogue.audit.append(record);
+        catalogue.audit.append(rules, &catalogue.cluster_id, record);
     }
     Reply { version: catalogue.version, changed, effect }
 }
@@ -184,7 +203,7 @@ pub(crate) type Done = (Effect, Option<Record>);
 
 fn begin_switch(
     catalogue: &mut Catalogue,
-    at: At,
+    at: At<'_>,
     set: u32,
     mut intent: SwitchIntent,
     expected_epoch: u64,
@@ -223,7 +242,7 @@ fn begin_switch(
     Ok((Effect::SwitchBegun { id: at.index, keep }, Some(record)))
 }
 
-fn complete_switch(catalogue: &mut Catalogue, at: At, set: u32, id: u64) -> Result<Done, Rejection> {
+fn complete_switch(catalogue: &mut Catalogue, at: At<'_>, set: u32, id: u64) -> Result<Done, Rejection> {
     let now = find(catalogue, set)?;
     if let Some(open) = &now.recovery {
         return Err(Rejection::BeingRecovered { set, id: open.id });
@@ -232,7 +251,7 @@ fn complete_switch(catalogue: &mut Catalogue, at: At, set: u32, id: u64) -> Resu
         return Ok((Effect::SwitchCompleted { epoch: now.epoch }, None));
     };
     let placement = catalogue.placement_after_switch(now, &intent.to)?;
-    let record = switch_record(at, set, &intent, Outcome::Done);
+    let record = switch_record(at.ends(&intent.proof), set, &intent, Outcome::Done);
     let set = find_mut(catalogue, set);
     for replica in &mut set.replicas {
         replica.role = placement.role(replica.id).expect("a placement names every replica of its set");
@@ -246,7 +265,7 @@ fn complete_switch(catalogue: &mut Catalogue, at: At, set: u32, id: u64) -> Resu
 
 fn abort_switch(
     catalogue: &mut Catalogue,
-    at: At,
+    at: At<'_>,
     set: u32,
     id: u64,
     reason: String,
@@ -255,7 +274,7 @@ fn abort_switch(
     let Some(intent) = switch_to_end(find(catalogue, set)?, id, SwitchEnd::Aborted)? else {
         return Ok((Effect::SwitchAborted, None));
     };
-    let record = switch_record(at, set, &intent, Outcome::Aborted { reason });
+    let record = switch_record(at.ends(&intent.proof), set, &intent, Outcome::Aborted { reason });
     let set = find_mut(catalogue, set);
     set.switch = None;
     set.last_switch = Some(EndedSwitch { id, end: SwitchEnd::Aborted });
@@ -276,14 +295,14 @@ fn switch_to_end(set: &Set, id: u64, end: SwitchEnd) -> Result<Option<SwitchInte
     }
 }
 
-fn switch_record(at: At, set: u32, intent: &SwitchIntent, outcome: Outcome) -> Record {
+fn switch_record(at: At<'_>, set: u32, intent: &SwitchIntent, outcome: Outcome) -> Record {
     let what = Action::Switch { set, id: intent.id, from: intent.from.clone(), to: intent.to.clone() };
     record(at, (intent.who.clone(), intent.why.clone()), what, outcome)
 }
 
 fn upsert_node(
     catalogue: &mut Catalogue,
-    at: At,
+    at: At<'_>,
     mut node: Node,
     who_why: (String, String),
 ) -> Result<Done, Rejection> {
@@ -329,7 +348,7 @@ fn check_addresses(catalogue: &Catalogue, node: &Node) -> Result<(), Rejection> 
 
 fn create_group(
     catalogue: &mut Catalogue,
-    at: At,
+    at: At<'_>,
     group: Group,
     who_why: (String, String),
 ) -> Result<Done, Rejection> {
@@ -347,8 +366,9 @@ fn create_group(
     Ok((Effect::GroupCreated, Some(record(at, who_why, what, Outcome::Done))))
 }
 
-pub(crate) fn record(at: At, (who, why): (String, String), what: Action, outcome: Outcome) -> Record {
-    Record { no: 0, index: at.index, time_unix_ns: at.time_unix_ns, who, why, what, outcome }
+pub(crate) fn record(at: At<'_>, (who, why): (String, String), what: Action, outcome: Outcome) -> Record {
+    let (index, time_unix_ns, proof) = (at.index, at.time_unix_ns, at.proof.clone());
+    Record { no: 0, index, time_unix_ns, who, proof, why, what, outcome }
 }
 
 pub(crate) fn find(catalogue: &Catalogue, set: u32) -> Result<&Set, Rejection> {

@@ -171,3 +171,30 @@ pub enum Command {
         why: String,
     },
 }
+
+impl Command {
+    /// Whose name it carries. None: it tells how something goes on that was begun before, which only nodes know.
+    pub fn who_mut(&mut self) -> Option<&mut String> {
+        use plan::Command as Told;
+        match self {
+            Command::BeginSwitch { who, .. }
+            | Command::RecordDurability { who, .. }
+            | Command::SetPolicy { who, .. }
+            | Command::BeginRecovery { who, .. }
+            | Command::ReleaseReplica { who, .. }
+            | Command::PlaceReplica { who, .. }
+            | Command::PromoteReplica { who, .. }
+            | Command::UpsertNodeAddress { who, .. }
+            | Command::CreateGroup { who, .. } => Some(who),
+            Command::Plan(Told::Begin { who, .. } | Told::Stop { who, .. } | Told::Resume { who, .. }) => {
+                Some(who)
+            }
+            Command::CompleteSwitch { .. }
+            | Command::AbortSwitch { .. }
+            | Command::CompleteRecovery { .. }
+            | Command::Plan(
+                Told::Record { .. } | Told::Advance { .. } | Told::RollBack { .. } | Told::End { .. },
+            ) => None,
+        }
+    }
+}

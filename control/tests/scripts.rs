@@ -8,7 +8,9 @@ use std::fmt::Write as _;
 
 use twinset_control::groups::Side;
 use twinset_control::plan::{self, Kind, Pace, Planned, State, Step, StepOutcome, StepState};
-use twinset_control::{Catalogue, Command, Durability, Group, LogEnd, Policy, Replica, Role, apply};
+use twinset_control::{
+    Catalogue, Command, Durability, Envelope, Group, LogEnd, Policy, Proof, Replica, Role, apply_entry,
+};
 
 /// What a script can say. `who` and `why` have defaults, so that a script names only what it is about.
 #[derive(goldenscript::Command)]
@@ -165,6 +167,12 @@ enum Line {
     Set { set: u32 },
     /// Prints sites, nodes and the control set.
     Cluster,
+    /// What speaks for whoever sends the commands that follow. Example: by token; by node node=a1; by nobody
+    By {
+        proof: String,
+        #[arg(key)]
+        node: Option<String>,
+    },
     /// Prints the audit log's tail.
     Audit,
 }
@@ -173,6 +181,8 @@ enum Line {
 struct Script {
     catalogue: Option<Catalogue>,
     index: u64,
+    /// Of the commands that follow.
+    proof: Proof,
 }
 
 impl Script {
@@ -185,7 +195,8 @@ impl Script {
         self.index += 1;
         let catalogue = self.catalogue.as_mut().ok_or("place a cluster first")?;
         let before = catalogue.clone();
-        match apply(catalogue, index, index * 1_000_000_000, command) {
+        let entry = Envelope::new(index * 1_000_000_000, self.proof.clone(), command);
+        match apply_entry(catalogue, index, entry) {
             Ok(reply) => Ok(format!("{index}: {reply:?}\n")),
             Err(rejection) => {
                 assert_eq!(*catalogue, before, "a rejection changes nothing");
@@ -383,6 +394,15 @@ impl goldenscript::Runner for Script {
             Line::Groups => show_groups(self.catalogue()?),
             Line::Set { set } => show_set(self.catalogue()?, *set),
             Line::Cluster => show_cluster(self.catalogue()?),
+            Line::By { proof, node } => {
+                self.proof = match (proof.as_str(), node) {
+                    ("nobody", None) => Proof::Declared,
+                    ("token", None) => Proof::Token,
+                    ("node", Some(node)) => Proof::Node(node.clone()),
+                    other => return Err(format!("nobody is proven so: {other:?}").into()),
+                };
+                Ok(String::new())
+            }
             Line::Audit => show_audit(self.catalogue()?),
         }
     }
@@ -504,13 +524,13 @@ fn show_plans(catalogue: &Catalogue) -> Result<String, Box<dyn Error>> {
 }
 
 fn show_audit(catalogue: &Catalogue) -> Result<String, Box<dyn Error>> {
-    let mut out = format!("{} records\n", catalogue.audit.total);
+    let mut out = format!("{} records, head {}\n", catalogue.audit.total, catalogue.audit.head("cluster-1"));
     for r in &catalogue.audit.tail {
         let time_s = r.time_unix_ns / 1_000_000_000;
         writeln!(
             out,
-            "  {} at {} ({time_s} s) {}, {}: {:?} -> {:?}",
-            r.no, r.index, r.who, r.why, r.what, r.outcome
+            "  {} at {} ({time_s} s) {} ({}), {}: {:?} -> {:?}",
+            r.no, r.index, r.who, r.proof, r.why, r.what, r.outcome
         )?;
     }
     Ok(out)
@@ -521,7 +541,7 @@ macro_rules! scripts {
         $(
             #[test]
             fn $name() {
-                let mut script = Script { catalogue: None, index: 10 };
+                let mut script = Script { catalogue: None, index: 10, proof: Proof::Declared };
                 goldenscript::run(&mut script, concat!("tests/scripts/", stringify!($name))).unwrap();
             }
         )*
@@ -540,6 +560,6 @@ macro_rules! scripts {
 }
 
 scripts! {
-    abort, audit, bootstrap, bootstrap_without_arbiter, conflicts, degrade, evacuate, groups, isolate, node_addresses,
+    abort, audit, audit_proofs, bootstrap, bootstrap_without_arbiter, conflicts, degrade, evacuate, groups, isolate, node_addresses,
     plan_conflicts, plan_rolls_back, plans_are_forgotten, recovery, return_home, spread, stop, switch
 }
