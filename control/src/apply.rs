@@ -79,6 +79,8 @@ pub enum Effect {
     ReplicaPromoted,
     /// The addresses are recorded.
     NodeRecorded,
+    /// The fault is on record.
+    FaultRecorded,
     /// The group is defined.
     GroupCreated,
     /// The plan is recorded.
@@ -104,15 +106,15 @@ pub(crate) struct At<'a> {
 }
 
 impl<'a> At<'a> {
-    /// For the record of an end that a node has told: it is of whoever had asked for the beginning, and so is the proof. An
-    /// end that somebody else tells proves nothing of that one.
+    /// For the record of an end that a node has told: it is of whoever had asked for the beginning, and so is the
+    /// proof. An end that somebody else tells proves nothing of that one.
     pub(crate) fn ends(self, began: &'a Proof) -> At<'a> {
         if matches!(self.proof, Proof::Node(_)) { At { proof: began, ..self } } else { self }
     }
 }
 
-/// Applies the command of the entry at `index`, proposed at `time_unix_ns` by nobody knows whom, or says why not and changes
-/// nothing.
+/// Applies the command of the entry at `index`, proposed at `time_unix_ns` by nobody knows whom, or says why not and
+/// changes nothing.
 pub fn apply(
     catalogue: &mut Catalogue,
     index: u64,
@@ -180,6 +182,11 @@ pub fn apply_entry(catalogue: &mut Catalogue, index: u64, entry: Envelope) -> Re
             check_who_why(&who, &why)?;
             let node = Node { name: node, site, arbiter: false, api_addr, peer_addr, http_addr };
             upsert_node(catalogue, at, node, (who, why))?
+        }
+        Command::RecordFault { node, id, fault, deadline_ms, ended, who, why } => {
+            check_who_why(&who, &why)?;
+            let what = Action::Fault { node, id, fault, deadline_ms };
+            record_fault(catalogue, at, what, ended, (who, why))?
         }
         Command::CreateGroup { group, who, why } => {
             check_who_why(&who, &why)?;
@@ -344,6 +351,27 @@ fn check_addresses(catalogue: &Catalogue, node: &Node) -> Result<(), Rejection> 
         }
     }
     Ok(())
+}
+
+fn record_fault(
+    catalogue: &Catalogue,
+    at: At<'_>,
+    what: Action,
+    ended: bool,
+    who_why: (String, String),
+) -> Result<Done, Rejection> {
+    if let Action::Fault { node, fault, .. } = &what {
+        check_text("fault", fault)?;
+        if !catalogue.nodes.contains_key(node) {
+            return Err(Rejection::UnknownNode { node: node.clone() });
+        }
+    }
+    let outcome = if ended { Outcome::Done } else { Outcome::Begun };
+    // One that comes twice comes soon: the answer to the first one was lost.
+    if catalogue.audit.has(&what, &outcome) {
+        return Ok((Effect::FaultRecorded, None));
+    }
+    Ok((Effect::FaultRecorded, Some(record(at, who_why, what, outcome))))
 }
 
 fn create_group(

@@ -1,6 +1,7 @@
-//! The audit log: who did what, when, why, and what came of it. Append-only: nothing here changes or removes a record.
-//! The catalogue, which goes to everybody, has the newest records and the [chain](crate::chain)'s newest hash, which stands
-//! for all of them; the control set's voters keep every record beside it, as [`Audit::since`] gives them.
+//! The audit log: who did what, when, why, and what came of it. Append-only: nothing here changes or removes a
+//! record. The catalogue, which goes to everybody, has the newest records and the [chain](crate::chain)'s newest
+//! hash, which stands for all of them; the control set's voters keep every record beside it, as [`Audit::since`]
+//! gives them.
 
 use serde::{Deserialize, Serialize};
 
@@ -146,6 +147,17 @@ pub enum Action {
         /// How many accounts it has.
         parts: usize,
     },
+    /// To let a node harm itself for a drill.
+    Fault {
+        /// The node.
+        node: String,
+        /// The fault's id there.
+        id: u64,
+        /// What it is.
+        fault: String,
+        /// How long it acts, in milliseconds: it ends then by itself, and no record says so.
+        deadline_ms: u32,
+    },
     /// To carry out a plan.
     Plan {
         /// Its id.
@@ -176,17 +188,18 @@ pub enum Outcome {
 }
 
 impl Record {
-    /// The bytes that are hashed: its JSON, fields in the order above. Part of what never changes: a field that is added
-    /// must be left out where it has its default.
+    /// The bytes that are hashed: its JSON, fields in the order above. Part of what never changes: a field that is
+    /// added must be left out where it has its default.
     pub fn canonical(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("plain data with string keys has a JSON form")
     }
 }
 
 impl Audit {
-    /// Appends a record of a cluster; its number is given here. The oldest record leaves a full tail. A log that was kept
-    /// without a chain gets one with the first entry under rules that have it, from the oldest record on that is still there:
-    /// the entry says so, and not the build that applies it, as voters change their builds one after the other.
+    /// Appends a record of a cluster; its number is given here. The oldest record leaves a full tail. A log that was
+    /// kept without a chain gets one with the first entry under rules that have it, from the oldest record on that is
+    /// still there: the entry says so, and not the build that applies it, as voters change their builds one after the
+    /// other.
     pub(crate) fn append(&mut self, rules: u16, cluster_id: &str, mut record: Record) {
         let before = self.mark();
         self.total += 1;
@@ -203,6 +216,11 @@ impl Audit {
         let links = self.follow(before, first, cluster_id);
         let hash = links.last().expect("a record was appended").hash;
         self.chain = Some(Chain { first, hash });
+    }
+
+    /// Whether that is among the newest records.
+    pub(crate) fn has(&self, what: &Action, outcome: &Outcome) -> bool {
+        self.tail.iter().any(|record| record.what == *what && record.outcome == *outcome)
     }
 
     /// How far it goes now, for [`Audit::since`].

@@ -149,7 +149,10 @@ pub enum Broken {
         found: u64,
     },
     /// It, its hash, or what is before it is not what was written.
-    #[error("record {number} does not fit: it has hash {stored}, and its bytes behind record {} have {computed}", number - 1)]
+    #[error(
+        "record {number} does not fit: it has hash {stored}, and its bytes behind record {} have {computed}",
+        number - 1
+    )]
     Altered {
         /// Its number.
         number: u64,
@@ -159,7 +162,10 @@ pub enum Broken {
         computed: Hash,
     },
     /// Its bytes do not say the number that it is kept under.
-    #[error("record {number} says of itself that it is {}", says.map_or("no record".to_owned(), |no| format!("record {no}")))]
+    #[error(
+        "record {number} says of itself that it is {}",
+        says.map_or("no record".to_owned(), |no| format!("record {no}"))
+    )]
     Misnumbered {
         /// Where it is kept.
         number: u64,

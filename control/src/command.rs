@@ -160,6 +160,25 @@ pub enum Command {
     },
     /// Begins, carries on, halts or ends a plan.
     Plan(plan::Command),
+    /// Puts on record that a node harms itself for a drill, before it does, or that it was told to end that early. It
+    /// changes nothing else: what acts is the node's to know.
+    RecordFault {
+        /// The node.
+        node: String,
+        /// The fault's id there.
+        id: u64,
+        /// What it is.
+        fault: String,
+        /// How long it acts, in milliseconds.
+        deadline_ms: u32,
+        /// Whether it was ended before.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        ended: bool,
+        /// Who asks for it.
+        who: String,
+        /// Why.
+        why: String,
+    },
     /// Defines a group of accounts, for ever. Its parts must be open: whoever asks has seen to that, as the control set knows
     /// no accounts.
     CreateGroup {
@@ -185,6 +204,7 @@ impl Command {
             | Command::PlaceReplica { who, .. }
             | Command::PromoteReplica { who, .. }
             | Command::UpsertNodeAddress { who, .. }
+            | Command::RecordFault { who, .. }
             | Command::CreateGroup { who, .. } => Some(who),
             Command::Plan(Told::Begin { who, .. } | Told::Stop { who, .. } | Told::Resume { who, .. }) => {
                 Some(who)

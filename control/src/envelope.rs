@@ -9,7 +9,8 @@ use crate::command::Command;
 use crate::proof::Proof;
 use crate::rejection::Rejection;
 
-/// One entry of the control set's log: a command, what speaks for its sender, and the leader's time when it proposed it.
+/// One entry of the control set's log: a command, what speaks for its sender, and the leader's time when it proposed
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
     /// The rules that it is to be applied by.

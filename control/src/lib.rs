@@ -42,8 +42,8 @@ pub use topology::Topology;
 
 /// The format of the catalogue document that this build writes, and the only one it reads.
 pub const FORMAT: u32 = 1;
-/// The rules that this build proposes new entries under, and the newest it can apply; it applies all before them as well. 2
-/// chains the records of the audit log.
+/// The rules that this build proposes new entries under, and the newest it can apply; it applies all before them as
+/// well. 2 chains the records of the audit log.
 pub const RULES_VERSION: u16 = 2;
 /// The Raft group of the control set; data sets count from 1.
 pub const CONTROL_SET: u32 = 0;

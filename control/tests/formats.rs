@@ -135,6 +135,21 @@ fn golden_entries() {
             ),
         ),
         (
+            Command::RecordFault {
+                node: "a1".into(),
+                id: 7,
+                fault: "pause".into(),
+                deadline_ms: 3000,
+                ended: false,
+                who: "ops".into(),
+                why: "drill".into(),
+            },
+            concat!(
+                r#"{"record_fault":{"node":"a1","id":7,"fault":"pause","deadline_ms":3000,"#,
+                r#""who":"ops","why":"drill"}}"#
+            ),
+        ),
+        (
             Command::CreateGroup { group: group(&["g.1", "g.2"]), who: "ops".into(), why: "hot".into() },
             concat!(
                 r#"{"create_group":{"group":{"id":"g","currency":"EUR","normal_side":"credit","#,

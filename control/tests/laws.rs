@@ -29,6 +29,7 @@ fn a_command() -> impl Strategy<Value = Command> {
     let node = prop::sample::select(vec!["a1", "a2", "b1", "b2", "b9", "c1"]).prop_map(String::from);
     let who = prop::sample::select(vec!["ops", "ops", "ops", ""]).prop_map(String::from);
     let port = 1..=40u32;
+    let a_node = node.clone();
     prop_oneof![
         4 => (set.clone(), site.clone(), node.clone(), who.clone(), 1..=4u64).prop_map(
             |(set, to, owner, who, expected_epoch)| Command::BeginSwitch {
@@ -80,6 +81,9 @@ fn a_command() -> impl Strategy<Value = Command> {
             http_addr: format!("h:{}", port + 2),
             who,
             why: "law".into(),
+        }),
+        1 => (a_node, 1..=3u64, any::<bool>()).prop_map(|(node, id, ended)| Command::RecordFault {
+            node, id, fault: "pause".into(), deadline_ms: 1000, ended, who: "ops".into(), why: "law".into(),
         }),
         4 => a_plan_command().prop_map(Command::Plan),
         2 => a_group().prop_map(|group| Command::CreateGroup { group, who: "ops".into(), why: "law".into() }),

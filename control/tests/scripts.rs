@@ -167,6 +167,16 @@ enum Line {
     Set { set: u32 },
     /// Prints sites, nodes and the control set.
     Cluster,
+    /// Puts a drill's fault on record. Example: fault a1 7 pause ms=3000 ended=true
+    Fault {
+        node: String,
+        id: u64,
+        fault: String,
+        #[arg(key)]
+        ms: u32,
+        #[arg(key)]
+        ended: Option<bool>,
+    },
     /// What speaks for whoever sends the commands that follow. Example: by token; by node node=a1; by nobody
     By {
         proof: String,
@@ -394,6 +404,15 @@ impl goldenscript::Runner for Script {
             Line::Groups => show_groups(self.catalogue()?),
             Line::Set { set } => show_set(self.catalogue()?, *set),
             Line::Cluster => show_cluster(self.catalogue()?),
+            Line::Fault { node, id, fault, ms, ended } => self.command(Command::RecordFault {
+                node: node.clone(),
+                id: *id,
+                fault: fault.clone(),
+                deadline_ms: *ms,
+                ended: ended.unwrap_or(false),
+                who,
+                why,
+            }),
             Line::By { proof, node } => {
                 self.proof = match (proof.as_str(), node) {
                     ("nobody", None) => Proof::Declared,
@@ -560,6 +579,6 @@ macro_rules! scripts {
 }
 
 scripts! {
-    abort, audit, audit_proofs, bootstrap, bootstrap_without_arbiter, conflicts, degrade, evacuate, groups, isolate, node_addresses,
-    plan_conflicts, plan_rolls_back, plans_are_forgotten, recovery, return_home, spread, stop, switch
+    abort, audit, audit_proofs, bootstrap, bootstrap_without_arbiter, conflicts, degrade, evacuate, faults, groups,
+    isolate, node_addresses, plan_conflicts, plan_rolls_back, plans_are_forgotten, recovery, return_home, spread, stop, switch
 }

@@ -69,8 +69,8 @@ impl ControlClient {
         Box::pin(async move { self.propose_for(&self.own_proof(), command).await })
     }
 
-    /// Proposes a command of whom this speaks for and waits for its reply, by way of any node that leads the control set.
-    /// Repeats itself while the outcome is open: a repeated command of the control set changes nothing.
+    /// Proposes a command of whom this speaks for and waits for its reply, by way of any node that leads the control
+    /// set. Repeats itself while the outcome is open: a repeated command of the control set changes nothing.
     pub fn propose_for<'a>(
         &'a self,
         proof: &'a Proof,
@@ -189,8 +189,8 @@ impl ControlClient {
         Err(if reasons.is_empty() { "no leader".to_owned() } else { reasons.join("; ") })
     }
 
-    /// A command that an operator or another node has sent, as [`ControlClient::propose_here`]; handed on to the leader, if it
-    /// asks for that.
+    /// A command that an operator or another node has sent, as [`ControlClient::propose_here`]; handed on to the
+    /// leader, if it asks for that.
     pub async fn take(&self, request: wire::ControlRequest, proof: &Proof) -> Answer {
         let answer = self.propose_here(&request.cluster_id, &request.command_json, proof).await;
         let Answer::NotLeaderHint(leader) = &answer else { return answer };

@@ -1,5 +1,5 @@
-//! The control set's state machine: the pure rules of `twinset_control` over one stored document, the catalogue, and the
-//! audit log's whole history in the journal beside it.
+//! The control set's state machine: the pure rules of `twinset_control` over one stored document, the catalogue, and
+//! the audit log's whole history in the journal beside it.
 
 use std::sync::Arc;
 
@@ -134,14 +134,14 @@ impl ControlMachine {
         )
     }
 
-    /// Keeps records of the history of a snapshot that is arriving. What a committed command has put on record is the same on
-    /// every voter, so they may stand here before the document that they belong to. Waits for the disk.
+    /// Keeps records of the history of a snapshot that is arriving. What a committed command has put on record is the
+    /// same on every voter, so they may stand here before the document that they belong to. Waits for the disk.
     pub fn take_history(&self, records: &[JournalRecord]) -> Result<(), Error> {
         Ok(self.replica.journal_ahead(records)?)
     }
 
-    /// Records of the audit log from number `from` on (0: from the oldest or, backwards, from the newest), at most `limit` and
-    /// about so many bytes. Waits for the disk.
+    /// Records of the audit log from number `from` on (0: from the oldest or, backwards, from the newest), at most
+    /// `limit` and about so many bytes. Waits for the disk.
     pub fn audit(
         &self,
         from: u64,
@@ -179,5 +179,111 @@ impl ControlMachine {
         self.cell.offer(news.clone());
         *catalogue = news;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use twinset_control::chain::Walk;
+    use twinset_control::{CONTROL_SET, Command, Policy, Proof, Topology};
+    use twinset_store::{LogId, Options, Store};
+
+    use super::*;
+
+    const CLUSTER: &str = "cluster-of-the-test";
+
+    fn open(dir: &Path) -> (Store, ControlMachine) {
+        let topology = include_str!("../../deploy/examples/topology.toml");
+        let topology: Topology = toml::from_str(topology).unwrap();
+        let store = Store::open(dir, Options::default()).unwrap();
+        let cell = CatalogueCell::open(store.clone(), crate::platform::system()).unwrap();
+        let first = topology.place(CLUSTER).unwrap();
+        let machine = ControlMachine::open(store.document(CONTROL_SET).unwrap(), &first, cell).unwrap();
+        (store, machine)
+    }
+
+    /// An act whose record has a number of its own.
+    fn act(machine: &ControlMachine, index: u64) {
+        let policy = if index.is_multiple_of(2) { Policy::MaxAvailability } else { Policy::MaxProtection };
+        let command = Command::SetPolicy { set: 1, policy, who: "ops".into(), why: "x".repeat(200) };
+        let payload = Envelope::new(index, Proof::Token, command).encode().into();
+        let id = LogId { term: 1, leader: 0, index };
+        machine.apply(&Record { id, kind: RecordKind::Commands, payload }).unwrap();
+    }
+
+    /// Reads all of it in pages and checks each record.
+    fn walk(machine: &ControlMachine, limit: u64, bytes_max: usize) -> Head {
+        let mut walk = Walk::new(CLUSTER, 1);
+        loop {
+            let page = machine.audit(walk.head().number + 1, false, limit, bytes_max).unwrap();
+            assert!(page.links.len() as u64 <= limit);
+            if page.links.is_empty() {
+                assert_eq!(walk.head(), page.head);
+                return page.head;
+            }
+            page.links.iter().try_for_each(|link| walk.step(link)).unwrap();
+        }
+    }
+
+    fn numbers(machine: &ControlMachine, from: u64, backwards: bool, limit: u64) -> Vec<u64> {
+        let page = machine.audit(from, backwards, limit, usize::MAX).unwrap();
+        page.links.iter().map(|link| link.number).collect()
+    }
+
+    #[test]
+    fn the_whole_history_is_read_in_pages_and_survives_a_crash() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, machine) = open(dir.path());
+        assert_eq!(walk(&machine, 10, 1000).number, 0);
+        assert_eq!((numbers(&machine, 0, true, 9), numbers(&machine, 7, true, 9)), (vec![], vec![]));
+        (1..=400).for_each(|index| act(&machine, index));
+        let head = walk(&machine, 7, usize::MAX);
+        assert_eq!(head.number, 400, "more than the catalogue has");
+        assert_eq!(walk(&machine, 1000, 1000), head);
+        assert_eq!(numbers(&machine, 0, true, 3), [400, 399, 398]);
+        assert_eq!(numbers(&machine, 2, true, 3), [2, 1]);
+        assert_eq!(numbers(&machine, 900, true, 1), [400]);
+        assert_eq!(numbers(&machine, 399, false, 9), [399, 400]);
+        assert_eq!(numbers(&machine, 401, false, 9), []);
+        assert_eq!(numbers(&machine, 5, false, 0), []);
+        // Nothing is closed; what the log would bring back, it brings again.
+        drop((store, machine));
+        let (_store, machine) = open(dir.path());
+        let applied = machine.applied().log_id.map_or(0, |id| id.index);
+        (applied + 1..=400).for_each(|index| act(&machine, index));
+        assert_eq!(walk(&machine, 1000, usize::MAX), head);
+    }
+
+    #[test]
+    fn a_snapshot_brings_the_history_with_it() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (_store, machine) = open(dir.path());
+        (1..=400).for_each(|index| act(&machine, index));
+        let (meta, mut snapshot) = machine.snapshot();
+        let head = walk(&machine, 1000, usize::MAX);
+        // What comes later is not of the snapshot.
+        act(&machine, 401);
+        let (store, late) = open(other.path());
+        (1..=3).for_each(|index| act(&late, index));
+        let mut pages = 0;
+        loop {
+            let records = snapshot.next_records(1000).unwrap();
+            if records.is_empty() {
+                break;
+            }
+            late.take_history(&records).unwrap();
+            pages += 1;
+            assert_eq!(walk(&late, 1000, usize::MAX).number, 3, "it has not arrived");
+        }
+        assert!(pages > 10, "{pages}");
+        late.install(&meta, &snapshot.document).unwrap();
+        assert_eq!(walk(&late, 1000, usize::MAX), head);
+        drop((store, late));
+        let (_store, late) = open(other.path());
+        assert_eq!(walk(&late, 1000, usize::MAX), head, "it is on disk");
+        act(&late, 401);
+        assert_eq!(walk(&late, 1000, usize::MAX), walk(&machine, 1000, usize::MAX));
     }
 }

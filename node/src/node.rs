@@ -221,11 +221,12 @@ impl Node {
             let peers = PeerServer::new(PeerService::new(self.sets.clone()))
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX);
+            let drill_faults = DrillFaultsService { faults: self.drill_faults.clone(), node: self.clone() };
             let lines = self.drill_faults.as_ref().map(|faults| faults.lines());
             let api = listen::server()
                 .add_service(InterceptedService::new(sets, listen::heard))
                 .add_service(InterceptedService::new(admin(), listen::heard))
-                .add_service(DrillFaultsServer::new(DrillFaultsService { faults: self.drill_faults.clone() }))
+                .add_service(DrillFaultsServer::new(drill_faults))
                 .serve_with_incoming(listeners.api.harmable(lines, Door::Api).incoming());
             let peer = listen::server()
                 .add_service(InterceptedService::new(peers, listen::heard))

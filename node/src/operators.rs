@@ -1,6 +1,7 @@
-//! Who stands behind an administrative call. An operator shows a token, of which this node knows the hash and the name; a
-//! node that asks, for itself or on behalf of an operator, says so on the port that is for nodes alone. What comes of it
-//! goes on record with the act: the name, and what speaks for it. Above: `api/admin.rs`, before anything is proposed.
+//! Who stands behind an administrative call. An operator shows a token, of which this node knows the hash and the
+//! name; a node that asks, for itself or on behalf of an operator, says so on the port that is for nodes alone. What
+//! comes of it goes on record with the act: the name, and what speaks for it. Above: `api/admin.rs`, before anything
+//! is proposed.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -95,8 +96,8 @@ pub enum Error {
 pub enum Refused {
     /// No token was shown.
     #[error(
-        "this cluster takes administrative acts from operators with a token alone (operators.required): name yours with \
-         --operator-token-file FILE or TWINSET_OPERATOR_TOKEN_FILE"
+        "this cluster takes administrative acts from operators with a token alone (operators.required): name yours \
+         with --operator-token-file FILE or TWINSET_OPERATOR_TOKEN_FILE"
     )]
     Required,
     /// The token is nobody's here.
@@ -120,8 +121,8 @@ impl From<Refused> for Status {
     }
 }
 
-/// The operators that this node knows. A token is long and random, so that its hash need not be slow, and looking it up tells
-/// nothing of it.
+/// The operators that this node knows. A token is long and random, so that its hash need not be slow, and looking it
+/// up tells nothing of it.
 #[derive(Debug, Default)]
 pub struct Operators {
     required: bool,
@@ -151,8 +152,8 @@ impl Operators {
         Ok(Operators { required: config.required, names })
     }
 
-    /// Who an act goes on record under, and what speaks for it: whom the token names, or else `declared`, if that is enough
-    /// here. What a node asks for was looked at where it came in.
+    /// Who an act goes on record under, and what speaks for it: whom the token names, or else `declared`, if that is
+    /// enough here. What a node asks for was looked at where it came in.
     pub fn sign<T>(&self, call: &Request<T>, declared: &str) -> Result<(String, Proof), Refused> {
         if let Some(proof) = from_node(call) {
             return Ok((declared.to_owned(), proof));

@@ -1,7 +1,7 @@
-//! A small replicated document, the control set's state, kept whole; and its journal: numbered records that are only ever
-//! added, and stay out of the document because they are many. One write holds the document's bytes, what was added to the
-//! journal and how far they have been applied, so that a crash leaves a state that the log completes. Knows nothing of
-//! what the bytes mean.
+//! A small replicated document, the control set's state, kept whole; and its journal: numbered records that are only
+//! ever added, and stay out of the document because they are many. One write holds the document's bytes, what was
+//! added to the journal and how far they have been applied, so that a crash leaves a state that the log completes.
+//! Knows nothing of what the bytes mean.
 
 use std::sync::Arc;
 
@@ -71,8 +71,8 @@ impl DocumentReplica {
         self.cell.state.read().bytes.clone()
     }
 
-    /// Replaces the document, adds `records` to the journal, and says how far they have come, in one write. Unsynced: the log
-    /// brings it back. `membership` None keeps the last one.
+    /// Replaces the document, adds `records` to the journal, and says how far they have come, in one write. Unsynced:
+    /// the log brings it back. `membership` None keeps the last one.
     pub fn commit(
         &self,
         log_id: LogId,
@@ -96,8 +96,8 @@ impl DocumentReplica {
         self.engine().write(batch)
     }
 
-    /// The records of the journal from number `from` to `to`, both included, in that order or, if `from` is the greater, in the
-    /// other; up to `bytes_max` of them, but at least one. There may be none under a number.
+    /// The records of the journal from number `from` to `to`, both included, in that order or, if `from` is the
+    /// greater, in the other; up to `bytes_max` of them, but at least one. There may be none under a number.
     pub fn journal(&self, from: u64, to: u64, bytes_max: usize) -> Result<Vec<JournalRecord>, Fault> {
         let (generation, backward) = (self.cell.generation, from > to);
         let end = keys::generation_end(generation);
@@ -142,8 +142,8 @@ impl DocumentReplica {
         (SnapshotMeta::new(self.cell.set, &state.applied), state.bytes.clone())
     }
 
-    /// Takes over a snapshot, and with it what [`DocumentReplica::journal_ahead`] was given. Atomic, and on disk before it
-    /// returns.
+    /// Takes over a snapshot, and with it what [`DocumentReplica::journal_ahead`] was given. Atomic, and on disk
+    /// before it returns.
     pub fn install(&self, meta: &SnapshotMeta, bytes: Vec<u8>) -> Result<(), Fault> {
         let mut state = self.cell.state.write();
         let applied = Applied { log_id: meta.last, membership: meta.membership.clone() };

@@ -42,8 +42,8 @@ impl Table {
         Table::Restriction,
         Table::Journal,
     ];
-    /// The tables that hold a replica's state and log, by generation; snapshots of ledgers carry them in this order. A ledger
-    /// has no journal.
+    /// The tables that hold a replica's state and log, by generation; snapshots of ledgers carry them in this order.
+    /// A ledger has no journal.
     pub(crate) const OF_REPLICA: [Table; 9] = [
         Table::Account,
         Table::Request,

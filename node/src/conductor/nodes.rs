@@ -1,5 +1,6 @@
-//! What the conductor asks of nodes, over the calls that operators use: how they are, a switch, a mark. It asks by the port
-//! that is for nodes, on behalf of whoever has begun the plan. One attempt each; when to ask again is for others.
+//! What the conductor asks of nodes, over the calls that operators use: how they are, a switch, a mark. It asks by
+//! the port that is for nodes, on behalf of whoever has begun the plan. One attempt each; when to ask again is for
+//! others.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -6,6 +6,7 @@ pub mod bootstrap;
 pub mod control;
 pub mod layout;
 pub mod local;
+pub mod operator;
 pub mod ports;
 pub mod process;
 pub mod ready;

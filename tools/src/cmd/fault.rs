@@ -15,7 +15,7 @@ use twinset_proto::cluster::v1::{
 };
 
 use super::Context;
-use crate::cluster::{Layout, admin};
+use crate::cluster::{Layout, admin, operator};
 use crate::{error, out};
 
 /// Harm a process for a drill, and see it end by itself.
@@ -155,7 +155,7 @@ async fn begin(asked: Begin, context: &Context) -> anyhow::Result<()> {
     let deadline_ms = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
     let request = BeginFaultRequest { token, fault: Some(fault), deadline_ms, who: super::who(), why };
     let mut client = client(&address(&process, context).await?)?;
-    let reply = tokio::time::timeout(admin::ASK, client.begin_fault(request)).await;
+    let reply = tokio::time::timeout(admin::ASK, client.begin_fault(operator::signed(request))).await;
     let id = answered(&process, "no fault has begun", reply)?.id;
     if context.json {
         return out::json(&json!({ "process": process, "kind": kind, "id": id, "deadline_ms": deadline_ms }));
@@ -176,7 +176,7 @@ async fn end(asked: End, context: &Context) -> anyhow::Result<()> {
     };
     for id in &ids {
         let request = EndFaultRequest { token: token.clone(), id: *id };
-        let reply = tokio::time::timeout(admin::ASK, client.end_fault(request)).await;
+        let reply = tokio::time::timeout(admin::ASK, client.end_fault(operator::signed(request))).await;
         answered(&process, &format!("fault {id} was not ended"), reply)?;
     }
     if context.json {
