@@ -246,8 +246,8 @@ mod tests {
         assert_eq!(numbers(&machine, 2, true, 3), [2, 1]);
         assert_eq!(numbers(&machine, 900, true, 1), [400]);
         assert_eq!(numbers(&machine, 399, false, 9), [399, 400]);
-        assert_eq!(numbers(&machine, 401, false, 9), []);
-        assert_eq!(numbers(&machine, 5, false, 0), []);
+        assert!(numbers(&machine, 401, false, 9).is_empty());
+        assert!(numbers(&machine, 5, false, 0).is_empty());
         // Nothing is closed; what the log would bring back, it brings again.
         drop((store, machine));
         let (_store, machine) = open(dir.path());

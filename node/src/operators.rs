@@ -107,7 +107,7 @@ pub enum Refused {
     )]
     Unknown,
     /// Nobody but nodes may say so.
-    #[error("only the nodes themselves tell how something goes on that was begun before")]
+    #[error("only the nodes themselves carry on, and tell the end of, what was begun before")]
     OfNodes,
 }
 

@@ -248,6 +248,8 @@ impl Admin for AdminService {
         &self,
         request: Request<wire::FenceRequest>,
     ) -> Result<Response<wire::FenceReply>, Status> {
+        // The recovery that asks for it is on record; by itself it would be an act that nobody could see.
+        operators::from_node(&request).ok_or(operators::Refused::OfNodes)?;
         let request = request.into_inner();
         self.check_cluster(&request.cluster_id)?;
         let fenced = self.node.fence(request.set, request.replica, request.incarnation).await;
