@@ -8,9 +8,11 @@ use crate::catalogue::{Catalogue, Durability, EndedSwitch, Node, Set, SwitchEnd,
 use crate::command::Command;
 use crate::drill;
 use crate::durability::{self, Wanted};
+use crate::envelope::Envelope;
 use crate::groups::Group;
 use crate::placement::placement_keeping;
 use crate::plan;
+use crate::proof::Proof;
 use crate::recovery::{self, Asked};
 use crate::rejection::Rejection;
 use crate::topology::{is_address, is_name};
@@ -78,6 +80,8 @@ pub enum Effect {
     ReplicaPromoted,
     /// The addresses are recorded.
     NodeRecorded,
+    /// The fault is on record.
+    FaultRecorded,
     /// The group is defined.
     GroupCreated,
     /// The plan is recorded.
@@ -106,33 +110,50 @@ pub enum Effect {
     },
 }
 
-/// Where a command stands in the log, and when it was proposed.
+/// Where a command stands in the log, when it was proposed, and what speaks for its `who`.
 #[derive(Clone, Copy)]
-pub(crate) struct At {
+pub(crate) struct At<'a> {
     pub(crate) index: u64,
     pub(crate) time_unix_ns: u64,
+    pub(crate) proof: &'a Proof,
 }
 
-/// Applies the command of the entry at `index`, proposed at `time_unix_ns`, or says why not and changes nothing.
+impl<'a> At<'a> {
+    /// For the record of an end that a node has told: it is of whoever had asked for the beginning, and so is the
+    /// proof. An end that somebody else tells proves nothing of that one.
+    pub(crate) fn ends(self, began: &'a Proof) -> At<'a> {
+        if matches!(self.proof, Proof::Node(_)) { At { proof: began, ..self } } else { self }
+    }
+}
+
+/// Applies the command of the entry at `index`, proposed at `time_unix_ns` by nobody knows whom, or says why not and
+/// changes nothing.
 pub fn apply(
     catalogue: &mut Catalogue,
     index: u64,
     time_unix_ns: u64,
     command: Command,
 ) -> Result<Reply, Rejection> {
-    let at = At { index, time_unix_ns };
+    apply_entry(catalogue, index, Envelope::new(time_unix_ns, Proof::Declared, command))
+}
+
+/// Applies the entry at `index`, or says why not and changes nothing.
+pub fn apply_entry(catalogue: &mut Catalogue, index: u64, entry: Envelope) -> Result<Reply, Rejection> {
+    let Envelope { rules, time_unix_ns, proof, command } = entry;
+    let at = At { index, time_unix_ns, proof: &proof };
     let (effect, record) = match command {
         Command::Plan(command) => {
             let (effect, record, changed) = plan::apply(catalogue, at, command)?;
-            return Ok(reply(catalogue, effect, record, changed));
+            return Ok(reply(catalogue, rules, (effect, record), changed));
         }
         Command::Drill(command) => {
             let (effect, record, changed) = drill::apply(catalogue, at, command)?;
-            return Ok(reply(catalogue, effect, record, changed));
+            return Ok(reply(catalogue, rules, (effect, record), changed));
         }
         Command::BeginSwitch { set, to, owner, who, why, expected_epoch, plan } => {
             plan::check_switch(catalogue, set, &to, plan)?;
-            let intent = SwitchIntent { id: index, from: String::new(), to, owner, keep: 0, who, why };
+            let (id, from, keep, proof) = (index, String::new(), 0, proof.clone());
+            let intent = SwitchIntent { id, from, to, owner, keep, who, proof, why };
             begin_switch(catalogue, at, set, intent, expected_epoch)?
         }
         Command::CompleteSwitch { set, id } => complete_switch(catalogue, at, set, id)?,
@@ -179,19 +200,24 @@ pub fn apply(
             let node = Node { name: node, site, arbiter: false, api_addr, peer_addr, http_addr };
             upsert_node(catalogue, at, node, (who, why))?
         }
+        Command::RecordFault { node, id, fault, deadline_ms, ended, who, why } => {
+            check_who_why(&who, &why)?;
+            let what = Action::Fault { node, id, fault, deadline_ms };
+            record_fault(catalogue, at, what, ended, (who, why))?
+        }
         Command::CreateGroup { group, who, why } => {
             check_who_why(&who, &why)?;
             create_group(catalogue, at, group, (who, why))?
         }
     };
     let changed = record.is_some();
-    Ok(reply(catalogue, effect, record, changed))
+    Ok(reply(catalogue, rules, (effect, record), changed))
 }
 
-fn reply(catalogue: &mut Catalogue, effect: Effect, record: Option<Record>, changed: bool) -> Reply {
+fn reply(catalogue: &mut Catalogue, rules: u16, (effect, record): Done, changed: bool) -> Reply {
     catalogue.version += u64::from(changed);
     if let Some(record) = record {
-        catalogue.audit.append(record);
+        catalogue.audit.append(rules, &catalogue.cluster_id, record);
     }
     Reply { version: catalogue.version, changed, effect }
 }
@@ -201,7 +227,7 @@ pub(crate) type Done = (Effect, Option<Record>);
 
 fn begin_switch(
     catalogue: &mut Catalogue,
-    at: At,
+    at: At<'_>,
     set: u32,
     mut intent: SwitchIntent,
     expected_epoch: u64,
@@ -240,7 +266,7 @@ fn begin_switch(
     Ok((Effect::SwitchBegun { id: at.index, keep }, Some(record)))
 }
 
-fn complete_switch(catalogue: &mut Catalogue, at: At, set: u32, id: u64) -> Result<Done, Rejection> {
+fn complete_switch(catalogue: &mut Catalogue, at: At<'_>, set: u32, id: u64) -> Result<Done, Rejection> {
     let now = find(catalogue, set)?;
     if let Some(open) = &now.recovery {
         return Err(Rejection::BeingRecovered { set, id: open.id });
@@ -249,7 +275,7 @@ fn complete_switch(catalogue: &mut Catalogue, at: At, set: u32, id: u64) -> Resu
         return Ok((Effect::SwitchCompleted { epoch: now.epoch }, None));
     };
     let placement = catalogue.placement_after_switch(now, &intent.to)?;
-    let record = switch_record(at, set, &intent, Outcome::Done);
+    let record = switch_record(at.ends(&intent.proof), set, &intent, Outcome::Done);
     let set = find_mut(catalogue, set);
     for replica in &mut set.replicas {
         replica.role = placement.role(replica.id).expect("a placement names every replica of its set");
@@ -263,7 +289,7 @@ fn complete_switch(catalogue: &mut Catalogue, at: At, set: u32, id: u64) -> Resu
 
 fn abort_switch(
     catalogue: &mut Catalogue,
-    at: At,
+    at: At<'_>,
     set: u32,
     id: u64,
     reason: String,
@@ -272,7 +298,7 @@ fn abort_switch(
     let Some(intent) = switch_to_end(find(catalogue, set)?, id, SwitchEnd::Aborted)? else {
         return Ok((Effect::SwitchAborted, None));
     };
-    let record = switch_record(at, set, &intent, Outcome::Aborted { reason });
+    let record = switch_record(at.ends(&intent.proof), set, &intent, Outcome::Aborted { reason });
     let set = find_mut(catalogue, set);
     set.switch = None;
     set.last_switch = Some(EndedSwitch { id, end: SwitchEnd::Aborted });
@@ -293,14 +319,14 @@ fn switch_to_end(set: &Set, id: u64, end: SwitchEnd) -> Result<Option<SwitchInte
     }
 }
 
-fn switch_record(at: At, set: u32, intent: &SwitchIntent, outcome: Outcome) -> Record {
+fn switch_record(at: At<'_>, set: u32, intent: &SwitchIntent, outcome: Outcome) -> Record {
     let what = Action::Switch { set, id: intent.id, from: intent.from.clone(), to: intent.to.clone() };
     record(at, (intent.who.clone(), intent.why.clone()), what, outcome)
 }
 
 fn upsert_node(
     catalogue: &mut Catalogue,
-    at: At,
+    at: At<'_>,
     mut node: Node,
     who_why: (String, String),
 ) -> Result<Done, Rejection> {
@@ -344,9 +370,30 @@ fn check_addresses(catalogue: &Catalogue, node: &Node) -> Result<(), Rejection> 
     Ok(())
 }
 
+fn record_fault(
+    catalogue: &Catalogue,
+    at: At<'_>,
+    what: Action,
+    ended: bool,
+    who_why: (String, String),
+) -> Result<Done, Rejection> {
+    if let Action::Fault { node, fault, .. } = &what {
+        check_text("fault", fault)?;
+        if !catalogue.nodes.contains_key(node) {
+            return Err(Rejection::UnknownNode { node: node.clone() });
+        }
+    }
+    let outcome = if ended { Outcome::Done } else { Outcome::Begun };
+    // One that comes twice comes soon: the answer to the first one was lost.
+    if catalogue.audit.has(&what, &outcome) {
+        return Ok((Effect::FaultRecorded, None));
+    }
+    Ok((Effect::FaultRecorded, Some(record(at, who_why, what, outcome))))
+}
+
 fn create_group(
     catalogue: &mut Catalogue,
-    at: At,
+    at: At<'_>,
     group: Group,
     who_why: (String, String),
 ) -> Result<Done, Rejection> {
@@ -364,8 +411,9 @@ fn create_group(
     Ok((Effect::GroupCreated, Some(record(at, who_why, what, Outcome::Done))))
 }
 
-pub(crate) fn record(at: At, (who, why): (String, String), what: Action, outcome: Outcome) -> Record {
-    Record { no: 0, index: at.index, time_unix_ns: at.time_unix_ns, who, why, what, outcome }
+pub(crate) fn record(at: At<'_>, (who, why): (String, String), what: Action, outcome: Outcome) -> Record {
+    let (index, time_unix_ns, proof) = (at.index, at.time_unix_ns, at.proof.clone());
+    Record { no: 0, index, time_unix_ns, who, proof, why, what, outcome }
 }
 
 pub(crate) fn find(catalogue: &Catalogue, set: u32) -> Result<&Set, Rejection> {

@@ -10,6 +10,7 @@ use crate::drill::Drill;
 use crate::durability::Policy;
 use crate::groups::Group;
 use crate::plan::Plan;
+use crate::proof::Proof;
 use crate::recovery::{Recovered, RecoveryIntent};
 use crate::{CONTROL_SET, SLOTS};
 
@@ -37,7 +38,7 @@ pub struct Catalogue {
     pub next_replica_id: u64,
     /// By id; none ever changes or goes.
     pub groups: BTreeMap<String, Group>,
-    /// Who did what and why, newest last.
+    /// Who did what and why: the newest of it, and what stands for all.
     pub audit: Audit,
     /// By id: those under way, and the newest of those that have ended.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -154,6 +155,9 @@ pub struct SwitchIntent {
     pub keep: u64,
     /// Who asked for it.
     pub who: String,
+    /// What speaks for that.
+    #[serde(default, skip_serializing_if = "Proof::is_declared")]
+    pub proof: Proof,
     /// Why.
     pub why: String,
 }

@@ -163,6 +163,25 @@ pub enum Command {
     Plan(plan::Command),
     /// Begins, carries on, stops or ends a drill.
     Drill(drill::Command),
+    /// Puts on record that a node harms itself for a drill, before it does, or that it was told to end that early. It
+    /// changes nothing else: what acts is the node's to know.
+    RecordFault {
+        /// The node.
+        node: String,
+        /// The fault's id there.
+        id: u64,
+        /// What it is.
+        fault: String,
+        /// How long it acts, in milliseconds.
+        deadline_ms: u32,
+        /// Whether it was ended before.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        ended: bool,
+        /// Who asks for it.
+        who: String,
+        /// Why.
+        why: String,
+    },
     /// Defines a group of accounts, for ever. Its parts must be open: whoever asks has seen to that, as the control set knows
     /// no accounts.
     CreateGroup {
@@ -173,4 +192,38 @@ pub enum Command {
         /// Why.
         why: String,
     },
+}
+
+impl Command {
+    /// Whose name it carries. None: it tells how something goes on that was begun before, which only nodes know.
+    pub fn who_mut(&mut self) -> Option<&mut String> {
+        use plan::Command as Told;
+        match self {
+            Command::BeginSwitch { who, .. }
+            | Command::RecordDurability { who, .. }
+            | Command::SetPolicy { who, .. }
+            | Command::BeginRecovery { who, .. }
+            | Command::ReleaseReplica { who, .. }
+            | Command::PlaceReplica { who, .. }
+            | Command::PromoteReplica { who, .. }
+            | Command::UpsertNodeAddress { who, .. }
+            | Command::RecordFault { who, .. }
+            | Command::CreateGroup { who, .. } => Some(who),
+            Command::Drill(
+                drill::Command::Begin { who, .. }
+                | drill::Command::Extend { who, .. }
+                | drill::Command::Stop { who, .. }
+                | drill::Command::End { who, .. },
+            ) => Some(who),
+            Command::Plan(Told::Begin { who, .. } | Told::Stop { who, .. } | Told::Resume { who, .. }) => {
+                Some(who)
+            }
+            Command::CompleteSwitch { .. }
+            | Command::AbortSwitch { .. }
+            | Command::CompleteRecovery { .. }
+            | Command::Plan(
+                Told::Record { .. } | Told::Advance { .. } | Told::RollBack { .. } | Told::End { .. },
+            ) => None,
+        }
+    }
 }

@@ -102,6 +102,8 @@ pub enum Command {
         drill: u64,
         /// For how long it runs without another word, in milliseconds.
         lease_ms: u64,
+        /// Who says so.
+        who: String,
     },
     /// Wants the drill under way to stop.
     Stop {
@@ -116,6 +118,8 @@ pub enum Command {
         drill: u64,
         /// What came of it. That it is abandoned is only taken when its lease is over.
         verdict: Verdict,
+        /// Who says so.
+        who: String,
     },
 }
 
@@ -142,7 +146,7 @@ impl Catalogue {
 type Done = (Effect, Option<Record>, bool);
 
 /// Applies a command; the caller raises the version and appends the record.
-pub(crate) fn apply(catalogue: &mut Catalogue, at: At, command: Command) -> Result<Done, Rejection> {
+pub(crate) fn apply(catalogue: &mut Catalogue, at: At<'_>, command: Command) -> Result<Done, Rejection> {
     match command {
         Command::Begin { request_id, scenario, set, lease_ms, who, why } => {
             check_who_why(&who, &why)?;
@@ -150,18 +154,24 @@ pub(crate) fn apply(catalogue: &mut Catalogue, at: At, command: Command) -> Resu
             check_text("scenario", &scenario)?;
             begin(catalogue, at, (request_id, scenario), set, lease_ms, (who, why))
         }
-        Command::Extend { drill, lease_ms } => extend(catalogue, at, drill, lease_ms),
+        Command::Extend { drill, lease_ms, who } => {
+            check_text("who", &who)?;
+            extend(catalogue, at, drill, lease_ms)
+        }
         Command::Stop { who, why } => {
             check_who_why(&who, &why)?;
             Ok(stop(catalogue, at, who, why))
         }
-        Command::End { drill, verdict } => end(catalogue, at, drill, verdict),
+        Command::End { drill, verdict, who } => {
+            check_text("who", &who)?;
+            end(catalogue, at, drill, verdict, who)
+        }
     }
 }
 
 fn begin(
     catalogue: &mut Catalogue,
-    at: At,
+    at: At<'_>,
     (request_id, scenario): (String, String),
     set: u32,
     lease_ms: u64,
@@ -193,7 +203,7 @@ fn begin(
     Ok((Effect::DrillBegun { id: at.index }, Some(record), true))
 }
 
-fn until(at: At, lease_ms: u64) -> Result<u64, Rejection> {
+fn until(at: At<'_>, lease_ms: u64) -> Result<u64, Rejection> {
     if lease_ms == 0 || lease_ms > LEASE_MS_MAX {
         return Err(malformed("lease_ms", "it is 1 to 600000"));
     }
@@ -206,7 +216,7 @@ fn running(catalogue: &mut Catalogue, drill: u64) -> Result<&mut Drill, Rejectio
     if known.is_active() { Ok(known) } else { Err(Rejection::DrillEnded { drill }) }
 }
 
-fn extend(catalogue: &mut Catalogue, at: At, drill: u64, lease_ms: u64) -> Result<Done, Rejection> {
+fn extend(catalogue: &mut Catalogue, at: At<'_>, drill: u64, lease_ms: u64) -> Result<Done, Rejection> {
     let until_unix_ns = until(at, lease_ms)?;
     let known = running(catalogue, drill)?;
     let later = until_unix_ns > known.until_unix_ns;
@@ -214,7 +224,7 @@ fn extend(catalogue: &mut Catalogue, at: At, drill: u64, lease_ms: u64) -> Resul
     Ok((Effect::DrillRecorded, None, later))
 }
 
-fn stop(catalogue: &mut Catalogue, at: At, who: String, why: String) -> Done {
+fn stop(catalogue: &mut Catalogue, at: At<'_>, who: String, why: String) -> Done {
     let active = catalogue.drills.values_mut().find(|drill| drill.is_active());
     let Some(drill) = active else { return (Effect::DrillStopping { drill: None }, None, false) };
     let id = drill.id;
@@ -226,7 +236,13 @@ fn stop(catalogue: &mut Catalogue, at: At, who: String, why: String) -> Done {
     (Effect::DrillStopping { drill: Some(id) }, Some(record), true)
 }
 
-fn end(catalogue: &mut Catalogue, at: At, drill: u64, verdict: Verdict) -> Result<Done, Rejection> {
+fn end(
+    catalogue: &mut Catalogue,
+    at: At<'_>,
+    drill: u64,
+    verdict: Verdict,
+    who: String,
+) -> Result<Done, Rejection> {
     let known = catalogue.drills.get(&drill).ok_or(Rejection::UnknownDrill { drill })?;
     if known.state == (State::Ended { verdict }) {
         return Ok((Effect::DrillRecorded, None, false));
@@ -238,7 +254,7 @@ fn end(catalogue: &mut Catalogue, at: At, drill: u64, verdict: Verdict) -> Resul
     known.state = State::Ended { verdict };
     known.ended_unix_ns = Some(at.time_unix_ns);
     let what = Action::Drill { id: drill, scenario: known.scenario.clone(), set: known.set };
-    let who_why = (known.who.clone(), known.why.clone());
+    let who_why = (who, known.why.clone());
     let outcome = match verdict {
         Verdict::Passed => Outcome::Done,
         Verdict::Failed => Outcome::Aborted { reason: "a criterion does not hold".to_owned() },

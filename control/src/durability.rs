@@ -51,7 +51,7 @@ pub(crate) struct Wanted {
 /// already is found again; one that was overtaken by another is refused.
 pub(crate) fn record(
     catalogue: &mut Catalogue,
-    at: At,
+    at: At<'_>,
     set: u32,
     Wanted { durability, last_safe_index, pinned }: Wanted,
     expected: u64,
@@ -85,7 +85,7 @@ pub(crate) fn record(
 
 pub(crate) fn set_policy(
     catalogue: &mut Catalogue,
-    at: At,
+    at: At<'_>,
     set: u32,
     policy: Policy,
     who_why: (String, String),

@@ -6,13 +6,19 @@ use serde::{Deserialize, Serialize};
 use crate::RULES_VERSION;
 use crate::apply::Reply;
 use crate::command::Command;
+use crate::proof::Proof;
 use crate::rejection::Rejection;
 
-/// One entry of the control set's log: a command and the leader's time when it proposed it.
+/// One entry of the control set's log: a command, what speaks for its sender, and the leader's time when it proposed
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
+    /// The rules that it is to be applied by.
+    pub rules: u16,
     /// Nanoseconds since 1970, by the leader's clock.
     pub time_unix_ns: u64,
+    /// What speaks for the command's `who`.
+    pub proof: Proof,
     /// What is asked.
     pub command: Command,
 }
@@ -27,7 +33,7 @@ pub enum Error {
         reason: String,
     },
     /// Rules that this build does not have.
-    #[error("rules version {found} is not known: this build knows {RULES_VERSION}")]
+    #[error("rules version {found} is not known: this build knows 1 to {RULES_VERSION}")]
     UnknownRules {
         /// The version found.
         found: u64,
@@ -45,24 +51,34 @@ struct Header {
 struct Wire<C> {
     rules: u16,
     time_unix_ns: u64,
+    #[serde(default, skip_serializing_if = "Proof::is_declared")]
+    proof: Proof,
     command: C,
 }
 
 impl Envelope {
+    /// An entry under the rules of this build.
+    pub fn new(time_unix_ns: u64, proof: Proof, command: Command) -> Envelope {
+        Envelope { rules: RULES_VERSION, time_unix_ns, proof, command }
+    }
+
     /// The log bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let wire = Wire { rules: RULES_VERSION, time_unix_ns: self.time_unix_ns, command: &self.command };
+        let Envelope { rules, time_unix_ns, proof, command } = self;
+        let (rules, time_unix_ns, proof) = (*rules, *time_unix_ns, proof.clone());
+        let wire = Wire { rules, time_unix_ns, proof, command };
         serde_json::to_vec(&wire).expect("plain data with string keys has a JSON form")
     }
 
     /// Reads the log bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
         let header: Header = serde_json::from_slice(bytes).map_err(unreadable)?;
-        if header.rules != u64::from(RULES_VERSION) {
+        if !(1..=u64::from(RULES_VERSION)).contains(&header.rules) {
             return Err(Error::UnknownRules { found: header.rules });
         }
         let wire: Wire<Command> = serde_json::from_slice(bytes).map_err(unreadable)?;
-        Ok(Envelope { time_unix_ns: wire.time_unix_ns, command: wire.command })
+        let Wire { rules, time_unix_ns, proof, command } = wire;
+        Ok(Envelope { rules, time_unix_ns, proof, command })
     }
 }
 

@@ -11,6 +11,7 @@
 pub mod apply;
 pub mod audit;
 pub mod catalogue;
+pub mod chain;
 pub mod command;
 pub mod document;
 pub mod drill;
@@ -19,11 +20,12 @@ pub mod envelope;
 pub mod groups;
 pub mod placement;
 pub mod plan;
+pub mod proof;
 pub mod recovery;
 pub mod rejection;
 pub mod topology;
 
-pub use apply::{Effect, Reply, apply};
+pub use apply::{Effect, Reply, apply, apply_entry};
 pub use catalogue::{
     Catalogue, ControlSet, Durability, EndedSwitch, Node, Replica, Role, Set, Site, SlotRange, SwitchEnd,
     SwitchIntent,
@@ -35,14 +37,16 @@ pub use envelope::{Envelope, decode_answer, encode_answer};
 pub use groups::Group;
 pub use placement::Placement;
 pub use plan::Plan;
+pub use proof::Proof;
 pub use recovery::{LogEnd, LostReplica, Recovered, RecoveryIntent};
 pub use rejection::Rejection;
 pub use topology::Topology;
 
 /// The format of the catalogue document that this build writes, and the only one it reads.
 pub const FORMAT: u32 = 1;
-/// The rules that this build proposes new entries under, and the newest it can apply.
-pub const RULES_VERSION: u16 = 1;
+/// The rules that this build proposes new entries under, and the newest it can apply; it applies all before them as
+/// well. 2 chains the records of the audit log.
+pub const RULES_VERSION: u16 = 2;
 /// The Raft group of the control set; data sets count from 1.
 pub const CONTROL_SET: u32 = 0;
 /// Slots that account ids hash to: the same number as in the ledger, which does the hashing.

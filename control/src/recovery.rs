@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::apply::{self, At, Done, Effect, find, find_mut};
 use crate::audit::{Action, Outcome};
 use crate::catalogue::{Catalogue, Durability, EndedSwitch, Replica, Role, Set, SwitchEnd};
+use crate::proof::Proof;
 use crate::rejection::Rejection;
 
 /// A recovery that was begun and has not ended. Its set stays closed until then.
@@ -23,6 +24,9 @@ pub struct RecoveryIntent {
     pub survivors: Vec<u64>,
     /// Who asked for it.
     pub who: String,
+    /// What speaks for that.
+    #[serde(default, skip_serializing_if = "Proof::is_declared")]
+    pub proof: Proof,
     /// Why.
     pub why: String,
 }
@@ -82,7 +86,12 @@ pub(crate) struct Asked {
     pub(crate) why: String,
 }
 
-pub(crate) fn begin(catalogue: &mut Catalogue, at: At, set: u32, asked: Asked) -> Result<Done, Rejection> {
+pub(crate) fn begin(
+    catalogue: &mut Catalogue,
+    at: At<'_>,
+    set: u32,
+    asked: Asked,
+) -> Result<Done, Rejection> {
     let now = find(catalogue, set)?;
     if !catalogue.is_data_site(&asked.site) {
         return Err(Rejection::UnknownSite { site: asked.site });
@@ -104,7 +113,8 @@ pub(crate) fn begin(catalogue: &mut Catalogue, at: At, set: u32, asked: Asked) -
     }
     let incarnation = now.incarnation + 1;
     let Asked { site, who, why, .. } = asked;
-    let intent = RecoveryIntent { id: at.index, incarnation, site, survivors, who, why };
+    let (id, proof) = (at.index, at.proof.clone());
+    let intent = RecoveryIntent { id, incarnation, site, survivors, who, proof, why };
     let record = record(at, set, &intent, Outcome::Begun);
     find_mut(catalogue, set).recovery = Some(intent);
     Ok((Effect::RecoveryBegun { id: at.index, incarnation }, Some(record)))
@@ -114,7 +124,7 @@ pub(crate) fn begin(catalogue: &mut Catalogue, at: At, set: u32, asked: Asked) -
 /// recorded here, before any of them is opened.
 pub(crate) fn complete(
     catalogue: &mut Catalogue,
-    at: At,
+    at: At<'_>,
     set: u32,
     id: u64,
     (from, end, safe): (u64, LogEnd, u64),
@@ -144,7 +154,7 @@ pub(crate) fn complete(
         last_safe_index: now.last_safe_index.max(safe),
         lost,
     };
-    let record = record(at, set, &intent, Outcome::Done);
+    let record = record(at.ends(&intent.proof), set, &intent, Outcome::Done);
     let set = find_mut(catalogue, set);
     set.replicas.retain(survives);
     set.replicas.sort_by_key(|replica| replica.id != from);
@@ -170,7 +180,7 @@ fn open(set: &Set, id: u64) -> Result<&RecoveryIntent, Rejection> {
     current.filter(|intent| intent.id == id).ok_or(Rejection::NoRecovery { set: set.id, id })
 }
 
-fn record(at: At, set: u32, intent: &RecoveryIntent, outcome: Outcome) -> crate::audit::Record {
+fn record(at: At<'_>, set: u32, intent: &RecoveryIntent, outcome: Outcome) -> crate::audit::Record {
     let what = Action::Recovery { set, id: intent.id, site: intent.site.clone() };
     apply::record(at, (intent.who.clone(), intent.why.clone()), what, outcome)
 }
@@ -178,7 +188,7 @@ fn record(at: At, set: u32, intent: &RecoveryIntent, outcome: Outcome) -> crate:
 /// What an operator has seen may go.
 pub(crate) fn release(
     catalogue: &mut Catalogue,
-    at: At,
+    at: At<'_>,
     set: u32,
     replica: u64,
     who_why: (String, String),
@@ -197,7 +207,7 @@ pub(crate) fn release(
 /// Gives a set another copy, on a node that has none of it and no data of it that must be kept. It is a learner under a new id.
 pub(crate) fn place(
     catalogue: &mut Catalogue,
-    at: At,
+    at: At<'_>,
     set: u32,
     node: String,
     who_why: (String, String),
@@ -232,7 +242,7 @@ pub(crate) fn place(
 /// The away site has a learner that has caught up and no voter: it gets its vote.
 pub(crate) fn promote(
     catalogue: &mut Catalogue,
-    at: At,
+    at: At<'_>,
     set: u32,
     replica: u64,
     who_why: (String, String),

@@ -3,11 +3,13 @@
 
 mod common;
 
+use twinset_control::audit::Audit;
+use twinset_control::chain::{Hash, Head, Link};
 use twinset_control::document::{Error, Inconsistent};
 use twinset_control::drill;
 use twinset_control::groups::Side;
 use twinset_control::plan;
-use twinset_control::{Catalogue, Command, Durability, Envelope, Group, Rejection, Role};
+use twinset_control::{Catalogue, Command, Durability, Envelope, Group, Proof, Rejection, Role};
 use twinset_control::{apply, decode_answer, encode_answer, envelope};
 
 fn catalogue() -> Catalogue {
@@ -52,6 +54,9 @@ fn golden_catalogue() {
     let golden = include_str!("golden/catalogue.json");
     assert_eq!(String::from_utf8(catalogue.to_json()).unwrap(), golden.trim_end());
     assert_eq!(Catalogue::from_json(golden.as_bytes()).unwrap(), catalogue);
+    let rules_1 = Catalogue::from_json(include_bytes!("golden/catalogue_rules_1.json")).unwrap();
+    let audit = Audit { chain: None, ..catalogue.audit.clone() };
+    assert_eq!(rules_1, Catalogue { audit, ..catalogue }, "the same without a chain");
 }
 
 /// Of the sets at home in A, in a cluster of two.
@@ -131,6 +136,21 @@ fn golden_entries() {
             ),
         ),
         (
+            Command::RecordFault {
+                node: "a1".into(),
+                id: 7,
+                fault: "pause".into(),
+                deadline_ms: 3000,
+                ended: false,
+                who: "ops".into(),
+                why: "drill".into(),
+            },
+            concat!(
+                r#"{"record_fault":{"node":"a1","id":7,"fault":"pause","deadline_ms":3000,"#,
+                r#""who":"ops","why":"drill"}}"#
+            ),
+        ),
+        (
             Command::CreateGroup { group: group(&["g.1", "g.2"]), who: "ops".into(), why: "hot".into() },
             concat!(
                 r#"{"create_group":{"group":{"id":"g","currency":"EUR","normal_side":"credit","#,
@@ -140,10 +160,21 @@ fn golden_entries() {
     ];
     let golden = golden.into_iter().chain(golden_plan_entries()).chain(golden_drill_entries());
     for (command, json) in golden {
-        let envelope = Envelope { time_unix_ns: u64::MAX, command };
+        let proofs = [
+            (Proof::Declared, ""),
+            (Proof::Token, r#""proof":"token","#),
+            (Proof::Node("a1".into()), r#""proof":{"node":"a1"},"#),
+        ];
+        for (proof, proven) in proofs {
+            let envelope = Envelope::new(u64::MAX, proof, command.clone());
+            let bytes =
+                format!(r#"{{"rules":2,"time_unix_ns":18446744073709551615,{proven}"command":{json}}}"#);
+            assert_eq!(String::from_utf8(envelope.encode()).unwrap(), bytes);
+            assert_eq!(Envelope::decode(bytes.as_bytes()).unwrap(), envelope);
+        }
         let bytes = format!(r#"{{"rules":1,"time_unix_ns":18446744073709551615,"command":{json}}}"#);
-        assert_eq!(String::from_utf8(envelope.encode()).unwrap(), bytes);
-        assert_eq!(Envelope::decode(bytes.as_bytes()).unwrap(), envelope);
+        let earlier = Envelope { rules: 1, ..Envelope::new(u64::MAX, Proof::Declared, command) };
+        assert_eq!(Envelope::decode(bytes.as_bytes()).unwrap(), earlier);
     }
 }
 
@@ -166,13 +197,16 @@ fn golden_drill_entries() -> Vec<(Command, &'static str)> {
             ),
         ),
         (
-            drill::Command::Extend { drill: 7, lease_ms: 30_000 },
-            r#"{"drill":{"extend":{"drill":7,"lease_ms":30000}}}"#,
+            drill::Command::Extend { drill: 7, lease_ms: 30_000, who: who.clone() },
+            r#"{"drill":{"extend":{"drill":7,"lease_ms":30000,"who":"ops"}}}"#,
         ),
-        (drill::Command::Stop { who, why }, r#"{"drill":{"stop":{"who":"ops","why":"weekly"}}}"#),
         (
-            drill::Command::End { drill: 7, verdict: drill::Verdict::Passed },
-            r#"{"drill":{"end":{"drill":7,"verdict":"passed"}}}"#,
+            drill::Command::Stop { who: who.clone(), why },
+            r#"{"drill":{"stop":{"who":"ops","why":"weekly"}}}"#,
+        ),
+        (
+            drill::Command::End { drill: 7, verdict: drill::Verdict::Passed, who },
+            r#"{"drill":{"end":{"drill":7,"verdict":"passed","who":"ops"}}}"#,
         ),
     ];
     commands.map(|(command, json)| (Command::Drill(command), json)).into()
@@ -272,8 +306,10 @@ fn a_rejections_code_is_its_name_on_the_wire() {
 
 #[test]
 fn entries_of_other_builds_are_refused() {
-    let newer = br#"{"rules":2,"anything":true}"#;
-    assert_eq!(Envelope::decode(newer), Err(envelope::Error::UnknownRules { found: 2 }));
+    for found in [0, 3] {
+        let other = format!(r#"{{"rules":{found},"anything":true}}"#);
+        assert_eq!(Envelope::decode(other.as_bytes()), Err(envelope::Error::UnknownRules { found }));
+    }
     let bad: [&[u8]; 6] = [
         b"",
         b"[]",
@@ -380,6 +416,32 @@ fn catalogues_that_contradict_themselves_are_refused() {
         let mut catalogue = catalogue();
         spoil(&mut catalogue);
         assert_eq!(Catalogue::from_json(&catalogue.to_json()), Err(Error::Inconsistent(expected)));
+    }
+}
+
+#[test]
+fn golden_links() {
+    let mut catalogue = catalogue();
+    let before = catalogue.audit.mark();
+    apply(&mut catalogue, 10, 11, begin()).unwrap();
+    let links = catalogue.audit.since(before, &catalogue.cluster_id);
+    let record = concat!(
+        r#"{"no":1,"index":10,"time_unix_ns":11,"who":"ops","why":"drill","#,
+        r#""what":{"switch":{"set":1,"id":10,"from":"A","to":"B"}},"outcome":"begun"}"#
+    );
+    let [link] = &links[..] else { panic!("{links:?}") };
+    assert_eq!(String::from_utf8(link.record.clone()).unwrap(), record);
+    // printf 'twinset audit 1\0cluster-1' | sha256sum, then those bytes and the record.
+    let genesis = "4f0e5eef59e44175c5426326c36ca05ec17d67f18b58ecbb2a036bab0fe7baaa";
+    let hash = "f31f9124ab38bc6117d8139773710daedda2236d6828faa1af2630971900e372";
+    assert_eq!(Hash::genesis("cluster-1").to_string(), genesis);
+    assert_eq!(catalogue.audit.head("cluster-1").to_string(), format!("1:{hash}"));
+    let bytes = link.to_bytes();
+    assert_eq!(bytes[..32], *link.hash.as_bytes());
+    assert_eq!(Link::from_bytes(1, &bytes).as_ref(), Some(link));
+    assert_eq!(Link::from_bytes(1, &bytes[..31]), None);
+    for wrong in ["", "1", "1:", "x:00", "1:GG", &format!("1:{}", &hash[1..]), &format!("-1:{hash}")] {
+        assert!(wrong.parse::<Head>().is_err(), "{wrong}");
     }
 }
 

@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use twinset_control::audit::TAIL_RECORDS_MAX;
+use twinset_control::chain::{Hash, Head, Link, Walk};
 use twinset_control::drill;
 use twinset_control::groups::Side;
 use twinset_control::plan::{self, Kind, Pace, Planned, State, StepOutcome, StepState};
 use twinset_control::{
-    Catalogue, Command, Durability, Effect, Envelope, Group, LogEnd, Policy, Replica, Role, SLOTS, SwitchEnd,
-    apply,
+    Catalogue, Command, Durability, Effect, Envelope, Group, LogEnd, Policy, Proof, Replica, Role, SLOTS,
+    SwitchEnd, apply, apply_entry,
 };
 
 fn a_topology() -> impl Strategy<Value = Catalogue> {
@@ -29,6 +30,7 @@ fn a_command() -> impl Strategy<Value = Command> {
     let node = prop::sample::select(vec!["a1", "a2", "b1", "b2", "b9", "c1"]).prop_map(String::from);
     let who = prop::sample::select(vec!["ops", "ops", "ops", ""]).prop_map(String::from);
     let port = 1..=40u32;
+    let a_node = node.clone();
     prop_oneof![
         4 => (set.clone(), site.clone(), node.clone(), who.clone(), 1..=4u64).prop_map(
             |(set, to, owner, who, expected_epoch)| Command::BeginSwitch {
@@ -80,6 +82,9 @@ fn a_command() -> impl Strategy<Value = Command> {
             http_addr: format!("h:{}", port + 2),
             who,
             why: "law".into(),
+        }),
+        1 => (a_node, 1..=3u64, any::<bool>()).prop_map(|(node, id, ended)| Command::RecordFault {
+            node, id, fault: "pause".into(), deadline_ms: 1000, ended, who: "ops".into(), why: "law".into(),
         }),
         4 => a_plan_command().prop_map(Command::Plan),
         2 => a_drill_command().prop_map(Command::Drill),
@@ -136,9 +141,9 @@ fn a_drill_command() -> impl Strategy<Value = drill::Command> {
             who: "ops".into(),
             why: "law".into(),
         }),
-        1 => (1..=60u64, 1..=9u64).prop_map(|(drill, lease_ms)| drill::Command::Extend { drill, lease_ms }),
+        1 => (1..=60u64, 1..=9u64).prop_map(|(drill, lease_ms)| drill::Command::Extend { drill, lease_ms, who: "ops".into() }),
         1 => Just(drill::Command::Stop { who: "ops".into(), why: "law".into() }),
-        2 => (1..=60u64, verdict).prop_map(|(drill, verdict)| drill::Command::End { drill, verdict }),
+        2 => (1..=60u64, verdict).prop_map(|(drill, verdict)| drill::Command::End { drill, verdict, who: "ops".into() }),
     ]
 }
 
@@ -185,9 +190,9 @@ fn aim(catalogue: &Catalogue, command: Command) -> Command {
             Command::PromoteReplica { set, replica: learner.unwrap_or(replica), who, why }
         }
         Command::Plan(command) => Command::Plan(aim_plan(catalogue, command)),
-        Command::Drill(drill::Command::End { verdict, .. }) => {
+        Command::Drill(drill::Command::End { verdict, who, .. }) => {
             let drill = catalogue.drills.keys().next_back().copied().unwrap_or(1);
-            Command::Drill(drill::Command::End { drill, verdict })
+            Command::Drill(drill::Command::End { drill, verdict, who })
         }
         other => other,
     }
@@ -210,6 +215,85 @@ fn aim_plan(catalogue: &Catalogue, command: plan::Command) -> plan::Command {
         Resume { who, why, .. } => Resume { plan: newest, who, why },
         stop => stop,
     }
+}
+
+/// What was done to a history. The numbers choose a record, and what of it.
+#[derive(Clone, Copy, Debug)]
+enum Tampering {
+    Byte(usize, usize),
+    Hash(usize, usize),
+    Drop(usize),
+    Twice(usize),
+    Swap(usize),
+    /// Another record is written and every hash after it made anew.
+    Forge(usize, usize),
+}
+
+fn a_tampering() -> impl Strategy<Value = Tampering> {
+    let at = any::<usize>;
+    prop_oneof![
+        (at(), at()).prop_map(|(which, byte)| Tampering::Byte(which, byte)),
+        (at(), at()).prop_map(|(which, byte)| Tampering::Hash(which, byte)),
+        at().prop_map(Tampering::Drop),
+        at().prop_map(Tampering::Twice),
+        at().prop_map(Tampering::Swap),
+        (at(), at()).prop_map(|(which, byte)| Tampering::Forge(which, byte)),
+    ]
+}
+
+/// Does it; gives the number of the first record that is not what it was.
+fn tamper(history: &mut Vec<Link>, tampering: Tampering) -> u64 {
+    let count = history.len();
+    let flip = |link: &mut Link, byte: usize| {
+        let at = byte % link.record.len();
+        link.record[at] ^= 1;
+    };
+    let place = match tampering {
+        Tampering::Byte(which, byte) => {
+            flip(&mut history[which % count], byte);
+            which % count
+        }
+        Tampering::Hash(which, byte) => {
+            let link = &mut history[which % count];
+            let mut bytes = *link.hash.as_bytes();
+            bytes[byte % bytes.len()] ^= 1;
+            link.hash = Hash::from_bytes(&bytes).expect("as many as there were");
+            which % count
+        }
+        Tampering::Drop(which) => {
+            history.remove(which % count);
+            which % count
+        }
+        Tampering::Twice(which) => {
+            let again = history[which % count].clone();
+            history.insert(which % count + 1, again);
+            which % count + 1
+        }
+        Tampering::Swap(which) => {
+            let at = which % (count - 1);
+            history.swap(at, at + 1);
+            at
+        }
+        Tampering::Forge(which, byte) => {
+            let at = which % count;
+            flip(&mut history[at], byte);
+            let mut hash =
+                at.checked_sub(1).map_or_else(|| Hash::genesis("cluster-1"), |at| history[at].hash);
+            for link in &mut history[at..] {
+                hash = hash.next(&link.record);
+                link.hash = hash;
+            }
+            at
+        }
+    };
+    place as u64 + 1
+}
+
+/// Goes over a whole history: its head, or the number of the record that breaks it.
+fn walk(history: &[Link]) -> Result<Head, u64> {
+    let mut walk = Walk::new("cluster-1", 1);
+    history.iter().try_for_each(|link| walk.step(link)).map_err(|_| walk.head().number + 1)?;
+    Ok(walk.head())
 }
 
 /// Plans under way share no set, and an ended one is at rest.
@@ -308,7 +392,7 @@ proptest! {
         let mut ids: BTreeSet<u64> = replica_ids(&catalogue).into_iter().collect();
         for (index, (command, aimed)) in (1u64..).zip(commands) {
             let command = if aimed { aim(&catalogue, command) } else { command };
-            let envelope = Envelope { time_unix_ns: index * 7, command };
+            let envelope = Envelope::new(index * 7, Proof::Declared, command);
             prop_assert_eq!(&Envelope::decode(&envelope.encode()).unwrap(), &envelope);
             let before = catalogue.clone();
             match apply(&mut catalogue, index, envelope.time_unix_ns, envelope.command) {
@@ -379,6 +463,44 @@ proptest! {
     }
 
     #[test]
+    fn a_history_is_one_chain_and_any_tampering_breaks_it(
+        start in a_topology(),
+        commands in commands(),
+        tamperings in prop::collection::vec(a_tampering(), 8),
+    ) {
+        let mut catalogue = start;
+        let mut history = Vec::new();
+        for (index, (command, _)) in (1u64..).zip(commands) {
+            let (command, before) = (aim(&catalogue, command), catalogue.audit.mark());
+            let proof = [Proof::Declared, Proof::Token, Proof::Node("a1".into())][index as usize % 3].clone();
+            // A rejection appends nothing, which the chain shows.
+            drop(apply_entry(&mut catalogue, index, Envelope::new(index * 7, proof, command)));
+            history.extend(catalogue.audit.since(before, "cluster-1"));
+        }
+        prop_assert_eq!(history.len() as u64, catalogue.audit.total);
+        let head = catalogue.audit.head("cluster-1");
+        prop_assert_eq!(walk(&history), Ok(head));
+        prop_assert_eq!(head.to_string().parse(), Ok(head));
+        if history.len() < 2 {
+            return Ok(());
+        }
+        prop_assert!(Walk::new("cluster-2", 1).step(&history[0]).is_err(), "another cluster's");
+        for tampering in tamperings {
+            let mut tampered = history.clone();
+            let number = tamper(&mut tampered, tampering);
+            match walk(&tampered) {
+                // The last record is no more, or all was made to fit: the head is another one.
+                Ok(found) => {
+                    prop_assert!(matches!(tampering, Tampering::Drop(_) | Tampering::Forge(..)), "{:?}", tampering);
+                    prop_assert_ne!(found, head);
+                }
+                // A forged record may be none at all, or say another number.
+                Err(broken) => prop_assert_eq!(broken, number, "{:?}", tampering),
+            }
+        }
+    }
+
+    #[test]
     fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         prop_assert!(Envelope::decode(&bytes).is_err());
         prop_assert!(Catalogue::from_json(&bytes).is_err());
@@ -408,4 +530,32 @@ fn the_audit_tail_is_bounded_and_counts_all() {
     let numbers: Vec<u64> = catalogue.audit.tail.iter().map(|r| r.no).collect();
     assert_eq!(catalogue.audit.total, 400);
     assert_eq!(numbers, (400 - TAIL_RECORDS_MAX as u64 + 1..=400).collect::<Vec<_>>());
+}
+
+/// As long ago as some voters may have to start from: entries of rules that did not chain.
+#[test]
+fn a_log_without_a_chain_gets_one_from_its_tail_on_whatever_build_has_kept_it() {
+    let mut catalogue = common::topology(2, 2, 2, true).place("cluster-1").unwrap();
+    let entry = |catalogue: &mut Catalogue, index: u64, rules| {
+        let policy = if index.is_multiple_of(2) { Policy::MaxAvailability } else { Policy::MaxProtection };
+        let command = Command::SetPolicy { set: 1, policy, who: "ops".into(), why: "law".into() };
+        let before = catalogue.audit.mark();
+        let entry = Envelope { rules, ..Envelope::new(index, Proof::Declared, command) };
+        assert!(apply_entry(catalogue, index, entry).unwrap().changed);
+        catalogue.audit.since(before, "cluster-1")
+    };
+    for index in 1..=300 {
+        assert!(entry(&mut catalogue, index, 1).is_empty());
+        assert_eq!(catalogue.audit.chain, None);
+    }
+    let mut history = entry(&mut catalogue, 301, 2);
+    let first = 301 - TAIL_RECORDS_MAX as u64 + 1;
+    assert_eq!(history.iter().map(|link| link.number).collect::<Vec<_>>(), (first..=301).collect::<Vec<_>>());
+    for (index, rules) in [(302, 2), (303, 1), (304, 2)] {
+        history.extend(entry(&mut catalogue, index, rules));
+    }
+    let mut walk = Walk::new("cluster-1", catalogue.audit.first());
+    history.iter().try_for_each(|link| walk.step(link)).unwrap();
+    assert_eq!(walk.head(), catalogue.audit.head("cluster-1"));
+    assert_eq!(walk.head().number, 304);
 }

@@ -9,7 +9,9 @@ use std::fmt::Write as _;
 use twinset_control::drill;
 use twinset_control::groups::Side;
 use twinset_control::plan::{self, Kind, Pace, Planned, State, Step, StepOutcome, StepState};
-use twinset_control::{Catalogue, Command, Durability, Group, LogEnd, Policy, Replica, Role, apply};
+use twinset_control::{
+    Catalogue, Command, Durability, Envelope, Group, LogEnd, Policy, Proof, Replica, Role, apply_entry,
+};
 
 /// What a script can say. `who` and `why` have defaults, so that a script names only what it is about.
 #[derive(goldenscript::Command)]
@@ -184,6 +186,22 @@ enum Line {
     Set { set: u32 },
     /// Prints sites, nodes and the control set.
     Cluster,
+    /// Puts a drill's fault on record. Example: fault a1 7 pause ms=3000 ended=true
+    Fault {
+        node: String,
+        id: u64,
+        fault: String,
+        #[arg(key)]
+        ms: u32,
+        #[arg(key)]
+        ended: Option<bool>,
+    },
+    /// What speaks for whoever sends the commands that follow. Example: by token; by node node=a1; by nobody
+    By {
+        proof: String,
+        #[arg(key)]
+        node: Option<String>,
+    },
     /// Prints the audit log's tail.
     Audit,
 }
@@ -192,6 +210,8 @@ enum Line {
 struct Script {
     catalogue: Option<Catalogue>,
     index: u64,
+    /// Of the commands that follow.
+    proof: Proof,
 }
 
 impl Script {
@@ -204,7 +224,8 @@ impl Script {
         self.index += 1;
         let catalogue = self.catalogue.as_mut().ok_or("place a cluster first")?;
         let before = catalogue.clone();
-        match apply(catalogue, index, index * 1_000_000_000, command) {
+        let entry = Envelope::new(index * 1_000_000_000, self.proof.clone(), command);
+        match apply_entry(catalogue, index, entry) {
             Ok(reply) => Ok(format!("{index}: {reply:?}\n")),
             Err(rejection) => {
                 assert_eq!(*catalogue, before, "a rejection changes nothing");
@@ -410,7 +431,7 @@ impl goldenscript::Runner for Script {
             }
             Line::Extend { drill, seconds } => {
                 let (drill, lease_ms) = (*drill, seconds * 1_000);
-                self.command(Command::Drill(drill::Command::Extend { drill, lease_ms }))
+                self.command(Command::Drill(drill::Command::Extend { drill, lease_ms, who }))
             }
             Line::StopDrill => self.command(Command::Drill(drill::Command::Stop { who, why })),
             Line::EndDrill { drill, verdict } => {
@@ -421,7 +442,7 @@ impl goldenscript::Runner for Script {
                     "abandoned" => drill::Verdict::Abandoned,
                     other => return Err(format!("no drill ends {other}").into()),
                 };
-                self.command(Command::Drill(drill::Command::End { drill: *drill, verdict }))
+                self.command(Command::Drill(drill::Command::End { drill: *drill, verdict, who }))
             }
             Line::Skip { to } => {
                 self.index = *to;
@@ -432,6 +453,24 @@ impl goldenscript::Runner for Script {
             Line::Groups => show_groups(self.catalogue()?),
             Line::Set { set } => show_set(self.catalogue()?, *set),
             Line::Cluster => show_cluster(self.catalogue()?),
+            Line::Fault { node, id, fault, ms, ended } => self.command(Command::RecordFault {
+                node: node.clone(),
+                id: *id,
+                fault: fault.clone(),
+                deadline_ms: *ms,
+                ended: ended.unwrap_or(false),
+                who,
+                why,
+            }),
+            Line::By { proof, node } => {
+                self.proof = match (proof.as_str(), node) {
+                    ("nobody", None) => Proof::Declared,
+                    ("token", None) => Proof::Token,
+                    ("node", Some(node)) => Proof::Node(node.clone()),
+                    other => return Err(format!("nobody is proven so: {other:?}").into()),
+                };
+                Ok(String::new())
+            }
             Line::Audit => show_audit(self.catalogue()?),
         }
     }
@@ -573,13 +612,13 @@ fn show_plans(catalogue: &Catalogue) -> Result<String, Box<dyn Error>> {
 }
 
 fn show_audit(catalogue: &Catalogue) -> Result<String, Box<dyn Error>> {
-    let mut out = format!("{} records\n", catalogue.audit.total);
+    let mut out = format!("{} records, head {}\n", catalogue.audit.total, catalogue.audit.head("cluster-1"));
     for r in &catalogue.audit.tail {
         let time_s = r.time_unix_ns / 1_000_000_000;
         writeln!(
             out,
-            "  {} at {} ({time_s} s) {}, {}: {:?} -> {:?}",
-            r.no, r.index, r.who, r.why, r.what, r.outcome
+            "  {} at {} ({time_s} s) {} ({}), {}: {:?} -> {:?}",
+            r.no, r.index, r.who, r.proof, r.why, r.what, r.outcome
         )?;
     }
     Ok(out)
@@ -590,7 +629,7 @@ macro_rules! scripts {
         $(
             #[test]
             fn $name() {
-                let mut script = Script { catalogue: None, index: 10 };
+                let mut script = Script { catalogue: None, index: 10, proof: Proof::Declared };
                 goldenscript::run(&mut script, concat!("tests/scripts/", stringify!($name))).unwrap();
             }
         )*
@@ -609,6 +648,6 @@ macro_rules! scripts {
 }
 
 scripts! {
-    abort, audit, bootstrap, bootstrap_without_arbiter, conflicts, degrade, drills, evacuate, groups, isolate, node_addresses,
-    plan_conflicts, plan_rolls_back, plans_are_forgotten, recovery, return_home, spread, stop, switch
+    abort, audit, audit_proofs, bootstrap, bootstrap_without_arbiter, conflicts, degrade, drills, evacuate, faults, groups,
+    isolate, node_addresses, plan_conflicts, plan_rolls_back, plans_are_forgotten, recovery, return_home, spread, stop, switch
 }

@@ -10,6 +10,7 @@ use crate::across::AcrossConfig;
 use crate::check_back::{InitiatorConfig, config as check_back};
 use crate::durability::sentinel::DurabilityConfig;
 use crate::faults::FaultsConfig;
+use crate::operators::OperatorsConfig;
 use crate::recovery::RecoveryConfig;
 use crate::vigil::ClockConfig;
 
@@ -45,6 +46,9 @@ pub struct Config {
     /// Who may be called about overdue holds; nobody else ever is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub initiators: Vec<InitiatorConfig>,
+    /// Whose administrative acts are proven, and whether others may act as well.
+    #[serde(default)]
+    pub operators: OperatorsConfig,
     /// Whether whoever has a token may harm this node for a drill.
     #[serde(default)]
     pub drill_faults: DrillFaultsConfig,
@@ -259,6 +263,9 @@ impl Config {
         if let Some((key, reason)) = check_back::mistake(&self.initiators) {
             return Err(Error::Invalid { key, reason });
         }
+        if let Some((key, reason)) = self.operators.mistake() {
+            return ensure(false, key, reason);
+        }
         if let Some((key, reason)) = self.drill_faults.mistake() {
             return ensure(false, key, reason);
         }
@@ -331,6 +338,7 @@ mod tests {
                 "initiators.url",
             ),
             ("[listen]", "[drill_faults]\nenabled = true\n[listen]", "drill_faults.token_file"),
+            ("[listen]", "[operators]\nrequired = true\n[listen]", "operators.tokens_file"),
             ("[listen]", "[faults]\nafter_us = 1\n[listen]", "faults.after_us"),
         ] {
             let error = check(&GOOD.replace(from, to)).unwrap_err();

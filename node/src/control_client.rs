@@ -10,9 +10,10 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::time::Instant;
+use tonic::Request;
 use tonic::transport::Channel;
 use twinset_control::{
-    CONTROL_SET, Catalogue, Command, Durability, Envelope, Rejection, Reply, decode_answer,
+    CONTROL_SET, Catalogue, Command, Durability, Envelope, Proof, Rejection, Reply, decode_answer,
 };
 use twinset_proto::cluster::v1 as wire;
 use wire::admin_client::AdminClient;
@@ -21,6 +22,7 @@ use wire::lease_reply::Result as LeaseResult;
 
 use crate::catalogue::CatalogueCell;
 use crate::dial;
+use crate::operators::on_behalf;
 use crate::platform::Platform;
 use crate::raft::{Applied, ProposeError};
 use crate::set::Sets;
@@ -73,9 +75,23 @@ impl ControlClient {
         ControlClient { sets, cell, me, detour: Arc::default() }
     }
 
-    /// Proposes a command and waits for its reply, by way of any node that leads the control set. Repeats itself while
-    /// the outcome is open: a repeated command of the control set changes nothing.
+    /// What speaks for an act that this node asks for by itself.
+    pub fn own_proof(&self) -> Proof {
+        Proof::Node(self.me.clone())
+    }
+
+    /// Proposes a command of this node's own and waits for its reply, as [`ControlClient::propose_for`].
     pub fn propose<'a>(&'a self, command: &'a Command) -> BoxFuture<'a, Result<Reply, Error>> {
+        Box::pin(async move { self.propose_for(&self.own_proof(), command).await })
+    }
+
+    /// Proposes a command of whom this speaks for and waits for its reply, by way of any node that leads the control
+    /// set. Repeats itself while the outcome is open: a repeated command of the control set changes nothing.
+    pub fn propose_for<'a>(
+        &'a self,
+        proof: &'a Proof,
+        command: &'a Command,
+    ) -> BoxFuture<'a, Result<Reply, Error>> {
         Box::pin(async move {
             let command = Bytes::from(
                 serde_json::to_vec(command).expect("plain data with string keys has a JSON form"),
@@ -83,7 +99,7 @@ impl ControlClient {
             let deadline = Instant::now() + DEADLINE;
             let mut within = ASK_FIRST;
             loop {
-                let error = match self.attempt(&command, within).await {
+                let error = match self.attempt(proof, &command, within).await {
                     Ok(answer) => match decode_answer(&answer) {
                         Ok(answer) => return Ok(answer?),
                         Err(error) => Error::Unknown(error.to_string()),
@@ -100,7 +116,7 @@ impl ControlClient {
     }
 
     /// Proposes at this node's own replica of the control set, if it has one and that leads, and is of that cluster.
-    pub async fn propose_here(&self, cluster_id: &str, command_json: &[u8]) -> Answer {
+    pub async fn propose_here(&self, cluster_id: &str, command_json: &[u8], proof: &Proof) -> Answer {
         let own = self.cell.get().map(|catalogue| catalogue.cluster_id.clone()).unwrap_or_default();
         if own.is_empty() || own != cluster_id {
             return Answer::Unavailable(format!("wrong cluster {cluster_id}: this is {own}"));
@@ -113,7 +129,7 @@ impl ControlClient {
         if !replica.group.is_leader() {
             return Answer::NotLeaderHint(leader());
         }
-        let envelope = Envelope { time_unix_ns: self.cell.platform().now_unix_ns(), command };
+        let envelope = Envelope::new(self.cell.platform().now_unix_ns(), proof.clone(), command);
         let proposal = match replica.group.propose(Bytes::from(envelope.encode())).await {
             Ok(proposal) => proposal,
             Err(error) => return Answer::Unknown(format!("{error:?}")),
@@ -132,17 +148,17 @@ impl ControlClient {
         Some(self.cell.get()?.replica(CONTROL_SET, leader)?.node.clone())
     }
 
-    async fn attempt(&self, command: &Bytes, within: Duration) -> Result<Bytes, Error> {
+    async fn attempt(&self, proof: &Proof, command: &Bytes, within: Duration) -> Result<Bytes, Error> {
         let catalogue = self.cell.get().ok_or_else(|| Error::Unavailable("no catalogue yet".into()))?;
         let known = &catalogue;
         let ask = |node: String, forward: bool| {
             let asked = async move {
                 let answer = if node == self.me {
-                    self.propose_here(&known.cluster_id, command).await
+                    self.propose_here(&known.cluster_id, command, proof).await
                 } else {
                     let (command_json, cluster_id) = (command.clone(), known.cluster_id.clone());
                     let request = wire::ControlRequest { command_json, cluster_id, forward };
-                    ask(self.cell.platform(), known, &node, request, within).await?
+                    ask(self.cell.platform(), known, &node, on_behalf(proof, request), within).await?
                 };
                 Ok(match answer {
                     Answer::ReplyJson(reply) => Said::Done(reply),
@@ -225,14 +241,15 @@ impl ControlClient {
         Err(Missed { why, open })
     }
 
-    /// A command that another node has sent, as [`ControlClient::propose_here`]; handed on to the leader, if it asks for that.
-    pub async fn take(&self, request: wire::ControlRequest) -> Answer {
-        let answer = self.propose_here(&request.cluster_id, &request.command_json).await;
+    /// A command that an operator or another node has sent, as [`ControlClient::propose_here`]; handed on to the
+    /// leader, if it asks for that.
+    pub async fn take(&self, request: wire::ControlRequest, proof: &Proof) -> Answer {
+        let answer = self.propose_here(&request.cluster_id, &request.command_json, proof).await;
         let Answer::NotLeaderHint(leader) = &answer else { return answer };
         let (true, Some(catalogue)) = (self.hands_on(request.forward, leader), self.cell.get()) else {
             return answer;
         };
-        let onward = wire::ControlRequest { forward: false, ..request };
+        let onward = on_behalf(proof, wire::ControlRequest { forward: false, ..request });
         let asked = ask(self.cell.platform(), &catalogue, leader, onward, ATTEMPT).await;
         asked.unwrap_or_else(Answer::Unavailable)
     }
@@ -328,12 +345,13 @@ struct Missed {
     open: bool,
 }
 
+/// By the port that is for nodes: there, what this node says of whom it asks for is believed.
 async fn reach(
     platform: &dyn Platform,
     catalogue: &Catalogue,
     node: &str,
 ) -> Result<AdminClient<Channel>, String> {
-    let address = &catalogue.nodes.get(node).ok_or("unknown node")?.api_addr;
+    let address = &catalogue.nodes.get(node).ok_or("unknown node")?.peer_addr;
     dial::connect(platform, address).await.map(AdminClient::new).map_err(|error| error.to_string())
 }
 
@@ -353,7 +371,7 @@ async fn ask(
     platform: &dyn Platform,
     catalogue: &Catalogue,
     node: &str,
-    request: wire::ControlRequest,
+    request: Request<wire::ControlRequest>,
     within: Duration,
 ) -> Result<Answer, String> {
     let mut client = reach(platform, catalogue, node).await?;

@@ -33,6 +33,7 @@ pub mod keeper;
 pub mod listen;
 pub mod metrics;
 pub mod node;
+pub mod operators;
 pub mod outbox;
 mod own_commands;
 pub mod peer;

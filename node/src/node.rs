@@ -36,6 +36,7 @@ use crate::http;
 use crate::keeper::SwitchLock;
 use crate::listen::{self, Listeners};
 use crate::metrics::Metrics;
+use crate::operators::{self, Operators};
 use crate::peer::{Links, PeerService};
 use crate::platform::{self, Platform};
 use crate::recovery;
@@ -69,6 +70,8 @@ pub struct Node {
     pub(crate) links: Links,
     /// Who may be called about overdue holds.
     pub initiators: Initiators,
+    /// Whose administrative acts are proven.
+    pub operators: Operators,
     pub(crate) draining: watch::Sender<bool>,
     /// What runs beside the replicas, and its end.
     pub(crate) tasks: TaskTracker,
@@ -119,6 +122,7 @@ impl Node {
         metrics: Metrics,
     ) -> BoxFuture<'static, anyhow::Result<Arc<Self>>> {
         Box::pin(async move {
+            let operators = Operators::load(&config.operators)?;
             let initiators = Initiators::load(&config.initiators)?;
             metrics.check_back.present(&initiators);
             let gauge = metrics.drill_faults.clone();
@@ -148,6 +152,7 @@ impl Node {
                 sets,
                 cell,
                 initiators,
+                operators,
                 metrics,
                 resources: Resources::new(platform.clone(), config.node.data_dir.clone()),
                 store,
@@ -218,18 +223,20 @@ impl Node {
             let sets = SetsServer::new(sets_service)
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX);
-            let admin = AdminServer::new(AdminService { node: self.clone() });
+            let admin = || AdminServer::new(AdminService { node: self.clone() });
             let peers = PeerServer::new(PeerService::new(self.sets.clone()))
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX);
+            let drill_faults = DrillFaultsService { faults: self.drill_faults.clone(), node: self.clone() };
             let lines = self.drill_faults.as_ref().map(|faults| faults.lines());
             let api = listen::server()
                 .add_service(InterceptedService::new(sets, listen::heard))
-                .add_service(InterceptedService::new(admin, listen::heard))
-                .add_service(DrillFaultsServer::new(DrillFaultsService { faults: self.drill_faults.clone() }))
+                .add_service(InterceptedService::new(admin(), listen::heard))
+                .add_service(DrillFaultsServer::new(drill_faults))
                 .serve_with_incoming(listeners.api.harmable(lines, Door::Api).incoming());
             let peer = listen::server()
                 .add_service(InterceptedService::new(peers, listen::heard))
+                .add_service(InterceptedService::new(admin(), operators::heard_from_node))
                 .serve_with_incoming(listeners.peer.harmable(lines, Door::Other).incoming());
             let http = axum::serve(listeners.http.harmable(lines, Door::Other), http::routes(self.clone()));
             let drained = async {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{info, warn};
-use twinset_control::{Catalogue, Command, Durability, Effect, Set};
+use twinset_control::{Catalogue, Command, Durability, Effect, Proof, Set};
 use twinset_proto::cluster::v1 as wire;
 
 use crate::catalogue::CatalogueCell;
@@ -87,6 +87,8 @@ pub struct Request {
     pub to: String,
     /// Who asks.
     pub who: String,
+    /// What speaks for that.
+    pub proof: Proof,
     /// Why.
     pub why: String,
     /// Only the checks.
@@ -167,7 +169,11 @@ async fn steps(context: &Context, request: &Request, reporter: &Reporter) -> Res
         expected_epoch: set.epoch,
         plan: request.plan,
     };
-    let reply = context.control.propose(&begin).await.map_err(|e| check("record", e.to_string()))?;
+    let reply = context
+        .control
+        .propose_for(&request.proof, &begin)
+        .await
+        .map_err(|e| check("record", e.to_string()))?;
     let Effect::SwitchBegun { id, keep } = reply.effect else {
         return Err(check("record", "the control set answered something else"));
     };

@@ -1,6 +1,9 @@
 //! The wire contract: what routers serve to clients, and what nodes serve to routers, operators and each other.
 //! Generated from `proto/proto/`; nothing clever lives here. Conversions belong to the crates that speak it.
 
+/// The metadata by which an operator shows a node who asks for something administrative.
+pub const OPERATOR_TOKEN: &str = "twinset-operator-token";
+
 /// The public API, served by routers.
 pub mod ledger {
     /// Version 1.

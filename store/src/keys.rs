@@ -164,6 +164,16 @@ pub(crate) fn parse_outcome(key: &[u8]) -> Result<u64, BadRecord> {
     Ok(index)
 }
 
+/// Record `number` of a document's journal.
+pub(crate) fn journal(generation: Generation, number: u64) -> [u8; 12] {
+    outcome(generation, number)
+}
+
+/// The number in a journal key.
+pub(crate) fn parse_journal(key: &[u8]) -> Result<u64, BadRecord> {
+    parse_outcome(key)
+}
+
 /// The link from an original to a reversal of it, both by position.
 pub(crate) fn link(generation: Generation, original: u64, by: u64) -> [u8; 20] {
     let mut key = [0; 20];

@@ -7,7 +7,7 @@
 //! - [`LedgerReplica`]: one set's ledger. Accounts and everything since the last checkpoint live in memory; a checkpoint
 //!   turns it into sorted files, off the apply path, and writes what was applied last of all. After a crash the log
 //!   above it is applied again.
-//! - [`DocumentReplica`]: one set's small document, kept whole.
+//! - [`DocumentReplica`]: one set's small document, kept whole, and its journal.
 //! - [`SimDisk`]: a disk in memory in the place of the database, for simulations: the same store over it, in one thread, with
 //!   every sync, crash and fault a choice of the caller.
 //!
@@ -36,7 +36,7 @@ mod wire;
 
 pub use brake::{Brake, Strain};
 pub use disk::{Crash, Damage, Failure, Kept, Operation, Pending, SimDisk};
-pub use document::DocumentReplica;
+pub use document::{DocumentReplica, JournalRecord};
 pub use engine::FORMAT;
 pub use fault::{Fault, OpenError};
 pub use log::Log;

@@ -24,10 +24,12 @@ pub(crate) enum Table {
     Hold = 9,
     /// Restrictions.
     Restriction = 10,
+    /// Journals of documents.
+    Journal = 11,
 }
 
 impl Table {
-    pub(crate) const ALL: [Table; 10] = [
+    pub(crate) const ALL: [Table; 11] = [
         Table::Log,
         Table::Raft,
         Table::Meta,
@@ -38,9 +40,11 @@ impl Table {
         Table::Link,
         Table::Hold,
         Table::Restriction,
+        Table::Journal,
     ];
-    /// The tables that hold a replica's state and log, by generation; snapshots carry them in this order.
-    pub(crate) const OF_REPLICA: [Table; 8] = [
+    /// The tables that hold a replica's state and log, by generation; snapshots of ledgers carry them in this order.
+    /// A ledger has no journal.
+    pub(crate) const OF_REPLICA: [Table; 9] = [
         Table::Account,
         Table::Request,
         Table::Posting,
@@ -48,6 +52,7 @@ impl Table {
         Table::Link,
         Table::Hold,
         Table::Restriction,
+        Table::Journal,
         Table::Log,
     ];
 
@@ -63,6 +68,7 @@ impl Table {
             Table::Link => "link",
             Table::Hold => "hold",
             Table::Restriction => "restriction",
+            Table::Journal => "journal",
         }
     }
 
@@ -95,11 +101,12 @@ mod tests {
                 (7, "outcome"),
                 (8, "link"),
                 (9, "hold"),
-                (10, "restriction")
+                (10, "restriction"),
+                (11, "journal")
             ]
         );
         assert!(Table::ALL.into_iter().all(|table| Table::ALL[table.place()] == table));
         assert_eq!(Table::from_number(6), Some(Table::Posting));
-        assert_eq!(Table::from_number(11), None);
+        assert_eq!(Table::from_number(12), None);
     }
 }

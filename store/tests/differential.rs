@@ -197,7 +197,7 @@ impl Script {
             let record = ReplicaRecord { set: no as u32, replica_id: number, incarnation: 1 };
             let blob = opened.store.put_blob(&format!("blob-{no}"), &number.to_le_bytes());
             let membership = (no == 0).then(|| (Some(id), b"members".to_vec()));
-            let committed = opened.document.commit(id, membership, vec![no as u8; number as usize]);
+            let committed = opened.document.commit(id, membership, vec![no as u8; number as usize], &[]);
             let (meta, bytes) = opened.document.snapshot();
             let installed = (no == 2).then(|| kind(side.far.now().document.install(&meta, bytes)));
             (

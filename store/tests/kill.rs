@@ -223,7 +223,7 @@ fn an_installed_snapshot_survives_a_power_cut() {
     }
 
     let document = sender.document(3).unwrap();
-    document.commit(LOADS[0].id(5), None, b"all of it".to_vec()).unwrap();
+    document.commit(LOADS[0].id(5), None, b"all of it".to_vec(), &[]).unwrap();
     let (meta, bytes) = document.snapshot();
     receiver.document(3).unwrap().install(&meta, bytes).unwrap();
     let (_left, left) = after_power_cut(far.path());

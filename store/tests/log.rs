@@ -245,8 +245,8 @@ fn a_document_comes_back_as_of_its_last_commit() {
             let store = ground.open();
             let document = store.document(0).unwrap();
             assert!(document.bytes().is_empty());
-            document.commit(id(1, 1), members.clone(), b"one".to_vec()).unwrap();
-            document.commit(id(1, 2), None, b"two".to_vec()).unwrap();
+            document.commit(id(1, 1), members.clone(), b"one".to_vec(), &[]).unwrap();
+            document.commit(id(1, 2), None, b"two".to_vec(), &[]).unwrap();
             store.close();
         }
         let store = ground.open();

@@ -293,7 +293,7 @@ fn a_read_that_fails_or_finds_rot_is_a_fault_and_what_is_written_anew_is_well() 
     let told = Told::default();
     let store = open(&disk);
     let document = store.document(9).unwrap();
-    document.commit(LOAD.id(1), None, b"all of it".to_vec()).unwrap();
+    document.commit(LOAD.id(1), None, b"all of it".to_vec(), &[]).unwrap();
     store.put_blob("name", b"bytes").unwrap();
     (0..4).for_each(|index| told.append(&store.log(1).unwrap(), index).unwrap());
     drop((store, document));

@@ -21,6 +21,10 @@ pub struct Cli {
     /// Print data as JSON.
     #[arg(long, global = true)]
     pub json: bool,
+    /// The file with your token as an operator; administrative acts go on record under its name.
+    /// [env: TWINSET_OPERATOR_TOKEN_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub operator_token_file: Option<PathBuf>,
     /// Where the cluster is.
     #[command(flatten)]
     pub place: Place,
@@ -92,6 +96,9 @@ pub enum Command {
     /// Halt all plans at once.
     #[command(long_about = cmd::plan::STOP_HELP)]
     Stop(cmd::plan::Stop),
+    /// Show who administered what, and check that the log of that is whole.
+    #[command(long_about = cmd::audit::HELP)]
+    Audit(cmd::audit::Audit),
     /// Read every replica of every set and compare the books.
     #[command(long_about = cmd::verify::HELP)]
     Verify(cmd::verify::Verify),

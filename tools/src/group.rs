@@ -206,6 +206,7 @@ pub async fn define(survey: &Survey, wanted: &Wanted, group: Group) -> anyhow::R
     control::propose(survey, survey.catalogue()?, &command, PATIENCE).await.map(drop).map_err(|error| {
         let next = match &error {
             control::Error::Rejected(_) => "`twinset group list` shows the groups that there are",
+            control::Error::Refused(_) => "name your token with --operator-token-file FILE",
             control::Error::NoAnswer(_) => "run the same command again: it goes on where it stopped",
         };
         error::failure(format!("{} was not defined: {error}", wanted.id), next)

@@ -4,6 +4,7 @@
 //! It speaks to nodes and routers over the wire contract only, and holds no rule of the ledger or of the control set.
 //! Where a new command goes: one file under `cmd/`, one line in `cli.rs`.
 
+pub mod audit;
 pub mod cli;
 pub mod cluster;
 pub mod cmd;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic anywhere, in its helpers too")]
 
+mod audit;
 mod fakes;
 mod holds;
 mod lists;
@@ -33,6 +34,9 @@ fn wrong_questions_exit_with_64_and_say_what_to_try() {
     for arguments in [
         &["frobnicate"][..],
         &["switch", "--set", "x", "--to", "B"],
+        &["audit", "--since", "yesterday"],
+        &["audit", "verify", "--head", "7"],
+        &["status", "--operator-token-file", "no/such/file"],
         &["durability", "--set", "1"],
         &["fault", "begin", "a1", "pause", "--why", "a drill"],
         &["fault", "begin", "a1", "pause", "--for", "10", "--why", "a drill"],
@@ -62,6 +66,8 @@ fn wrong_questions_exit_with_64_and_say_what_to_try() {
 fn help_goes_to_stdout_and_teaches_by_example() {
     for command in [
         &["switch", "--help"][..],
+        &["audit", "--help"],
+        &["audit", "verify", "--help"],
         &["bench", "--help"],
         &["dev", "up", "--help"],
         &["fault", "begin", "--help"],

@@ -16,7 +16,7 @@ use crate::rejection::Rejection;
 type Done = (Effect, Option<Record>, bool);
 
 /// Applies a command; the caller raises the version and appends the record.
-pub(crate) fn apply(catalogue: &mut Catalogue, at: At, command: Command) -> Result<Done, Rejection> {
+pub(crate) fn apply(catalogue: &mut Catalogue, at: At<'_>, command: Command) -> Result<Done, Rejection> {
     match command {
         Command::Begin { request_id, kind, pace, order, who, why } => {
             check_who_why(&who, &why)?;
@@ -78,7 +78,12 @@ struct Wanted {
     why: String,
 }
 
-fn begin(catalogue: &mut Catalogue, at: At, wanted: Wanted, order: Vec<Planned>) -> Result<Done, Rejection> {
+fn begin(
+    catalogue: &mut Catalogue,
+    at: At<'_>,
+    wanted: Wanted,
+    order: Vec<Planned>,
+) -> Result<Done, Rejection> {
     check_text("request_id", &wanted.request_id)?;
     if let Some(known) = catalogue.plans.values().find(|plan| plan.request_id == wanted.request_id) {
         return Ok((Effect::PlanBegun { id: known.id }, None, false));
@@ -96,6 +101,7 @@ fn begin(catalogue: &mut Catalogue, at: At, wanted: Wanted, order: Vec<Planned>)
         kind: wanted.kind,
         pace: wanted.pace,
         who: wanted.who,
+        proof: at.proof.clone(),
         why: wanted.why,
         state: State::Running,
         reason: None,
@@ -223,7 +229,7 @@ fn mark_isolated(catalogue: &mut Catalogue, kind: &Kind) {
 
 fn record(
     catalogue: &mut Catalogue,
-    at: At,
+    at: At<'_>,
     plan: u64,
     outcomes: Vec<StepOutcome>,
 ) -> Result<Done, Rejection> {
@@ -276,7 +282,7 @@ fn advance(catalogue: &mut Catalogue, plan: u64, stage: u32) -> Result<Done, Rej
     Ok((Effect::PlanRecorded, None, true))
 }
 
-fn roll_back(catalogue: &mut Catalogue, at: At, plan: u64, reason: String) -> Result<Done, Rejection> {
+fn roll_back(catalogue: &mut Catalogue, at: At<'_>, plan: u64, reason: String) -> Result<Done, Rejection> {
     check_text("reason", &reason)?;
     let known = active(catalogue, plan)?;
     if known.roll_back.is_some() {
@@ -297,7 +303,7 @@ fn roll_back(catalogue: &mut Catalogue, at: At, plan: u64, reason: String) -> Re
 
 fn end(
     catalogue: &mut Catalogue,
-    at: At,
+    at: At<'_>,
     plan: u64,
     (state, reason): (State, Option<String>),
 ) -> Result<Done, Rejection> {
@@ -363,7 +369,7 @@ pub(crate) fn halt(catalogue: &mut Catalogue, why: &str) -> Vec<u64> {
     stopped.collect()
 }
 
-fn stop(catalogue: &mut Catalogue, at: At, who: &str, why: &str) -> Done {
+fn stop(catalogue: &mut Catalogue, at: At<'_>, who: &str, why: &str) -> Done {
     let plans = halt(catalogue, why);
     let what = Action::StopPlans { plans: plans.clone() };
     let record =
@@ -374,7 +380,7 @@ fn stop(catalogue: &mut Catalogue, at: At, who: &str, why: &str) -> Done {
 
 fn resume(
     catalogue: &mut Catalogue,
-    at: At,
+    at: At<'_>,
     plan: u64,
     who_why: (String, String),
 ) -> Result<Done, Rejection> {
@@ -413,9 +419,10 @@ fn find_mut(catalogue: &mut Catalogue, plan: u64) -> &mut Plan {
     catalogue.plans.get_mut(&plan).expect("the plan was found before the first change")
 }
 
-impl At {
+impl At<'_> {
     fn record_of(self, plan: &Plan, outcome: Outcome) -> Record {
         let what = Action::Plan { id: plan.id, kind: plan.kind.clone() };
-        apply::record(self, (plan.who.clone(), plan.why.clone()), what, outcome)
+        let at = self.ends(&plan.proof);
+        apply::record(at, (plan.who.clone(), plan.why.clone()), what, outcome)
     }
 }

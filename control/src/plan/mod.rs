@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use apply::{apply, check_switch, halt};
 
 use crate::catalogue::{Catalogue, Durability, Set};
+use crate::proof::Proof;
 
 /// Ended plans that the catalogue keeps: the newest.
 pub const ENDED_PLANS_MAX: usize = 32;
@@ -33,6 +34,9 @@ pub struct Plan {
     pub pace: Pace,
     /// Who asked for it.
     pub who: String,
+    /// What speaks for that.
+    #[serde(default, skip_serializing_if = "Proof::is_declared")]
+    pub proof: Proof,
     /// Why.
     pub why: String,
     /// Where it stands.

@@ -113,7 +113,8 @@ impl Model {
         }
     }
 
-    /// How many parcels it has taken in of the stream that a transaction was sent in: each incarnation of a set has its own.
+    /// How many parcels it has taken in of the stream that a transaction was sent in: each incarnation of a set has
+    /// its own.
     pub fn taken_in(&self, of: TransactionId) -> u64 {
         self.buffering.taken((of.set, of.incarnation))
     }

@@ -7,18 +7,19 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
-use twinset_control::Catalogue;
+use twinset_control::{Catalogue, Command, Proof};
 use twinset_ledger::Durability;
 use twinset_ledger::attempt::{Coordination, Role as Part};
 use twinset_proto::cluster::v1 as wire;
 use wire::admin_server::Admin;
 
-use super::{convert, verify};
+use super::{audit, convert, verify};
 use crate::birth::Refused;
 use crate::durability::sentinel::Standing;
 use crate::durability::{self, Change};
 use crate::hosting::{FenceError, Fenced};
 use crate::node::{BootstrapError, Node};
+use crate::operators;
 use crate::platform;
 use crate::raft::Role;
 use crate::set::{Fence, Kind, Ledger, Replica};
@@ -107,6 +108,13 @@ impl Admin for AdminService {
         &self,
         request: Request<wire::SwitchRequest>,
     ) -> Result<Response<Self::SwitchStream>, Status> {
+        let declared = or_default(&request.get_ref().who, "operator");
+        // Who only looks needs no token.
+        let (who, proof) = if request.get_ref().dry_run {
+            (declared, Proof::Declared)
+        } else {
+            self.node.operators.sign(&request, &declared)?
+        };
         let request = request.into_inner();
         let replica = self.leading(request.set)?;
         let lock = self.node.switch_lock(request.set);
@@ -122,8 +130,9 @@ impl Admin for AdminService {
         };
         let asked = switch::Request {
             to: request.to_site,
-            who: or_default(request.who, "operator"),
-            why: or_default(request.why, "planned switch"),
+            who,
+            proof,
+            why: or_default(&request.why, "planned switch"),
             dry_run: request.dry_run,
             plan: Some(request.plan).filter(|plan| *plan != 0),
         };
@@ -146,6 +155,8 @@ impl Admin for AdminService {
         &self,
         request: Request<wire::SetDurabilityRequest>,
     ) -> Result<Response<wire::SetDurabilityReply>, Status> {
+        let declared = or_default(&request.get_ref().who, "operator");
+        let (who, proof) = self.node.operators.sign(&request, &declared)?;
         let request = request.into_inner();
         let replica = self.leading(request.set)?;
         let alone = tokio::time::timeout(ALONE_WITHIN, self.node.switch_lock(request.set).lock_owned());
@@ -155,10 +166,9 @@ impl Admin for AdminService {
             )
         })?;
         let state = if request.degraded { Durability::Degraded } else { Durability::Sync };
-        let who = or_default(request.who, "operator");
-        let why = or_default(request.why, "by hand");
+        let why = or_default(&request.why, "by hand");
         let catalogue = self.node.cell.get().ok_or_else(|| Status::unavailable("no catalogue yet"))?;
-        let wanted = Change { durability: state, pinned: request.degraded, who, why };
+        let wanted = Change { durability: state, pinned: request.degraded, who, proof, why };
         let marked =
             durability::change(&replica, &catalogue, &self.node.control, wanted).await.map_err(|error| {
                 match error {
@@ -219,7 +229,8 @@ impl Admin for AdminService {
         &self,
         request: Request<wire::ControlRequest>,
     ) -> Result<Response<wire::ControlReply>, Status> {
-        let answer = self.node.control.take(request.into_inner()).await;
+        let (request, proof) = self.signed(request)?;
+        let answer = self.node.control.take(request, &proof).await;
         Ok(Response::new(wire::ControlReply { result: Some(answer) }))
     }
 
@@ -237,6 +248,8 @@ impl Admin for AdminService {
         &self,
         request: Request<wire::FenceRequest>,
     ) -> Result<Response<wire::FenceReply>, Status> {
+        // The recovery that asks for it is on record; by itself it would be an act that nobody could see.
+        operators::from_node(&request).ok_or(operators::Refused::OfNodes)?;
         let request = request.into_inner();
         self.check_cluster(&request.cluster_id)?;
         let fenced = self.node.fence(request.set, request.replica, request.incarnation).await;
@@ -257,6 +270,13 @@ impl Admin for AdminService {
         Ok(Response::new(wire::ListTailsReply { reports_json }))
     }
 
+    async fn list_audit(
+        &self,
+        request: Request<wire::ListAuditRequest>,
+    ) -> Result<Response<wire::ListAuditReply>, Status> {
+        audit::list(&self.node, request.into_inner()).await.map(Response::new)
+    }
+
     async fn lease(
         &self,
         request: Request<wire::LeaseRequest>,
@@ -267,6 +287,24 @@ impl Admin for AdminService {
 }
 
 impl AdminService {
+    /// A command for the control set with the name that it goes on record under, and what speaks for that.
+    fn signed(&self, call: Request<wire::ControlRequest>) -> Result<(wire::ControlRequest, Proof), Status> {
+        if let Some(proof) = operators::from_node(&call) {
+            return Ok((call.into_inner(), proof));
+        }
+        let Ok(mut command) = serde_json::from_slice::<Command>(&call.get_ref().command_json) else {
+            // It is no command, which is said to whoever asks in the right cluster.
+            return Ok((call.into_inner(), Proof::Declared));
+        };
+        let who = command.who_mut().ok_or(operators::Refused::OfNodes)?;
+        let (name, proof) = self.node.operators.sign(&call, who)?;
+        *who = name;
+        let mut request = call.into_inner();
+        let json = serde_json::to_vec(&command).expect("plain data with string keys has a JSON form");
+        request.command_json = json.into();
+        Ok((request, proof))
+    }
+
     fn check_cluster(&self, cluster_id: &str) -> Result<(), Status> {
         let own = self.node.identified_catalogue();
         match own.is_some_and(|catalogue| catalogue.cluster_id == cluster_id) {
@@ -292,8 +330,8 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn or_default(text: String, default: &str) -> String {
-    if text.is_empty() { default.to_owned() } else { text }
+fn or_default(text: &str, default: &str) -> String {
+    if text.is_empty() { default } else { text }.to_owned()
 }
 
 fn replica_status(replica: &Replica, catalogue: &Catalogue) -> wire::ReplicaStatus {

@@ -1,6 +1,7 @@
 //! What the node serves to routers and operators. Decode, check, hand on, encode: no rule lives here.
 
 mod admin;
+mod audit;
 mod buffered;
 mod convert;
 mod drill_faults;

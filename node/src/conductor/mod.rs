@@ -25,6 +25,7 @@ use crate::catalogue::CatalogueCell;
 use crate::control_client::ControlClient;
 use crate::handover;
 use crate::raft::Group;
+pub(crate) use decide::cut;
 use decide::{Action, Ask, Now, decide};
 use known::Known;
 use nodes::Nodes;

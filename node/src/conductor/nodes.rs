@@ -1,5 +1,6 @@
-//! What the conductor asks of nodes, over the calls that operators use: how they are, a switch, a mark. One attempt
-//! each; when to ask again is for others.
+//! What the conductor asks of nodes, over the calls that operators use: how they are, a switch, a mark. It asks by
+//! the port that is for nodes, on behalf of whoever has begun the plan. One attempt each; when to ask again is for
+//! others.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use wire::admin_client::AdminClient;
 use super::decide::{Ask, cut};
 use crate::catalogue::CatalogueCell;
 use crate::dial::{self, MESSAGE_BYTES_MAX};
+use crate::operators::on_behalf;
 
 /// A node that has not said how it is by then says nothing.
 const STATUS_WITHIN: Duration = Duration::from_secs(1);
@@ -40,7 +42,7 @@ impl Nodes {
             Some(channel) => channel,
             None => {
                 let catalogue = self.cell.get().ok_or("no catalogue")?;
-                let address = &catalogue.nodes.get(node).ok_or("it is not in the catalogue")?.api_addr;
+                let address = &catalogue.nodes.get(node).ok_or("it is not in the catalogue")?.peer_addr;
                 let channel =
                     dial::connect(self.cell.platform(), address).await.map_err(|error| error.to_string())?;
                 self.channels.lock().insert(node.to_owned(), channel.clone());
@@ -101,7 +103,7 @@ impl Nodes {
             },
         };
         let mut client = self.client(node).await?;
-        let mut phases = self.heard(node, client.switch(request).await)?.into_inner();
+        let mut phases = self.heard(node, client.switch(on_behalf(&plan.proof, request)).await)?.into_inner();
         let mut last = None;
         while let Some(phase) = self.heard(node, phases.message().await)? {
             last = Some(phase);
@@ -116,7 +118,7 @@ impl Nodes {
     async fn mark(&self, node: &str, plan: &Plan, set: u32, degraded: bool) -> Result<(), String> {
         let request = wire::SetDurabilityRequest { set, degraded, who: plan.who.clone(), why: why(plan) };
         let mut client = self.client(node).await?;
-        self.heard(node, client.set_durability(request).await).map(|_| ())
+        self.heard(node, client.set_durability(on_behalf(&plan.proof, request)).await).map(|_| ())
     }
 }
 

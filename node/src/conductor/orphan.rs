@@ -10,7 +10,7 @@ use twinset_control::{Catalogue, Command, Drill};
 pub fn next(catalogue: &Catalogue, now_unix_ns: u64, me: &str) -> Option<Command> {
     if let Some(drill) = catalogue.active_drill() {
         let is_over = now_unix_ns > drill.until_unix_ns;
-        let end = drill::Command::End { drill: drill.id, verdict: Verdict::Abandoned };
+        let end = drill::Command::End { drill: drill.id, verdict: Verdict::Abandoned, who: me.to_owned() };
         return is_over.then_some(Command::Drill(end));
     }
     // What ended later has brought its own sets home, or left that to its operator.
@@ -90,7 +90,7 @@ mod tests {
         let catalogue = drilled();
         assert_eq!(next(&catalogue, 110 * SECOND, "a1"), None);
         let over = next(&catalogue, 110 * SECOND + 1, "a1").unwrap();
-        let end = drill::Command::End { drill: 100, verdict: Verdict::Abandoned };
+        let end = drill::Command::End { drill: 100, verdict: Verdict::Abandoned, who: "a1".into() };
         assert_eq!(over, Command::Drill(end));
     }
 
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn a_drill_that_ended_by_itself_is_its_players_business() {
         let mut catalogue = drilled();
-        let end = drill::Command::End { drill: 100, verdict: Verdict::Stopped };
+        let end = drill::Command::End { drill: 100, verdict: Verdict::Stopped, who: "ops".into() };
         apply(&mut catalogue, 101, 105 * SECOND, Command::Drill(end)).unwrap();
         moved(&mut catalogue);
         assert_eq!(next(&catalogue, 200 * SECOND, "a1"), None);

@@ -58,11 +58,31 @@ struct State {
 struct Active {
     harm: Harm,
     asked: wire::DrillFault,
+    deadline_ms: u32,
     until: Instant,
     /// When the process is to get its signal, if it is to get one.
     strikes: Option<Instant>,
     who: String,
     why: String,
+}
+
+/// A fault that has ended before its deadline.
+pub struct Ended {
+    /// The id that it had.
+    pub id: u64,
+    /// As it was asked for.
+    pub fault: wire::DrillFault,
+    /// How long it was to act.
+    pub deadline_ms: u32,
+}
+
+impl State {
+    fn check_alone(&self, kind: &'static str) -> Result<(), Refused> {
+        match self.faults.iter().find(|(_, active)| active.harm.kind() == kind) {
+            Some((&id, _)) => Err(Refused::Twice { kind, id }),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Active {
@@ -116,26 +136,43 @@ impl DrillFaults {
         &self.lines
     }
 
-    /// Begins a fault and gives its id, by which it can be ended before its deadline.
-    pub fn begin(&self, request: wire::BeginFaultRequest) -> Result<u64, Refused> {
-        let time = self.token.admit(&request).inspect_err(|refused| {
+    /// Whether a fault can begin now, and the id that it will have: what is to be on record before it acts.
+    pub fn prepare(&self, request: &wire::BeginFaultRequest) -> Result<u64, Refused> {
+        self.admit(request)?;
+        let mut state = self.state.lock();
+        let harm = self.harm(request)?;
+        state.check_alone(harm.kind())?;
+        // Of the time, so that an id from before a restart is not taken for a new one.
+        state.last_id = (self.below.now_unix_ns() / 1_000_000).max(state.last_id + 1);
+        Ok(state.last_id)
+    }
+
+    fn admit(&self, request: &wire::BeginFaultRequest) -> Result<Duration, Refused> {
+        self.token.admit(request).inspect_err(|refused| {
             warn!(who = request.who, %refused, "a drill's fault was refused");
-        })?;
-        let wire::BeginFaultRequest { fault, who, why, .. } = request;
-        let asked = fault.ok_or_else(|| Refused::Senseless("no fault was named".to_owned()))?;
-        let harm = Harm::asked(&asked).map_err(Refused::Senseless)?;
+        })
+    }
+
+    fn harm(&self, request: &wire::BeginFaultRequest) -> Result<Harm, Refused> {
+        let asked = request.fault.as_ref();
+        let asked = asked.ok_or_else(|| Refused::Senseless("no fault was named".to_owned()))?;
+        let harm = Harm::asked(asked).map_err(Refused::Senseless)?;
         self.check_far(&harm)?;
+        Ok(harm)
+    }
+
+    /// Begins a fault that was prepared under an id, by which it can be ended before its deadline.
+    pub fn begin(&self, id: u64, request: wire::BeginFaultRequest) -> Result<(), Refused> {
+        let time = self.admit(&request)?;
+        let harm = self.harm(&request)?;
+        let wire::BeginFaultRequest { fault, deadline_ms, who, why, .. } = request;
+        let asked = fault.unwrap_or_default();
         let kind = harm.kind();
         let now = Instant::now();
         let until = now + time;
         let strikes = matches!(harm, Harm::Kill | Harm::Pause).then(|| until.min(now + REPLY_LEAVES));
         let mut state = self.state.lock();
-        if let Some((&id, _)) = state.faults.iter().find(|(_, active)| active.harm.kind() == kind) {
-            return Err(Refused::Twice { kind, id });
-        }
-        // Of the time, so that an id from before a restart is not taken for a new one.
-        let id = (self.below.now_unix_ns() / 1_000_000).max(state.last_id + 1);
-        state.last_id = id;
+        state.check_alone(kind)?;
         warn!(id, kind, fault = ?harm, ?time, who, why, "a drill's fault begins: this node harms itself");
         match &harm {
             Harm::Disk(strain) => self.brake.press(*strain, until.into_std()),
@@ -144,18 +181,24 @@ impl DrillFaults {
             Harm::Kill | Harm::Pause => {}
         }
         self.active.with_label_values(&[kind]).set(1);
-        state.faults.insert(id, Active { harm, asked, until, strikes, who, why });
+        state.faults.insert(id, Active { harm, asked, deadline_ms, until, strikes, who, why });
         drop(state);
         self.changed.notify_one();
-        Ok(id)
+        Ok(())
     }
 
-    /// Ends a fault before its deadline.
-    pub fn end(&self, request: &wire::EndFaultRequest) -> Result<(), Refused> {
+    /// Ends a fault before its deadline, and gives what it was.
+    pub fn end(&self, request: &wire::EndFaultRequest) -> Result<Ended, Refused> {
         self.token.check(&request.token)?;
-        let ended = self.end_one(request.id, "asked for");
+        let id = request.id;
+        let was = self.state.lock().faults.get(&id).map(|active| Ended {
+            id,
+            fault: active.asked.clone(),
+            deadline_ms: active.deadline_ms,
+        });
+        let ended = self.end_one(id, "asked for");
         self.changed.notify_one();
-        if ended { Ok(()) } else { Err(Refused::Over { id: request.id }) }
+        was.filter(|_| ended).ok_or(Refused::Over { id })
     }
 
     /// What acts now, in the order of its beginning.

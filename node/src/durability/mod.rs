@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 use twinset_control::Command as ControlCommand;
-use twinset_control::{Catalogue, Policy};
+use twinset_control::{Catalogue, Policy, Proof};
 use twinset_ledger::canary::{self, Canary};
 use twinset_ledger::codec::{EntryBuilder, encode_command};
 use twinset_ledger::{Command, Durability, RULES_PROPOSED};
@@ -70,6 +70,8 @@ pub struct Change {
     pub pinned: bool,
     /// Who wants it.
     pub who: String,
+    /// What speaks for that.
+    pub proof: Proof,
     /// Why.
     pub why: String,
 }
@@ -79,7 +81,7 @@ pub async fn change(
     replica: &Replica,
     catalogue: &Catalogue,
     control: &ControlClient,
-    Change { durability, pinned, who, why }: Change,
+    Change { durability, pinned, who, proof, why }: Change,
 ) -> Result<Marked, Error> {
     let set = replica.fence.set;
     // Before anything is done: whoever records a durability meanwhile makes this attempt come too late.
@@ -111,7 +113,7 @@ pub async fn change(
             Ok(Marked { index, last_safe_index })
         }
         Durability::Degraded => {
-            control.propose(&record(last_safe_index)).await?;
+            control.propose_for(&proof, &record(last_safe_index)).await?;
             let index = mark(replica, durability).await?;
             Ok(Marked { index, last_safe_index })
         }
@@ -124,7 +126,7 @@ pub async fn change(
                 return Ok(Marked { index: last_safe_index, last_safe_index });
             }
             let index = mark(replica, durability).await?;
-            control.propose(&record(index)).await?;
+            control.propose_for(&proof, &record(index)).await?;
             Ok(Marked { index, last_safe_index: index })
         }
     }

@@ -200,7 +200,8 @@ impl Sentinel {
             Verdict::Degrade(cause) => (Durability::Degraded, cause.to_string()),
             Verdict::Return => (Durability::Sync, "the away site follows again".to_owned()),
         };
-        let wanted = Change { durability, pinned: false, who: WHO.to_owned(), why: why.clone() };
+        let (who, proof) = (WHO.to_owned(), self.control.own_proof());
+        let wanted = Change { durability, pinned: false, who, proof, why: why.clone() };
         match change(&self.replica, catalogue, &self.control, wanted).await {
             Ok(marked) => {
                 info!(

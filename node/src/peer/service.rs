@@ -11,11 +11,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
 use twinset_proto::cluster::v1 as wire;
+use twinset_store::JournalRecord;
 use wire::append_reply_frame::Result as AppendResult;
 use wire::beat_message::Body;
 use wire::beat_reply::Body as ReplyBody;
 use wire::peer_server::Peer;
 
+use crate::control_set::ControlSnapshot;
 use crate::faults::{self, Point};
 use crate::platform;
 use crate::raft::{Group, SnapshotData};
@@ -237,6 +239,11 @@ impl From<String> for Failed {
     }
 }
 
+fn stored(records: Vec<wire::JournalRecord>) -> Vec<JournalRecord> {
+    let stored = |wire::JournalRecord { number, bytes }| JournalRecord { number, bytes: bytes.into() };
+    records.into_iter().map(stored).collect()
+}
+
 async fn receive_snapshot(
     sets: &Sets,
     mut chunks: Streaming<wire::SnapshotChunk>,
@@ -256,15 +263,23 @@ async fn receive_snapshot(
     };
     let vote = chunk.vote;
     let data = match &replica.kind {
-        Kind::Control(_) => {
+        Kind::Control(machine) => {
+            let platform = &*replica.fence.platform;
             let mut document = Vec::new();
             loop {
+                if !chunk.records.is_empty() {
+                    let (machine, records) = (machine.clone(), std::mem::take(&mut chunk.records));
+                    platform::blocking(platform, move || machine.take_history(&stored(records)))
+                        .await
+                        .map_err(|e| e.to_string())?
+                        .map_err(|e| e.to_string())?;
+                }
                 document.extend_from_slice(&chunk.data);
                 if document.len() > DOCUMENT_BYTES_MAX {
                     return Err("the control set's document is too large".to_owned().into());
                 }
                 if chunk.finished {
-                    break SnapshotData::Document(document);
+                    break SnapshotData::Document(ControlSnapshot::arrived(document));
                 }
                 chunk = next().await?;
             }

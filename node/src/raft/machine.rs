@@ -14,7 +14,7 @@ use super::types::{
     Applied, CommittedLeader, LogId, StoredMembership, TypeConfig, decode_membership, encode_membership,
     log_id, store_id, to_record,
 };
-use crate::control_set::ControlMachine;
+use crate::control_set::{ControlMachine, ControlSnapshot};
 use crate::gate::Gate;
 use crate::platform::{self, Platform};
 
@@ -27,8 +27,8 @@ pub enum SnapshotData {
     Reader(Box<SnapshotReader>),
     /// The receiver's side of a ledger: on disk, verified, not yet visible.
     Staged(Box<StagedSnapshot>),
-    /// The control set: one small document.
-    Document(Vec<u8>),
+    /// The control set: one small document, and the history beside it.
+    Document(ControlSnapshot),
 }
 
 /// The state machine of one replica.
@@ -61,8 +61,8 @@ impl Machine {
                 (reader.meta().clone(), SnapshotData::Reader(Box::new(reader)))
             }
             Machine::Control(machine) => {
-                let (meta, bytes) = machine.snapshot();
-                (meta, SnapshotData::Document(bytes))
+                let (meta, snapshot) = machine.snapshot();
+                (meta, SnapshotData::Document(snapshot))
             }
         };
         let last_membership = stored_membership(meta.membership)?;
@@ -172,8 +172,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
                 gate.applied(meta.last_log_id.map_or(0, |id| id.index), replica.durability());
                 Ok(())
             }
-            (Machine::Control(machine), SnapshotData::Document(bytes)) => {
-                machine.install(&store_meta(meta), &bytes).map_err(io::Error::other)
+            (Machine::Control(machine), SnapshotData::Document(snapshot)) => {
+                machine.install(&store_meta(meta), &snapshot.document).map_err(io::Error::other)
             }
             _ => Err(io::Error::other("a snapshot of another kind of set")),
         }

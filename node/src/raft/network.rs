@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use twinset_dispatch::time::sleep_until;
 use twinset_proto::cluster::v1 as wire;
+use twinset_store::JournalRecord;
 use wire::beat_message::Body;
 use wire::beat_reply::Body as ReplyBody;
 
@@ -346,15 +347,36 @@ async fn feed_snapshot(
         membership_log_id: membership_log_id.map(wire_id),
         ..Default::default()
     };
-    let mut send = async |data: Vec<u8>, finished: bool| {
+    let mut send = async |data: Vec<u8>, records: Vec<wire::JournalRecord>, finished: bool| {
         let mut chunk = std::mem::take(&mut head);
         chunk.data = data.into();
+        chunk.records = records;
         chunk.finished = finished;
         // The receiver hung up: its answer, or the lack of one, says why.
         chunks.send(chunk).await.map_err(|_| "the peer ended the snapshot".to_owned())
     };
     match snapshot.snapshot {
-        SnapshotData::Document(bytes) => send(bytes, true).await,
+        SnapshotData::Document(mut snapshot) => {
+            send(std::mem::take(&mut snapshot.document), Vec::new(), false).await?;
+            loop {
+                let read = platform::blocking(platform, move || {
+                    let records = snapshot.next_records(SNAPSHOT_CHUNK_BYTES);
+                    (snapshot, records)
+                });
+                let (back, records) = read.await.map_err(|e| e.to_string())?;
+                snapshot = back;
+                let records = records.map_err(|e| e.to_string())?;
+                let finished = records.is_empty();
+                let wire = |record: JournalRecord| wire::JournalRecord {
+                    number: record.number,
+                    bytes: record.bytes.into(),
+                };
+                send(Vec::new(), records.into_iter().map(wire).collect(), finished).await?;
+                if finished {
+                    break Ok(());
+                }
+            }
+        }
         SnapshotData::Reader(mut reader) => loop {
             let read = platform::blocking(platform, move || {
                 let chunk = reader.next_chunk(SNAPSHOT_CHUNK_BYTES);
@@ -363,8 +385,8 @@ async fn feed_snapshot(
             let (back, chunk) = read.await.map_err(|e| e.to_string())?;
             reader = back;
             match chunk.map_err(|e| e.to_string())? {
-                Some(chunk) => send(chunk, false).await?,
-                None => break send(Vec::new(), true).await,
+                Some(chunk) => send(chunk, Vec::new(), false).await?,
+                None => break send(Vec::new(), Vec::new(), true).await,
             }
         },
         SnapshotData::Staged(_) => Err("a staged snapshot cannot be sent".into()),

@@ -182,7 +182,7 @@ impl Recoverer {
         replica: u64,
         incarnation: u32,
     ) -> Result<Fenced, String> {
-        let address = &catalogue.nodes.get(node).ok_or("unknown node")?.api_addr;
+        let address = &catalogue.nodes.get(node).ok_or("unknown node")?.peer_addr;
         let cluster_id = catalogue.cluster_id.clone();
         let request = wire::FenceRequest { cluster_id, set, replica, incarnation };
         let asked = async {

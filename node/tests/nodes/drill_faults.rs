@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
+use twinset_control::audit::{Action, Outcome, Record};
 use twinset_ledger::codec::{EntryBuilder, encode_command};
 use twinset_ledger::{Command, Durability, RULES_VERSION};
 use twinset_node::config::Config;
@@ -265,6 +266,14 @@ fn what_is_delayed_on_its_way_to_the_other_site_is_safe_so_much_later() {
     assert!(began.elapsed() >= Duration::from_millis(300), "there and back");
     drill.end(leader, id).unwrap();
     until_safe(&replica, propose(leader, &replica));
+    let wanted = [("the test".to_owned(), Outcome::Begun), ("operator".to_owned(), Outcome::Done)];
+    until("both are on record", || {
+        let catalogue = leader.node.cell.get().unwrap();
+        let of = |record: &&Record| matches!(&record.what, Action::Fault { id: of, .. } if *of == id);
+        let found = catalogue.audit.tail.iter().filter(of);
+        let found: Vec<_> = found.map(|record| (record.who.clone(), record.outcome.clone())).collect();
+        if found == wanted { Ok(()) } else { Err(format!("{found:?}")) }
+    });
     drop(replica);
     cluster.stop();
 }

@@ -51,6 +51,7 @@ fn a_set_is_switched_to_where_its_leader_is_already() {
         };
         let request = Request {
             to: to.clone(),
+            proof: twinset_control::Proof::Declared,
             who: "a test".into(),
             why: "to see".into(),
             dry_run: false,

@@ -4,6 +4,7 @@
 
 mod addressed;
 mod asked;
+mod audit;
 mod birth;
 mod buffered;
 mod check_back;

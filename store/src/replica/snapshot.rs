@@ -212,7 +212,7 @@ impl Source {
             Table::Link => keys::parse_link(key)?.1,
             Table::Hold => keys::parse_hold(key)?,
             Table::Restriction => restrictions::made_at(value)?,
-            Table::Raft | Table::Meta => return Ok(false),
+            Table::Raft | Table::Meta | Table::Journal => return Ok(false),
         };
         Ok(twinset_ledger::Position(position).index() <= last.index)
     }

@@ -4,11 +4,13 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tonic::Code;
 use twinset_control::{CONTROL_SET, Catalogue, Command, Rejection, Reply, decode_answer};
 use twinset_proto::cluster::v1::ControlRequest;
 use twinset_proto::cluster::v1::control_reply::Result as Answer;
 
 use super::admin::{self, Survey};
+use super::operator;
 
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -21,6 +23,9 @@ pub enum Error {
     /// No leader answered in time. The command may have been applied; it can be sent again.
     #[error("the control set did not answer: {0}")]
     NoAnswer(String),
+    /// Whoever asks may not: nothing was proposed.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// Proposes a command, again and again until there is an answer or `patience` is over. The command must be one that does no
@@ -44,7 +49,8 @@ pub async fn propose(
                 Ok(answer) => return Ok(answer?),
                 Err(error) => error.to_string(),
             },
-            Err(why) => why,
+            Err(Unanswered::NotYet(why)) => why,
+            Err(Unanswered::Never(why)) => return Err(Error::Refused(why)),
         };
         if Instant::now() + RETRY >= deadline {
             return Err(Error::NoAnswer(why));
@@ -53,13 +59,21 @@ pub async fn propose(
     }
 }
 
+/// Why a round has no answer.
+enum Unanswered {
+    /// It can be asked again.
+    NotYet(String),
+    /// It will be no other.
+    Never(String),
+}
+
 /// One round: the leader as the survey saw it, then every voter, and whoever they name.
 async fn attempt(
     survey: &Survey,
     catalogue: &Catalogue,
     request: &ControlRequest,
     deadline: Instant,
-) -> Result<Vec<u8>, String> {
+) -> Result<Vec<u8>, Unanswered> {
     let seen = survey.leader(CONTROL_SET).map(|(_, leader)| leader.node.clone());
     let voters = catalogue.control.replicas.iter().map(|replica| replica.node.clone());
     let mut candidates: VecDeque<String> = seen.into_iter().chain(voters).collect();
@@ -67,10 +81,16 @@ async fn attempt(
     let mut why = "it has no leader".to_owned();
     while let Some(name) = candidates.pop_front() {
         let Some(node) = catalogue.nodes.get(&name).filter(|_| asked.insert(name.clone())) else { continue };
-        let mut client = admin::client(&node.api_addr).map_err(|error| error.to_string())?;
+        let mut client =
+            admin::client(&node.api_addr).map_err(|error| Unanswered::NotYet(error.to_string()))?;
         let within = deadline.min(Instant::now() + admin::ASK);
-        let reply = match tokio::time::timeout_at(within, client.control(request.clone())).await {
+        let reply = match tokio::time::timeout_at(within, client.control(operator::signed(request.clone())))
+            .await
+        {
             Ok(Ok(reply)) => reply.into_inner(),
+            Ok(Err(status)) if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied) => {
+                return Err(Unanswered::Never(format!("{name}: {}", admin::explain(&status))));
+            }
             Ok(Err(status)) => {
                 why = format!("{name}: {}", admin::explain(&status));
                 continue;
@@ -87,5 +107,5 @@ async fn attempt(
             Some(Answer::Unavailable(reason) | Answer::Unknown(reason)) => why = format!("{name}: {reason}"),
         }
     }
-    Err(why)
+    Err(Unanswered::NotYet(why))
 }

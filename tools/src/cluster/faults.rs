@@ -10,7 +10,7 @@ use twinset_proto::cluster::v1::{
     ActiveFault, BeginFaultRequest, DrillFault, EndFaultRequest, ListFaultsRequest,
 };
 
-use super::admin;
+use super::{admin, operator};
 use crate::error;
 
 /// A process that serves these calls.
@@ -44,7 +44,7 @@ impl At<'_> {
             why: asker.why.clone(),
         };
         let mut client = self.client()?;
-        let reply = tokio::time::timeout(admin::ASK, client.begin_fault(request)).await;
+        let reply = tokio::time::timeout(admin::ASK, client.begin_fault(operator::signed(request))).await;
         Ok(self.answered("no fault has begun", reply)?.id)
     }
 
@@ -52,7 +52,7 @@ impl At<'_> {
     pub async fn end(&self, id: u64, token: &Bytes) -> anyhow::Result<()> {
         let request = EndFaultRequest { token: token.clone(), id };
         let mut client = self.client()?;
-        let reply = tokio::time::timeout(admin::ASK, client.end_fault(request)).await;
+        let reply = tokio::time::timeout(admin::ASK, client.end_fault(operator::signed(request))).await;
         self.answered(&format!("fault {id} was not ended"), reply).map(drop)
     }
 

@@ -7,6 +7,7 @@ pub mod control;
 pub mod faults;
 pub mod layout;
 pub mod local;
+pub mod operator;
 pub mod ports;
 pub mod process;
 pub mod ready;

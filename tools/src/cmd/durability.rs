@@ -8,7 +8,7 @@ use twinset_control::{Command, Policy};
 use twinset_proto::cluster::v1::SetDurabilityRequest;
 
 use super::Context;
-use crate::cluster::{admin, control};
+use crate::cluster::{admin, control, operator};
 use crate::{error, out};
 
 /// What `twinset durability --help` says.
@@ -79,7 +79,7 @@ pub async fn run(arguments: Durability, context: &Context) -> anyhow::Result<()>
     };
     let request =
         SetDurabilityRequest { set, degraded: arguments.degraded, who: super::who(), why: arguments.why };
-    let reply = admin::client(&addr)?.set_durability(request).await.map_err(|status| {
+    let reply = admin::client(&addr)?.set_durability(operator::signed(request)).await.map_err(|status| {
         error::failure(
             format!("set {set} did not become {state}: {}", admin::explain(&status)),
             "`twinset status` shows what holds; the command can be repeated",

@@ -1,6 +1,7 @@
 //! One file per command: its arguments, its help, what it prints. The work itself is in the modules beside `cmd/`.
 
 pub mod account;
+pub mod audit;
 pub mod bench;
 pub mod chart;
 pub mod cluster;
@@ -33,7 +34,7 @@ pub mod transaction;
 pub mod verify;
 
 use crate::cli::{Cli, Command, Place};
-use crate::cluster::Layout;
+use crate::cluster::{Layout, operator};
 use crate::error;
 use futures::future::LocalBoxFuture;
 
@@ -84,6 +85,7 @@ impl Context {
 /// Runs one command.
 pub fn run(cli: Cli) -> LocalBoxFuture<'static, anyhow::Result<()>> {
     Box::pin(async move {
+        operator::read(cli.operator_token_file)?;
         let context = Context { json: cli.json, place: cli.place };
         match cli.command {
             Command::Dev(command) => dev::run(command, &context).await,
@@ -100,6 +102,7 @@ pub fn run(cli: Cli) -> LocalBoxFuture<'static, anyhow::Result<()>> {
             Command::Return(command) => return_home::run(command, &context).await,
             Command::Plan(command) => plan::run(command, &context).await,
             Command::Stop(command) => plan::stop(command, &context).await,
+            Command::Audit(command) => audit::run(command, &context).await,
             Command::Verify(command) => verify::run(command, &context).await,
             Command::Indoubt(command) => indoubt::run(command, &context).await,
             Command::Account(command) => account::run(command, &context).await,

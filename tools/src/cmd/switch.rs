@@ -9,6 +9,7 @@ use twinset_proto::cluster::v1::{SwitchProgress, SwitchRequest};
 
 use super::Context;
 use crate::cluster::admin::{self, Survey};
+use crate::cluster::operator;
 use crate::{error, out};
 
 /// What `twinset switch --help` says.
@@ -136,7 +137,7 @@ pub async fn switch(
     let mut client = admin::client(&addr)?;
     let deadline = Instant::now() + TIDYING;
     let mut stream = loop {
-        match client.switch(request.clone()).await {
+        match client.switch(operator::signed(request.clone())).await {
             Ok(stream) => break stream.into_inner(),
             // Nothing was begun: the node still tidies up after an earlier move.
             Err(status) if status.code() == tonic::Code::Aborted && Instant::now() < deadline => {

@@ -28,6 +28,7 @@ const END_WITHIN: Duration = Duration::from_secs(30);
 /// A drill on record.
 pub struct Hold {
     id: u64,
+    who: String,
     seeds: Vec<String>,
     wanted: watch::Receiver<Option<String>>,
     _keeper: AbortOnDropHandle<()>,
@@ -60,8 +61,8 @@ impl Hold {
             }
         };
         let (tell, wanted) = watch::channel(None);
-        let keeper = AbortOnDropHandle::new(tokio::spawn(keep(seeds.to_vec(), id, tell)));
-        Ok(Hold { id, seeds: seeds.to_vec(), wanted, _keeper: keeper })
+        let keeper = AbortOnDropHandle::new(tokio::spawn(keep(seeds.to_vec(), id, who.to_owned(), tell)));
+        Ok(Hold { id, who: who.to_owned(), seeds: seeds.to_vec(), wanted, _keeper: keeper })
     }
 
     /// Its number in the control set.
@@ -85,21 +86,25 @@ impl Hold {
             record::Verdict::Failed => Verdict::Failed,
             record::Verdict::Stopped => Verdict::Stopped,
         };
-        let end = drill::Command::End { drill: self.id, verdict };
+        let end = drill::Command::End { drill: self.id, verdict, who: self.who.clone() };
         propose(&self.seeds, end, END_WITHIN).await.map(drop)
     }
 }
 
 /// Says again and again that the drill is played, and looks whether it is to stop.
-async fn keep(seeds: Vec<String>, id: u64, tell: watch::Sender<Option<String>>) {
+async fn keep(seeds: Vec<String>, id: u64, who: String, tell: watch::Sender<Option<String>>) {
     let mut tick = tokio::time::interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for turn in 1_u32.. {
         tick.tick().await;
         if turn.is_multiple_of(EXTEND_EVERY) {
             // What the control set thinks of it is seen in its catalogue.
-            let _ = propose(&seeds, drill::Command::Extend { drill: id, lease_ms: LEASE_MS }, RECORD_WITHIN)
-                .await;
+            let _ = propose(
+                &seeds,
+                drill::Command::Extend { drill: id, lease_ms: LEASE_MS, who: who.clone() },
+                RECORD_WITHIN,
+            )
+            .await;
         }
         let survey = admin::survey(&seeds).await;
         let known = survey.catalogue.as_ref().and_then(|catalogue| catalogue.drills.get(&id));

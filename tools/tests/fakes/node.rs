@@ -6,6 +6,7 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 use twinset_control::{Catalogue, Topology};
+use twinset_proto::OPERATOR_TOKEN;
 use twinset_proto::cluster::v1::admin_server::{Admin, AdminServer};
 use twinset_proto::cluster::v1::*;
 
@@ -26,6 +27,12 @@ pub struct Script {
     pub phases: Vec<SwitchProgress>,
     /// Switches asked for.
     pub switches: Vec<SwitchRequest>,
+    /// Its audit log, newest last, and how far it says that it goes; none: it has no replica of the control set.
+    pub audit: Option<ListAuditReply>,
+    /// Operators' tokens that came with commands for the control set.
+    pub tokens: Vec<String>,
+    /// It takes commands with a token alone.
+    pub required: bool,
     /// The figures of each set; the applied index grows to the one asked for.
     pub figures: VerifyReply,
 }
@@ -192,14 +199,38 @@ impl Admin for FakeNode {
         Err(Status::unimplemented("a fake node was never left behind"))
     }
 
+    async fn list_audit(
+        &self,
+        request: Request<ListAuditRequest>,
+    ) -> Result<Response<ListAuditReply>, Status> {
+        let ListAuditRequest { from, backwards, limit } = request.into_inner();
+        let Some(mut log) = self.with(|script| script.audit.clone()) else {
+            return Err(Status::failed_precondition("no replica of the control set"));
+        };
+        if backwards {
+            log.records.reverse();
+            log.records.retain(|record| from == 0 || record.number <= from);
+        } else {
+            log.records.retain(|record| record.number >= from);
+        }
+        // Pages are short, so that there are several.
+        log.records.truncate(limit.min(3) as usize);
+        Ok(Response::new(log))
+    }
+
     async fn lease(&self, _: Request<LeaseRequest>) -> Result<Response<LeaseReply>, Status> {
         Err(Status::unimplemented("a fake node leads no sets"))
     }
 
     async fn control(&self, request: Request<ControlRequest>) -> Result<Response<ControlReply>, Status> {
         use control_reply::Result as Answer;
+        let token = request.metadata().get(OPERATOR_TOKEN).map(|token| token.to_str().unwrap().to_owned());
         let request = request.into_inner();
+        if token.is_none() && self.with(|script| script.required) {
+            return Err(Status::unauthenticated("a token is required"));
+        }
         let answer = self.with(|script| {
+            script.tokens.extend(token);
             let Some(catalogue) = &mut script.catalogue else {
                 return Answer::Unavailable("blank".into());
             };

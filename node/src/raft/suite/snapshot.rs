@@ -5,6 +5,8 @@ use openraft::storage::{RaftLogReader, RaftLogStorage, RaftSnapshotBuilder, Raft
 use twinset_ledger::Durability;
 use twinset_store::{LedgerReplica, Store};
 
+use crate::control_set::ControlSnapshot;
+
 use super::super::log::{LogStore, make_vote};
 use super::super::machine::{Machine, SnapshotData, raft_meta, store_meta};
 use super::{account, append, apply, business, carry, commands, id, ledger, membership, open};
@@ -170,7 +172,7 @@ async fn what_is_no_snapshot_of_this_set_changes_nothing() {
         receiver.install_snapshot(&meta, unsent).await.is_err(),
         "a reader is not a snapshot that has arrived"
     );
-    let document = SnapshotData::Document(b"{}".to_vec());
+    let document = SnapshotData::Document(ControlSnapshot::arrived(b"{}".to_vec()));
     assert!(receiver.install_snapshot(&meta, document).await.is_err(), "a document is no ledger");
     assert_eq!(receiver.applied_state().await.unwrap().0, None);
     let staged = take(&receiver, &bytes, &meta).unwrap();
