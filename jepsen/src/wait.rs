@@ -107,7 +107,7 @@ fn sets(catalogue: &Catalogue) -> impl Iterator<Item = u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use twinset_control::SwitchIntent;
+    use twinset_control::{Proof, SwitchIntent};
     use twinset_proto::cluster::v1::StatusReply;
 
     fn survey(matched: u64) -> Survey {
@@ -151,7 +151,8 @@ mod tests {
         let mut survey = survey(9);
         let (from, to) = ("A".to_owned(), "B".to_owned());
         let (owner, who, why) = ("a1".to_owned(), "a test".to_owned(), "to see".to_owned());
-        let intent = SwitchIntent { id: 2, from, to, owner, keep: 1, who, why };
+        let proof = Proof::Declared;
+        let intent = SwitchIntent { id: 2, from, to, owner, keep: 1, who, proof, why };
         let sets = &mut survey.catalogue.as_mut().unwrap().sets;
         sets.get_mut(&1).unwrap().switch = Some(intent);
         assert!(is_whole(&survey, &mut BTreeMap::new()).unwrap_err().contains("switch of set 1"));
