@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tonic::{Request, Response, Status};
 use tracing::info;
 use twinset_control::{Command, Proof};
@@ -32,12 +33,13 @@ impl DrillFaultsService {
         self.faults.as_deref().ok_or(Refused::NotEnabled)
     }
 
-    /// Puts a fault on record; waits a moment for that. A node without a cluster has nowhere to.
-    async fn record(&self, command: Command, proof: Proof) {
+    /// Has a fault put on record, and tells when that has been tried. A node without a cluster has nowhere to.
+    fn record(&self, command: Command, proof: Proof) -> oneshot::Receiver<()> {
+        let (recorded, heard) = oneshot::channel();
         if self.node.identified_catalogue().is_none() {
-            return;
+            return heard;
         }
-        let (control, (recorded, heard)) = (self.node.control.clone(), tokio::sync::oneshot::channel());
+        let control = self.node.control.clone();
         self.node.spawn(async move {
             if let Err(error) = control.propose_for(&proof, &command).await {
                 info!(%error, "a drill's fault is not on record");
@@ -45,8 +47,7 @@ impl DrillFaultsService {
             // Whoever asked may have waited long enough.
             let _ = recorded.send(());
         });
-        // Too late or never: it is said above.
-        drop(tokio::time::timeout(RECORD_WITHIN, heard).await);
+        heard
     }
 
     fn begun(&self, id: u64, request: &wire::BeginFaultRequest) -> Command {
@@ -94,11 +95,12 @@ impl Service for DrillFaultsService {
         let request = wire::BeginFaultRequest { who, ..request.into_inner() };
         let unbegun =
             Ended { id, fault: request.fault.clone().unwrap_or_default(), deadline_ms: request.deadline_ms };
-        self.record(self.begun(id, &request), proof).await;
+        // Too late or never: then the log says so.
+        drop(tokio::time::timeout(RECORD_WITHIN, self.record(self.begun(id, &request), proof)).await);
         if let Err(refused) = faults.begin(id, request) {
             // Another one of its kind came first.
             let (who, proof) = ("drill faults".to_owned(), self.node.control.own_proof());
-            self.record(self.ended(&unbegun, who, "it has not begun"), proof).await;
+            drop(self.record(self.ended(&unbegun, who, "it has not begun"), proof));
             return Err(refused.into());
         }
         Ok(Response::new(wire::BeginFaultReply { id }))
@@ -113,7 +115,7 @@ impl Service for DrillFaultsService {
         let signed = self.node.operators.sign(&request, "operator");
         let (who, proof) = signed.unwrap_or_else(|_| ("operator".to_owned(), Proof::Declared));
         let ended = faults.end(request.get_ref())?;
-        self.record(self.ended(&ended, who, "before its deadline"), proof).await;
+        drop(self.record(self.ended(&ended, who, "before its deadline"), proof));
         Ok(Response::new(wire::EndFaultReply {}))
     }
 
