@@ -36,8 +36,11 @@ pub struct Recorded {
 
 impl History {
     /// From when until when a set was SYNC for certain, and nobody could know anything else: a weaker state is recorded
-    /// before it takes effect, a stronger one after.
+    /// before it takes effect, a stronger one after. Where no set may go on with one site, no record makes it weaker.
     pub fn in_sync(&self, set: u32) -> Vec<(u64, u64)> {
+        if !self.meta.go_on {
+            return vec![(0, u64::MAX)];
+        }
         let (mut spans, mut since) = (Vec::new(), Some(0));
         for record in self.records.iter().filter(|record| record.set == set) {
             match record.change {
@@ -74,7 +77,7 @@ fn puts_clocks_wrong(fault: &Fault) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::FaultSpan;
+    use crate::history::{FaultSpan, Meta};
 
     fn history(changes: &[(Change, u64, u64)]) -> History {
         let records = changes.iter().map(|(change, proposed_ns, seen_ns)| Recorded {
@@ -83,7 +86,8 @@ mod tests {
             proposed_ns: *proposed_ns,
             seen_ns: *seen_ns,
         });
-        History { records: records.collect(), ..History::default() }
+        let meta = Meta { go_on: true, ..Meta::default() };
+        History { meta, records: records.collect(), ..History::default() }
     }
 
     #[test]
@@ -97,6 +101,8 @@ mod tests {
         ]);
         assert_eq!(lost.in_sync(1), [(0, 50), (90, 100)]);
         assert_eq!(lost.in_sync(2), [(0, u64::MAX)]);
+        let protected = History { meta: Meta::default(), ..lost };
+        assert_eq!(protected.in_sync(1), [(0, u64::MAX)]);
     }
 
     #[test]

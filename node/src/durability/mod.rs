@@ -108,9 +108,8 @@ pub async fn change(
     };
     match durability {
         Durability::Degraded if canary::on(Canary::DegradedBeforeRecord) => {
-            let index = mark(replica, durability).await?;
-            control.propose(&record(last_safe_index)).await?;
-            Ok(Marked { index, last_safe_index })
+            // The keeper records it when it has seen it for a second.
+            Ok(Marked { index: mark(replica, durability).await?, last_safe_index })
         }
         Durability::Degraded => {
             control.propose_for(&proof, &record(last_safe_index)).await?;
