@@ -29,8 +29,10 @@ const PROMOTE_SILENCE_MAX: Duration = Duration::from_millis(500);
 /// An intent without a running switch here is settled after this: its owner may just be recording the end.
 const SETTLE_AFTER: Duration = Duration::from_secs(1);
 
-/// Between two attempts of a leader whose clock is wrong to be rid of it: each may hold writes back for a moment.
-const YIELD_EVERY: Duration = Duration::from_secs(5);
+/// Between the first two attempts of a leader whose clock is wrong to be rid of it: each may hold writes back for a moment.
+const YIELD_AGAIN: Duration = Duration::from_secs(5);
+/// And later.
+const YIELD_AGAIN_MAX: Duration = Duration::from_secs(300);
 /// A state that is in force and not on record is recorded after this: the catalogue here may only be behind.
 const RECORD_AFTER: Duration = Duration::from_secs(1);
 
@@ -57,7 +59,7 @@ impl Keeper {
         let mut tick = tokio::time::interval(PERIOD);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (mut away, mut open, mut unrecorded) = (Since::default(), Since::default(), Since::default());
-        let mut yielded: Option<Instant> = None;
+        let (mut yielded, mut again): (Option<Instant>, Duration) = (None, YIELD_AGAIN);
         loop {
             tick.tick().await;
             let view = self.replica.group.view().borrow().clone();
@@ -73,7 +75,12 @@ impl Keeper {
                 continue;
             }
             let wrong = self.vigil.clocks().is_wrong(Instant::now());
-            if wrong && yielded.is_none_or(|at| at.elapsed() >= YIELD_EVERY) {
+            if !wrong {
+                again = YIELD_AGAIN;
+            }
+            if wrong && yielded.is_none_or(|at| at.elapsed() >= again) {
+                // If all of a site are wrong, they would hand it round: less and less often.
+                again = yielded.map_or(YIELD_AGAIN, |_| (again * 2).min(YIELD_AGAIN_MAX));
                 yielded = Some(Instant::now());
                 self.yield_to_a_better_clock(&catalogue, &view).await;
                 continue;
@@ -107,7 +114,13 @@ impl Keeper {
         let (set, me) = (self.replica.fence.set, self.replica.group.replica());
         let home = catalogue.sets.get(&set).map(|set| set.home.as_str());
         let at_home = |id: &u64| home.is_none_or(|home| catalogue.site_of_replica(set, *id) == Some(home));
-        let targets: Vec<u64> = view.voters.iter().copied().filter(|id| *id != me && at_home(id)).collect();
+        let gate = &self.replica.fence.gate;
+        let answers = |id: &u64| gate.silence(*id).is_some_and(|silence| silence <= PROMOTE_SILENCE_MAX);
+        let voters = view.voters.iter().copied();
+        let targets: Vec<u64> = voters.filter(|id| *id != me && at_home(id) && answers(id)).collect();
+        if targets.is_empty() {
+            return warn!(set, "this node's clock is wrong, and no other of its home could lead");
+        }
         let ahead_ms = self.vigil.clocks().ahead_ms(Instant::now());
         let proposer = self.replica.ledger().map(|ledger| &ledger.proposer);
         match handover::hand_over(&self.replica.group, proposer, &targets, &|_, _| {}).await {

@@ -80,7 +80,9 @@ impl Conductor {
                     continue;
                 }
             }
-            let drilled = self.on_duty().is_some_and(|catalogue| catalogue.active_drill().is_some());
+            let now_unix_ns = self.cell.platform().now_unix_ns();
+            let drilled =
+                self.on_duty().is_some_and(|catalogue| orphan::is_due_by_time(&catalogue, now_unix_ns));
             let ended = tokio::select! {
                 // A lease ends without a word.
                 () = tokio::time::sleep(LEASES_EVERY), if drilled => false,

@@ -372,7 +372,13 @@ async fn hold(asked: Run, context: &Context) -> anyhow::Result<()> {
         let record = play::play(&options, &mut |line| out::say(line)).await?;
         let page = shelf::write(&asked.places.records, &record)?;
         tell(&record, &page, context)?;
+        let ends = record.verdict == Verdict::Stopped || !record.is_home();
         records.push(record);
+        if ends {
+            // Somebody, or something, wants no more of it now.
+            out::say("no other drill is begun");
+            break;
+        }
     }
     verdict(&records, context)
 }

@@ -170,16 +170,13 @@ impl Hands<'_, '_> {
     }
 
     /// Processes that this drill has harmed.
-    async fn harmed(&self) -> Vec<Process> {
+    fn harmed(&self) -> Vec<Process> {
         let touched = self.play.touched.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        let survey = admin::survey_within(self.seeds(), admin::ASK).await;
-        let everybody = [Role::HomeSite, Role::AwaySite, Role::Arbiter];
-        let all = everybody.iter().filter_map(|role| self.play.cast.players(*role, &survey).ok()).flatten();
-        all.filter(|process| touched.contains(&process.name)).collect()
+        self.play.everybody.iter().filter(|process| touched.contains(&process.name)).cloned().collect()
     }
 
     async fn start(&self) -> Done {
-        let harmed = self.harmed().await;
+        let harmed = self.harmed();
         let started = match &self.play.options.starter {
             Starter::Others => Ok(Vec::new()),
             Starter::Local(dir) => start_local(dir, &harmed),
@@ -195,10 +192,18 @@ impl Hands<'_, '_> {
     async fn heal(&self) -> Done {
         let Ok(asker) = self.asker() else { return Done::default() };
         let mut targets = Vec::new();
-        for process in self.harmed().await {
+        for process in self.harmed() {
             loop {
                 let at = At { process: &process.name, addr: &process.addr };
-                let Ok(acting) = at.list().await else { break };
+                let Ok(acting) = at.list().await else {
+                    // One that is dead suffers nothing any more.
+                    let dead = http1::Connection::open(&process.addr, POLL).await.is_err();
+                    if dead || Instant::now() >= self.deadline {
+                        break;
+                    }
+                    tokio::time::sleep(POLL).await;
+                    continue;
+                };
                 let ours: Vec<u64> =
                     acting.iter().filter(|fault| fault.why == asker.why).map(|fault| fault.id).collect();
                 let mut refused = false;
@@ -351,6 +356,7 @@ async fn start_by(command: &str, harmed: &[Process]) -> anyhow::Result<Vec<Strin
             .args(["-c", command])
             .env("TWINSET_PROCESS", &process.name)
             .env("TWINSET_ADDRESS", &process.addr)
+            .kill_on_drop(true)
             .status()
             .await?;
         anyhow::ensure!(

@@ -7,10 +7,10 @@ use twinset_control::{CONTROL_SET, Catalogue};
 use super::play::Options;
 use super::scenario::{Act, Condition, Role};
 use super::wait;
-use crate::cluster::admin::Survey;
+use crate::cluster::admin::{self, Survey};
 use crate::cluster::faults::At;
 use crate::drill::cast::Cast;
-use crate::error;
+use crate::{error, http1};
 
 /// One check before a drill.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -46,13 +46,14 @@ pub async fn run(options: &Options, survey: &Survey) -> Vec<Check> {
         Ok(cast) => cast,
         Err(why) => return vec![Check { check: "set", refused: Some(why) }],
     };
-    let base = wait::Base::of(catalogue);
+    let base = wait::Base::of(survey, catalogue);
     let lacks = |condition| wait::lacks(condition, survey, &cast, &base);
     let check = |check, refused| Check { check, refused };
     let control = survey.leader(CONTROL_SET).is_none();
     let mut all = vec![
         check("control", control.then(|| "the control set has no leader that answers".to_owned())),
         check("nodes", lacks(Condition::Answering)),
+        check("routers", routers(options).await),
         check("leaders", lacks(Condition::Leaders)),
         check("durability", lacks(Condition::Sync)),
         check("homes", lacks(Condition::Home).or_else(|| isolated(catalogue))),
@@ -63,6 +64,14 @@ pub async fn run(options: &Options, survey: &Survey) -> Vec<Check> {
         all.push(check("faults", faults(options, survey, &cast).await));
     }
     all
+}
+
+async fn routers(options: &Options) -> Option<String> {
+    let opened = options.routers.iter().map(async |router| {
+        let opened = http1::Connection::open(&router.http, admin::ASK).await;
+        opened.is_err().then(|| format!("{} does not answer", router.name))
+    });
+    join_all(opened).await.into_iter().flatten().next()
 }
 
 fn isolated(catalogue: &Catalogue) -> Option<String> {

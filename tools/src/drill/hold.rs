@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::task::AbortOnDropHandle;
 use twinset_control::drill::{self, State, Verdict};
 use twinset_control::{Command, Effect};
@@ -17,7 +17,7 @@ use crate::error;
 /// For how long a drill goes on without a word of whoever plays it.
 const LEASE_MS: u64 = 30_000;
 /// Between two words.
-const EXTEND_EVERY: u32 = 10;
+const EXTEND_EVERY: Duration = Duration::from_secs(10);
 /// Between two looks at whether it is to stop.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long the control set may take to record one. The faults of a drill may have taken its leader.
@@ -95,18 +95,22 @@ impl Hold {
 async fn keep(seeds: Vec<String>, id: u64, who: String, tell: watch::Sender<Option<String>>) {
     let mut tick = tokio::time::interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    for turn in 1_u32.. {
+    let mut due = Instant::now() + EXTEND_EVERY;
+    loop {
         tick.tick().await;
-        if turn.is_multiple_of(EXTEND_EVERY) {
-            // What the control set thinks of it is seen in its catalogue.
-            let _ = propose(
+        if Instant::now() >= due {
+            // If it did not get through it is said again at the next look; what the control set thinks of it is seen in its catalogue.
+            let extended = propose(
                 &seeds,
                 drill::Command::Extend { drill: id, lease_ms: LEASE_MS, who: who.clone() },
                 RECORD_WITHIN,
             )
             .await;
+            if extended.is_ok() {
+                due = Instant::now() + EXTEND_EVERY;
+            }
         }
-        let survey = admin::survey(&seeds).await;
+        let survey = admin::survey_within(&seeds, LOOK_EVERY).await;
         let known = survey.catalogue.as_ref().and_then(|catalogue| catalogue.drills.get(&id));
         let how = match known.map(|drill| &drill.state) {
             None | Some(State::Running) => continue,

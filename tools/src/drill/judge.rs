@@ -229,6 +229,9 @@ fn longest_gap(payments: &[Sample], set: u32, within: std::ops::Range<u64>) -> O
 /// The name of the span in which everything is brought home.
 pub const HOME: &str = "home again";
 
+/// The criteria about money.
+const MONEY: [&str; 2] = ["what was acknowledged", "books of every replica"];
+
 fn judgement(name: &str, wanted: impl Into<String>, found: impl Into<String>, held: bool) -> Judgement {
     Judgement { name: name.to_owned(), wanted: wanted.into(), found: found.into(), held }
 }
@@ -243,6 +246,11 @@ fn proof(proof: &Proof) -> Judgement {
 
 /// What came of it.
 pub fn verdict(criteria: &[Judgement], stopped: bool) -> Verdict {
+    // Money that is not where it was said to be is worse than a drill that was stopped.
+    let lost = |one: &Judgement| !one.held && MONEY.contains(&one.name.as_str());
+    if criteria.iter().any(lost) {
+        return Verdict::Failed;
+    }
     match (stopped, criteria.iter().all(|one| one.held)) {
         (true, _) => Verdict::Stopped,
         (false, true) => Verdict::Passed,
@@ -391,6 +399,16 @@ mod tests {
         let all = seen.criteria(&seen.sets());
         let failing: Vec<&str> = all.iter().filter(|one| !one.held).map(|one| one.name.as_str()).collect();
         assert_eq!(failing, ["payments that failed"]);
+    }
+
+    #[test]
+    fn lost_money_is_a_failure_even_of_a_drill_that_was_stopped() {
+        let mut world = good();
+        world.stopped = Some(Stopped::Operator { how: "Ctrl-C".into() });
+        let stopped = |world: &World| verdict(&seen(world).criteria(&seen(world).sets()), true);
+        assert_eq!(stopped(&world), Verdict::Stopped);
+        world.proof.wrong.push("x".into());
+        assert_eq!(stopped(&world), Verdict::Failed);
     }
 
     #[test]

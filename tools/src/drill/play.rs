@@ -22,16 +22,19 @@ use super::guard::{Breach, Guard};
 use super::hold::Hold;
 use super::judge::{self, Seen};
 use super::moment::{self, Moment};
-use super::record::{FORMAT, Record, Span, Stopped};
-use super::scenario::{Act, Condition, Scenario, Stage};
+use super::record::{FORMAT, Record, Span, Stopped, Verdict};
+use super::scenario::{Act, Condition, Role, Scenario, Stage};
 use super::traffic::{self, Traffic};
 use super::{before, wait};
 use crate::cluster::{Layout, admin};
 use crate::cmd::verify;
+use crate::http1;
+use crate::load::random::Random;
 use crate::load::record::Sample;
 
 /// How long each part of the way home may take, before patience.
 const HOME: Duration = Duration::from_secs(120);
+const POLL: Duration = Duration::from_millis(100);
 /// How long the books may take to be compared.
 const BOOKS: Duration = Duration::from_secs(60);
 
@@ -121,6 +124,8 @@ pub(super) struct Play<'a> {
     pub options: &'a Options,
     pub cast: Cast,
     pub base: wait::Base,
+    /// Every process that there is.
+    pub everybody: Vec<Process>,
     began: Instant,
     hear: RefCell<&'a mut dyn FnMut(&str)>,
     spans: RefCell<Vec<Span>>,
@@ -198,21 +203,52 @@ impl Play<'_> {
         Ok(())
     }
 
-    /// Ends faults, starts what has died, halts plans, moves sets home, and waits until all is as it was.
+    /// Halts plans, ends faults, starts what has died, moves sets home, and waits until all is as it was. Each of these is tried whatever
+    /// came of the one before.
     async fn home(&self) -> Result<(), String> {
-        let seeds = &self.options.seeds;
+        let within = self.stretched(HOME);
         let until = async |conditions: &[Condition]| {
-            let deadline = Instant::now() + self.stretched(HOME);
-            wait::until(seeds, conditions, &self.cast, &self.base, deadline).await
+            let seeds = &self.options.seeds;
+            wait::until(seeds, conditions, &self.cast, &self.base, Instant::now() + within).await
         };
-        let hands = Hands { play: self, deadline: Instant::now() + self.stretched(HOME) };
-        hands.act(&Act::Heal {}).await?;
-        hands.act(&Act::Start {}).await?;
-        until(&[Condition::Leaders, Condition::Answering]).await?;
-        hands.halt_plans().await?;
-        until(&[Condition::NoPlan]).await?;
-        hands.return_all().await?;
-        until(&[Condition::Leaders, Condition::Answering, Condition::Sync, Condition::Home]).await
+        let bounded = async |act: &Act| {
+            let hands = Hands { play: self, deadline: Instant::now() + within };
+            let done = tokio::time::timeout(within, hands.act(act)).await;
+            done.unwrap_or_else(|_| Err(format!("{} has not ended within {within:.0?}", act.text())))
+        };
+        let hands = Hands { play: self, deadline: Instant::now() + within };
+        let mut reasons = Vec::new();
+        // What is under way yet is waited for below.
+        if let Err(reason) = hands.halt_plans().await {
+            self.say(&format!("  {reason}"));
+        }
+        reasons.extend(bounded(&Act::Heal {}).await.err());
+        reasons.extend(bounded(&Act::Start {}).await.err());
+        reasons.extend(until(&[Condition::Leaders, Condition::Answering, Condition::NoPlan]).await.err());
+        reasons.extend(self.routers_answer(Instant::now() + within).await.err());
+        let hands = Hands { play: self, deadline: Instant::now() + within };
+        let returned = tokio::time::timeout(within * 2, hands.return_all()).await;
+        reasons.extend(returned.unwrap_or_else(|_| Err("sets are not moved home yet".to_owned())).err());
+        let whole = [Condition::Leaders, Condition::Answering, Condition::Sync, Condition::Home];
+        // What did not succeed on the way counts only if it shows in the end.
+        until(&whole).await.map_err(|last| {
+            reasons.push(last);
+            reasons.join("; ")
+        })?;
+        self.routers_answer(Instant::now() + POLL).await
+    }
+
+    /// Waits until every router that is known takes connections.
+    async fn routers_answer(&self, deadline: Instant) -> Result<(), String> {
+        for router in &self.options.routers {
+            while http1::Connection::open(&router.http, POLL * 10).await.is_err() {
+                if Instant::now() >= deadline {
+                    return Err(format!("router {} does not answer", router.name));
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -227,14 +263,19 @@ pub fn play<'a>(
         before::refuse(options, &survey).await?;
         let cast = Cast::new(catalogue, options.set, options.routers.clone())
             .map_err(|why| crate::error::usage(why, "`twinset status` shows the sets"))?;
-        let (named, whose) =
-            ((options.id.as_str(), options.scenario.name.as_str()), (&*options.who, &*options.why));
+        // Two players may begin in the same second.
+        let request_id = format!("{}-{:x}", options.id, Random::new().bits());
+        let (named, whose) = ((&*request_id, &*options.scenario.name), (&*options.who, &*options.why));
         let hold = Hold::begin(&options.seeds, named, options.set, whose).await?;
         let (began, began_unix_ms) = (Instant::now(), now_unix_ms());
+        let everybody = [Role::HomeSite, Role::AwaySite, Role::Arbiter];
+        let everybody =
+            everybody.iter().filter_map(|role| cast.players(*role, &survey).ok()).flatten().collect();
         let play = Play {
             options,
+            everybody,
             cast,
-            base: wait::Base::of(catalogue),
+            base: wait::Base::of(&survey, catalogue),
             began,
             hear: RefCell::new(hear),
             spans: RefCell::default(),
@@ -248,7 +289,14 @@ pub fn play<'a>(
                 let slots = catalogue.slot_table();
                 let (routers, accounts) = (options.router_urls.clone(), options.accounts);
                 let flow = traffic::Options { routers, rate, accounts, slots };
-                Some(Traffic::start(&flow, began).await?)
+                match Traffic::start(&flow, began).await {
+                    Ok(flowing) => Some(flowing),
+                    Err(error) => {
+                        // Nothing was done yet: it is not to wait for its lease.
+                        let _ = hold.end(Verdict::Stopped).await;
+                        return Err(error);
+                    }
+                }
             }
         };
         let (shown, mut looks) = watch::channel(Vec::new());
@@ -264,7 +312,8 @@ pub fn play<'a>(
         play.open_span("baseline");
         tokio::time::sleep(options.baseline).await;
         let acted_from = play.now_ms();
-        let guard = Guard::new(&options.scenario.guardrails, &looks.borrow_and_update());
+        let rails = options.scenario.guardrails.stretched(options.patience);
+        let guard = Guard::new(&rails, &looks.borrow_and_update());
         let stopped = tokio::select! {
             played = play.stages() => played.err(),
             breach = broken(guard, looks.clone(), play.touched.clone()) => Some(Stopped::Guardrail(breach)),
@@ -277,7 +326,10 @@ pub fn play<'a>(
         }
         play.open_span(judge::HOME);
         play.say("everything goes home");
-        let home = play.home().await;
+        let home = tokio::select! {
+            home = play.home() => home,
+            how = wanted() => Err(format!("given up by {how}: the cluster goes on with it")),
+        };
         play.close_span(home.err());
         let acted_to = play.now_ms();
         play.open_span("after");
@@ -286,7 +338,10 @@ pub fn play<'a>(
         drop(looking);
         let moments = looks.borrow().clone();
         let record = finish(&play, flowing, moments, stopped, (acted_from, acted_to), began_unix_ms).await?;
-        if let Err(reason) = hold.end(record.verdict).await {
+        if !record.is_home() {
+            // Its lease runs out, and the cluster sees to the rest.
+            play.say("not everything is home: the cluster takes over within a minute");
+        } else if let Err(reason) = hold.end(record.verdict).await {
             play.say(&format!("its end is not on record in the control set: {reason}"));
         }
         Ok(record)

@@ -183,6 +183,13 @@ pub enum Verdict {
     Stopped,
 }
 
+impl Record {
+    /// Whether everything was brought home in the end.
+    pub fn is_home(&self) -> bool {
+        self.spans.iter().any(|span| span.name == super::judge::HOME && span.failed.is_none())
+    }
+}
+
 impl std::fmt::Display for Verdict {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

@@ -77,6 +77,19 @@ impl Default for Guardrails {
     }
 }
 
+impl Guardrails {
+    /// With every limit of time stretched.
+    pub fn stretched(&self, factor: f64) -> Guardrails {
+        let longer = |seconds: u64| (seconds as f64 * factor).ceil() as u64;
+        Guardrails {
+            leaderless_s_max: longer(self.leaderless_s_max),
+            unsafe_s_max: longer(self.unsafe_s_max),
+            silent_s_max: longer(self.silent_s_max),
+            ..self.clone()
+        }
+    }
+}
+
 /// What is done at once, and what is waited for then.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -254,6 +267,10 @@ pub enum Condition {
     Degraded,
     /// Every set is in its configured home.
     Home,
+    /// Every set is led by the node that led it when the drill began.
+    SameLeaders,
+    /// The drill's set is led by another node than when the drill began.
+    OtherLeader,
     /// The drill's set is at home in its other site.
     Moved,
     /// The drill's set has been recovered since the drill began, and has a leader.

@@ -20,12 +20,18 @@ const ANSWER: Duration = Duration::from_millis(700);
 pub struct Base {
     /// The incarnation of each set.
     pub incarnations: BTreeMap<u32, u32>,
+    /// Who led each set.
+    pub leaders: BTreeMap<u32, String>,
 }
 
 impl Base {
-    /// Of a catalogue.
-    pub fn of(catalogue: &Catalogue) -> Base {
-        Base { incarnations: catalogue.sets.values().map(|set| (set.id, set.incarnation)).collect() }
+    /// Of a cluster as it is.
+    pub fn of(survey: &Survey, catalogue: &Catalogue) -> Base {
+        let led = |set: &u32| survey.leader(*set).map(|(_, reply)| (*set, reply.node.clone()));
+        Base {
+            incarnations: catalogue.sets.values().map(|set| (set.id, set.incarnation)).collect(),
+            leaders: catalogue.sets.keys().filter_map(led).collect(),
+        }
     }
 }
 
@@ -56,6 +62,15 @@ pub fn lacks(condition: Condition, survey: &Survey, cast: &Cast, base: &Base) ->
         Condition::Home => {
             let bad = catalogue.sets.values().filter(|set| set.home != set.configured_home);
             some(bad.map(|set| format!("set {} is at home in {}", set.id, set.home)).collect())
+        }
+        Condition::SameLeaders => {
+            let bad = sets.iter().filter(|(set, seen)| seen.leader.as_ref() != base.leaders.get(set));
+            some(bad.map(|(set, _)| format!("set {set} is not led by whom it was led by")).collect())
+        }
+        Condition::OtherLeader => {
+            let leader = ours.and_then(|set| set.leader.as_ref());
+            let other = leader.is_some() && leader != base.leaders.get(&cast.set);
+            (!other).then(|| format!("set {} is not led by another node", cast.set))
         }
         Condition::Moved => {
             let moved = ours.is_some_and(|set| set.home == cast.away && set.leader.is_some());
