@@ -39,7 +39,7 @@ async fn cluster() -> (Vec<FakeNode>, Head) {
     let mut links = Vec::new();
     let mut heads = Vec::new();
     for index in 1..=RECORDS {
-        let policy = if index % 2 == 0 { Policy::MaxAvailability } else { Policy::MaxProtection };
+        let policy = if index.is_multiple_of(2) { Policy::MaxAvailability } else { Policy::MaxProtection };
         let (set, who) = if index <= 4 { (1, "alice") } else { (2, "bob") };
         let command = Command::SetPolicy { set, policy, who: who.into(), why: format!("act {index}") };
         let time_unix_ns = (1_795_996_800 + index * 3_600) * 1_000_000_000;
