@@ -22,7 +22,7 @@ const RECORD_WITHIN: Duration = Duration::from_secs(10);
 /// By then a plan has come to its end: it waits for a minute and a half before it gives up.
 const OVER: Duration = Duration::from_secs(150);
 /// A plan that was stopped is looked at for so long.
-const AT_REST: Duration = Duration::from_secs(2);
+const AT_REST: Duration = Duration::from_secs(6);
 
 /// Plans.
 #[derive(Default)]
@@ -100,10 +100,15 @@ impl Plans {
             self.seen.push(format!("plan {id} was over before it was stopped: {state:?}"));
             return Ok(());
         }
-        tokio::time::sleep(AT_REST).await;
-        let after = homes(admin::survey(seeds).await.catalogue()?);
-        if before != after {
-            self.wrong.push(format!("plan {id} was stopped, and moved sets: {before:?}, then {after:?}"));
+        let still = |survey: &Survey| {
+            let catalogue = survey.catalogue.as_ref().ok_or("nobody answers")?;
+            let moves = homes(catalogue) != before || catalogue.sets.values().any(|set| set.switch.is_some());
+            if moves { Ok(()) } else { Err("it is at rest".to_owned()) }
+        };
+        // That it stays so is what is wanted.
+        if let Ok(moved) = wait::until(seeds, AT_REST, still).await {
+            let after = homes(moved.catalogue()?);
+            self.wrong.push(format!("plan {id} was stopped, and moves sets: {before:?}, then {after:?}"));
         }
         self.seen.push(format!("plan {id} was stopped and resumed"));
         tell(seeds, PlanCommand::Resume { plan: id, who, why }).await.map(drop)
