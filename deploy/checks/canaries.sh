@@ -24,4 +24,6 @@ named() {
     fi
     echo "$1: caught by $2 $3"
 }
+# A sample is for every commit, and short.
+case " $* " in *" --sample "*) exit 0 ;; esac
 named lease-not-waited-out net a_site_that_is_cut_off_answers_nothing_once_its_set_has_answered_in_the_other_one
