@@ -49,5 +49,5 @@ async fn bad_disks_stop_a_node_slow_ones_slow_it_and_clocks_order_nothing() {
         let evidence = clock::heal(&stage.cluster, &stage.machines, &acting).unwrap();
         stage.healed(&evidence).await;
     }
-    stage.account_for(traffic, &[disk::ALLOWED]).await;
+    stage.account_for(traffic, &[disk::ALLOWED, clock::WRONG]).await;
 }
