@@ -4,6 +4,19 @@
 use prometheus::{IntGaugeVec, Registry, register_int_gauge_vec_with_registry};
 use twinset_control::Catalogue;
 
+/// What is counted, in the order in which it is shown.
+const WHAT: [&str; 9] = [
+    "plans_active",
+    "plans_stopped",
+    "drills_active",
+    "switches_open",
+    "recoveries_open",
+    "sets_away",
+    "sets_pinned",
+    "sites_isolated",
+    "replicas_kept",
+];
+
 /// The metrics.
 #[derive(Clone)]
 pub struct ControlMetrics(IntGaugeVec);
@@ -15,7 +28,9 @@ impl ControlMetrics {
                     recoveries_open, sets_away, sets_pinned, sites_isolated, replicas_kept.";
         let gauge =
             register_int_gauge_vec_with_registry!("twinset_control_on_record", help, &["what"], registry)?;
-        Ok(ControlMetrics(gauge))
+        let metrics = ControlMetrics(gauge);
+        metrics.set(&[0; WHAT.len()]);
+        Ok(metrics)
     }
 
     /// Takes in a catalogue.
@@ -26,18 +41,22 @@ impl ControlMetrics {
             |of: fn(&twinset_control::Set) -> bool| catalogue.sets.values().filter(|set| of(set)).count();
         let recovered = catalogue.sets.values().filter_map(|set| set.recovered.as_ref());
         let kept = recovered.flat_map(|recovered| &recovered.lost).filter(|lost| lost.kept).count();
-        for (what, count) in [
-            ("plans_active", plans(State::is_active)),
-            ("plans_stopped", plans(|state| state == State::Stopped)),
-            ("drills_active", catalogue.active_drill().iter().count()),
-            ("switches_open", sets(|set| set.switch.is_some())),
-            ("recoveries_open", sets(|set| set.recovery.is_some())),
-            ("sets_away", sets(|set| set.home != set.configured_home)),
-            ("sets_pinned", sets(|set| set.pinned)),
-            ("sites_isolated", catalogue.sites.values().filter(|site| site.isolated).count()),
-            ("replicas_kept", kept),
-        ] {
-            self.0.with_label_values(&[what]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        self.set(&[
+            plans(State::is_active),
+            plans(|state| state == State::Stopped),
+            catalogue.active_drill().iter().count(),
+            sets(|set| set.switch.is_some()),
+            sets(|set| set.recovery.is_some()),
+            sets(|set| set.home != set.configured_home),
+            sets(|set| set.pinned),
+            catalogue.sites.values().filter(|site| site.isolated).count(),
+            kept,
+        ]);
+    }
+
+    fn set(&self, counts: &[usize; WHAT.len()]) {
+        for (what, count) in WHAT.iter().zip(counts) {
+            self.0.with_label_values(&[what]).set(i64::try_from(*count).unwrap_or(i64::MAX));
         }
     }
 }

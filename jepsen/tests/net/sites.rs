@@ -20,6 +20,8 @@ use twinset_tools::cluster::{LocalCluster, LocalOptions, Ports};
 use crate::cluster::clients_of;
 
 const SEED: u64 = 5;
+/// So many calls are made before anything is cut.
+const FLOWING: u64 = 800;
 /// Sets go on, one way or the other, well within this.
 const ACTS: Duration = Duration::from_secs(8);
 
@@ -52,6 +54,12 @@ impl Scene {
             requests_max: 100_000,
         };
         let traffic = Traffic::start(&cluster, &options).await.unwrap();
+        // Clients begin with accounts that all of them need: whoever is cut off in the middle of that holds up the others.
+        let deadline = tokio::time::Instant::now() + wait::HEAL;
+        while traffic.recorder.ops() < FLOWING {
+            assert!(tokio::time::Instant::now() < deadline, "there is no traffic");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         Scene { dir, net, cluster, traffic }
     }
 
