@@ -49,7 +49,8 @@ impl Scene {
             sites: ["A", "B"].map(|site| clients_of(&net, site)).to_vec(),
             meta: of_cluster::meta(cluster.layout(), survey.catalogue().unwrap()),
             seed: SEED,
-            clients: 16,
+            // Whoever pays over a cut waits as long as it lasts: there must be some left who do not.
+            clients: 128,
             rate: 150,
             requests_max: 100_000,
         };
