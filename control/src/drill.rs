@@ -140,6 +140,12 @@ impl Catalogue {
     pub fn active_drill(&self) -> Option<&Drill> {
         self.drills.values().find(|drill| drill.is_active())
     }
+
+    /// Whether something is left to bring home: a set elsewhere than it belongs, or DEGRADED by hand, or a site that is isolated.
+    pub fn is_away(&self) -> bool {
+        let isolated = self.sites.values().any(|site| site.isolated);
+        isolated || self.sets.values().any(|set| set.home != set.configured_home || set.pinned)
+    }
 }
 
 /// The effect, the audit record if a person should know, and whether anything changed.

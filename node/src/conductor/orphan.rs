@@ -23,9 +23,7 @@ pub fn next(catalogue: &Catalogue, now_unix_ns: u64, me: &str) -> Option<Command
     if catalogue.active_plans().next().is_some() {
         return None;
     }
-    let mut since: Vec<&Plan> =
-        catalogue.plans.values().filter(|plan| plan.began_unix_ns >= ended_ns).collect();
-    since.sort_by_key(|plan| plan.id);
+    let since: Vec<&Plan> = catalogue.plans.values().filter(|plan| plan.began_unix_ns >= ended_ns).collect();
     let is_ours = |plan: &&Plan| plan.request_id.starts_with(&drill.way_home());
     // Whoever has begun a plan since then knows better where sets are to be.
     if !since.iter().all(is_ours) {
@@ -35,7 +33,7 @@ pub fn next(catalogue: &Catalogue, now_unix_ns: u64, me: &str) -> Option<Command
         let ended_ns = last.ended_unix_ns.unwrap_or(last.began_unix_ns);
         last.state == plan::State::Done || now_unix_ns.saturating_sub(ended_ns) < AGAIN_NS
     });
-    (!waits && is_away(catalogue)).then(|| Command::Plan(home(catalogue, drill, since.len() + 1, me)))
+    (!waits && catalogue.is_away()).then(|| Command::Plan(home(catalogue, drill, since.len() + 1, me)))
 }
 
 /// Whether something may have to be done although nothing changes: a lease ends without a word, and so does the time between two
@@ -50,11 +48,6 @@ fn left_behind(catalogue: &Catalogue, now_unix_ns: u64) -> Option<(&Drill, u64)>
     let ended_ns = drill.ended_unix_ns?;
     let is_abandoned = drill.state == (State::Ended { verdict: Verdict::Abandoned });
     (is_abandoned && now_unix_ns.saturating_sub(ended_ns) < SEES_TO_IT_NS).then_some((drill, ended_ns))
-}
-
-fn is_away(catalogue: &Catalogue) -> bool {
-    let isolated = catalogue.sites.values().any(|site| site.isolated);
-    isolated || catalogue.sets.values().any(|set| set.home != set.configured_home || set.pinned)
 }
 
 fn home(catalogue: &Catalogue, drill: &Drill, turn: usize, me: &str) -> plan::Command {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use futures::future::join_all;
 use serde_json::json;
 use twinset_proto::cluster::v1::{ActiveFault, DrillFault};
@@ -13,6 +13,7 @@ use twinset_proto::cluster::v1::{ActiveFault, DrillFault};
 use super::Context;
 use crate::cluster::faults::{Asker, At};
 use crate::cluster::{Layout, admin};
+use crate::drill::scenario::{Direction, FaultKind, word};
 use crate::{error, out};
 
 /// Harm a process for a drill, and see it end by itself.
@@ -59,7 +60,7 @@ pub struct Begin {
     /// The node's name, or a router's of a local cluster; or the ADDRESS:PORT where it listens for gRPC.
     process: String,
     /// What happens to it.
-    kind: Kind,
+    kind: FaultKind,
     /// How long it acts: 500ms, 10s, 2m; at most 10m.
     #[arg(long = "for", value_name = "TIME", value_parser = time)]
     time: Duration,
@@ -102,31 +103,6 @@ pub struct TokenFile {
     token_file: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Kind {
-    Kill,
-    Pause,
-    StallDisk,
-    SlowDisk,
-    FillDisk,
-    Drop,
-    Delay,
-    StepClock,
-    Silence,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Direction {
-    In,
-    Out,
-    Both,
-}
-
-/// The name that a value has on the command line and in a call.
-fn name(value: impl ValueEnum) -> String {
-    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
-}
-
 /// Runs `twinset fault ...`.
 pub async fn run(command: Fault, context: &Context) -> anyhow::Result<()> {
     match command {
@@ -139,9 +115,9 @@ pub async fn run(command: Fault, context: &Context) -> anyhow::Result<()> {
 async fn begin(asked: Begin, context: &Context) -> anyhow::Result<()> {
     let Begin { process, kind, time, by, node, site, direction, why, token } = asked;
     let token = token.read(context)?;
-    let kind = name(kind);
+    let kind = word(&kind);
     let linked = node.is_some() || site.is_some();
-    let direction = direction.or(linked.then_some(Direction::Both)).map(name).unwrap_or_default();
+    let direction = direction.or(linked.then_some(Direction::Both)).map(|way| word(&way)).unwrap_or_default();
     let fault = DrillFault {
         kind: kind.clone(),
         by_ms: by.unwrap_or_default(),

@@ -320,8 +320,7 @@ impl Hands<'_, '_> {
         loop {
             let survey = admin::survey(self.seeds()).await;
             let catalogue = survey.catalogue().map_err(|error| error.to_string())?;
-            let away = catalogue.sets.values().any(|set| set.home != set.configured_home || set.pinned);
-            if !away && !catalogue.sites.values().any(|site| site.isolated) {
+            if !catalogue.is_away() {
                 return Ok(());
             }
             let Err(reason) = self.act(&Act::Return { detach: false }).await else { continue };

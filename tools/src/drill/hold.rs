@@ -65,11 +65,6 @@ impl Hold {
         Ok(Hold { id, who: who.to_owned(), seeds: seeds.to_vec(), wanted, _keeper: keeper })
     }
 
-    /// Its number in the control set.
-    pub fn id(&self) -> u64 {
-        self.id
-    }
-
     /// Waits until somebody wants it to stop.
     pub async fn wanted(&self) -> String {
         let mut wanted = self.wanted.clone();

@@ -195,7 +195,7 @@ fn stages() -> Vec<u8> {
 }
 
 /// A fault, by the name that it has in a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "docs/reference/drill-faults.md describes each")]
 pub enum FaultKind {
@@ -211,7 +211,7 @@ pub enum FaultKind {
 }
 
 /// Which way a link is harmed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "they say it")]
 pub enum Direction {

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::load::client::amount;
 use crate::load::plan::{Plan, Shape, Transfer};
 use crate::load::random::Random;
 use crate::load::record::{Class, Sample};
@@ -370,7 +371,7 @@ impl Client {
 }
 
 fn body(id: &str, transfer: &Transfer) -> Bytes {
-    let amount = format!("{}.{:02}", transfer.cents / 100, transfer.cents % 100);
+    let amount = amount(transfer.cents);
     let leg = |account: &str, side: &str| json!({ "account": account, "side": side, "amount": amount });
     let legs = [leg(&transfer.debit, "debit"), leg(&transfer.credit, "credit")];
     json!({ "request_id": id, "legs": legs }).to_string().into()

@@ -253,7 +253,7 @@ fn push_transfer(body: &mut String, transfer: &Transfer, random: &mut Random) {
     }
 }
 
-pub(super) fn amount(cents: u32) -> String {
+pub(crate) fn amount(cents: u32) -> String {
     format!("{}.{:02}", cents / 100, cents % 100)
 }
 
