@@ -38,6 +38,11 @@ pub enum Command {
         /// The side that raises its accounts.
         normal_side: Side,
     },
+    /// Keeps an id for a group of accounts (ADR 17): no transaction may have a leg on it. The same again changes nothing.
+    DefineGroup {
+        /// The group's id.
+        group: String,
+    },
     /// Opens an account.
     OpenAccount {
         /// The client's idempotency key, within the account.
@@ -364,6 +369,7 @@ impl Command {
             Command::Step { step, .. } => Some(step.key()),
             Command::DefineCurrency { .. }
             | Command::DefineSubject { .. }
+            | Command::DefineGroup { .. }
             | Command::ExpireHold { .. }
             | Command::ExpireRestriction { .. }
             | Command::CheckedBack(_)
@@ -394,6 +400,7 @@ impl Command {
             Command::Begin(begin) => (None, begin.transaction.legs.as_slice()),
             Command::DefineCurrency { .. }
             | Command::DefineSubject { .. }
+            | Command::DefineGroup { .. }
             | Command::Reversal(_)
             | Command::Step { .. }
             | Command::ExpireHold { .. }

@@ -173,6 +173,7 @@ impl Command {
                 check(is_valid(code), Malformed::Subject)?;
                 check((1..=NAME_BYTES_MAX).contains(&name.len()), Malformed::Name)
             }
+            Command::DefineGroup { group } => check(is_valid(group), Malformed::AccountId),
             Command::OpenAccount { request_id, account, subject, currency, metadata, .. } => {
                 ids(request_id, account)?;
                 check(is_valid(subject), Malformed::Subject)?;

@@ -1,7 +1,7 @@
 //! The state in plain ordered maps: for tests, and as the model that checkers share. Keeps everything, slow and
 //! obvious. Above it is [`crate::apply`]; nothing is below.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
 use crate::account::{Account, AccountNo, Side};
@@ -45,6 +45,7 @@ pub struct MemoryState {
     restrictions: Restrictions,
     currencies: BTreeMap<String, u8>,
     subjects: BTreeMap<String, (String, Side)>,
+    groups: BTreeSet<String>,
     last_time: u64,
     durability: Durability,
 }
@@ -238,6 +239,18 @@ impl State for MemoryState {
 
     fn define_subject(&mut self, code: &str, name: &str, normal_side: Side) {
         self.subjects.insert(code.to_owned(), (name.to_owned(), normal_side));
+    }
+
+    fn is_group(&self, id: &str) -> bool {
+        self.groups.contains(id)
+    }
+
+    fn has_groups(&self) -> bool {
+        !self.groups.is_empty()
+    }
+
+    fn define_group(&mut self, id: &str) {
+        self.groups.insert(id.to_owned());
     }
 
     fn last_time(&self) -> u64 {

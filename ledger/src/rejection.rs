@@ -6,7 +6,7 @@
 //!
 //! | rank | transaction, capture and reversal | account, hold, restriction and sweep commands |
 //! |---|---|---|
-//! | 0 | `request_mismatch` | `request_mismatch` |
+//! | 0 | `leg_on_group`, then `request_mismatch` | `request_mismatch` |
 //! | 1 | `account_not_found`, `transaction_not_found` | `suspense_not_found`, `suspense_resolved`; then `account_exists`, `account_not_found`, then `sweep_not_found` |
 //! | 2 | `not_reversible`, `partial_reversal_of_many_legs` | `subject_unknown`, then `currency_unknown` |
 //! | 3 | `currency_mismatch` | `currency_mismatch`, of a hold, of what is suspended, and of who gets what is swept |
@@ -23,9 +23,9 @@
 //! Of a transaction over several sets each set gives its own first reason for its own legs: the coordinator at once, before
 //! the others are asked; then whichever other set refuses, the first in the coordinator's log. Ranks of different sets are
 //! not compared. Whether all legs together balance is seen last, when all have said yes: `currency_conflict`, where two sets
-//! have given a currency different scales, then `unbalanced`. `set_unavailable` is the one reason that is not the last
-//! word: the same request may be tried again. Of an atomic batch the first transaction that is refused gives its own reason, and
-//! all others `batch_refused`. A reversal of such a transaction is refused by the ranks above, and then
+//! have given a currency different scales, then `unbalanced`. `set_unavailable` and `leg_on_group` are the reasons that are not
+//! the last word: the same request may be tried again. Of an atomic batch the first transaction that is refused gives its own
+//! reason, and all others `batch_refused`; a leg on a group in one of them is the reason of all. A reversal of such a transaction is refused by the ranks above, and then
 //! as a transaction over several sets.
 //!
 //! Of a transaction that pays buffered accounts of other sets, the own legs are refused by the ranks 1 to 4, then the others, in
@@ -321,6 +321,13 @@ pub enum Rejection {
         /// As many as one set can have.
         most: u32,
     },
+    /// A leg names a group of accounts, and not one of its parts. Never remembered: who puts it on a part is to find his request id
+    /// as he left it.
+    #[error("{group} is a group of accounts: a leg names one of its parts")]
+    LegOnGroup {
+        /// The group's id.
+        group: String,
+    },
     /// A part of a transaction with more than two legs is not defined.
     #[error("{transaction} has more than two legs and can only be reversed as a whole")]
     PartialReversalOfManyLegs {
@@ -370,6 +377,7 @@ impl Rejection {
             Rejection::SuspenseResolved { .. } => 35,
             Rejection::SweepNotFound { .. } => 36,
             Rejection::TooManySweeps { .. } => 37,
+            Rejection::LegOnGroup { .. } => 38,
         }
     }
 
@@ -379,14 +387,15 @@ impl Rejection {
     }
 
     /// Whether the request id remembers it: all do but the complaint about the id itself. Nor is a step remembered that came
-    /// out of its order: it may come again in it.
+    /// out of its order, as it may come again in it, nor a leg on a group, which is to come again on a part.
     pub fn is_remembered(&self) -> bool {
-        !matches!(self, Rejection::RequestMismatch { .. } | Rejection::StepOutOfPlace { .. })
+        use Rejection::{LegOnGroup, RequestMismatch, StepOutOfPlace};
+        !matches!(self, RequestMismatch { .. } | StepOutOfPlace { .. } | LegOnGroup { .. })
     }
 }
 
 /// All codes, in the order of their numbers from 1.
-pub const CODES: [&str; 37] = [
+pub const CODES: [&str; 38] = [
     "request_mismatch",
     "account_not_found",
     "account_exists",
@@ -424,4 +433,5 @@ pub const CODES: [&str; 37] = [
     "suspense_resolved",
     "sweep_not_found",
     "too_many_sweeps",
+    "leg_on_group",
 ];

@@ -112,6 +112,12 @@ pub trait State {
     fn subject(&self, code: &str) -> Option<(String, Side)>;
     /// Defines a subject; only called when `subject` gave none.
     fn define_subject(&mut self, code: &str, name: &str, normal_side: Side);
+    /// Whether the id is kept for a group of accounts.
+    fn is_group(&self, id: &str) -> bool;
+    /// Whether any id is.
+    fn has_groups(&self) -> bool;
+    /// Keeps the id for one; only called when `is_group` said no.
+    fn define_group(&mut self, id: &str);
 
     /// The time of the last command applied, in nanoseconds since the Unix epoch.
     fn last_time(&self) -> u64;

@@ -94,6 +94,7 @@ fn commands() -> Vec<(Command, &'static str)> {
             }),
             "09026964 0300000002000000 0700050000000000 0100010000000000000000000000 0900 00",
         ),
+        (Command::DefineGroup { group: "g".into() }, "2c0167"),
         (Command::MarkDurability { durability: Durability::Degraded }, "0a01"),
         (
             Command::Begin(Begin { transaction: transaction(), sets: vec![3, 4] }),

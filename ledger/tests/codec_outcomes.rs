@@ -116,6 +116,7 @@ fn rejections() -> Vec<(Rejection, &'static str)> {
         (Rejection::SuspenseResolved { item: transaction }, t),
         (Rejection::SweepNotFound { account: text("a") }, a),
         (Rejection::TooManySweeps { most: 258 }, "02010000"),
+        (Rejection::LegOnGroup { group: text("a") }, a),
     ]
 }
 

@@ -3,7 +3,7 @@
 //! outputs, to be read before commit.
 //!
 //! The language: `currency CODE SCALE`, `subject CODE NAME SIDE`, `open ID ACCOUNT SUBJECT CURRENCY [limit= side=]`,
-//! `limit ID ACCOUNT AMOUNT|none`, `freeze|unfreeze ID ACCOUNT MODE`, `close ID ACCOUNT`,
+//! `group ID`, `limit ID ACCOUNT AMOUNT|none`, `freeze|unfreeze ID ACCOUNT MODE`, `close ID ACCOUNT`,
 //! `tx ID ACCOUNT/SIDE/AMOUNT[/CURRENCY] ... [scope= kind= reason= date=]`, `reverse ID TRANSACTION [amount= reason=]`,
 //! `hold ID ACCOUNT AMOUNT [expires= back=PAYEE initiator= currency= reason=]`, `release ID ACCOUNT HOLD [amount=]`, `extend ID ACCOUNT HOLD
 //! [expires=]`, `expire HOLD`, `came HOLD NUMBER WHAT [next=]`, and of a `tx` or `across` `capture=HOLD` or `final=HOLD`; of a leg
@@ -84,6 +84,7 @@ scenarios! {
     close
     dry_run
     freeze
+    groups
     hold_check_back
     hold_check_back_across_sets
     hold_check_back_last_resort

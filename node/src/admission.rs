@@ -46,6 +46,7 @@ pub fn check(
         Command::MarkDurability { .. } => {
             return Err(malformed("only nodes mark the durability state"));
         }
+        Command::DefineGroup { .. } => return Err(malformed("only operators keep ids for groups")),
         Command::ExpireHold { .. } => return Err(malformed("only nodes put holds away")),
         Command::BufferStep { .. } => return Err(malformed("only nodes say what is buffered")),
         Command::ExpireRestriction { .. } => return Err(malformed("only nodes put restrictions away")),

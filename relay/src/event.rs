@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// Every kind of event that there is; the page docs/reference/events.md describes them.
-pub const KINDS: [&str; 20] = [
+pub const KINDS: [&str; 21] = [
     "booked",
     "hold_placed",
     "hold_released",
@@ -28,6 +28,7 @@ pub const KINDS: [&str; 20] = [
     "sweep_refused",
     "currency_defined",
     "subject_defined",
+    "group_defined",
     "durability_marked",
 ];
 

@@ -260,11 +260,11 @@ impl Error {
         match self {
             Error::Router { code: Code::Unknown, .. } => Outcome::Unknown,
             Error::Router { .. } | Error::Malformed(_) | Error::MalformedItem { .. } => Outcome::NotApplied,
-            // The one rejection that is not the last word: the same request may be tried again.
-            Error::Rejected(rejected) if matches!(rejected.rejection, Rejection::SetUnavailable { .. }) => {
-                Outcome::NotApplied
-            }
-            Error::Rejected(_) => Outcome::Rejected,
+            Error::Rejected(rejected) => match rejected.rejection {
+                // Not the last word: the same request may be tried again.
+                Rejection::SetUnavailable { .. } | Rejection::LegOnGroup { .. } => Outcome::NotApplied,
+                _ => Outcome::Rejected,
+            },
             Error::DryRun(error) => error.outcome(),
         }
     }

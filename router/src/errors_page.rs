@@ -54,8 +54,9 @@ units, times are RFC 3339 in UTC. What a [dry run](batches.md#dry-runs) is told 
 
 A new request id is safe only if every call with the old one said `not_applied`, or one of them was `rejected` with another
 code than `request_mismatch`: that one says that the id is taken, and what was sent with it first may be booked.
-`set_unavailable` comes from a ledger as well, and is the one refusal that is not the last word: nothing was booked, and the
-same request may be tried again. Where an earlier attempt to send it has no known end, it comes as `unknown`.
+`set_unavailable` and `leg_on_group` come from a ledger as well, and are the refusals that are not the last word: nothing was
+booked, and the same request may be tried again. Where an earlier attempt to send it has no known end, `set_unavailable` comes
+as `unknown`.
 A call names its own deadline with the header `Twinset-Deadline-Ms` (or the gRPC timeout), at most 60000. Status 429 and
 503 carry `Retry-After`, status 405 `Allow`. This page is generated from the router's table of codes; a test compares
 the two.
@@ -68,7 +69,7 @@ not make it unready: requests for that set are held, those for the others are se
 /// What is refused first where several reasons hold at once: the ledger's ranks, as its own source tells them. Transactions,
 /// captures and reversals; then commands of accounts, holds, restrictions and sweeps.
 const RANKS: [(&str, &str); 13] = [
-    ("`request_mismatch`", "`request_mismatch`"),
+    ("`leg_on_group`, then `request_mismatch`", "`request_mismatch`"),
     (
         "`account_not_found`, `transaction_not_found`",
         "`suspense_not_found`, `suspense_resolved`; then `account_exists`, `account_not_found`, then `sweep_not_found`",

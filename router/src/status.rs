@@ -269,7 +269,7 @@ const fn malformed(number: u16, code: &'static str, title: &'static str) -> Entr
 }
 
 /// The ledger's rejections, in the order of their numbers.
-pub const REJECTIONS: [Entry; 37] = [
+pub const REJECTIONS: [Entry; 38] = [
     entry(
         1,
         "request_mismatch",
@@ -351,6 +351,15 @@ pub const REJECTIONS: [Entry; 37] = [
     refused_there(35, "suspense_resolved", "What was in suspense under that name was booked on before."),
     rejected(36, "sweep_not_found", "The account has no sweep."),
     rejected(37, "too_many_sweeps", "The set of the account has as many sweeps as it can have."),
+    entry(
+        38,
+        "leg_on_group",
+        N,
+        503,
+        Grpc::Unavailable,
+        "A leg is on a group of accounts that this router has not heard of yet. Nothing was booked, or looked for.",
+        LATER,
+    ),
 ];
 
 const fn rejected(number: u16, code: &'static str, title: &'static str) -> Entry {
@@ -458,6 +467,7 @@ fn fields(rejection: &Rejection) -> BTreeMap<&'static str, String> {
         | Rejection::AccountBuffered { account }
         | Rejection::SweepNotFound { account }
         | Rejection::AccountNotEmpty { account } => vec![("account", account.clone())],
+        Rejection::LegOnGroup { group } => vec![("group", group.clone())],
         Rejection::TooManySweeps { most } => vec![("most", most.to_string())],
         Rejection::SubjectUnknown { subject } | Rejection::SubjectConflict { subject } => {
             vec![("subject", subject.clone())]
@@ -553,6 +563,7 @@ mod tests {
         };
         for rejection in [
             Rejection::SetUnavailable { set: 2 },
+            Rejection::LegOnGroup { group: "g".to_owned() },
             Rejection::AccountNotFound { account: "a".to_owned() },
             Rejection::SubjectUnknown { subject: "s".to_owned() },
         ] {

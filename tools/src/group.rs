@@ -1,19 +1,23 @@
 //! The making of a group of accounts: which accounts its parts are, and the steps to it in an order that can be broken off
-//! anywhere and gone on with: the group's id is taken out of use as an account, the parts are opened, the group is defined.
+//! anywhere and gone on with: the group's id is taken out of use as an account, the parts are opened, the id is kept for the group in
+//! every set's log, the group is defined.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use http::Method;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
+use tonic::Code;
 use twinset_control::groups::{MARK, PARTS_MAX, Side, is_id};
 use twinset_control::{Catalogue, Command, Group};
 use twinset_ledger::slot_of;
+use twinset_proto::cluster::v1::DefineGroupRequest;
 
-use crate::cluster::admin::Survey;
-use crate::cluster::control;
+use crate::cluster::admin::{self, Survey};
+use crate::cluster::{control, operator};
 use crate::cmd::router::{self, CallError, Router};
+use crate::drill::moment;
 use crate::error;
 
 /// The request id of every account's opening: the account is its scope, so that a repeated run finds what it did.
@@ -22,6 +26,7 @@ const CLOSE: &str = "twinset-group-close";
 /// For the control set to answer, and for routers to hear of the group.
 const PATIENCE: Duration = Duration::from_secs(15);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+const NAME_YOURSELF: &str = "name your token with --operator-token-file FILE";
 
 /// A part, and the set that it lives in.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -200,13 +205,61 @@ pub async fn definition(router: &mut Router, wanted: &Wanted, parts: &[Part]) ->
     })
 }
 
-/// Defines it. From then on routers take credits for it.
+/// Keeps the id in the log of every set, so that none takes a leg on it for one on an account: a router that has not heard of
+/// the group is told to ask again, whatever is remembered of the request.
+async fn keep_id(survey: &Survey, wanted: &Wanted) -> anyhow::Result<()> {
+    let catalogue = survey.catalogue()?;
+    let seeds: Vec<String> = survey.answers.keys().cloned().collect();
+    let deadline = Instant::now() + PATIENCE;
+    let mut lacking: BTreeSet<u32> = catalogue.sets.keys().copied().collect();
+    loop {
+        let now = admin::survey(&seeds).await;
+        let mut reasons = Vec::new();
+        for set in lacking.clone() {
+            match keep_id_in(&now, set, wanted).await {
+                Ok(()) => drop(lacking.remove(&set)),
+                Err(status) if status.code() == Code::AlreadyExists => {
+                    return Err(error::failure(status.message(), "choose another id for the group"));
+                }
+                Err(status) if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied) => {
+                    return Err(error::failure(admin::explain(&status), NAME_YOURSELF));
+                }
+                Err(status) => reasons.push(format!("set {set}: {}", admin::explain(&status))),
+            }
+        }
+        // What a set holds in one site only may be lost with it, and the control set would know the group.
+        let now = admin::survey(&seeds).await;
+        let sets = moment::sets(&now, catalogue);
+        let unsafe_ones = sets.iter().filter(|(_, set)| set.leader.is_none() || set.is_unsafe());
+        reasons.extend(unsafe_ones.map(|(set, _)| format!("set {set} is not in SYNC")));
+        if lacking.is_empty() && reasons.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return Err(error::failure(
+                format!("{} is not kept for a group by every set: {}", wanted.id, reasons.join("; ")),
+                "run the same command again when every set is in SYNC: it goes on where it stopped",
+            ));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn keep_id_in(survey: &Survey, set: u32, wanted: &Wanted) -> Result<(), tonic::Status> {
+    let (addr, _) = survey.leader(set).ok_or_else(|| tonic::Status::unavailable("no leader answers"))?;
+    let mut node = admin::client(&addr).map_err(|error| tonic::Status::unavailable(error.to_string()))?;
+    let request = DefineGroupRequest { set, group: wanted.id.clone(), who: wanted.who.clone() };
+    node.define_group(operator::signed(request)).await.map(drop)
+}
+
+/// Defines it: its id is kept by every set, and then routers take credits for it.
 pub async fn define(survey: &Survey, wanted: &Wanted, group: Group) -> anyhow::Result<()> {
+    keep_id(survey, wanted).await?;
     let command = Command::CreateGroup { group, who: wanted.who.clone(), why: wanted.why.clone() };
     control::propose(survey, survey.catalogue()?, &command, PATIENCE).await.map(drop).map_err(|error| {
         let next = match &error {
             control::Error::Rejected(_) => "`twinset group list` shows the groups that there are",
-            control::Error::Refused(_) => "name your token with --operator-token-file FILE",
+            control::Error::Refused(_) => NAME_YOURSELF,
             control::Error::NoAnswer(_) => "run the same command again: it goes on where it stopped",
         };
         error::failure(format!("{} was not defined: {error}", wanted.id), next)

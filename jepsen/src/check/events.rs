@@ -17,7 +17,7 @@ use crate::history::{Answer, Ask, Op, Place};
 type Due<'c> = BTreeMap<Place, (&'static str, &'c [Leg])>;
 
 /// Events that no client asks for.
-const BESIDE: [&str; 3] = ["currency_defined", "subject_defined", "durability_marked"];
+const BESIDE: [&str; 4] = ["currency_defined", "subject_defined", "group_defined", "durability_marked"];
 
 /// An account that left buffered mode is strict again when it is empty: that nobody asks for, either.
 fn is_beside(told: &Told) -> bool {

@@ -3,8 +3,9 @@
 use super::{Answer, AsOf, Ask, Place};
 
 /// The codes of `not_applied` that name a passing trouble.
-const PASSING: [&str; 8] = [
+const PASSING: [&str; 9] = [
     "group_unknown",
+    "leg_on_group",
     "unsent",
     "no_leader",
     "overloaded",

@@ -79,7 +79,7 @@ impl<S: State> Turn<'_, S> {
         limit: Option<Decimal>,
         metadata: &Metadata,
     ) -> Result<(), Rejection> {
-        if self.state.account_no(account).is_some() {
+        if self.state.account_no(account).is_some() || self.state.is_group(account) {
             return Err(Rejection::AccountExists { account: account.to_owned() });
         }
         let subject_side = normal_side(self.state, subject)

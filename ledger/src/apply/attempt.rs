@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 
 use super::booking::Terms;
 use super::buffer::pays_unasked;
+use super::chart::check_no_group;
 use super::idempotency::Recalled;
 use super::reserve::{book_set_aside, clearing_account, give_back, set_aside};
 use super::transaction::{check_balance, plan, sums};
@@ -46,9 +47,13 @@ impl<S: State> Turn<'_, S> {
         if begin.coordinator() != self.state.set() {
             return Ok(self.outcome(Err(out_of_place(self.here()))));
         }
+        let on_group = check_no_group(self.state, transaction).err();
         let request_id = &transaction.request_id;
         let mut scope = scope_across(transaction).to_owned();
-        if let Recalled::Known(outcome) = self.recall(&[&scope], &[], request_id, command)? {
+        let recalled = self.recall(&[&scope], &[], request_id, command)?;
+        if let Recalled::Known(outcome) = recalled
+            && (outcome.replayed || on_group.is_none())
+        {
             match self.newest(outcome, request_id)? {
                 Met::Answer(outcome)
                     if canary::on(Canary::RetryBeginsAnew)
@@ -59,6 +64,9 @@ impl<S: State> Turn<'_, S> {
                 Met::Answer(outcome) => return Ok(outcome),
                 Met::Free(next) => scope = next,
             }
+        }
+        if let Some(on_group) = on_group {
+            return Ok(self.outcome(Err(on_group)));
         }
         if let Some(out_of_place) =
             self.confirms_out_of_place(transaction).or_else(|| self.sweeps_out_of_place(transaction))

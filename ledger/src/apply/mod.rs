@@ -166,7 +166,8 @@ fn is_of_second_rules(command: &Command) -> bool {
         | Command::ExpireRestriction { .. }
         | Command::SetSweep(_)
         | Command::RemoveSweep { .. }
-        | Command::EndRun { .. } => true,
+        | Command::EndRun { .. }
+        | Command::DefineGroup { .. } => true,
         Command::Transaction(transaction) => {
             let says_more = |leg: &Leg| !leg.preconditions.is_empty() || leg.kind != LegKind::Ordinary;
             let by_nodes = run_of(&transaction.request_id).is_some();
@@ -239,6 +240,7 @@ impl<S: State> Turn<'_, S> {
             Command::DefineSubject { code, name, normal_side } => {
                 chart::define_subject(self.state, code, name, *normal_side)
             }
+            Command::DefineGroup { group } => chart::define_group(self.state, group),
             Command::MarkDurability { durability } => {
                 self.state.set_durability(*durability);
                 Ok(Effect::Marked)

@@ -1,6 +1,6 @@
 //! A state on top of another: reads go through, writes stay here and are gone with it. What is tried before it is done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::account::{Account, AccountNo, Side};
 use crate::attempt::Attempts;
@@ -27,6 +27,7 @@ pub(super) struct Overlay<'a, S> {
     sweeps: Option<Sweeps>,
     currencies: BTreeMap<String, u8>,
     subjects: BTreeMap<String, (String, Side)>,
+    groups: BTreeSet<String>,
     last_time: Option<u64>,
 }
 
@@ -45,6 +46,7 @@ impl<'a, S: State> Overlay<'a, S> {
             sweeps: None,
             currencies: BTreeMap::new(),
             subjects: BTreeMap::new(),
+            groups: BTreeSet::new(),
             last_time: None,
         }
     }
@@ -172,6 +174,18 @@ impl<S: State> State for Overlay<'_, S> {
 
     fn define_subject(&mut self, code: &str, name: &str, normal_side: Side) {
         self.subjects.insert(code.to_owned(), (name.to_owned(), normal_side));
+    }
+
+    fn is_group(&self, id: &str) -> bool {
+        self.groups.contains(id) || self.base.is_group(id)
+    }
+
+    fn has_groups(&self) -> bool {
+        !self.groups.is_empty() || self.base.has_groups()
+    }
+
+    fn define_group(&mut self, id: &str) {
+        self.groups.insert(id.to_owned());
     }
 
     fn last_time(&self) -> u64 {

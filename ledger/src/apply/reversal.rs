@@ -124,6 +124,7 @@ impl<S: State> Turn<'_, S> {
             | Some((
                 Command::DefineCurrency { .. }
                 | Command::DefineSubject { .. }
+                | Command::DefineGroup { .. }
                 | Command::ExpireHold { .. }
                 | Command::ExpireRestriction { .. }
                 | Command::CheckedBack(_)

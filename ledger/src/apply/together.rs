@@ -1,11 +1,12 @@
 //! Atomic batches: transactions of one entry that are booked together or not at all. They are tried on a copy first. Only if
 //! none is refused are they applied; otherwise each is remembered as refused, the first with its own reason.
 
+use super::chart::check_no_group;
 use super::overlay::Overlay;
 use super::{ApplyError, Pass};
 use crate::canary::{self, Canary};
-use crate::codec::{Record, decode_command};
-use crate::command::Command;
+use crate::codec::{Record, decode_command, expand};
+use crate::command::{Command, Transaction};
 use crate::outcome::Outcome;
 use crate::rejection::Rejection;
 use crate::state::State;
@@ -27,6 +28,24 @@ fn is_transaction(record: &Record<'_>) -> bool {
     }
 }
 
+fn transaction<S: State>(state: &S, record: &Record<'_>) -> Option<Transaction> {
+    match record {
+        Record::Short(short) => Some(expand(short, state)),
+        Record::General(bytes) => match decode_command(bytes) {
+            Ok(Command::Transaction(transaction)) => Some(transaction),
+            _ => None,
+        },
+    }
+}
+
+/// Why a transaction is not looked at, if a leg of it is on a group of accounts.
+fn on_group<S: State>(state: &S, record: &Record<'_>) -> Option<Rejection> {
+    if !state.has_groups() {
+        return None;
+    }
+    transaction(state, record).and_then(|transaction| check_no_group(state, &transaction).err())
+}
+
 impl Pass<'_> {
     /// Decides a group, and appends one outcome for each member.
     pub(super) fn group<S: State>(
@@ -39,9 +58,11 @@ impl Pass<'_> {
         for (&(record, offset), item) in members.iter().zip(0u16..) {
             let kept = |first: u16| canary::on(Canary::PartOfABatch) && item < first;
             let forced = refused.as_ref().filter(|(first, _)| !kept(*first)).map(|(first, reason)| {
-                match *first == item {
-                    true => reason.clone(),
-                    false => Rejection::BatchRefused { item: *first },
+                match reason {
+                    // None of them is remembered, as none was put on parts.
+                    Rejection::LegOnGroup { .. } => reason.clone(),
+                    _ if *first == item => reason.clone(),
+                    _ => Rejection::BatchRefused { item: *first },
                 }
             });
             let outcome = self.one(state, record, offset, forced.as_ref(), out)?;
@@ -60,6 +81,12 @@ impl Pass<'_> {
         let other = members.iter().position(|(record, _)| !is_transaction(record));
         if let Some(item) = other.map(|at| u16::try_from(at).expect("an entry has no more")) {
             return Ok(Some((item, Rejection::BatchRefused { item })));
+        }
+        if let Some((reason, item)) = members.iter().zip(0u16..).find_map(|((record, _), item)| {
+            let reason = on_group(state, record)?;
+            Some((reason, item))
+        }) {
+            return Ok(Some((item, reason)));
         }
         let mut tried = Overlay::new(state);
         let before = out.len();

@@ -3,6 +3,7 @@
 
 use super::account::reject_amount;
 use super::booking::{Terms, assert_balanced, book, check, effects, raise};
+use super::chart::check_no_group;
 use super::idempotency::{Recalled, Scope, leg_accounts, scope_of};
 use super::{ApplyError, Stop, Turn, decided};
 use crate::account::{AccountNo, Side};
@@ -30,9 +31,15 @@ impl<S: State> Turn<'_, S> {
             Scope::Undetermined(accounts) => (accounts, Vec::new()),
         };
         let request_id = &transaction.request_id;
-        let free = match self.recall(&scopes, &elsewhere, request_id, command)? {
-            Recalled::Known(outcome) => return Ok(outcome),
-            Recalled::New(free) => free,
+        let on_group = match self.forced {
+            Some(Rejection::LegOnGroup { .. }) => self.forced.cloned(),
+            _ => check_no_group(self.state, transaction).err(),
+        };
+        let free = match (self.recall(&scopes, &elsewhere, request_id, command)?, on_group) {
+            (Recalled::Known(outcome), Some(_)) if outcome.replayed => return Ok(outcome),
+            (_, Some(on_group)) => return Ok(self.outcome(Err(on_group))),
+            (Recalled::Known(outcome), None) => return Ok(outcome),
+            (Recalled::New(free), None) => free,
         };
         if let Some(out_of_place) =
             self.confirms_out_of_place(transaction).or_else(|| self.sweeps_out_of_place(transaction))
@@ -146,7 +153,10 @@ pub(super) fn apply_short<S: State>(
     let scope = short_scope(turn.state, short);
     let request_id = short.request_id.unpack();
     let asked_before = turn.state.request(&scope, &request_id, turn.position).map_err(ApplyError::Fault)?;
-    if asked_before.is_some() || turn.forced.is_some() {
+    // The account of a group's id is closed.
+    let on_group =
+        turn.state.has_groups() && short.legs().into_iter().any(|(no, _)| turn.state.account(no).closed);
+    if asked_before.is_some() || turn.forced.is_some() || on_group {
         let transaction = codec::expand(short, turn.state);
         let command = Command::Transaction(transaction.clone());
         return turn.transaction(&transaction, &command);

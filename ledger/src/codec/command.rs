@@ -55,6 +55,7 @@ pub(super) mod kind {
     pub const END_RUN: u8 = 41;
     pub const PREPARE_LABELLED: u8 = 42;
     pub const CREDIT_LABELLED: u8 = 43;
+    pub const DEFINE_GROUP: u8 = 44;
 }
 
 /// Set in a transaction's flags when a scope account is named.
@@ -78,6 +79,10 @@ pub fn encode_command(command: &Command, out: &mut Vec<u8>) {
             put_text(out, code);
             put_text(out, name);
             out.push(*normal_side as u8);
+        }
+        Command::DefineGroup { group } => {
+            out.push(kind::DEFINE_GROUP);
+            put_text(out, group);
         }
         Command::OpenAccount { request_id, account, subject, currency, normal_side, limit, metadata } => {
             out.push(kind::OPEN_ACCOUNT);
@@ -198,6 +203,7 @@ fn command(r: &mut Reader<'_>) -> Result<Command, DecodeError> {
             name: r.text()?.to_owned(),
             normal_side: r.side()?,
         },
+        kind::DEFINE_GROUP => Command::DefineGroup { group: r.id()?.to_owned() },
         kind::OPEN_ACCOUNT => Command::OpenAccount {
             request_id: r.id()?.to_owned(),
             account: r.id()?.to_owned(),

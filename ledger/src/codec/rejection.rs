@@ -21,6 +21,7 @@ pub(super) fn put_rejection(out: &mut Vec<u8>, rejection: &Rejection) {
         | Rejection::AccountNotEmpty { account }
         | Rejection::AccountBuffered { account }
         | Rejection::SweepNotFound { account } => put_text(out, account),
+        Rejection::LegOnGroup { group } => put_text(out, group),
         Rejection::TooManySweeps { most } => out.extend_from_slice(&most.to_le_bytes()),
         Rejection::SubjectUnknown { subject } | Rejection::SubjectConflict { subject } => {
             put_text(out, subject)
@@ -152,6 +153,7 @@ pub(super) fn rejection(r: &mut Reader<'_>) -> Result<Rejection, DecodeError> {
         35 => Rejection::SuspenseResolved { item: transaction_id(r)? },
         36 => Rejection::SweepNotFound { account: text()? },
         37 => Rejection::TooManySweeps { most: r.u32()? },
+        38 => Rejection::LegOnGroup { group: text()? },
         30 => Rejection::RestrictedOutflow { account: text()? },
         31 => Rejection::WithdrawableExceeded {
             account: text()?,

@@ -176,6 +176,12 @@ impl Model {
                 }
                 Some(_) => Err(Rejection::SubjectConflict { subject: code.clone() }),
             },
+            Command::DefineGroup { group } => match self.accounts.get(group) {
+                Some(account) if !account.closed || account.legs > 0 => {
+                    Err(Rejection::AccountExists { account: group.clone() })
+                }
+                _ => Ok(Effect::Defined { changed: self.groups.insert(group.clone()) }),
+            },
             other => unreachable!("{other:?} defines nothing"),
         }
     }
@@ -249,7 +255,7 @@ impl Model {
         currency: &str,
         side: Option<Side>,
     ) -> Result<Account, Rejection> {
-        if self.accounts.contains_key(id) {
+        if self.accounts.contains_key(id) || self.groups.contains(id) {
             return Err(Rejection::AccountExists { account: id.to_owned() });
         }
         let Some(subject_side) = self.subject_side(subject) else {

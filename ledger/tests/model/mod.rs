@@ -23,7 +23,7 @@ mod sweep;
 mod together;
 mod verdict;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use twinset_ledger::attempt::{self as ledger, Planned};
 use twinset_ledger::{
@@ -50,6 +50,7 @@ pub struct Model {
     accounts: BTreeMap<String, Account>,
     currencies: BTreeMap<String, u8>,
     subjects: BTreeMap<String, (String, Side)>,
+    groups: BTreeSet<String>,
     /// By scope, by request id.
     answered: BTreeMap<String, BTreeMap<String, Position>>,
     log: BTreeMap<Position, Decided>,
@@ -111,6 +112,7 @@ impl Model {
             accounts: BTreeMap::new(),
             currencies: BTreeMap::new(),
             subjects: BTreeMap::new(),
+            groups: BTreeSet::new(),
             answered: BTreeMap::new(),
             log: BTreeMap::new(),
             taken_back: BTreeMap::new(),
@@ -251,7 +253,9 @@ impl Model {
 
     fn turn(&mut self, here: Here, command: &Command) -> Outcome {
         match command {
-            Command::DefineCurrency { .. } | Command::DefineSubject { .. } => here.says(self.define(command)),
+            Command::DefineCurrency { .. } | Command::DefineSubject { .. } | Command::DefineGroup { .. } => {
+                here.says(self.define(command))
+            }
             Command::MarkDurability { .. } => here.says(Ok(Effect::Marked)),
             Command::ExpireHold { hold } => here.says(self.expire(here, *hold)),
             Command::ExpireRestriction { account, restriction } => {
@@ -265,8 +269,31 @@ impl Model {
             Command::Begin(begin) if attempt::home(begin) != self.set => {
                 here.says(Err(Rejection::StepOutOfPlace { attempt: here.id() }))
             }
-            _ => self.request(here, command),
+            _ => match self.group_in(command) {
+                Some(group) => self.not_on_parts(here, command, &group),
+                None => self.request(here, command),
+            },
         }
+    }
+
+    /// What comes of a transaction that names a group, or is in a batch with one that does.
+    fn not_on_parts(&mut self, here: Here, command: &Command, group: &str) -> Outcome {
+        let id = command.request_id().expect("a transaction has one");
+        match self.recall(here, command, id) {
+            Recalled::Known(outcome) if outcome.replayed => *outcome,
+            _ => here.says(Err(Rejection::LegOnGroup { group: group.to_owned() })),
+        }
+    }
+
+    /// The first group of accounts that a transaction has a leg on.
+    fn group_in(&self, command: &Command) -> Option<String> {
+        let transaction = match command {
+            Command::Transaction(transaction) => transaction,
+            Command::Begin(begin) => &begin.transaction,
+            _ => return None,
+        };
+        let mut named = transaction.legs.iter().map(|leg| &leg.account);
+        named.find(|account| self.groups.contains(*account)).cloned()
     }
 
     /// What has a client's request id.

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use twinset_ledger::{Command, Effect, Outcome, Position, Rejection};
 
 use super::account::Account;
+use super::sweep::Orders;
 use super::{Decided, Here, Model};
 
 /// What the books had before a group was tried.
 struct Before {
     accounts: BTreeMap<String, Account>,
+    orders: Orders,
     /// The place and the id of each command, and what stood there before: something does, and places are the same, only where
     /// what clients heard contradicts itself.
     log: Vec<(Position, Option<String>, Option<Decided>)>,
@@ -26,6 +28,11 @@ impl Model {
 
     /// What comes of a group, one outcome for each.
     pub(super) fn together(&mut self, group: &[(Here, &Command)]) -> Vec<Outcome> {
+        let all_transactions = group.iter().all(|(_, command)| matches!(command, Command::Transaction(_)));
+        let on_group = group.iter().find_map(|(_, command)| self.group_in(command));
+        if let Some(named) = on_group.filter(|_| all_transactions) {
+            return group.iter().map(|(here, command)| self.not_on_parts(*here, command, &named)).collect();
+        }
         let before = self.before(group);
         let (culprit, reason) = match self.tried(group) {
             Ok(outcomes) => return outcomes,
@@ -35,6 +42,9 @@ impl Model {
         let item = u16::try_from(culprit).expect("an entry is not that long");
         let says = |at| if at == culprit { reason.clone() } else { Rejection::BatchRefused { item } };
         let outcomes = group.iter().enumerate().map(|(at, (here, command))| match command {
+            Command::Transaction(_) if let Some(named) = self.group_in(command) => {
+                self.not_on_parts(*here, command, &named)
+            }
             Command::Transaction(_) => self.request_as(*here, command, |_| Err(says(at))),
             _ => here.says(Err(Rejection::StepOutOfPlace { attempt: here.id() })),
         });
@@ -49,11 +59,12 @@ impl Model {
             let id = command.request_id().map(str::to_owned);
             (here.position, id, self.log.get(&here.position).cloned())
         });
-        Before { accounts: known.collect(), log: log.collect() }
+        Before { accounts: known.collect(), orders: self.orders.clone(), log: log.collect() }
     }
 
     fn undo(&mut self, before: Before) {
         self.accounts.extend(before.accounts);
+        self.orders = before.orders;
         for (at, tried, earlier) in before.log {
             self.log.remove(&at);
             let kept = earlier.as_ref().and_then(|earlier| earlier.command.request_id());

@@ -50,6 +50,8 @@ pub fn command() -> impl Strategy<Value = Command> {
     let close = (request_id(), account())
         .prop_map(|(request_id, account)| Command::CloseAccount { request_id, account });
     let define = (currency(), 0u8..4).prop_map(|(code, scale)| Command::DefineCurrency { code, scale });
+    let group = select(vec!["a", "group", "group", "group"])
+        .prop_map(|group| Command::DefineGroup { group: group.into() });
     let mark = select(vec![Durability::Sync, Durability::Degraded])
         .prop_map(|durability| Command::MarkDurability { durability });
     prop_oneof![
@@ -59,6 +61,7 @@ pub fn command() -> impl Strategy<Value = Command> {
         1 => close,
         1 => define,
         1 => mark,
+        1 => group,
         32 => two_legs().boxed(),
         4 => many_legs().boxed(),
         6 => reversal(),
@@ -412,7 +415,7 @@ fn opposite(side: Side) -> Side {
 }
 
 fn account() -> impl Strategy<Value = String> {
-    select(ACCOUNTS.as_slice()).prop_map(str::to_owned)
+    prop_oneof![40 => select(ACCOUNTS.as_slice()), 1 => Just("group")].prop_map(str::to_owned)
 }
 
 fn request_id() -> impl Strategy<Value = String> {

@@ -97,6 +97,7 @@ pub fn read(name: &str, args: &mut ArgumentConsumer<'_>) -> Fallible<Command> {
         },
         "lapse" => Command::ExpireRestriction { account: next()?, restriction: next()?.parse()? },
         "together" => Command::Together { count: next()?.parse()? },
+        "group" => Command::DefineGroup { group: next()? },
         "mark" => Command::MarkDurability {
             durability: match next()?.as_str() {
                 "sync" => Durability::Sync,

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use twinset_control::{Catalogue, Command, Proof};
-use twinset_ledger::Durability;
 use twinset_ledger::attempt::{Coordination, Role as Part};
+use twinset_ledger::{Command as LedgerCommand, Durability, Effect};
 use twinset_proto::cluster::v1 as wire;
 use wire::admin_server::Admin;
 
@@ -20,6 +20,7 @@ use crate::durability::{self, Change};
 use crate::hosting::{FenceError, Fenced};
 use crate::node::{BootstrapError, Node};
 use crate::operators;
+use crate::own_commands;
 use crate::platform;
 use crate::raft::Role;
 use crate::set::{Fence, Kind, Ledger, Replica};
@@ -182,6 +183,26 @@ impl Admin for AdminService {
             index: marked.index,
             last_safe_index: marked.last_safe_index,
         }))
+    }
+
+    async fn define_group(
+        &self,
+        request: Request<wire::DefineGroupRequest>,
+    ) -> Result<Response<wire::DefineGroupReply>, Status> {
+        let declared = or_default(&request.get_ref().who, "operator");
+        self.node.operators.sign(&request, &declared)?;
+        let request = request.into_inner();
+        let replica = self.leading(request.set)?;
+        let ledger = replica.ledger().expect("a set that can be led here has accounts");
+        let command = LedgerCommand::DefineGroup { group: request.group };
+        command.validate().map_err(|malformed| Status::invalid_argument(malformed.to_string()))?;
+        let outcomes = own_commands::decide(&ledger.proposer, &[command]).await;
+        let outcome = outcomes.and_then(|outcomes| outcomes.into_iter().next());
+        match outcome.map(|outcome| outcome.result) {
+            Some(Ok(Effect::Defined { changed })) => Ok(Response::new(wire::DefineGroupReply { changed })),
+            Some(Err(rejection)) => Err(Status::already_exists(rejection.to_string())),
+            _ => Err(Status::unavailable("the set's log has not taken it in yet; ask again")),
+        }
     }
 
     async fn list_attempts(

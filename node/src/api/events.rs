@@ -242,6 +242,7 @@ fn what(event: &Event) -> Option<api::event::What> {
                 normal_side: convert::side(*normal_side),
             })
         }
+        (Command::DefineGroup { group }, _) => What::GroupDefined(group.clone()),
         (Command::MarkDurability { durability }, _) => {
             What::DurabilityMarked(convert::durability(*durability).to_owned())
         }

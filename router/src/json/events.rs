@@ -31,8 +31,8 @@ pub struct Event {
     pub offset: u32,
     /// "booked", "hold_placed", "hold_released", "hold_extended", "hold_expired", "restriction_released",
     /// "restriction_expired", "account_opened", "limit_changed", "account_frozen", "account_unfrozen", "account_closed",
-    /// "posting_mode_changed", "sweep_set", "sweep_removed", "sweep_refused", "currency_defined", "subject_defined" or
-    /// "durability_marked".
+    /// "posting_mode_changed", "sweep_set", "sweep_removed", "sweep_refused", "currency_defined", "subject_defined", "group_defined"
+    /// or "durability_marked".
     pub kind: &'static str,
     /// What was booked: a transaction, a reversal, or with `part_of` this set's part of one over several sets.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -214,6 +214,10 @@ impl From<wire::Event> for Event {
                 change(Change { code, name, normal_side: side(normal_side), ..Change::default() });
                 "subject_defined"
             }
+            Some(What::GroupDefined(account)) => {
+                change(Change { account, ..Change::default() });
+                "group_defined"
+            }
             Some(What::Booked(booked)) => {
                 out.transaction = booked.transaction.map(Transaction::from);
                 out.postings = booked.postings.into_iter().filter_map(posting).collect();
@@ -349,6 +353,10 @@ mod tests {
                 json!({"kind": "currency_defined", "change": {"code": "PTS", "scale": 0}}),
             ),
             (What::SubjectDefined(subject), json!({"kind": "subject_defined", "change": defined})),
+            (
+                What::GroupDefined("shop".into()),
+                json!({"kind": "group_defined", "change": {"account": "shop"}}),
+            ),
             (
                 What::SweepSet(wire::SetSweepRequest {
                     request_id: "s".into(),

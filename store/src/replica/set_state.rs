@@ -2,7 +2,7 @@
 //! entries. Written last by every checkpoint, in one batch with the accounts it touched; what it says was applied is
 //! what the disk holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use twinset_ledger::account::Side;
 use twinset_ledger::attempt::Attempts;
@@ -18,9 +18,11 @@ use crate::record::LogId;
 use crate::table::Table;
 use crate::wire::{BadRecord, Fields, put_block};
 
-/// Of sets that have sweeps.
-const VERSION: u8 = 7;
-/// The one before, of sets that know buffered accounts, their own or others', and no sweeps.
+/// Of sets that know ids of groups.
+const VERSION: u8 = 8;
+/// The one before, of sets that have sweeps, and know no groups.
+const BEFORE_GROUPS: u8 = 7;
+/// One before that, of sets that know buffered accounts, their own or others', and no sweeps.
 const BEFORE_SWEEPS: u8 = 6;
 /// One before that, of sets that knew no buffered accounts.
 const BEFORE_BUFFERED: u8 = 5;
@@ -44,11 +46,13 @@ pub struct Applied {
     pub membership: Option<Membership>,
 }
 
-/// Currencies and subjects that were defined in the set.
+/// Currencies, subjects and ids of groups that were defined in the set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Chart {
     pub(crate) currencies: BTreeMap<String, u8>,
     pub(crate) subjects: BTreeMap<String, (String, Side)>,
+    /// Ids that are kept for groups of accounts.
+    pub(crate) groups: BTreeSet<String>,
 }
 
 /// The record.
@@ -109,13 +113,7 @@ fn log_id(fields: &mut Fields<'_>) -> Result<Option<LogId>, BadRecord> {
 
 impl SetState {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        // A build that knows no attempts, no buffered accounts or no sweeps reads what has none.
-        let version = match (self.sweeps.is_empty(), self.buffer.is_empty(), self.attempts.is_empty()) {
-            (false, ..) => VERSION,
-            (true, false, _) => BEFORE_SWEEPS,
-            (true, true, false) => BEFORE_BUFFERED,
-            (true, true, true) => BEFORE_ATTEMPTS,
-        };
+        let version = self.version();
         let mut out = vec![version];
         self.applied.encode(&mut out);
         out.extend_from_slice(&self.hash);
@@ -149,22 +147,42 @@ impl SetState {
                 put_block(&mut out, &attempts);
                 let mut buffer = Vec::new();
                 encode_buffer(&self.buffer, &mut buffer);
-                match version {
-                    BEFORE_SWEEPS => out.extend_from_slice(&buffer),
-                    _ => {
-                        put_block(&mut out, &buffer);
-                        encode_sweeps(&self.sweeps, &mut out);
-                    }
+                if version == BEFORE_SWEEPS {
+                    out.extend_from_slice(&buffer);
+                    return out;
+                }
+                put_block(&mut out, &buffer);
+                let mut sweeps = Vec::new();
+                encode_sweeps(&self.sweeps, &mut sweeps);
+                if version == BEFORE_GROUPS {
+                    out.extend_from_slice(&sweeps);
+                    return out;
+                }
+                put_block(&mut out, &sweeps);
+                put_count(&mut out, self.chart.groups.len());
+                for group in &self.chart.groups {
+                    put_block(&mut out, group.as_bytes());
                 }
             }
         }
         out
     }
 
+    /// A build that knows no attempts, no buffered accounts, no sweeps or no groups reads what has none.
+    fn version(&self) -> u8 {
+        let with = [
+            (!self.chart.groups.is_empty(), VERSION),
+            (!self.sweeps.is_empty(), BEFORE_GROUPS),
+            (!self.buffer.is_empty(), BEFORE_SWEEPS),
+            (!self.attempts.is_empty(), BEFORE_BUFFERED),
+        ];
+        with.into_iter().find(|(has, _)| *has).map_or(BEFORE_ATTEMPTS, |(_, version)| version)
+    }
+
     pub(crate) fn decode(bytes: &[u8]) -> Result<SetState, BadRecord> {
         let mut fields = Fields::new(bytes);
         let version = fields.u8()?;
-        if ![VERSION, BEFORE_SWEEPS, BEFORE_BUFFERED, BEFORE_ATTEMPTS].contains(&version) {
+        if ![VERSION, BEFORE_GROUPS, BEFORE_SWEEPS, BEFORE_BUFFERED, BEFORE_ATTEMPTS].contains(&version) {
             return Err(BadRecord::Value { field: "version", value: version.into() });
         }
         let mut state = SetState {
@@ -207,9 +225,18 @@ impl SetState {
         }
         let buffer = if version == BEFORE_SWEEPS { fields.rest() } else { fields.block()? };
         state.buffer = decode_buffer(buffer).map_err(bad("buffered accounts", bytes.len()))?;
-        if version == VERSION {
-            state.sweeps = decode_sweeps(fields.rest()).map_err(bad("sweeps", bytes.len()))?;
+        if version == BEFORE_SWEEPS {
+            return Ok(state);
         }
+        let sweeps = if version == BEFORE_GROUPS { fields.rest() } else { fields.block()? };
+        state.sweeps = decode_sweeps(sweeps).map_err(bad("sweeps", bytes.len()))?;
+        if version == BEFORE_GROUPS {
+            return Ok(state);
+        }
+        for _ in 0..fields.u32()? {
+            state.chart.groups.insert(fields.text("group")?.to_owned());
+        }
+        fields.end()?;
         Ok(state)
     }
 }
@@ -256,6 +283,7 @@ mod tests {
             chart: Chart {
                 currencies: [("XTS".to_owned(), 3)].into(),
                 subjects: [("4711".to_owned(), ("Fees".to_owned(), Side::Credit))].into(),
+                groups: ["pot".to_owned(), "shop".to_owned()].into(),
             },
             attempts: attempts(),
             buffer: buffer(),
@@ -316,11 +344,14 @@ mod tests {
     fn round_trip() {
         let mut bare = sample();
         bare.applied.membership = None;
-        let unswept = SetState { sweeps: Sweeps::default(), ..sample() };
+        let mut ungrouped = sample();
+        ungrouped.chart.groups.clear();
+        assert_eq!(ungrouped.encode()[0], BEFORE_GROUPS);
+        let unswept = SetState { sweeps: Sweeps::default(), ..ungrouped.clone() };
         assert_eq!(unswept.encode()[0], BEFORE_SWEEPS);
         let strict = SetState { buffer: Buffer::default(), ..unswept.clone() };
         assert_eq!(strict.encode()[0], BEFORE_BUFFERED);
-        for state in [SetState::default(), sample(), bare, unswept, strict] {
+        for state in [SetState::default(), sample(), bare, ungrouped, unswept, strict] {
             assert_eq!(SetState::decode(&state.encode()), Ok(state));
         }
     }
@@ -336,6 +367,7 @@ mod tests {
     fn without_attempts_it_is_of_the_version_before() {
         let mut state = sample();
         assert_eq!(state.encode()[0], VERSION);
+        state.chart.groups.clear();
         state.sweeps = Sweeps::default();
         state.buffer = Buffer::default();
         state.attempts = Attempts::default();

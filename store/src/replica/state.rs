@@ -263,6 +263,18 @@ impl State for ReplicaState {
         self.about.chart.subjects.insert(code.to_owned(), (name.to_owned(), normal_side));
     }
 
+    fn is_group(&self, id: &str) -> bool {
+        self.about.chart.groups.contains(id)
+    }
+
+    fn has_groups(&self) -> bool {
+        !self.about.chart.groups.is_empty()
+    }
+
+    fn define_group(&mut self, id: &str) {
+        self.about.chart.groups.insert(id.to_owned());
+    }
+
     fn last_time(&self) -> u64 {
         self.about.last_time
     }

@@ -1,5 +1,6 @@
 //! A node that speaks the operators' service. Once bootstrapped it leads the sets whose first replica it hosts.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use tokio::net::TcpListener;
@@ -23,6 +24,8 @@ pub struct Script {
     pub mute: u32,
     /// So many switches are answered with "ask again" first.
     pub tidying: u32,
+    /// Ids that are kept for groups, by set.
+    pub kept: BTreeSet<(u32, String)>,
     /// The phases of a switch.
     pub phases: Vec<SwitchProgress>,
     /// Switches asked for.
@@ -177,6 +180,18 @@ impl Admin for FakeNode {
         _: Request<SetDurabilityRequest>,
     ) -> Result<Response<SetDurabilityReply>, Status> {
         Ok(Response::new(SetDurabilityReply { index: 9, last_safe_index: 7 }))
+    }
+
+    async fn define_group(
+        &self,
+        request: Request<DefineGroupRequest>,
+    ) -> Result<Response<DefineGroupReply>, Status> {
+        let request = request.into_inner();
+        Ok(Response::new(
+            self.with(|script| DefineGroupReply {
+                changed: script.kept.insert((request.set, request.group)),
+            }),
+        ))
     }
 
     async fn verify(&self, request: Request<VerifyRequest>) -> Result<Response<VerifyReply>, Status> {
