@@ -120,8 +120,6 @@ pub enum Canary {
     WithdrawalOfRestricted,
     /// What a group has together lacks its last part.
     GroupWithoutAPart,
-    /// A set takes a leg on a group's id for one on an account.
-    GroupIsAnAccount,
     /// A set goes on with one site before that is on record, and without a lease.
     DegradedBeforeRecord,
     /// A recovery does not wait until the last lease of a DEGRADED leader is over.
@@ -138,7 +136,7 @@ pub enum Canary {
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 60] = [
+    pub const ALL: [Canary; 59] = [
         Canary::ReplyBeforeSafe,
         Canary::ForgottenRequests,
         Canary::StaleLeaderRead,
@@ -192,7 +190,6 @@ impl Canary {
         Canary::ForgottenSweep,
         Canary::WithdrawalOfRestricted,
         Canary::GroupWithoutAPart,
-        Canary::GroupIsAnAccount,
         Canary::DegradedBeforeRecord,
         Canary::LeaseNotWaitedOut,
         Canary::LearnerNotAsked,
@@ -257,7 +254,6 @@ impl Canary {
             Canary::ForgottenSweep => "forgotten-sweep",
             Canary::WithdrawalOfRestricted => "withdrawal-of-restricted",
             Canary::GroupWithoutAPart => "group-without-a-part",
-            Canary::GroupIsAnAccount => "group-is-an-account",
             Canary::DegradedBeforeRecord => "degraded-before-record",
             Canary::LeaseNotWaitedOut => "lease-not-waited-out",
             Canary::LearnerNotAsked => "learner-not-asked",

@@ -5,9 +5,11 @@ use serde_json::{Value, json};
 use tonic::transport::Channel;
 use twinset_control::groups::{MARK, Side};
 use twinset_control::{Catalogue, Group};
+use twinset_ledger::{Command, Effect};
 use twinset_proto::ledger::v1 as wire;
 use twinset_proto::ledger::v1::ledger_client::LedgerClient;
 
+use crate::support::across::enter;
 use crate::support::{Answer, Cluster, Router, account_in, eventually};
 
 /// Parts of "pot", which takes credits: two in each set.
@@ -429,4 +431,47 @@ async fn a_router_that_does_not_know_a_group_says_so() {
     for path in ["", "/balance", "/statement"] {
         assert_eq!(router.get(&format!("/v1/accounts/other{path}")).await.status, 200, "{path}");
     }
+}
+
+/// Whatever that router is asked to book on the group, it is told to ask again: also where another router, which knows the group,
+/// has booked the request.
+#[tokio::test]
+async fn a_router_that_does_not_know_a_group_gives_no_last_word_on_a_credit() {
+    let cluster = Cluster::start().await;
+    let router = cluster.router().await;
+    let (payer, part) = (cluster.account_in(1, "payer"), cluster.account_in(1, "later.1"));
+    open(&router, &payer, "asset").await;
+    open(&router, &part, "liability").await;
+    let near = cluster.account_in(1, "near");
+    let groups = ["later", &near].map(|group| Command::DefineGroup { group: group.to_owned() });
+    for set in [1, 2] {
+        let mut truth = cluster.shared.truth.lock().expect("no test panicked with it");
+        let (_, outcomes) = enter(&mut truth, set, &groups);
+        assert!(outcomes.iter().all(|outcome| outcome.result == Ok(Effect::Defined { changed: true })));
+    }
+    let mut elsewhere = transaction("p", &[(&payer, "debit", "2"), (&part, "credit", "2")]);
+    elsewhere["scope_account"] = json!(payer);
+    let booked = router.post("/v1/transactions", &elsewhere.to_string()).await;
+    assert_eq!(booked.status, 200, "{:?}", booked.body);
+
+    let refused = (503, "leg_on_group".to_owned(), "not_applied".to_owned());
+    for id in ["p", "q"] {
+        let credit = transaction(id, &[(&payer, "debit", "2"), ("later", "credit", "2")]);
+        for path in ["/v1/transactions", "/v1/transactions?dry_run=true"] {
+            let answer = router.post(path, &credit.to_string()).await;
+            assert_eq!(answer.problem(), refused, "{id}");
+            assert_eq!(answer.json()["group"], "later");
+        }
+        let batch = json!({"transactions": [&credit]});
+        let answer = router.post("/v1/batches", &batch.to_string()).await;
+        let item = &answer.json()["results"][0]["problem"];
+        assert_eq!((&item["code"], &item["outcome"]), (&json!(refused.1), &json!(refused.2)), "{item}");
+        // What is atomic stays in one set.
+        let near = transaction(id, &[(&payer, "debit", "2"), (&near, "credit", "2")]);
+        let batch = json!({"transactions": [&near], "atomic": true});
+        let answer = router.post("/v1/batches", &batch.to_string()).await;
+        assert_eq!(answer.json()["results"][0]["problem"]["code"], refused.1, "{:?}", answer.body);
+    }
+    let read = router.get(&format!("/v1/accounts/{payer}")).await.json();
+    assert_eq!(read["account"]["posted"], "2.00", "nothing else was booked");
 }
