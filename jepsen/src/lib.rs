@@ -7,6 +7,7 @@
 //! [`canaries`] shows that bugs are caught. It knows the system from outside only: the public API, the operators' API,
 //! processes, files and logs.
 
+pub mod apart;
 pub mod api;
 pub mod books;
 pub mod canaries;

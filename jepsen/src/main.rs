@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use twinset_jepsen::net::rootless;
-use twinset_jepsen::{canaries, kills, recheck, run, shrink};
+use twinset_jepsen::{apart, canaries, kills, recheck, run, shrink};
 use twinset_tools::{out, start};
 
 /// Consistency tests of a whole local cluster under faults.
@@ -34,6 +34,9 @@ enum Command {
     /// Let out bugs that are built in on purpose, and see whether each is caught.
     #[command(long_about = canaries::HELP)]
     Canaries(canaries::Canaries),
+    /// Run a local cluster with a network of its own for each process, and the sites so far apart, until it is stopped.
+    #[command(long_about = apart::HELP)]
+    Apart(apart::Apart),
     /// Make a history of a perfect ledger and check it, to see how fast that is.
     #[command(long_about = recheck::BENCH_HELP)]
     BenchCheck(recheck::BenchCheck),
@@ -42,9 +45,10 @@ enum Command {
 /// Networks of our own want root, or a user namespace, which the kernel gives to a process with one thread only.
 fn prepare(Cli { command }: &mut Cli) {
     let root = match command {
-        Command::Run(run::Run { plain: false, .. }) | Command::Canaries(_) | Command::Shrink(_) => {
-            rootless::become_root()
-        }
+        Command::Run(run::Run { plain: false, .. })
+        | Command::Canaries(_)
+        | Command::Shrink(_)
+        | Command::Apart(_) => rootless::become_root(),
         _ => Ok(()),
     };
     if let (Err(cause), Command::Run(arguments)) = (root, command) {
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
         Command::Shrink(arguments) => shrink::run(arguments).await,
         Command::Kills(arguments) => kills::run(arguments).await,
         Command::Canaries(arguments) => canaries::run(arguments).await,
+        Command::Apart(arguments) => apart::run(arguments).await,
         Command::BenchCheck(arguments) => recheck::bench(&arguments),
     })
 }

@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -61,6 +62,20 @@ pub fn authority(url: &str) -> Result<String, Error> {
     match rest.rsplit_once(':') {
         Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(rest.to_owned()),
         _ => Err(bad()),
+    }
+}
+
+/// How long whoever has taken a connection may take to close it again, if nobody is behind it.
+const CLOSED_WITHIN: Duration = Duration::from_millis(50);
+
+/// Whether somebody is there, frozen or not. A proxy, or whatever else takes connections for others, closes them where nobody is.
+pub async fn listens(addr: &str, patience: Duration) -> bool {
+    let Ok(Ok(mut stream)) = tokio::time::timeout(patience, TcpStream::connect(addr)).await else {
+        return false;
+    };
+    match tokio::time::timeout(CLOSED_WITHIN, stream.read_u8()).await {
+        Ok(first) => first.is_ok(),
+        Err(_) => true,
     }
 }
 

@@ -80,6 +80,12 @@ pub fn delay(random: &mut Random, layout: &Layout) -> Fault {
     Fault::Delay { links, delay_ms: delay_ms as u64, jitter_ms, for_ms: duration_ms(random) }
 }
 
+/// What each packet between the sites waits for, each way; clients speak with the router of their own site.
+pub fn between(layout: &Layout, delay_ms: u64) -> Fault {
+    let links = between_sites(&ends(layout), |_, _| true);
+    Fault::Delay { links, delay_ms, jitter_ms: 0, for_ms: 0 }
+}
+
 /// Draws a loss between the sites, or around one process. The arbiter sends and hears so little that none of it may be lost
 /// in the time.
 pub fn loss(random: &mut Random, layout: &Layout) -> Fault {

@@ -221,6 +221,11 @@ impl Layout {
         self.processes.iter().flat_map(of).collect()
     }
 
+    /// What stands around each process when it is started.
+    pub fn launch_path(&self) -> PathBuf {
+        self.dir.join("launch.json")
+    }
+
     /// `topology.toml` of this cluster.
     pub fn topology_path(&self) -> PathBuf {
         self.dir.join("topology.toml")

@@ -103,6 +103,8 @@ impl LocalCluster {
             let (layout, claim) = prepare(options).await?;
             ports::check(&layout, options.ports)?;
             layout.write_files(&options.node_config, options.drill_faults)?;
+            let launch = serde_json::to_vec(&options.launch).expect("plain data has a JSON form");
+            std::fs::write(layout.launch_path(), launch)?;
             let tie = if options.detach { Tie::Detached } else { Tie::Parent };
             let mut cluster = LocalCluster {
                 layout,
@@ -157,12 +159,18 @@ impl LocalCluster {
     /// Takes up the cluster of `dir`, which runs elsewhere.
     pub fn attach(dir: &Path) -> anyhow::Result<Self> {
         let layout = Layout::load(dir)?;
+        // A process that is started again gets what stood around it.
+        let launch = match std::fs::read(layout.launch_path()) {
+            Ok(bytes) => serde_json::from_slice(&bytes)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(error) => return Err(error.into()),
+        };
         Ok(LocalCluster {
             layout,
             owned: BTreeMap::new(),
             tie: Tie::Detached,
             outlives: true,
-            launch: BTreeMap::new(),
+            launch,
             _claim: None,
         })
     }

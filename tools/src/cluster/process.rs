@@ -89,7 +89,8 @@ pub struct Started {
 }
 
 /// What stands around a program: tests put it into a network of its own, or a library before it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Launch {
     /// A command, and its first arguments, that becomes the program in the same process (`ip netns exec NAME`). Empty: none.
     pub through: Vec<String>,

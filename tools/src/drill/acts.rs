@@ -157,8 +157,7 @@ impl Hands<'_, '_> {
     /// Waits until nobody listens there any more: a process answers the call that kills it, and what is asked next must not meet it.
     async fn gone(&self, players: &[Process]) {
         for process in players {
-            while Instant::now() < self.deadline && http1::Connection::open(&process.addr, POLL).await.is_ok()
-            {
+            while Instant::now() < self.deadline && http1::listens(&process.addr, POLL).await {
                 tokio::time::sleep(POLL / 10).await;
             }
         }
@@ -197,7 +196,7 @@ impl Hands<'_, '_> {
                 let at = At { process: &process.name, addr: &process.addr };
                 let Ok(acting) = at.list().await else {
                     // One that is dead suffers nothing any more.
-                    let dead = http1::Connection::open(&process.addr, POLL).await.is_err();
+                    let dead = !http1::listens(&process.addr, POLL).await;
                     if dead || Instant::now() >= self.deadline {
                         break;
                     }
@@ -347,7 +346,7 @@ fn start_local(dir: &std::path::Path, harmed: &[Process]) -> anyhow::Result<Vec<
 async fn start_by(command: &str, harmed: &[Process]) -> anyhow::Result<Vec<String>> {
     let mut started = Vec::new();
     for process in harmed {
-        let answers = http1::Connection::open(&process.addr, POLL).await.is_ok();
+        let answers = http1::listens(&process.addr, POLL).await;
         if answers {
             continue;
         }

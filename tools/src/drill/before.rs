@@ -68,8 +68,8 @@ pub async fn run(options: &Options, survey: &Survey) -> Vec<Check> {
 
 async fn routers(options: &Options) -> Option<String> {
     let opened = options.routers.iter().map(async |router| {
-        let opened = http1::Connection::open(&router.http, admin::ASK).await;
-        opened.is_err().then(|| format!("{} does not answer", router.name))
+        let listens = http1::listens(&router.http, admin::ASK).await;
+        (!listens).then(|| format!("{} does not answer", router.name))
     });
     join_all(opened).await.into_iter().flatten().next()
 }

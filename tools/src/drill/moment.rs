@@ -126,8 +126,8 @@ pub async fn look(
     loop {
         tick.tick().await;
         let answering = routers.iter().map(async |router| {
-            let opened = http1::Connection::open(&router.http, ANSWER).await;
-            opened.is_err().then(|| router.name.clone())
+            let listens = http1::listens(&router.http, ANSWER).await;
+            (!listens).then(|| router.name.clone())
         });
         let (survey, silent) = join(admin::survey_within(&seeds, ANSWER), join_all(answering)).await;
         last = survey.catalogue.clone().or(last);

@@ -241,7 +241,7 @@ impl Play<'_> {
     /// Waits until every router that is known takes connections.
     async fn routers_answer(&self, deadline: Instant) -> Result<(), String> {
         for router in &self.options.routers {
-            while http1::Connection::open(&router.http, POLL * 10).await.is_err() {
+            while !http1::listens(&router.http, POLL * 10).await {
                 if Instant::now() >= deadline {
                     return Err(format!("router {} does not answer", router.name));
                 }
