@@ -35,14 +35,20 @@ down() {
 
 # Plays a scenario until there are so many records of it; each of them may count for several.
 rows() { # records, scenarios, name, wanted
+    local tries=0
     mkdir -p "$1"
     while
         have=$(find "$1" -name "*-$3.json" | wc -l)
         [[ $have -lt $4 ]]
     do
         "${drill[@]}" "$3" --dir "$cluster" --scenarios "$2" --records "$1" --load "$load" >"$dir/drill.txt" 2>&1 || {
-            # A drill that fails its criteria is a figure like another; one that could not be played is none.
-            [[ $(find "$1" -name "*-$3.json" | wc -l) -gt $have ]] || { tail -n 20 "$dir/drill.txt" >&2; exit 1; }
+            # A drill that fails its criteria is a figure like another; one that could not be played is none, and is tried again
+            # while the cluster still gets over the one before.
+            if [[ $(find "$1" -name "*-$3.json" | wc -l) -eq $have ]]; then
+                [[ $((tries += 1)) -lt 30 ]] || { tail -n 20 "$dir/drill.txt" >&2; exit 1; }
+                sleep 2
+                continue
+            fi
         }
     done
 }

@@ -32,6 +32,7 @@ pub mod http;
 pub mod keeper;
 pub mod listen;
 pub mod metrics;
+pub mod moves;
 pub mod node;
 pub mod operators;
 pub mod outbox;

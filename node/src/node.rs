@@ -36,6 +36,7 @@ use crate::http;
 use crate::keeper::SwitchLock;
 use crate::listen::{self, Listeners};
 use crate::metrics::Metrics;
+use crate::moves::Moves;
 use crate::operators::{self, Operators};
 use crate::peer::{Links, PeerService};
 use crate::platform::{self, Platform};
@@ -59,6 +60,8 @@ pub struct Node {
     pub control: ControlClient,
     /// Who is alive, and who may answer in DEGRADED.
     pub vigil: Arc<Vigil>,
+    /// The last moves that it has carried out.
+    pub moves: Moves,
     /// Every metric.
     pub metrics: Metrics,
     /// What this process uses of its machine.
@@ -153,6 +156,7 @@ impl Node {
                 cell,
                 initiators,
                 operators,
+                moves: Moves::default(),
                 metrics,
                 resources: Resources::new(platform.clone(), config.node.data_dir.clone()),
                 store,

@@ -137,19 +137,38 @@ impl Admin for AdminService {
             dry_run: request.dry_run,
             plan: Some(request.plan).filter(|plan| *plan != 0),
         };
+        let mut told = wire::Move {
+            set: request.set,
+            to_site: asked.to.clone(),
+            plan: request.plan,
+            began_unix_ms: self.node.platform.now_unix_ns() / 1_000_000,
+            phases: Vec::new(),
+        };
         tokio::spawn(async move {
             switch::run(context, asked, switch::Reporter::new(progress)).await;
             drop(guard);
         });
         let (out, stream) = mpsc::channel(64);
+        let node = self.node.clone();
         tokio::spawn(async move {
             while let Some(report) = reports.recv().await {
-                if out.send(Ok(report)).await.is_err() {
-                    return;
-                }
+                told.phases.push(report.clone());
+                // Whoever asked may have hung up; the move goes on, and is told.
+                let _ = out.send(Ok(report)).await;
+            }
+            if !request.dry_run {
+                node.moves.add(told);
             }
         });
         Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn list_moves(
+        &self,
+        request: Request<wire::ListMovesRequest>,
+    ) -> Result<Response<wire::ListMovesReply>, Status> {
+        let moves = self.node.moves.since(request.into_inner().since_unix_ms);
+        Ok(Response::new(wire::ListMovesReply { moves }))
     }
 
     async fn set_durability(

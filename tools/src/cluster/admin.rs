@@ -10,8 +10,8 @@ use tonic::transport::{Channel, Endpoint};
 use twinset_control::Catalogue;
 use twinset_proto::cluster::v1::admin_client::AdminClient;
 use twinset_proto::cluster::v1::{
-    IdentifyReply, IdentifyRequest, ListAttemptsReply, ListAttemptsRequest, ReplicaStatus, StatusReply,
-    StatusRequest,
+    IdentifyReply, IdentifyRequest, ListAttemptsReply, ListAttemptsRequest, ListMovesReply, ListMovesRequest,
+    ReplicaStatus, StatusReply, StatusRequest,
 };
 
 use crate::error;
@@ -76,6 +76,12 @@ async fn status_within(addr: &str, patience: Duration) -> Answer<StatusReply> {
 pub async fn attempts(addr: &str) -> Answer<ListAttemptsReply> {
     let mut client = client(addr).map_err(|error| error.to_string())?;
     patient(client.list_attempts(ListAttemptsRequest {}), ASK).await
+}
+
+/// The moves of sets that the node at `addr` has carried out since then.
+pub async fn moves(addr: &str, since_unix_ms: u64) -> Answer<ListMovesReply> {
+    let mut client = client(addr).map_err(|error| error.to_string())?;
+    patient(client.list_moves(ListMovesRequest { since_unix_ms }), ASK).await
 }
 
 /// The answers of a cluster's nodes, and the newest catalogue among them.

@@ -117,6 +117,9 @@ fn home(survey: &Survey, set: u32) -> anyhow::Result<String> {
     })
 }
 
+/// How a check ends that passes by itself: the set's membership is still being changed.
+const ASK_AGAIN: &str = "ask again";
+
 /// Asks the node that leads the set to move it; `hear` gets every phase as it is reached.
 pub async fn switch(
     survey: &Survey,
@@ -136,21 +139,30 @@ pub async fn switch(
     };
     let mut client = admin::client(&addr)?;
     let deadline = Instant::now() + TIDYING;
-    let mut stream = loop {
-        match client.switch(operator::signed(request.clone())).await {
-            Ok(stream) => break stream.into_inner(),
+    let phases = loop {
+        let mut stream = match client.switch(operator::signed(request.clone())).await {
+            Ok(stream) => stream.into_inner(),
             // Nothing was begun: the node still tidies up after an earlier move.
             Err(status) if status.code() == tonic::Code::Aborted && Instant::now() < deadline => {
                 tokio::time::sleep(POLL).await;
+                continue;
             }
             Err(status) => return Err(refused(status)),
+        };
+        let (mut phases, mut again) = (Vec::new(), false);
+        while let Some(phase) = stream.message().await.map_err(refused)? {
+            again = phases.is_empty() && phase.failed && phase.detail.ends_with(ASK_AGAIN);
+            if again && Instant::now() < deadline {
+                break;
+            }
+            hear(&phase);
+            phases.push(phase);
         }
+        if !again || !phases.is_empty() {
+            break phases;
+        }
+        tokio::time::sleep(POLL).await;
     };
-    let mut phases = Vec::new();
-    while let Some(phase) = stream.message().await.map_err(refused)? {
-        hear(&phase);
-        phases.push(phase);
-    }
     match phases.last() {
         Some(last) if last.phase == "aborted" => Err(error::failure(
             format!("set {set} stays where it was: {}", last.detail),

@@ -235,12 +235,7 @@ impl Hands<'_, '_> {
             plan: 0,
         };
         let outcome = switch::switch(&survey, request, &mut |_| {}).await?;
-        let phase = |phase: twinset_proto::cluster::v1::SwitchProgress| Phase {
-            name: phase.phase,
-            detail: phase.detail,
-            at_ms: phase.elapsed_us as f64 / 1e3,
-        };
-        Ok(outcome.phases.into_iter().map(phase).collect())
+        Ok(outcome.phases.into_iter().map(Phase::from).collect())
     }
 
     /// Begins a plan and follows it to its end.

@@ -15,6 +15,7 @@ pub mod hold;
 pub mod judge;
 pub mod lot;
 pub mod moment;
+mod moves;
 pub mod page;
 pub mod play;
 mod plot;

@@ -47,6 +47,7 @@ pub fn page(record: &Record) -> String {
     );
     sets(&mut out, record);
     done(&mut out, record);
+    moves(&mut out, record);
     audit(&mut out, record);
     scenario(&mut out, &record.scenario);
     out.push_str("</main></html>\n");
@@ -202,6 +203,39 @@ fn row(
         escape(whom),
         escape(failed.unwrap_or_default())
     );
+}
+
+/// Phases of a move, in the order in which they come.
+const PHASES: [&str; 7] = ["check", "record", "membership", "pause", "catch-up", "ask", "transfer"];
+
+/// One line for each move, and in it when each phase was reached: a glance finds the set that was slow, and in what.
+fn moves(out: &mut String, record: &Record) {
+    if record.moves.is_empty() {
+        return;
+    }
+    out.push_str("<h2>Moves, phase by phase</h2><table><tr><th>set</th><th>to</th><th>began</th>");
+    for phase in PHASES.iter().chain(&["end", "writes paused"]) {
+        let _ = write!(out, "<th>{phase}</th>");
+    }
+    out.push_str("<th></th></tr>");
+    for one in &record.moves {
+        let began = one.at_ms as f64 / 1e3;
+        let _ = write!(out, "<tr><td>{}</td><td>{}</td><td>{began:.1} s</td>", one.set, escape(&one.to));
+        for name in PHASES {
+            let reached = one.phases.iter().find(|phase| phase.name == name);
+            let _ = write!(out, "<td>{}</td>", reached.map_or(String::new(), |phase| ms(phase.at_ms)));
+        }
+        let end = one.phases.last().filter(|end| !PHASES.contains(&end.name.as_str()));
+        let took = end.map_or(String::new(), |end| ms(end.at_ms));
+        let wrong = end.filter(|end| end.name != "done").map(|end| format!("{}: {}", end.name, end.detail));
+        let _ = write!(
+            out,
+            "<td>{took}</td><td>{}</td><td class=\"bad\">{}</td></tr>",
+            ms(one.paused_ms),
+            escape(&wrong.unwrap_or_default())
+        );
+    }
+    out.push_str("</table>");
 }
 
 fn audit(out: &mut String, record: &Record) {

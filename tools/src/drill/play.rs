@@ -25,7 +25,7 @@ use super::moment::{self, Moment};
 use super::record::{FORMAT, Record, Span, Stopped, Verdict};
 use super::scenario::{Act, Condition, Role, Scenario, Stage};
 use super::traffic::{self, Traffic};
-use super::{before, wait};
+use super::{before, moves, wait};
 use crate::cluster::{Layout, admin};
 use crate::cmd::verify;
 use crate::http1;
@@ -420,6 +420,7 @@ async fn finish(
     let sets = judged.sets();
     let criteria = judged.criteria(&sets);
     let timed = judged.spans();
+    let moves = moves::since(&survey, began_unix_ms).await;
     let audit = survey.catalogue.as_ref().map(|catalogue| before::audit_since(catalogue, began_unix_ms));
     Ok(Record {
         format: FORMAT,
@@ -442,6 +443,7 @@ async fn finish(
         criteria,
         sets,
         acts: play.acts.take(),
+        moves,
         repeated: seen.as_ref().map_or(0, |seen| seen.repeated),
         errors: seen.map(|seen| seen.errors).unwrap_or_default(),
         stopped,

@@ -46,6 +46,9 @@ pub struct Record {
     pub spans: Vec<Span>,
     /// Everything that was done, in order.
     pub acts: Vec<ActRecord>,
+    /// Every set that was moved meanwhile, by whomever.
+    #[serde(default)]
+    pub moves: Vec<Move>,
     /// Why it was stopped, if it was.
     pub stopped: Option<Stopped>,
     /// A look every second.
@@ -101,6 +104,23 @@ pub struct ActRecord {
     pub failed: Option<String>,
 }
 
+/// A set that was moved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Move {
+    /// Which.
+    pub set: u32,
+    /// To which site.
+    pub to: String,
+    /// The plan that it was a step of, if it was.
+    pub plan: Option<u64>,
+    /// When it began, by the clock of the node that led it.
+    pub at_ms: u64,
+    /// Its phases; the last one is its end.
+    pub phases: Vec<Phase>,
+    /// How long the set took no writes.
+    pub paused_ms: f64,
+}
+
 /// A phase of a move.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Phase {
@@ -108,7 +128,7 @@ pub struct Phase {
     pub name: String,
     /// What is said of it.
     pub detail: String,
-    /// When it was reached, in milliseconds since the act began.
+    /// When it was reached, in milliseconds since the act, or the move, began.
     pub at_ms: f64,
 }
 

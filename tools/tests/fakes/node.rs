@@ -182,6 +182,10 @@ impl Admin for FakeNode {
         Ok(Response::new(SetDurabilityReply { index: 9, last_safe_index: 7 }))
     }
 
+    async fn list_moves(&self, _: Request<ListMovesRequest>) -> Result<Response<ListMovesReply>, Status> {
+        Ok(Response::new(ListMovesReply::default()))
+    }
+
     async fn define_group(
         &self,
         request: Request<DefineGroupRequest>,
