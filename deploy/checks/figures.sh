@@ -36,6 +36,11 @@ measure http-64 --connections 64 --accounts 10000 --seconds 10
 measure grpc-64 --protocol grpc --connections 64 --accounts 10000 --seconds 10
 measure http-64-hot --hot --connections 64 --accounts 10000 --seconds 10
 measure batch-8000 --batch 8000 --connections 4 --accounts 10000 --seconds 10
+measure across --across 100 --connections 64 --accounts 10000 --seconds 10
+measure buffered --buffered --connections 64 --accounts 10000 --seconds 10
+measure group-8 --group 8 --connections 64 --accounts 10000 --seconds 10
+measure held --held 100 --connections 64 --accounts 10000 --seconds 10
+measure batch-8000-across --batch 8000 --across 100 --connections 2 --accounts 10000 --seconds 10
 measure http-1 --connections 1 --accounts 10000 --seconds 10
 "$twinset" verify --dir "$dir/cluster"
 # What follows has clusters of its own, which must not share the machine with this one.

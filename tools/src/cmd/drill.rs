@@ -500,26 +500,25 @@ fn figures(places: &Places, context: &Context) -> anyhow::Result<()> {
         return out::json(&all);
     }
     let ms = |ms: f64| format!("{ms:.1} ms");
-    let rows = all.iter().flat_map(|one| {
-        let passed = format!("{} of {}", one.passed, one.drills);
-        let failed = format!("{} of {}", one.failed, one.payments);
-        one.stages.iter().map(move |stage| {
-            vec![
-                one.scenario.clone(),
-                passed.clone(),
-                failed.clone(),
-                stage.stage.clone(),
-                stage.count.to_string(),
-                ms(stage.p50_ms),
-                ms(stage.p99_ms),
-                ms(stage.max_ms),
-            ]
-        })
-    });
-    let rows: Vec<Vec<String>> = rows.collect();
-    let headings =
-        ["SCENARIO", "PASSED", "FAILED PAYMENTS", "STAGE", "PLAYED", "PAUSE P50", "P99", "LONGEST"];
-    out::line(&out::table(&headings, &rows))
+    let mut rows = Vec::new();
+    for one in &all {
+        let what = |kind: &str, spread: &figures::Spread| {
+            let times = [spread.p50_ms, spread.p99_ms, spread.max_ms].map(ms);
+            let words =
+                [one.scenario.clone(), kind.to_owned(), spread.name.clone(), spread.count.to_string()];
+            words.into_iter().chain(times).collect::<Vec<String>>()
+        };
+        rows.extend(one.stages.iter().map(|stage| what("longest pause of a set", stage)));
+        rows.extend(one.acts.iter().map(|act| what("took", act)));
+        rows.extend(one.moves.iter().map(|moves| what("writes paused", moves)));
+    }
+    for one in &all {
+        out::line(&format!(
+            "{}: {} of {} drills passed, {} of {} payments failed",
+            one.scenario, one.passed, one.drills, one.failed, one.payments
+        ))?;
+    }
+    out::line(&out::table(&["SCENARIO", "FIGURE", "OF", "TIMES", "P50", "P99", "LONGEST"], &rows))
 }
 
 /// A record in a few lines.
