@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::failure::{Failure, Kind};
-use crate::lane::{Fill, Lane, Permit};
+use crate::lane::{Fill, Lane, Permit, Room};
 use crate::link::Links;
 use crate::metrics::Metrics;
 use crate::pending::{Item, Origin};
@@ -22,13 +22,15 @@ use crate::topology::Views;
 /// Events of one lane that wait; links wait when it is full.
 const EVENTS_MAX: usize = 1_024;
 
-/// The bounds of each set's queue.
+/// The bounds of each set's queue. Sets that wait, for an operator perhaps, must leave room for those that serve.
 #[derive(Clone, Copy, Debug)]
 pub struct QueueLimits {
     /// Requests without an answer yet.
     pub requests: usize,
     /// Bytes of their commands.
     pub bytes: usize,
+    /// Requests without an answer over all sets, from which on each set may have only its share of so many.
+    pub crowded: usize,
 }
 
 struct Handle {
@@ -42,6 +44,8 @@ pub struct Dispatcher {
     links: Arc<Links>,
     views: Views,
     limits: QueueLimits,
+    /// Requests without an answer, for all sets.
+    all: Arc<AtomicUsize>,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
 }
@@ -58,7 +62,7 @@ impl Dispatcher {
         metrics: Arc<Metrics>,
         tasks: TaskTracker,
     ) -> Self {
-        Dispatcher { lanes: RwLock::default(), links, views, limits, metrics, tasks }
+        Dispatcher { lanes: RwLock::default(), links, views, limits, all: Arc::default(), metrics, tasks }
     }
 
     /// Queues commands of one origin for a set. The answer comes by the deadline, even if the caller does not wait for
@@ -70,22 +74,25 @@ impl Dispatcher {
         commands: Vec<Bytes>,
         deadline: Instant,
     ) -> Result<Answer, Failure> {
-        if let Some(handle) = self.lanes.read().get(&set) {
-            return self.enqueue(origin, set, handle, commands, deadline);
+        let lanes = self.lanes.read();
+        if let Some(handle) = lanes.get(&set) {
+            return self.enqueue(origin, set, (handle, lanes.len()), commands, deadline);
         }
+        drop(lanes);
         let mut lanes = self.lanes.write();
+        let sets = lanes.len() + 1;
         let handle = match lanes.entry(set) {
             std::collections::btree_map::Entry::Occupied(occupied) => occupied.into_mut(),
             std::collections::btree_map::Entry::Vacant(vacant) => vacant.insert(self.start(set)?),
         };
-        self.enqueue(origin, set, handle, commands, deadline)
+        self.enqueue(origin, set, (handle, sets), commands, deadline)
     }
 
     fn enqueue(
         &self,
         origin: Origin,
         set: u32,
-        handle: &Handle,
+        (handle, sets): (&Handle, usize),
         commands: Vec<Bytes>,
         deadline: Instant,
     ) -> Result<Answer, Failure> {
@@ -97,8 +104,9 @@ impl Dispatcher {
                 format!("too many requests wait for set {set}; nothing was applied"),
             )
         };
-        let permit =
-            Permit::take(&handle.fill, bytes, self.limits.requests, self.limits.bytes).ok_or_else(full)?;
+        let QueueLimits { requests, bytes: bytes_max, crowded } = self.limits;
+        let room = Room { requests, bytes: bytes_max, crowded, share: (crowded / sets).max(1) };
+        let permit = Permit::take(&handle.fill, &self.all, bytes, room).ok_or_else(full)?;
         let (reply, answer) = oneshot::channel();
         handle.items.try_send(Item { origin, commands, deadline, reply, permit }).map_err(|_| full())?;
         Ok(answer)

@@ -34,26 +34,43 @@ pub struct Fill {
     pub bytes: AtomicUsize,
 }
 
-/// A place in the queue, given back when it is dropped.
+/// A place in the queue of a set, and among the requests for all of them; given back when it is dropped.
 #[derive(Debug)]
 pub struct Permit {
     fill: Arc<Fill>,
+    all: Arc<AtomicUsize>,
     bytes: usize,
 }
 
+/// What the queue of one set may take in.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Requests.
+    pub requests: usize,
+    /// Bytes of their commands.
+    pub bytes: usize,
+    /// Requests for all sets from which on each keeps to its share.
+    pub crowded: usize,
+    /// That share, in requests.
+    pub share: usize,
+}
+
 impl Permit {
-    /// A place for `bytes`, unless the queue is full.
-    pub fn take(fill: &Arc<Fill>, bytes: usize, requests_max: usize, bytes_max: usize) -> Option<Permit> {
+    /// A place for `bytes`, unless the queue is full, or it is crowded and the set has its share. `all` counts the requests for all sets.
+    pub fn take(fill: &Arc<Fill>, all: &Arc<AtomicUsize>, bytes: usize, room: Room) -> Option<Permit> {
+        let crowded = all.fetch_add(1, Ordering::AcqRel) >= room.crowded;
         let requests = fill.requests.fetch_add(1, Ordering::AcqRel);
         let used = fill.bytes.fetch_add(bytes, Ordering::AcqRel);
         // Made first and dropped if there was no room: the counts stay right either way.
-        let permit = Permit { fill: fill.clone(), bytes };
-        (requests < requests_max && used + bytes <= bytes_max).then_some(permit)
+        let permit = Permit { fill: fill.clone(), all: all.clone(), bytes };
+        let most = if crowded { room.requests.min(room.share) } else { room.requests };
+        (requests < most && used + bytes <= room.bytes).then_some(permit)
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        self.all.fetch_sub(1, Ordering::AcqRel);
         self.fill.requests.fetch_sub(1, Ordering::AcqRel);
         self.fill.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
     }

@@ -24,6 +24,9 @@ use crate::http;
 use crate::metrics::Metrics;
 use crate::platform::{self, Listener, Platform};
 
+/// With so few calls in progress no set is told to leave room for the others.
+const CROWDED_MIN: usize = 32;
+
 /// The router cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -103,8 +106,11 @@ pub fn start_on(
         followers.spawn(links.clone().run(views.clone(), stop_following.clone()));
 
         let limits = &config.limits;
-        let queues =
-            QueueLimits { requests: limits.queue_per_set_requests, bytes: limits.queue_per_set_bytes };
+        let queues = QueueLimits {
+            requests: limits.queue_per_set_requests,
+            bytes: limits.queue_per_set_bytes,
+            crowded: (limits.in_flight_max / 2).max(CROWDED_MIN),
+        };
         let dispatcher =
             Dispatcher::new(links.clone(), views.clone(), queues, metrics.dispatch.clone(), lanes.clone());
         let reads = Reads::new(links.clone(), views.clone(), config.router.site.clone());

@@ -27,8 +27,8 @@ pub struct Ways {
     reads: Arc<Reads>,
 }
 
-/// What waits for one set: loads of steps, which the driver bounds.
-const QUEUE: QueueLimits = QueueLimits { requests: 4_096, bytes: 256 << 20 };
+/// What waits for one set: loads of steps, which the driver bounds. Nothing else waits beside them.
+const QUEUE: QueueLimits = QueueLimits { requests: 4_096, bytes: 256 << 20, crowded: usize::MAX };
 
 impl Ways {
     /// Follows the cluster of the catalogue from `site`, until `stop`; its tasks are awaited through `tasks`.

@@ -2,7 +2,8 @@
 //! booked twice.
 
 use futures::future::join_all;
-use twinset_proto::cluster::v1::RefusalReason;
+use serde_json::json;
+use twinset_proto::cluster::v1::{RefusalReason, SetView};
 
 use crate::support::node::Mode;
 use crate::support::{Cluster, Router, eventually};
@@ -160,6 +161,41 @@ async fn a_full_queue_answers_at_once() {
     }
     cluster.lead("a1", 2);
     assert_eq!(router.pay("p-4", 20_000).await.status, 200, "the places were given back");
+}
+
+#[tokio::test]
+async fn a_set_that_waits_leaves_room_for_those_that_serve() {
+    let cluster = Cluster::start().await;
+    let mut config = cluster.config();
+    // Crowded from half of that on.
+    config.limits.in_flight_max = 80;
+    let router = cluster.router_with(config).await;
+    router.open_accounts().await;
+    let slots = cluster.shared.catalogue.slot_table();
+    let waits = slots[usize::from(twinset_ledger::slot_of("{t}:a"))];
+    let serves = 3 - waits;
+    let other = ["y", "z"].map(|tag| cluster.account_in(serves, tag));
+    for account in &other {
+        router.open(account).await;
+    }
+    cluster.node("a1").set_mode(Mode::Silent);
+    cluster.node("b1").set_mode(Mode::Lead);
+    let views =
+        [(waits, "a1"), (serves, "b1")].map(|(set, leader)| SetView { set, leader: leader.into(), term: 2 });
+    cluster.shared.leaders.send_replace(views.to_vec());
+    let seen = cluster.node("a1").items_seen();
+    let waiting: Vec<_> = (0..40).map(|n| router.spawn_pay(&format!("p-{n}"), 20_000)).collect();
+    eventually("forty wait", async || cluster.node("a1").items_seen() == seen + 40).await;
+    let answer = router.pay("p-40", 20_000).await;
+    assert_eq!(answer.problem(), problem(503, "set_queue_full", "not_applied"));
+    let leg = |account: &str, side: &str| json!({"account": account, "side": side, "amount": "1"});
+    let legs = [leg(&other[0], "debit"), leg(&other[1], "credit")];
+    let answer = router.post("/v1/transactions", &json!({"request_id": "q", "legs": legs}).to_string()).await;
+    assert_eq!(answer.status, 200, "{:?}", answer.body);
+    cluster.lead("b1", 3);
+    for answer in join_all(waiting).await {
+        assert_eq!(answer.expect("no panic").status, 200);
+    }
 }
 
 #[tokio::test]
