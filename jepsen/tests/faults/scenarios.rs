@@ -9,11 +9,12 @@ use twinset_control::drill::{self, State, Verdict};
 use twinset_jepsen::logs::{self, Allowed};
 use twinset_jepsen::wait;
 use twinset_tools::cluster::admin;
+use twinset_tools::drill::cast::local_routers;
 use twinset_tools::drill::hold::{self, Hold};
 use twinset_tools::drill::play::{self, Options};
 use twinset_tools::drill::record::{self, Record, Stopped};
 use twinset_tools::drill::scenario::Scenario;
-use twinset_tools::drill::shelf;
+use twinset_tools::drill::{shelf, watch};
 
 use crate::support::{LONG, Stage};
 
@@ -145,4 +146,47 @@ async fn a_drill_whose_player_dies_is_ended_by_the_cluster() {
     }
     assert_eq!(ended(&stage).await, Verdict::Abandoned);
     stage.end(&[logs::AFTER_KILLS, logs::AFTER_LOST_SITES, SAID].concat()).await;
+}
+
+/// What nobody planned has a report as well: a leader dies while somebody looks on.
+#[tokio::test]
+async fn a_failover_that_nobody_planned_has_its_report() {
+    let mut stage = Stage::start().await;
+    let layout = stage.cluster.layout();
+    let options = watch::Options {
+        seeds: layout.node_addrs(),
+        routers: local_routers(layout),
+        records: stage.scratch("reports"),
+    };
+    let leader = stage.whole().await.leader(1).unwrap().1.node.clone();
+    let (heard, mut news) = tokio::sync::mpsc::channel(64);
+    let mut hear = |line: &str| heard.try_send(line.to_owned()).unwrap();
+    let dying = async {
+        stage.cluster.kill(&leader).await.unwrap();
+        println!("{}", news.recv().await.unwrap());
+        stage.cluster.start_process(&leader).unwrap();
+        let over = async {
+            loop {
+                let line = news.recv().await.unwrap();
+                println!("{line}");
+                if line.contains("all is as before") {
+                    break;
+                }
+            }
+        };
+        tokio::time::timeout(LONG * 6, over).await.unwrap();
+    };
+    tokio::select! {
+        ended = watch::watch(&options, &mut hear) => panic!("{ended:?}"),
+        () = dying => {}
+    }
+    let record = shelf::record(&options.records, None).unwrap();
+    assert_eq!(record.scenario.name, "failover");
+    let course = &record.sets.iter().find(|set| set.set == 1).unwrap().course;
+    assert!(course.last().unwrap().1.contains("SYNC"), "{course:?}");
+    let held = |name: &str| record.criteria.iter().find(|one| one.name == name).unwrap().held;
+    assert!(held("in the end") && held("calls that failed"), "{:?}", record.criteria);
+    let page = std::fs::read_to_string(shelf::page_of(&options.records, &record.id)).unwrap();
+    assert!(page.contains("Nobody planned it: ") && page.ends_with("</html>\n"));
+    stage.end(logs::AFTER_KILLS).await;
 }

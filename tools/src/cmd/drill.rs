@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::Context;
 use super::fault::TokenFile;
+use super::{Context, watch};
 use crate::cluster::{Layout, admin};
 use crate::drill::before;
 use crate::drill::calendar::{Schedule, Time};
@@ -58,6 +58,9 @@ pub enum Drill {
     Stop(Stop),
     /// Show the report of a drill.
     Report(Report),
+    /// Keep a report of whatever nobody planned, until it is stopped.
+    #[command(long_about = watch::HELP)]
+    Watch(watch::Watch),
     /// Show what all drills on record say together: pauses by scenario and stage.
     Figures(Places),
 }
@@ -193,6 +196,7 @@ pub async fn run(command: Drill, context: &Context) -> anyhow::Result<()> {
         Drill::Run(asked) => hold(asked, context).await,
         Drill::Stop(asked) => stop(asked, context).await,
         Drill::Report(asked) => report(&asked, context),
+        Drill::Watch(asked) => watch::run(asked, context).await,
         Drill::Figures(places) => figures(&places, context),
     }
 }

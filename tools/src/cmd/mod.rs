@@ -32,6 +32,7 @@ pub mod sweep;
 pub mod switch;
 pub mod transaction;
 pub mod verify;
+pub mod watch;
 
 use crate::cli::{Cli, Command, Place};
 use crate::cluster::{Layout, operator};

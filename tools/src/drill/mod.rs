@@ -3,7 +3,7 @@
 //!
 //! [`scenario`] is the format, [`before`] what is looked at first, [`play`] carries it out with [`acts`] and [`wait`], [`moment`] looks
 //! every second and [`guard`] says when to stop, [`traffic`] pays, [`judge`] gives the verdict, [`record`] is what is kept and
-//! [`page`] draws it. [`calendar`] and [`lot`] are for drills that are scheduled or come as a surprise.
+//! [`page`] draws it. [`watch`] makes the same of what nobody planned. [`calendar`] and [`lot`] are for drills that are scheduled or come as a surprise.
 
 mod acts;
 pub mod before;
@@ -24,3 +24,4 @@ pub mod scenario;
 pub mod shelf;
 pub mod traffic;
 pub mod wait;
+pub mod watch;

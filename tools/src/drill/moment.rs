@@ -112,6 +112,31 @@ pub fn sets(survey: &Survey, catalogue: &Catalogue) -> BTreeMap<u32, SetMoment> 
     catalogue.sets.values().map(one).collect()
 }
 
+/// One look, without payments: `last` is the newest catalogue that was ever seen. None while there was none.
+pub async fn one(
+    seeds: &[String],
+    routers: &[Process],
+    began: Instant,
+    last: &mut Option<Catalogue>,
+) -> Option<Moment> {
+    let answering = routers.iter().map(async |router| {
+        let listens = http1::listens(&router.http, ANSWER).await;
+        (!listens).then(|| router.name.clone())
+    });
+    let (survey, silent) = join(admin::survey_within(seeds, ANSWER), join_all(answering)).await;
+    *last = survey.catalogue.clone().or(last.take());
+    let catalogue = last.as_ref()?;
+    let unanswered =
+        |node: &&twinset_control::Node| !matches!(survey.answers.get(&node.api_addr), Some(Ok(_)));
+    let nodes = catalogue.nodes.values().filter(unanswered).map(|node| node.name.clone());
+    Some(Moment {
+        at_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        sets: sets(&survey, catalogue),
+        silent: nodes.chain(silent.into_iter().flatten()).collect(),
+        payments: Payments::default(),
+    })
+}
+
 /// Looks every second until it is dropped; every look goes to `shown`.
 pub async fn look(
     seeds: Vec<String>,
@@ -125,23 +150,9 @@ pub async fn look(
     let mut last: Option<Catalogue> = None;
     loop {
         tick.tick().await;
-        let answering = routers.iter().map(async |router| {
-            let listens = http1::listens(&router.http, ANSWER).await;
-            (!listens).then(|| router.name.clone())
-        });
-        let (survey, silent) = join(admin::survey_within(&seeds, ANSWER), join_all(answering)).await;
-        last = survey.catalogue.clone().or(last);
-        let Some(catalogue) = &last else { continue };
-        let unanswered =
-            |node: &&twinset_control::Node| !matches!(survey.answers.get(&node.api_addr), Some(Ok(_)));
-        let nodes = catalogue.nodes.values().filter(unanswered).map(|node| node.name.clone());
+        let Some(moment) = one(&seeds, &routers, began, &mut last).await else { continue };
         let ended = traffic.as_mut().map(Watch::new_ones).unwrap_or_default();
-        let moment = Moment {
-            at_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-            sets: sets(&survey, catalogue),
-            silent: nodes.chain(silent.into_iter().flatten()).collect(),
-            payments: Payments::of(&ended),
-        };
+        let moment = Moment { payments: Payments::of(&ended), ..moment };
         shown.send_modify(|all| all.push(moment));
     }
 }
