@@ -63,6 +63,10 @@ fn head(out: &mut String, record: &Record) {
         format!("<p class=\"bad\">It was stopped: {}</p>", escape(&why.to_string()))
     });
     let drawn = record.seed.map_or(String::new(), |seed| format!(" Drawn by lot, seed {seed}."));
+    let added = match record.load {
+        0 => String::new(),
+        load => format!(", {load} payments per second added"),
+    };
     let patience = match record.patience {
         1.0 => String::new(),
         factor => format!(" Every limit of time was stretched by {factor}."),
@@ -70,7 +74,7 @@ fn head(out: &mut String, record: &Record) {
     let _ = write!(
         out,
         "<header><span class=\"verdict {class}\">{}</span><h1>{}</h1><p>{}</p>{stopped}<p class=\"small\">{} on set {} of cluster \
-         {}, home {}, by {}: {}. Began {} UTC, took {:.0} s, {} payments per second added.{drawn}{patience}</p></header>",
+         {}, home {}, by {}: {}. Began {} UTC, took {:.0} s{added}.{drawn}{patience}</p></header>",
         record.verdict,
         escape(&record.scenario.title),
         escape(&record.scenario.proves),
@@ -82,7 +86,6 @@ fn head(out: &mut String, record: &Record) {
         escape(&record.why),
         super::calendar::Time::from_unix_ms(record.began_unix_ms),
         record.took_ms as f64 / 1e3,
-        record.load,
     );
 }
 
@@ -119,13 +122,17 @@ fn payments(out: &mut String, record: &Record) {
     }
     let errors: Vec<String> = record.errors.iter().map(|(code, count)| format!("{count} x {code}")).collect();
     let errors = if errors.is_empty() { String::new() } else { format!(" Failed: {}.", errors.join(", ")) };
-    let _ = write!(
-        out,
-        "</table><p class=\"small\">A payment is timed from when it was due, and repeated under the same request id for ten \
-         seconds before it has failed; {} were repeated.{}</p>",
-        record.repeated,
-        escape(&errors)
-    );
+    out.push_str("</table>");
+    // Of clients that are not ours, only what routers count is known.
+    if record.load > 0 {
+        let _ = write!(
+            out,
+            "<p class=\"small\">A payment is timed from when it was due, and repeated under the same request id for ten \
+             seconds before it has failed; {} were repeated.{}</p>",
+            record.repeated,
+            escape(&errors)
+        );
+    }
 }
 
 fn sets(out: &mut String, record: &Record) {
