@@ -64,6 +64,8 @@ pub enum Effect {
         /// The incarnation that the set will have.
         incarnation: u32,
     },
+    /// The recovery goes on without that survivor.
+    SurvivorGivenUp,
     /// The survivors may be opened.
     RecoveryCompleted {
         /// The set's incarnation now.
@@ -179,6 +181,10 @@ pub fn apply_entry(catalogue: &mut Catalogue, index: u64, entry: Envelope) -> Re
             check_who_why(&who, &why)?;
             let asked = Asked { site, expected_incarnation, accept_loss, who, why };
             recovery::begin(catalogue, at, set, asked)?
+        }
+        Command::GiveUpSurvivor { set, id, replica, who, why } => {
+            check_who_why(&who, &why)?;
+            recovery::give_up(catalogue, at, set, (id, replica), (who, why))?
         }
         Command::CompleteRecovery { set, id, from, end, last_safe_index } => {
             recovery::complete(catalogue, at, set, id, (from, end, last_safe_index))?

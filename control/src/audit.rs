@@ -112,6 +112,15 @@ pub enum Action {
         /// The site that survives.
         site: String,
     },
+    /// To go on without a survivor that died before it was fenced.
+    GiveUp {
+        /// The set.
+        set: u32,
+        /// The recovery's id.
+        id: u64,
+        /// The survivor.
+        replica: u64,
+    },
     /// To let a node throw away what a lost replica holds.
     Release {
         /// The set.

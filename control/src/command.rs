@@ -95,6 +95,19 @@ pub enum Command {
         /// Why.
         why: String,
     },
+    /// A survivor of a recovery under way has died before it was fenced, and an operator gives it up.
+    GiveUpSurvivor {
+        /// The set.
+        set: u32,
+        /// The recovery's id.
+        id: u64,
+        /// The survivor.
+        replica: u64,
+        /// Who asks for it.
+        who: String,
+        /// Why.
+        why: String,
+    },
     /// Records that every survivor is fenced, and which of their logs goes on: they may be opened.
     CompleteRecovery {
         /// The set.
@@ -203,6 +216,7 @@ impl Command {
             | Command::RecordDurability { who, .. }
             | Command::SetPolicy { who, .. }
             | Command::BeginRecovery { who, .. }
+            | Command::GiveUpSurvivor { who, .. }
             | Command::ReleaseReplica { who, .. }
             | Command::PlaceReplica { who, .. }
             | Command::PromoteReplica { who, .. }

@@ -22,6 +22,9 @@ pub struct RecoveryIntent {
     pub site: String,
     /// The replicas that are to be fenced and go on.
     pub survivors: Vec<u64>,
+    /// Replicas of the site that died before they were fenced, and that an operator has given up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given_up: Vec<u64>,
     /// Who asked for it.
     pub who: String,
     /// What speaks for that.
@@ -53,7 +56,8 @@ pub struct Recovered {
     pub end: LogEnd,
     /// The term that it goes on in: above any that the lost ones could reach by elections.
     pub term: u64,
-    /// What was on record when it began: from DEGRADED, what was acknowledged may be lost.
+    /// What was on record when it began: from DEGRADED, what was acknowledged may be lost. That is also said where a survivor was
+    /// given up.
     pub was: Durability,
     /// The greatest index that was known to be safe.
     pub last_safe_index: u64,
@@ -114,10 +118,39 @@ pub(crate) fn begin(
     let incarnation = now.incarnation + 1;
     let Asked { site, who, why, .. } = asked;
     let (id, proof) = (at.index, at.proof.clone());
-    let intent = RecoveryIntent { id, incarnation, site, survivors, who, proof, why };
+    let given_up = Vec::new();
+    let intent = RecoveryIntent { id, incarnation, site, survivors, given_up, who, proof, why };
     let record = record(at, set, &intent, Outcome::Begun);
     find_mut(catalogue, set).recovery = Some(intent);
     Ok((Effect::RecoveryBegun { id: at.index, incarnation }, Some(record)))
+}
+
+/// A survivor has died before it was fenced: the others go on without it. It alone may have held what was acknowledged, so that
+/// something may be lost, also of a set that was SYNC; and nobody can keep it from answering but who says that it is off.
+pub(crate) fn give_up(
+    catalogue: &mut Catalogue,
+    at: At<'_>,
+    set: u32,
+    (id, replica): (u64, u64),
+    (who, why): (String, String),
+) -> Result<Done, Rejection> {
+    let now = find(catalogue, set)?;
+    let intent = open(now, id)?;
+    if intent.given_up.contains(&replica) {
+        return Ok((Effect::SurvivorGivenUp, None));
+    }
+    if !intent.survivors.contains(&replica) {
+        return Err(Rejection::NoReplica { set, replica });
+    }
+    if intent.survivors.len() < 2 {
+        return Err(Rejection::NoSurvivor { set, site: intent.site.clone() });
+    }
+    let what = Action::GiveUp { set, id, replica };
+    let record = apply::record(at, (who, why), what, Outcome::Done);
+    let intent = find_mut(catalogue, set).recovery.as_mut().expect("it is open");
+    intent.survivors.retain(|survivor| *survivor != replica);
+    intent.given_up.push(replica);
+    Ok((Effect::SurvivorGivenUp, Some(record)))
 }
 
 /// The survivors are fenced, and `from` has the greatest log of them. A set that goes on in one site is DEGRADED, and that is
@@ -139,7 +172,8 @@ pub(crate) fn complete(
         return Err(Rejection::NoSurvivor { set, site: intent.site });
     }
     let survives = |replica: &Replica| intent.survivors.contains(&replica.id);
-    let kept = now.durability == Durability::Degraded;
+    let was = if intent.given_up.is_empty() { now.durability } else { Durability::Degraded };
+    let kept = was == Durability::Degraded;
     let left = now.replicas.iter().filter(|replica| !survives(replica));
     let left = left.map(|replica| LostReplica { id: replica.id, node: replica.node.clone(), kept });
     // What an earlier recovery left behind and nobody has seen is not forgotten.
@@ -150,7 +184,7 @@ pub(crate) fn complete(
         from,
         end,
         term: end.term + TERM_STEP,
-        was: now.durability,
+        was,
         last_safe_index: now.last_safe_index.max(safe),
         lost,
     };

@@ -91,6 +91,14 @@ enum Line {
         #[arg(key)]
         safe: Option<u64>,
     },
+    /// Goes on without a survivor. Example: giveup 1 id=10 replica=6
+    Giveup {
+        set: u32,
+        #[arg(key)]
+        id: u64,
+        #[arg(key)]
+        replica: u64,
+    },
     /// Lets a lost replica be thrown away. Example: release 1 4
     Release { set: u32, replica: u64 },
     /// Gives a set another copy. Example: copy 1 a1
@@ -335,6 +343,9 @@ impl goldenscript::Runner for Script {
                     end,
                     last_safe_index: safe.unwrap_or(0),
                 })
+            }
+            Line::Giveup { set, id, replica } => {
+                self.command(Command::GiveUpSurvivor { set: *set, id: *id, replica: *replica, who, why })
             }
             Line::Release { set, replica } => {
                 self.command(Command::ReleaseReplica { set: *set, replica: *replica, who, why })

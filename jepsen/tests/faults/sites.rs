@@ -8,8 +8,9 @@ use futures::future::join_all;
 
 use crate::probe::Probe;
 use crate::support::{LONG, Stage};
-use twinset_control::{Durability, Policy, Replica};
+use twinset_control::{Command, Durability, Policy, Replica};
 use twinset_jepsen::history::Level;
+use twinset_jepsen::logs::Allowed;
 use twinset_jepsen::{logs, wait};
 use twinset_tools::cluster::layout::Kind;
 use twinset_tools::cluster::process::Signal;
@@ -196,4 +197,65 @@ async fn kill_site(stage: &Stage, site: &str) -> Vec<String> {
         stage.ended(&victim.name).await;
     }
     victims.iter().map(|victim| victim.name.clone()).collect()
+}
+
+const VOTES_COME_BACK: &[Allowed] = &[Allowed {
+    part: "a change of membership is under way",
+    why: "a copy gets its vote, and a switch waits for that",
+}];
+
+/// A recovery waits for every survivor, and one of them is dead: on an operator's word the other goes on alone. What both sites
+/// held is there; what comes back is kept until somebody has seen it.
+#[tokio::test]
+async fn a_recovery_goes_on_without_a_survivor_that_has_died() {
+    let mut stage = Stage::start_unrecovered().await;
+    let traffic = stage.journal(50).await;
+    let mut probe = Probe::open(&stage, 1, &traffic).await;
+    probe.must_pay(&stage, "rb", "before", 100).await;
+    let mut stopped = traffic.stop().await.unwrap();
+    let balance = probe.balance(&stage, "rb").await;
+    // Every copy has it.
+    stage.whole().await;
+    let victims = ["a1", "a2", "b2"];
+    for name in victims {
+        stage.cluster.kill(name).await.unwrap();
+    }
+    let (who, why) = (|| "test".to_owned(), || "a2 and b2 are gone".to_owned());
+    stage
+        .propose(Command::BeginRecovery {
+            set: 1,
+            site: "B".into(),
+            expected_incarnation: 1,
+            accept_loss: false,
+            who: who(),
+            why: why(),
+        })
+        .await;
+    let set = stage.recorded(1).await;
+    let id = set.recovery.as_ref().expect("it waits for b2").id;
+    let replica = set.replicas.iter().find(|replica| replica.node == "b2").unwrap().id;
+    stage.propose(Command::GiveUpSurvivor { set: 1, id, replica, who: who(), why: why() }).await;
+    probe.must_pay(&stage, "rb", "alone", 250).await;
+    assert_eq!(probe.balance(&stage, "rb").await, balance + 250);
+    let alone = stage.recorded(1).await;
+    let lost = alone.recovered.as_ref().unwrap().lost.clone();
+    assert_eq!((lost.len(), alone.replicas.len()), (3, 1), "{alone:?}");
+    assert!(lost.iter().all(|lost| lost.kept), "what was acknowledged may be in any of them: {lost:?}");
+
+    for name in victims {
+        stage.cluster.start_process(name).unwrap();
+    }
+    for lost in lost {
+        stage.propose(Command::ReleaseReplica { set: 1, replica: lost.id, who: who(), why: why() }).await;
+    }
+    let back = stage.becomes(1, Durability::Sync).await;
+    assert_eq!(back.home, "B");
+    stage.becomes(2, Durability::Sync).await;
+    stage.whole().await;
+    probe.must_pay(&stage, "ra", "after", 1).await;
+    assert_eq!(probe.balance(&stage, "ra").await, balance + 251);
+    stage.switch(1, "back home").await;
+    probe.leave(&mut stopped);
+    stage.account_for(stopped).await;
+    stage.end(&[logs::AFTER_KILLS, logs::AFTER_LOST_SITES, VOTES_COME_BACK].concat()).await;
 }

@@ -265,8 +265,12 @@ impl Stage {
 
     /// An operator's word on whether a set may go on with one site by itself.
     pub async fn set_policy(&self, set: u32, policy: Policy) {
+        self.propose(Command::SetPolicy { set, policy, who: "test".into(), why: "a dark site".into() }).await;
+    }
+
+    /// An operator's command for the control set.
+    pub async fn propose(&self, command: Command) {
         let survey = admin::survey(&self.cluster.layout().node_addrs()).await;
-        let command = Command::SetPolicy { set, policy, who: "test".into(), why: "a dark site".into() };
         control::propose(&survey, survey.catalogue().unwrap(), &command, END).await.unwrap();
     }
 

@@ -31,6 +31,7 @@ pub const HELP: &str = "Let sets that have lost their majority with a site go on
     lists it by request id, account and amount, and `release` lets a copy be thrown away and built anew.\n\n\
     Examples:\n  twinset recover plan --site B\n  \
     twinset recover apply --site B --plan 5f0c... --other-site-is-off A --yes --why 'A burnt down'\n  twinset recover verify\n  \
+    twinset recover give-up --set 1 --node b1 --it-is-off --yes --why 'its disk is gone'\n  \
     twinset recover report --json | jq '.[].commands'\n  \
     twinset recover release --set 1 --replica 4 --yes --why 'booked by hand, ticket 7'";
 
@@ -41,6 +42,8 @@ pub enum Recover {
     Plan(PlanArgs),
     /// Do what a plan has shown.
     Apply(Apply),
+    /// Let a recovery go on without a survivor that has died since.
+    GiveUp(GiveUp),
     /// Show which sets were recovered, and whether they serve.
     Verify,
     /// List what the lost copies hold beyond what goes on.
@@ -77,6 +80,26 @@ pub struct Apply {
     why: String,
 }
 
+/// Let a recovery go on without a survivor that has died since.
+#[derive(Debug, Args)]
+pub struct GiveUp {
+    /// The set.
+    #[arg(long)]
+    set: u32,
+    /// The node that has died, with its copy.
+    #[arg(long)]
+    node: String,
+    /// Your word that this node is off, or reaches nobody, until the set serves again.
+    #[arg(long)]
+    it_is_off: bool,
+    /// Do it.
+    #[arg(long)]
+    yes: bool,
+    /// Why, for the audit log.
+    #[arg(long, value_name = "TEXT")]
+    why: String,
+}
+
 /// Let a lost copy be thrown away.
 #[derive(Debug, Args)]
 pub struct Release {
@@ -103,6 +126,7 @@ pub async fn run(command: Recover, context: &Context) -> anyhow::Result<()> {
             if context.json { out::json(&plan) } else { out::line(&text(&plan)) }
         }
         Recover::Apply(arguments) => apply(arguments, context).await,
+        Recover::GiveUp(arguments) => give_up(arguments, context).await,
         Recover::Verify => verify(context).await,
         Recover::Report => report(context).await,
         Recover::Release(arguments) => release(arguments, context).await,
@@ -222,6 +246,41 @@ async fn propose(
             "`twinset recover plan` and `verify` show what holds now",
         )
     })
+}
+
+async fn give_up(arguments: GiveUp, context: &Context) -> anyhow::Result<()> {
+    let GiveUp { set, node, it_is_off, yes, why } = arguments;
+    let survey = admin::survey(&context.nodes()?).await;
+    let catalogue = survey.catalogue()?;
+    let known = catalogue.sets.get(&set).and_then(|known| Some((known, known.recovery.as_ref()?)));
+    let Some((known, recovery)) = known else {
+        return Err(error::usage(
+            format!("set {set} is not being recovered"),
+            "`twinset recover verify` shows what is under way",
+        ));
+    };
+    let survives = |id: &u64| recovery.survivors.contains(id) || recovery.given_up.contains(id);
+    let Some(replica) = known.replicas.iter().find(|replica| replica.node == node && survives(&replica.id))
+    else {
+        return Err(error::usage(
+            format!("{node} has no copy that the recovery of set {set} waits for"),
+            "`twinset recover verify --json` names the survivors",
+        ));
+    };
+    if !yes || !it_is_off {
+        out::say(&format!(
+            "plan: set {set} goes on without replica {} on {node}; what it alone held is lost, also what was acknowledged in SYNC",
+            replica.id
+        ));
+        return Err(error::usage(
+            "nothing was done",
+            "make sure that it is off, then repeat it with --it-is-off --yes",
+        ));
+    }
+    let (id, replica) = (recovery.id, replica.id);
+    let command = Command::GiveUpSurvivor { set, id, replica, who: super::who(), why };
+    propose(&survey, catalogue, &command, "nothing was given up").await?;
+    out::line(&format!("set {set} goes on without {node}: `twinset recover verify` shows how"))
 }
 
 async fn verify(context: &Context) -> anyhow::Result<()> {
