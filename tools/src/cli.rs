@@ -151,3 +151,30 @@ pub enum Command {
     #[command(long_about = cmd::demo::HELP)]
     Demo(cmd::demo::Demo),
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    /// An argument of a command hides the one of all commands that has the same name in the program.
+    #[test]
+    fn every_command_knows_where_the_cluster_is() {
+        let mut all = Cli::command();
+        all.build();
+        let mut commands = vec![&all];
+        while let Some(command) = commands.pop() {
+            for long in ["dir", "nodes", "router", "json", "operator-token-file"] {
+                let known = command.get_arguments().any(|argument| argument.get_long() == Some(long));
+                // The command that clap makes by itself.
+                assert!(
+                    known || command.get_name() == "help",
+                    "{} does not know --{long}",
+                    command.get_name()
+                );
+            }
+            commands.extend(command.get_subcommands().filter(|command| command.get_name() != "help"));
+        }
+    }
+}

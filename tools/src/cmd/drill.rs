@@ -99,7 +99,7 @@ pub struct Setting {
     token: TokenFile,
     /// A router as a process that may be killed: NAME:SITE:GRPC-ADDRESS:PORT:HTTP-ADDRESS:PORT. Those of a local cluster are known.
     #[arg(long = "router-process", value_name = "ROUTER", value_parser = router_process)]
-    routers: Vec<Process>,
+    router_processes: Vec<Process>,
     /// How a process is started that has died, for sh. A local cluster's are known.
     #[arg(long, value_name = "COMMAND")]
     start_command: Option<String>,
@@ -314,8 +314,8 @@ impl Setting {
     fn options(&self, scenario: Scenario, set: u32, context: &Context) -> anyhow::Result<Options> {
         let local = context.place.nodes.is_empty().then(|| Layout::load(&context.place.dir).ok()).flatten();
         let routers = match &local {
-            Some(layout) if self.routers.is_empty() => local_routers(layout),
-            _ => self.routers.clone(),
+            Some(layout) if self.router_processes.is_empty() => local_routers(layout),
+            _ => self.router_processes.clone(),
         };
         let starter = match (&self.start_command, &local) {
             (Some(command), _) => Starter::Command(command.clone()),
