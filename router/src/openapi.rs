@@ -193,6 +193,10 @@ fn operation(route: Route, path: &str) -> OperationBuilder {
             "dry_run",
             "\"true\": nothing is booked, and the answer is what the call would be told now. \"false\" without it.",
         )],
+        Route::GetAccount => &[(
+            "in_transit",
+            "\"true\": also what is on its way to it from other sets, if it is buffered; no group. \"false\" without it.",
+        )],
         Route::GetStatement => &statement::ABOUT_STATEMENT,
         Route::GetBalance => &statement::ABOUT_BALANCE,
         _ => &[],

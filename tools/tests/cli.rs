@@ -73,6 +73,7 @@ fn help_goes_to_stdout_and_teaches_by_example() {
         &["fault", "begin", "--help"],
         &["statement", "--help"],
         &["events", "--help"],
+        &["account", "get", "--help"],
         &["account", "balance", "--help"],
     ] {
         let output = twinset(command);
@@ -302,6 +303,33 @@ async fn a_statement_is_asked_for_until_it_ends_or_is_long_enough() {
     assert_eq!(stdout(&then), "3.00 EUR at 2026-02-28T23:59:59Z, position 9 of set 1\n");
     let never = against(&url, &["account", "balance", "{s}:a"]).await;
     assert_eq!(stdout(&never), "0.00 EUR before the set's first command\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_is_shown_with_what_is_on_its_way_to_it() {
+    let url = fakes::router::start(|_, path, _| {
+        let account = r#""account":{"account":"shop","posted":"120.00"}"#;
+        let in_transit = r#"{"account":"shop","currency":"EUR","amount":"3.50","silent":[3],
+            "from":[{"set":1,"credits":2,"amount":"3.50"}]}"#;
+        match path {
+            "/v1/accounts/shop" => Some((200, format!("{{{account}}}"))),
+            "/v1/accounts/shop?in_transit=true" | "/v1/accounts/shop?consistency=stale&in_transit=true" => {
+                Some((200, format!(r#"{{{account},"in_transit":{in_transit}}}"#)))
+            }
+            "/v1/accounts/shop/in-transit" => Some((200, in_transit.into())),
+            _ => None,
+        }
+    })
+    .await;
+    let by_set = "  from set 1: 3.50 in 2 credits\n  from set 3: not known, it does not answer\n";
+    let plain = "account        shop\nposted         120.00\n";
+    assert_eq!(stdout(&against(&url, &["account", "get", "shop"]).await), plain);
+    let both = against(&url, &["account", "get", "shop", "--in-transit"]).await;
+    assert_eq!(stdout(&both), format!("{plain}in_transit     3.50\n{by_set}"));
+    let stale = against(&url, &["account", "get", "shop", "--in-transit", "--stale"]).await;
+    assert_eq!(stale.stdout, both.stdout);
+    let alone = against(&url, &["account", "in-transit", "shop"]).await;
+    assert_eq!(stdout(&alone), format!("3.50 EUR\n{by_set}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -351,7 +351,7 @@ async fn account(ledger: &Ledger, id: &str, set: u32, basis: Basis) -> ReadResul
     let (as_of, age_ms) = as_of(ledger, &read, set, basis);
     let Some((account, mode)) = &read.value else { return not_found(as_of, age_ms) };
     let account = Some(convert::account(account, *mode));
-    ReadResult::Account(api::GetAccountReply { account, as_of, age_ms, parts: Vec::new() })
+    ReadResult::Account(api::GetAccountReply { account, as_of, age_ms, ..api::GetAccountReply::default() })
 }
 
 fn one_transaction(ledger: &Ledger, read: Read<Option<Booked>>, set: u32, basis: Basis) -> ReadResult {

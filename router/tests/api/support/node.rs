@@ -236,7 +236,7 @@ impl FakeNode {
             as_of,
             // Another age in each set.
             age_ms: if stale { u64::from(request.set) } else { 0 },
-            parts: Vec::new(),
+            ..wire::GetAccountReply::default()
         })
     }
 }
