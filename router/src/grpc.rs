@@ -303,6 +303,16 @@ impl Ledger for Service {
             .await
     }
 
+    async fn list_overdue_holds(
+        &self,
+        request: Request<wire::ListOverdueHoldsRequest>,
+    ) -> Reply<wire::ListOverdueHoldsReply> {
+        self.call(Call::Read, request, async |api, request, deadline| {
+            api.overdue_holds(request, deadline).await
+        })
+        .await
+    }
+
     async fn set_sweep(&self, request: Request<wire::SetSweepRequest>) -> Reply<wire::AccountReply> {
         self.call(Call::Account, request, async |api, request, deadline| {
             Ok(convert::receipt(api.set_sweep(sweeps::grpc::set(request)?, deadline).await?))

@@ -66,6 +66,7 @@ pub async fn ledger(
         Route::GetInTransit | Route::ListSuspense => {
             buffered::http::read(api, route, params, query, deadline).await
         }
+        Route::ListOverdueHolds => holds::http::overdue(api, query, deadline).await,
         Route::GetHold | Route::ListHolds => holds::http::read(api, params, query, deadline).await,
         Route::ReleaseRestriction => restrictions::http::release(api, params, body, deadline).await,
         Route::GetRestriction | Route::ListRestrictions => {
@@ -87,6 +88,7 @@ fn parameters(route: Route) -> &'static [&'static str] {
         | Route::ListSweeps
         | Route::ListEvents
         | Route::ListAllEvents => &["consistency", "after", "page_size"],
+        Route::ListOverdueHolds => &["consistency", "after", "page_size", "state", "set"],
         Route::ListHolds | Route::ListRestrictions => &["consistency", "after", "page_size", "state"],
         Route::GetStatement => &statement::STATEMENT_PARAMETERS,
         Route::GetBalance => &statement::BALANCE_PARAMETERS,

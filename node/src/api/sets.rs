@@ -253,6 +253,7 @@ async fn run_query(
         Query::Hold(key) => Ok(holds::one(ledger, set, key.account, named(&key.hold)?, basis).await),
         Query::Events(asked) => events::page(replica, ledger, asked, basis, draining.clone()).await,
         Query::Holds(asked) => holds::list(ledger, set, replica.fence.incarnation, asked, basis).await,
+        Query::Overdue(asked) => Ok(holds::overdue(ledger, &replica.fence, asked, basis).await),
         Query::Restriction(key) => {
             Ok(restrictions::one(ledger, set, key.account, named(&key.restriction)?, basis).await)
         }

@@ -7,7 +7,7 @@ use twinset_ledger::account::Side;
 use twinset_ledger::check_back::OnExpiry;
 use twinset_ledger::codec::decode_outcome;
 use twinset_ledger::command::{Command, Leg, Metadata, Transaction};
-use twinset_ledger::date::timestamp;
+use twinset_ledger::date::{parse_timestamp, timestamp};
 use twinset_ledger::hold::{Capture, PlaceHold};
 use twinset_ledger::{Effect, Rejection, TransactionId};
 use twinset_proto::cluster::v1 as wire;
@@ -69,6 +69,20 @@ impl Leader<'_> {
         match self.read(Query::Holds(asked)) {
             ReadResult::Holds(page) => page.holds.into_iter().map(|hold| hold.hold).collect(),
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// Of all accounts, page by page.
+    pub fn all_overdue(&self) -> Vec<String> {
+        let (mut found, mut asked) = (Vec::new(), wire::ListOverdue { page_size: 1, ..Default::default() });
+        loop {
+            let ReadResult::Holds(page) = self.read(Query::Overdue(asked)) else { panic!("another answer") };
+            assert!(page.holds.iter().all(|hold| hold.state() == api::HoldState::HoldOverdue), "{page:?}");
+            found.extend(page.holds.iter().map(|hold| hold.hold.clone()));
+            let Some(last) = page.holds.last().filter(|_| !page.next.is_empty()) else { return found };
+            let (end, id) = (parse_timestamp(&last.expires_at), last.hold.parse::<TransactionId>());
+            asked =
+                wire::ListOverdue { from_end_ns: end.unwrap(), from: id.unwrap().position.0 + 1, ..asked };
         }
     }
 

@@ -179,6 +179,9 @@ impl FakeNode {
             Some(read_request::Query::Holds(asked)) => {
                 return holds::page(state, asked, as_of, u64::from(stale));
             }
+            Some(read_request::Query::Overdue(asked)) => {
+                return holds::overdue(state, asked, as_of, u64::from(stale));
+            }
             Some(read_request::Query::Restriction(key)) => {
                 return restrictions::one(state, &key.account, &key.restriction, as_of, u64::from(stale));
             }
