@@ -1,6 +1,7 @@
 //! `twinset account`: accounts by hand, through a router.
 
 use clap::{Args, Subcommand, ValueEnum};
+use http::Method;
 use serde_json::{Value, json};
 
 use super::Context;
@@ -313,7 +314,9 @@ pub(crate) async fn open_buffered(router: &str, account: &str) -> anyhow::Result
         [("/v1/accounts".to_owned(), "opened", opening), (path(account, "posting-mode"), "buffered", mode)];
     for (path, done, mut body) in steps {
         body["request_id"] = done.into();
-        router.write(&path, &body, Asked { what: account, done, id: done, scope: Some(account) }).await?;
+        let asked = Asked { what: account, done, id: done, scope: Some(account) };
+        let answer = router.call(Method::POST, &path, Some(&body)).await;
+        answer.map_err(|error| router::write_failed(asked, error))?;
     }
     Ok(())
 }
