@@ -178,6 +178,23 @@ fn an_atomic_batch_stands_or_falls_and_a_dry_run_leaves_nothing() {
     assert!(matches!(&vote, Ok(Effect::Prepared(sums)) if sums[0].debits == 400), "{vote:?}");
     assert!(dry.outcomes[0].vote.is_empty());
 
+    let there_and_back = |n: u16| {
+        let (from, to) = if n.is_multiple_of(2) { (&alice, &shop) } else { (&shop, &alice) };
+        encoded(&pay(&format!("many-{n}"), from, to, 1, None))
+    };
+    let mut many = vec![encoded(&Command::Together { count: 8_000 })];
+    many.extend((0..8_000).map(there_and_back));
+    let ReadResult::DryRun(dry) = ask.read(Query::DryRun(wire::DryRun { commands: many.clone() })) else {
+        panic!("another answer")
+    };
+    let booked = |dry: &wire::DryOutcome| {
+        matches!(decode_outcome(&dry.outcome).unwrap().result, Ok(Effect::Posted(_)))
+    };
+    assert!(dry.outcomes.len() == 8_001 && dry.outcomes[1..].iter().all(booked));
+    many.push(there_and_back(8_000));
+    let refused = ask.read(Query::DryRun(wire::DryRun { commands: many }));
+    assert!(matches!(&refused, ReadResult::Refused(why) if why.detail.contains("8001")), "{refused:?}");
+
     let together = Command::Together { count: 2 };
     let refused = [together.clone(), pay("one", &alice, &shop, 5, None), pay("two", &alice, &shop, 5, None)];
     let outcomes: Vec<_> = ask.submit(&refused).into_iter().map(|outcome| outcome.result).collect();
