@@ -223,8 +223,15 @@ impl Holds {
 
     /// Those whose time is over and that wait for an answer or for a person, the longest overdue first.
     pub fn overdue(&self, time_unix_ns: u64) -> impl Iterator<Item = &Hold> {
+        self.overdue_from((0, Position(0)), time_unix_ns)
+    }
+
+    /// The same from an end and, among those with this end, a place on.
+    pub fn overdue_from(&self, from: (u64, Position), time_unix_ns: u64) -> impl Iterator<Item = &Hold> {
         let until = (time_unix_ns, Position(u64::MAX));
-        self.checked_back.range(..=until).map(|(_, at)| &self.by_place[at])
+        // No range ends before it begins.
+        let range = (from <= until).then(|| self.checked_back.range(from..=until));
+        range.into_iter().flatten().map(|(_, at)| &self.by_place[at])
     }
 
     /// Puts a hold as it now stands in the place of what it was.

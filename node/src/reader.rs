@@ -20,6 +20,9 @@ use crate::raft::{Group, ProposeError};
 const QUEUE: usize = 4096;
 /// Reads of one set that may be at the disk at the same time; the others wait for their turn or their deadline.
 const AT_DISK: usize = 16;
+/// Commands that the dry runs of one set may try at the same time; the others wait for their turn or their deadline. A dry run
+/// keeps what it has changed in memory until it is told.
+const TRIED: usize = 16_016;
 /// Reads of one set that may wait for something to happen.
 const FOLLOWING: usize = 1024;
 /// A confirmation that takes longer than this is given up; the router asks again.
@@ -33,6 +36,7 @@ pub struct Reader {
     state: LedgerReplica,
     gate: Arc<Gate>,
     at_disk: Arc<Semaphore>,
+    tried: Arc<Semaphore>,
     following: Arc<Semaphore>,
     platform: Arc<dyn Platform>,
 }
@@ -60,8 +64,9 @@ impl Reader {
         let (queue, waiting) = mpsc::channel(QUEUE);
         tokio::spawn(confirm_all(group.clone(), gate.clone(), waiting));
         let platform = group.platform();
-        let (at_disk, following) = (Arc::new(Semaphore::new(AT_DISK)), Arc::new(Semaphore::new(FOLLOWING)));
-        Reader { queue, group, state, gate, at_disk, following, platform }
+        let [at_disk, tried, following] =
+            [AT_DISK, TRIED, FOLLOWING].map(|permits| Arc::new(Semaphore::new(permits)));
+        Reader { queue, group, state, gate, at_disk, tried, following, platform }
     }
 
     /// Confirms that what is read from now on is not older than now.
@@ -110,6 +115,11 @@ impl Reader {
         };
         self.gated(read.index).await;
         read
+    }
+
+    /// A turn to try so many commands, which are far fewer than may be tried at the same time.
+    pub async fn turn_to_try(&self, commands: u32) -> OwnedSemaphorePermit {
+        self.tried.clone().acquire_many_owned(commands).await.expect("it is never closed")
     }
 
     /// Up to where entries are applied here and may leave.

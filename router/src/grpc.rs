@@ -234,7 +234,11 @@ impl Ledger for Service {
 
     async fn get_account(&self, request: Request<wire::GetAccountRequest>) -> Reply<wire::GetAccountReply> {
         self.call(Call::Read, request, async |api, request, deadline| {
-            api.account(&request.account, convert::consistency(request.consistency)?, deadline).await
+            let consistency = convert::consistency(request.consistency)?;
+            match request.in_transit {
+                true => api.account_with_in_transit(&request.account, consistency, deadline).await,
+                false => api.account(&request.account, consistency, deadline).await,
+            }
         })
         .await
     }
@@ -297,6 +301,16 @@ impl Ledger for Service {
     async fn list_holds(&self, request: Request<wire::ListHoldsRequest>) -> Reply<wire::ListHoldsReply> {
         self.call(Call::Read, request, async |api, request, deadline| api.holds(request, deadline).await)
             .await
+    }
+
+    async fn list_overdue_holds(
+        &self,
+        request: Request<wire::ListOverdueHoldsRequest>,
+    ) -> Reply<wire::ListOverdueHoldsReply> {
+        self.call(Call::Read, request, async |api, request, deadline| {
+            api.overdue_holds(request, deadline).await
+        })
+        .await
     }
 
     async fn set_sweep(&self, request: Request<wire::SetSweepRequest>) -> Reply<wire::AccountReply> {

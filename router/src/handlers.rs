@@ -66,6 +66,7 @@ pub async fn ledger(
         Route::GetInTransit | Route::ListSuspense => {
             buffered::http::read(api, route, params, query, deadline).await
         }
+        Route::ListOverdueHolds => holds::http::overdue(api, query, deadline).await,
         Route::GetHold | Route::ListHolds => holds::http::read(api, params, query, deadline).await,
         Route::ReleaseRestriction => restrictions::http::release(api, params, body, deadline).await,
         Route::GetRestriction | Route::ListRestrictions => {
@@ -87,11 +88,12 @@ fn parameters(route: Route) -> &'static [&'static str] {
         | Route::ListSweeps
         | Route::ListEvents
         | Route::ListAllEvents => &["consistency", "after", "page_size"],
+        Route::ListOverdueHolds => &["consistency", "after", "page_size", "state", "set"],
         Route::ListHolds | Route::ListRestrictions => &["consistency", "after", "page_size", "state"],
         Route::GetStatement => &statement::STATEMENT_PARAMETERS,
         Route::GetBalance => &statement::BALANCE_PARAMETERS,
-        Route::GetAccount
-        | Route::GetTransaction
+        Route::GetAccount => &["consistency", buffered::http::PARAMETER],
+        Route::GetTransaction
         | Route::GetClearing
         | Route::GetRequest
         | Route::GetInTransit
@@ -114,7 +116,11 @@ async fn read(
     let id = params.next().unwrap_or_default();
     match route {
         Route::GetAccount => {
-            Ok(written(&reply::AccountFound::from(api.account(&id, consistency, deadline).await?)))
+            let found = match query.flag(buffered::http::PARAMETER)? {
+                true => api.account_with_in_transit(&id, consistency, deadline).await?,
+                false => api.account(&id, consistency, deadline).await?,
+            };
+            Ok(written(&reply::AccountFound::from(found)))
         }
         Route::GetStatement => {
             let asked = statement::statement(id, query)?;

@@ -145,6 +145,7 @@ fn call_of(route: Route, query: Option<&str>) -> Option<Call> {
         | Route::GetRequest
         | Route::GetHold
         | Route::ListHolds
+        | Route::ListOverdueHolds
         | Route::GetInTransit
         | Route::ListSuspense
         | Route::GetRestriction

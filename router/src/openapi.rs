@@ -59,6 +59,11 @@ fn about(route: Route) -> (&'static str, Option<&'static str>, Option<&'static s
         Route::ExtendHold => ("Move the end of a hold", Some("ExtendHold"), Some("HoldChanged")),
         Route::GetHold => ("Read a hold", None, Some("HoldFound")),
         Route::ListHolds => ("Read the holds of an account in order", None, Some("HoldPage")),
+        Route::ListOverdueHolds => (
+            "Read the overdue holds of all accounts of a set, or of all sets, the longest overdue first",
+            None,
+            Some("OverdueHolds"),
+        ),
         Route::SetPostingMode => (
             "Say whether sets whose accounts pay an account ask it first",
             Some("SetPostingMode"),
@@ -154,7 +159,7 @@ fn operation(route: Route, path: &str) -> OperationBuilder {
     }
     let of_account = match route {
         Route::ListHolds => Some((
-            "Only holds that are \"open\", \"captured\", \"released\" or \"expired\".",
+            "Only holds that are \"open\", \"overdue\", \"captured\", \"released\" or \"expired\".",
             "A hold of the account; the page starts behind it.",
         )),
         Route::ListRestrictions => Some((
@@ -193,6 +198,16 @@ fn operation(route: Route, path: &str) -> OperationBuilder {
             "dry_run",
             "\"true\": nothing is booked, and the answer is what the call would be told now. \"false\" without it.",
         )],
+        Route::GetAccount => &[(
+            "in_transit",
+            "\"true\": also what is on its way to it from other sets, if it is buffered; no group. \"false\" without it.",
+        )],
+        Route::ListOverdueHolds => &[
+            ("state", "\"overdue\", and nothing else: holds in other states are listed by account."),
+            ("set", "The number of a set. Without it, all sets."),
+            ("after", "`next` of a page; the next one."),
+            ("page_size", "1 to 100; 100 without it."),
+        ],
         Route::GetStatement => &statement::ABOUT_STATEMENT,
         Route::GetBalance => &statement::ABOUT_BALANCE,
         _ => &[],
@@ -297,6 +312,7 @@ fn components() -> ComponentsBuilder {
         with::<reply::TransactionFound>,
         with::<reply::RequestFound>,
         with::<reply::TransactionPage>,
+        with::<holds::OverdueHolds>,
         with::<holds::HoldChanged>,
         with::<holds::HoldFound>,
         with::<holds::HoldPage>,

@@ -56,6 +56,15 @@ impl Query {
         self.given(name)?.map(parse).transpose()
     }
 
+    /// Yes or no, and no if it is not said.
+    pub fn flag(&self, name: &str) -> Result<bool, Error> {
+        match self.value(name) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(other) => Err(Error::malformed(format!("{name} is \"true\" or \"false\", not {other:?}"))),
+        }
+    }
+
     /// A time, in nanoseconds since the Unix epoch.
     pub fn time(&self, name: &str) -> Result<Option<u64>, Error> {
         let parse = |text: &str| {
@@ -102,6 +111,15 @@ mod tests {
         }
         assert!(Query::parse("a=1", &[]).is_err());
         assert!(Query::parse("", &[]).is_ok());
+    }
+
+    #[test]
+    fn a_flag_is_said_in_full_or_not_at_all() {
+        let flag = |text| Query::parse(text, &["f"]).and_then(|query| query.flag("f"));
+        assert_eq!(["", "f=true", "f=false"].map(flag), [Ok(false), Ok(true), Ok(false)]);
+        for bad in ["f", "f=", "f=1", "f=True", "f=yes"] {
+            assert!(flag(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub enum Route {
     GetHold,
     /// Reads the holds of an account.
     ListHolds,
+    /// Reads the overdue holds of all accounts.
+    ListOverdueHolds,
     /// Says whether sets whose accounts pay an account ask it first.
     SetPostingMode,
     /// Reads what is on its way to an account.
@@ -91,7 +93,7 @@ pub enum Route {
 }
 
 /// Every route: its method and path, with parameters in braces.
-pub const TABLE: [(Route, Method, &str); 40] = [
+pub const TABLE: [(Route, Method, &str); 41] = [
     (Route::PostTransaction, Method::POST, "/v1/transactions"),
     (Route::PostBatch, Method::POST, "/v1/batches"),
     (Route::GetAccount, Method::GET, "/v1/accounts/{account}"),
@@ -111,6 +113,7 @@ pub const TABLE: [(Route, Method, &str); 40] = [
     (Route::GetRequest, Method::GET, "/v1/requests/{scope_account}/{request_id}"),
     (Route::PlaceHold, Method::POST, "/v1/accounts/{account}/holds"),
     (Route::ListHolds, Method::GET, "/v1/accounts/{account}/holds"),
+    (Route::ListOverdueHolds, Method::GET, "/v1/holds"),
     (Route::GetHold, Method::GET, "/v1/accounts/{account}/holds/{hold}"),
     (Route::CaptureHold, Method::POST, "/v1/accounts/{account}/holds/{hold}/captures"),
     (Route::ReleaseHold, Method::POST, "/v1/accounts/{account}/holds/{hold}/release"),

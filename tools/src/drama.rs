@@ -1,6 +1,8 @@
 //! Moves and wounds a local cluster under traffic, and says what the clients saw of each act. The demo plays it once;
 //! the figures of switches and kills are measured with it; the cluster tests play it small. Prints nothing itself.
 
+mod proof;
+
 use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
@@ -128,10 +130,14 @@ pub fn play<'a>(
             deadline_ms: None,
             samples_max: SAMPLES_MAX,
         };
+        let routers = options.routers.clone();
         if script.merchant > 0 {
-            account::open_buffered(&cluster.layout().router_urls()[0], MERCHANT).await?;
+            account::open_buffered(&routers[0], MERCHANT).await?;
         }
         let load = crate::cmd::bench::prepare(options).await?;
+        let payee = (script.merchant > 0).then_some(MERCHANT);
+        let accounts = load.plan().account_ids().into_iter().map(|(_, id)| id).collect();
+        let books = proof::Books::open(&routers, accounts, payee).await?;
         narrate(&format!("Opened {} accounts in {} sets.", script.accounts, sets.len()));
         let traffic = load.start(Until::Stopped)?;
         narrate(&format!(
@@ -151,6 +157,8 @@ pub fn play<'a>(
             until_shipped(&seeds).await?;
             narrate("All that was paid to the merchant has arrived.");
         }
+        narrate(&proof::made(&report.kinds, payee));
+        narrate(&books.judge(&report).await?);
         Ok(judged(played?, report))
     })
 }

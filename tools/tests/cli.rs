@@ -9,7 +9,8 @@ mod lists;
 mod restrictions;
 mod sweeps;
 
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Output, Stdio};
 
 use twinset_tools::cluster::bootstrap;
 
@@ -73,6 +74,7 @@ fn help_goes_to_stdout_and_teaches_by_example() {
         &["fault", "begin", "--help"],
         &["statement", "--help"],
         &["events", "--help"],
+        &["account", "get", "--help"],
         &["account", "balance", "--help"],
     ] {
         let output = twinset(command);
@@ -135,6 +137,73 @@ async fn an_unknown_end_of_a_write_tells_how_to_ask_again() {
     let output = beside(arguments.iter().map(|text| (*text).to_owned()).collect()).await;
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("--request-id r-7"), "{}", stderr(&output));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_write_says_its_request_id_before_it_is_answered() {
+    let (asked, mut bodies) = tokio::sync::mpsc::channel(4);
+    let (answer, answers) = std::sync::mpsc::channel();
+    let answers = std::sync::Mutex::new(answers);
+    let url = fakes::router::start(move |method, path, body| {
+        if method == "GET" {
+            return Some((200, r#"{"account":{"account":"a","normal_side":"credit"}}"#.into()));
+        }
+        let body: serde_json::Value = serde_json::from_slice(body).unwrap();
+        asked.try_send((path.to_owned(), body["request_id"].as_str().unwrap().to_owned())).unwrap();
+        // Not before the test has read what the command has said by now; if it panics instead, there is no answer.
+        answers.lock().unwrap().recv().ok()?;
+        Some((200, r#"{"position":{"set":1,"index":1},"replayed":false}"#.into()))
+    })
+    .await;
+    for command in [
+        &["account", "open", "a", "--subject", "asset", "--currency", "EUR"][..],
+        &["account", "limit", "a", "none"],
+        &["account", "freeze", "a"],
+        &["account", "unfreeze", "a"],
+        &["account", "mode", "a", "buffered"],
+        &["account", "close", "a"],
+        &["transaction", "post", "--debit", "a:1", "--credit", "b:1"],
+        &["transaction", "reverse", "1-1-5-0"],
+        &["hold", "place", "a", "1"],
+        &["hold", "capture", "a", "1-1-5-0", "--to", "b", "1"],
+        &["hold", "release", "a", "1-1-5-0"],
+        &["hold", "extend", "a", "1-1-5-0", "--no-end"],
+        &["restriction", "release", "a", "1-1-5-0"],
+        &["sweep", "set", "a", "--to", "b", "--daily"],
+        &["sweep", "remove", "a"],
+        &["suspense", "resolve", "1-1-5-0", "--to", "a"],
+    ] {
+        let mut running = Command::new(env!("CARGO_BIN_EXE_twinset"))
+            .args(command)
+            .args(["--router", &url])
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(running.stderr.take().unwrap());
+        let read = tokio::task::spawn_blocking(move || {
+            let mut line = String::new();
+            said.read_line(&mut line).unwrap();
+            line
+        });
+        let line = read.await.unwrap();
+        assert!(line.starts_with("request id "), "{command:?}: {line}");
+        let (path, id) = bodies.recv().await.unwrap();
+        let expected = format!(
+            "request id {id}: should no answer come, the same command with --request-id {id} does it at most once\n"
+        );
+        assert_eq!(line, expected, "{command:?} at {path}");
+        answer.send(()).unwrap();
+        let ended = tokio::task::spawn_blocking(move || running.wait()).await.unwrap().unwrap();
+        assert!(ended.success(), "{command:?}");
+    }
+    // What books nothing has nothing to be asked again, and what was given is said as it was given.
+    let dry = ["transaction", "post", "--dry-run", "--debit", "a:1", "--credit", "b:1"];
+    answer.send(()).unwrap();
+    assert_eq!(stderr(&against(&url, &dry).await), "");
+    answer.send(()).unwrap();
+    let given = against(&url, &["account", "close", "a", "--request-id", "mine"]).await;
+    assert!(stderr(&given).starts_with("request id mine: "), "{}", stderr(&given));
 }
 
 /// Runs the command against a router that answers so.
@@ -302,6 +371,33 @@ async fn a_statement_is_asked_for_until_it_ends_or_is_long_enough() {
     assert_eq!(stdout(&then), "3.00 EUR at 2026-02-28T23:59:59Z, position 9 of set 1\n");
     let never = against(&url, &["account", "balance", "{s}:a"]).await;
     assert_eq!(stdout(&never), "0.00 EUR before the set's first command\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_is_shown_with_what_is_on_its_way_to_it() {
+    let url = fakes::router::start(|_, path, _| {
+        let account = r#""account":{"account":"shop","posted":"120.00"}"#;
+        let in_transit = r#"{"account":"shop","currency":"EUR","amount":"3.50","silent":[3],
+            "from":[{"set":1,"credits":2,"amount":"3.50"}]}"#;
+        match path {
+            "/v1/accounts/shop" => Some((200, format!("{{{account}}}"))),
+            "/v1/accounts/shop?in_transit=true" | "/v1/accounts/shop?consistency=stale&in_transit=true" => {
+                Some((200, format!(r#"{{{account},"in_transit":{in_transit}}}"#)))
+            }
+            "/v1/accounts/shop/in-transit" => Some((200, in_transit.into())),
+            _ => None,
+        }
+    })
+    .await;
+    let by_set = "  from set 1: 3.50 in 2 credits\n  from set 3: not known, it does not answer\n";
+    let plain = "account        shop\nposted         120.00\n";
+    assert_eq!(stdout(&against(&url, &["account", "get", "shop"]).await), plain);
+    let both = against(&url, &["account", "get", "shop", "--in-transit"]).await;
+    assert_eq!(stdout(&both), format!("{plain}in_transit     3.50\n{by_set}"));
+    let stale = against(&url, &["account", "get", "shop", "--in-transit", "--stale"]).await;
+    assert_eq!(stale.stdout, both.stdout);
+    let alone = against(&url, &["account", "in-transit", "shop"]).await;
+    assert_eq!(stdout(&alone), format!("3.50 EUR\n{by_set}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

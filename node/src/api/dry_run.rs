@@ -4,15 +4,16 @@ use bytes::Bytes;
 use twinset_control::Catalogue;
 use twinset_ledger::{Command, Effect, Label, Outcome, Position, Step, TransactionId, codec, slot_of};
 use twinset_proto::cluster::v1 as wire;
-use twinset_store::Tried;
+use twinset_store::{LedgerReplica, Tried};
 use wire::read_reply::Result as ReadResult;
 
 use super::convert;
 use crate::admission;
 use crate::set::{Fence, Ledger};
 
-/// Commands of one dry run, the announcement of an atomic batch among them: the state is held still for as long as it takes.
-const COMMANDS_MAX: usize = 1_001;
+/// Commands of one dry run, the announcement of an atomic batch among them. The state is held still while they are tried, as it
+/// is while an atomic batch of as many is booked.
+const COMMANDS_MAX: usize = 8_001;
 /// In whose name a set is asked what it says to its legs. No set is called that.
 const NOBODY: u32 = u32::MAX;
 
@@ -29,8 +30,15 @@ pub async fn dry_run(
     let commands =
         asked.commands.iter().zip(0..).map(|(bytes, no)| understood(bytes, no, fence.set, catalogue));
     let commands = commands.collect::<Result<Vec<_>, _>>()?;
+    let count = u32::try_from(commands.len()).expect("there are no more than that");
+    let turn = ledger.reader.turn_to_try(count).await;
     let (incarnation, now) = (fence.incarnation, fence.platform.now_unix_ns());
-    let read = ledger.reader.read_at_disk(move |state| state.dry_run(incarnation, now, &commands)).await;
+    let tried = move |state: &LedgerReplica| {
+        let tried = state.dry_run(incarnation, now, &commands);
+        drop(turn);
+        tried
+    };
+    let read = ledger.reader.read_at_disk(tried).await;
     let outcomes = read.value.into_iter().map(|Tried { outcome, sums }| {
         let vote = sums.map(|sums| Outcome { result: Ok(Effect::Prepared(sums)), ..outcome.clone() });
         wire::DryOutcome { outcome: encoded(&outcome), vote: vote.as_ref().map(encoded).unwrap_or_default() }

@@ -1,19 +1,19 @@
 //! Reads of holds.
 
-use twinset_ledger::TransactionId;
 use twinset_ledger::amount::to_decimal_string;
 use twinset_ledger::check_back::{Asking, Failure};
 use twinset_ledger::date::timestamp;
 use twinset_ledger::hold::{Ended, Hold, HoldChange, HoldEvent};
+use twinset_ledger::{Position, TransactionId};
 use twinset_proto::cluster::v1 as wire;
 use twinset_proto::ledger::v1 as api;
-use twinset_store::HoldRecord;
+use twinset_store::{HoldRecord, OverduePage};
 use wire::read_reply::Result as ReadResult;
 
 use super::convert;
 use super::sets::{after, as_of, not_found};
 use crate::freshness::Basis;
-use crate::set::Ledger;
+use crate::set::{Fence, Ledger};
 
 /// Holds in one page at most.
 const PAGE_MAX: u32 = 100;
@@ -58,6 +58,25 @@ pub async fn list(
         as_of,
         age_ms,
     }))
+}
+
+/// A page of the set's overdue holds. Overdue is what is so for the next command: by this node's clock, which says so also while
+/// nothing happens in the set and its ledger time stands still, and as the gauges of overdue holds count.
+pub async fn overdue(ledger: &Ledger, fence: &Fence, asked: wire::ListOverdue, basis: Basis) -> ReadResult {
+    let size = asked.page_size.clamp(1, PAGE_MAX) as usize;
+    let from = (asked.from_end_ns, Position(asked.from));
+    let clock = fence.platform.now_unix_ns();
+    let read = ledger.reader.read_at_disk(move |replica| replica.overdue_page(from, clock, size)).await;
+    let (as_of, age_ms) = as_of(ledger, &read, fence.set, basis);
+    let now = clock.max(read.time_unix_ns);
+    let OverduePage { holds, more } = &read.value;
+    let last = holds.last().filter(|_| *more);
+    ReadResult::Holds(api::ListHoldsReply {
+        holds: holds.iter().map(|record| shown(record, &record.placed.account, now)).collect(),
+        next: last.map(|last| last.hold.id.to_string()).unwrap_or_default(),
+        as_of,
+        age_ms,
+    })
 }
 
 /// As it stands at that ledger time.

@@ -253,6 +253,7 @@ async fn run_query(
         Query::Hold(key) => Ok(holds::one(ledger, set, key.account, named(&key.hold)?, basis).await),
         Query::Events(asked) => events::page(replica, ledger, asked, basis, draining.clone()).await,
         Query::Holds(asked) => holds::list(ledger, set, replica.fence.incarnation, asked, basis).await,
+        Query::Overdue(asked) => Ok(holds::overdue(ledger, &replica.fence, asked, basis).await),
         Query::Restriction(key) => {
             Ok(restrictions::one(ledger, set, key.account, named(&key.restriction)?, basis).await)
         }
@@ -351,7 +352,7 @@ async fn account(ledger: &Ledger, id: &str, set: u32, basis: Basis) -> ReadResul
     let (as_of, age_ms) = as_of(ledger, &read, set, basis);
     let Some((account, mode)) = &read.value else { return not_found(as_of, age_ms) };
     let account = Some(convert::account(account, *mode));
-    ReadResult::Account(api::GetAccountReply { account, as_of, age_ms, parts: Vec::new() })
+    ReadResult::Account(api::GetAccountReply { account, as_of, age_ms, ..api::GetAccountReply::default() })
 }
 
 fn one_transaction(ledger: &Ledger, read: Read<Option<Booked>>, set: u32, basis: Basis) -> ReadResult {

@@ -7,7 +7,7 @@ use twinset_ledger::account::Side;
 use twinset_ledger::check_back::OnExpiry;
 use twinset_ledger::codec::decode_outcome;
 use twinset_ledger::command::{Command, Leg, Metadata, Transaction};
-use twinset_ledger::date::timestamp;
+use twinset_ledger::date::{parse_timestamp, timestamp};
 use twinset_ledger::hold::{Capture, PlaceHold};
 use twinset_ledger::{Effect, Rejection, TransactionId};
 use twinset_proto::cluster::v1 as wire;
@@ -69,6 +69,20 @@ impl Leader<'_> {
         match self.read(Query::Holds(asked)) {
             ReadResult::Holds(page) => page.holds.into_iter().map(|hold| hold.hold).collect(),
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// Of all accounts, page by page.
+    pub fn all_overdue(&self) -> Vec<String> {
+        let (mut found, mut asked) = (Vec::new(), wire::ListOverdue { page_size: 1, ..Default::default() });
+        loop {
+            let ReadResult::Holds(page) = self.read(Query::Overdue(asked)) else { panic!("another answer") };
+            assert!(page.holds.iter().all(|hold| hold.state() == api::HoldState::HoldOverdue), "{page:?}");
+            found.extend(page.holds.iter().map(|hold| hold.hold.clone()));
+            let Some(last) = page.holds.last().filter(|_| !page.next.is_empty()) else { return found };
+            let (end, id) = (parse_timestamp(&last.expires_at), last.hold.parse::<TransactionId>());
+            asked =
+                wire::ListOverdue { from_end_ns: end.unwrap(), from: id.unwrap().position.0 + 1, ..asked };
         }
     }
 
@@ -163,6 +177,23 @@ fn an_atomic_batch_stands_or_falls_and_a_dry_run_leaves_nothing() {
     let vote = decode_outcome(&dry.outcomes[2].vote).unwrap().result;
     assert!(matches!(&vote, Ok(Effect::Prepared(sums)) if sums[0].debits == 400), "{vote:?}");
     assert!(dry.outcomes[0].vote.is_empty());
+
+    let there_and_back = |n: u16| {
+        let (from, to) = if n.is_multiple_of(2) { (&alice, &shop) } else { (&shop, &alice) };
+        encoded(&pay(&format!("many-{n}"), from, to, 1, None))
+    };
+    let mut many = vec![encoded(&Command::Together { count: 8_000 })];
+    many.extend((0..8_000).map(there_and_back));
+    let ReadResult::DryRun(dry) = ask.read(Query::DryRun(wire::DryRun { commands: many.clone() })) else {
+        panic!("another answer")
+    };
+    let booked = |dry: &wire::DryOutcome| {
+        matches!(decode_outcome(&dry.outcome).unwrap().result, Ok(Effect::Posted(_)))
+    };
+    assert!(dry.outcomes.len() == 8_001 && dry.outcomes[1..].iter().all(booked));
+    many.push(there_and_back(8_000));
+    let refused = ask.read(Query::DryRun(wire::DryRun { commands: many }));
+    assert!(matches!(&refused, ReadResult::Refused(why) if why.detail.contains("8001")), "{refused:?}");
 
     let together = Command::Together { count: 2 };
     let refused = [together.clone(), pay("one", &alice, &shop, 5, None), pay("two", &alice, &shop, 5, None)];

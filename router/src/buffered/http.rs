@@ -13,6 +13,9 @@ use crate::json::reply;
 use crate::query::Query;
 use crate::routes::{Params, Route};
 
+/// The query parameter of an account that asks for what is on its way to it as well.
+pub const PARAMETER: &str = "in_transit";
+
 /// A write.
 pub async fn write(
     api: &Api,

@@ -75,6 +75,22 @@ impl Api {
         Ok(reply)
     }
 
+    /// An account, and what is on its way to it. What is on its way is read first: what arrives in between is then in both, and
+    /// what was answered before this began is never in neither. Sets that stay silent take no more than half of the time, so
+    /// that some is left for the account itself.
+    pub async fn account_with_in_transit(
+        &self,
+        account: &str,
+        consistency: wire::Consistency,
+        deadline: Instant,
+    ) -> Result<wire::GetAccountReply, Error> {
+        let now = Instant::now();
+        let half = now + deadline.saturating_duration_since(now) / 2;
+        let in_transit = self.in_transit(account, consistency, half).await?;
+        let found = self.account(account, consistency, deadline).await?;
+        Ok(wire::GetAccountReply { in_transit: Some(in_transit), ..found })
+    }
+
     /// Credits that stand on the suspense accounts of a set, behind `after` (empty: from the first one).
     pub async fn suspense(
         &self,

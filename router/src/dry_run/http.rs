@@ -23,11 +23,7 @@ pub fn is_asked(query: Option<&str>) -> bool {
 
 /// What the parameter says.
 pub fn is_wanted(query: &Query) -> Result<bool, Error> {
-    match query.value(PARAMETER) {
-        None | Some("false") => Ok(false),
-        Some("true") => Ok(true),
-        Some(other) => Err(Error::malformed(format!("{PARAMETER} is \"true\" or \"false\", not {other:?}"))),
-    }
+    query.flag(PARAMETER)
 }
 
 /// The answer to one.

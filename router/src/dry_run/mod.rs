@@ -23,8 +23,8 @@ use crate::error::{At, Code, Error};
 use crate::{atomic, groups, route};
 use merge::{Said, merge};
 
-/// Transactions of one dry run: each set stands still while it tries them.
-pub const TRANSACTIONS_MAX: usize = 1_000;
+/// Transactions of one dry run: each set stands still while it tries them, as it does for an atomic batch.
+pub const TRANSACTIONS_MAX: usize = atomic::TRANSACTIONS_MAX;
 
 /// What a call would be told of one transaction that is not refused.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -78,7 +78,7 @@ pub(crate) async fn account(
         ..wire::Account::default()
     };
     let age_ms = parts.iter().map(|part| part.age_ms).max().unwrap_or_default();
-    Ok(wire::GetAccountReply { account: Some(account), as_of: None, age_ms, parts })
+    Ok(wire::GetAccountReply { account: Some(account), age_ms, parts, ..wire::GetAccountReply::default() })
 }
 
 /// The sum of the parts' posted balances at a ledger time, or now.

@@ -43,6 +43,21 @@ pub async fn write(
     Ok(written(&json::HoldChanged::from(api.hold_command(command, deadline).await?)))
 }
 
+/// The overdue holds of all accounts. Only these are found without an account: they are few, and in memory.
+pub async fn overdue(api: &Api, query: &Query, deadline: Instant) -> Result<Vec<u8>, Error> {
+    if query.value("state") != Some(named::word(wire::HoldState::HoldOverdue)) {
+        let detail = "state is \"overdue\" here; holds in other states are listed by account";
+        return Err(Error::malformed(detail));
+    }
+    let asked = wire::ListOverdueHoldsRequest {
+        set: query.number("set")?,
+        after: query.after(),
+        page_size: query.page_size()?,
+        consistency: query.consistency()?.into(),
+    };
+    Ok(written(&json::OverdueHolds::from(api.overdue_holds(asked, deadline).await?)))
+}
+
 /// A read.
 pub async fn read(api: &Api, params: Params, query: &Query, deadline: Instant) -> Result<Vec<u8>, Error> {
     let consistency = query.consistency()?;

@@ -3,6 +3,7 @@
 
 pub mod grpc;
 pub mod http;
+mod overdue;
 
 use tokio::time::Instant;
 use twinset_ledger::amount::to_decimal_string;

@@ -372,6 +372,21 @@ pub struct HoldPage {
     pub age_ms: u64,
 }
 
+/// A page of overdue holds of all accounts, the longest overdue first.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OverdueHolds {
+    /// The page.
+    pub holds: Vec<Hold>,
+    /// Where the next page starts (`after`); empty at the end.
+    pub next: String,
+    /// Sets that have not answered: what is overdue there is not known.
+    pub silent: Vec<u32>,
+    /// As of when, of each set that has answered.
+    pub as_of: Vec<Position>,
+    /// How old the oldest answer may be; 0 for a linearizable read.
+    pub age_ms: u64,
+}
+
 /// The hold that a transaction captures.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CaptureFound {
@@ -480,6 +495,18 @@ impl From<wire::ListHoldsReply> for HoldPage {
             holds: reply.holds.into_iter().map(Hold::from).collect(),
             next: reply.next,
             as_of: reply.as_of.map(Position::from),
+            age_ms: reply.age_ms,
+        }
+    }
+}
+
+impl From<wire::ListOverdueHoldsReply> for OverdueHolds {
+    fn from(reply: wire::ListOverdueHoldsReply) -> OverdueHolds {
+        OverdueHolds {
+            holds: reply.holds.into_iter().map(Hold::from).collect(),
+            next: reply.next,
+            silent: reply.silent,
+            as_of: reply.as_of.into_iter().map(Position::from).collect(),
             age_ms: reply.age_ms,
         }
     }

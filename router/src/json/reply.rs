@@ -182,6 +182,9 @@ pub struct AccountFound {
     /// Of a group: its parts, in the order of its definition.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<PartFound>,
+    /// What is on its way to it, if that was asked for. It is older than the figures: a credit that arrived in between is in both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_transit: Option<buffered::InTransit>,
 }
 
 /// A part of a group.
@@ -280,7 +283,9 @@ impl From<wire::GetAccountReply> for AccountFound {
     fn from(reply: wire::GetAccountReply) -> AccountFound {
         let account = reply.account.unwrap_or_default().into();
         let parts = reply.parts.into_iter().map(PartFound::from).collect();
-        AccountFound { account, as_of: reply.as_of.map(Position::from), age_ms: reply.age_ms, parts }
+        let (as_of, age_ms) = (reply.as_of.map(Position::from), reply.age_ms);
+        let in_transit = reply.in_transit.map(buffered::InTransit::from);
+        AccountFound { account, as_of, age_ms, parts, in_transit }
     }
 }
 

@@ -288,7 +288,11 @@ async fn clearing_accounts_are_read_by_their_names() {
         }
     }
     let mut client = ground.grpc().await;
-    let account = |account: &str| wire::GetAccountRequest { account: account.into(), consistency: 0 };
+    let account = |account: &str| wire::GetAccountRequest {
+        account: account.into(),
+        consistency: 0,
+        ..Default::default()
+    };
     let read = client.get_account(account("@clearing-2:EUR")).await.expect("read").into_inner();
     assert_eq!(read.account.expect("an account").posted, "1.00");
     let status = client.get_account(account("@clearing-02:EUR")).await.expect_err("no such spelling");

@@ -1,6 +1,7 @@
 //! Buffered accounts over HTTP and gRPC: the mode, legs that are on their way, and what could not be booked.
 
 use serde_json::{Value, json};
+use twinset_proto::cluster::v1::read_request;
 use twinset_proto::ledger::v1 as wire;
 use twinset_proto::ledger::v1::ledger_client::LedgerClient;
 
@@ -92,6 +93,73 @@ async fn a_leg_on_its_way_has_no_balance_and_stands_in_its_place() {
 }
 
 #[tokio::test]
+async fn an_account_is_read_with_what_is_on_its_way_to_it() {
+    let ground = Ground::new().await;
+    ground.pay("p1", "2.50").await;
+    ground.pay("p2", "1.00").await;
+    let plain = format!("/v1/accounts/{}", ground.shop);
+    let path = format!("{plain}?in_transit=true");
+    let found = ground.get(&path).await;
+    assert_eq!(found["account"]["posted"], "0.00");
+    let from = &found["in_transit"]["from"];
+    assert_eq!(
+        (&from[0]["set"], &from[0]["credits"], &from[0]["amount"]),
+        (&json!(1), &json!(2), &json!("3.50"))
+    );
+    assert_eq!(
+        (&found["in_transit"]["amount"], &found["in_transit"]["silent"]),
+        (&json!("3.50"), &json!([]))
+    );
+    // The account itself is read last, so that no credit is in neither.
+    let last = ground.cluster.node("a1").seen.lock().unwrap().query.clone();
+    assert_eq!(last, Some(read_request::Query::Account(ground.shop.clone())));
+    for same in [plain.clone(), format!("{plain}?in_transit=false")] {
+        assert!(ground.get(&same).await.get("in_transit").is_none(), "{same}");
+    }
+    ground.ship();
+    let found = ground.get(&path).await;
+    assert_eq!(
+        (&found["account"]["posted"], &found["in_transit"]["amount"]),
+        (&json!("3.50"), &json!("0.00"))
+    );
+    for (path, code) in [
+        (format!("{plain}?in_transit=yes"), "malformed"),
+        ("/v1/accounts/@clearing-1:EUR?in_transit=true".to_owned(), "malformed"),
+        (format!("/v1/accounts/{}?in_transit=true", ground.cluster.account_in(2, "nobody")), "not_found"),
+    ] {
+        assert_eq!(ground.router.get(&path).await.problem().1, code, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_account_whose_set_has_no_leader_is_told_with_its_age_or_not_at_all() {
+    let ground = Ground::new().await;
+    ground.pay("p1", "2.00").await;
+    let path = format!("/v1/accounts/{}?in_transit=true", ground.shop);
+    for node in ["a1", "a2", "b1", "b2"] {
+        ground.cluster.node(node).set_mode(Mode::NotLeader(String::new()));
+    }
+    let refused = ground.router.call("GET", &path, "", Some(500)).await;
+    assert_eq!((refused.status, refused.problem().1.as_str()), (503, "no_leader"));
+    let stale = ground.get(&format!("{path}&consistency=stale")).await;
+    assert_eq!((&stale["account"]["posted"], &stale["age_ms"]), (&json!("0.00"), &json!(2)));
+    let from = &stale["in_transit"]["from"][0];
+    assert_eq!((&from["amount"], &from["age_ms"]), (&json!("2.00"), &json!(1)));
+}
+
+#[tokio::test]
+async fn a_payers_set_that_does_not_answer_costs_the_account_half_the_time() {
+    let ground = Ground::new().await;
+    ground.pay("p1", "2.00").await;
+    ground.cluster.shared.withheld.lock().unwrap().insert(1);
+    let path = format!("/v1/accounts/{}?in_transit=true", ground.shop);
+    let answer = ground.router.call("GET", &path, "", Some(2_000)).await;
+    assert_eq!(answer.status, 200, "{:?}", answer.body);
+    let found = answer.json();
+    assert_eq!((&found["account"]["posted"], &found["in_transit"]["silent"]), (&json!("0.00"), &json!([1])));
+}
+
+#[tokio::test]
 async fn grpc_says_the_same() {
     let ground = Ground::new().await;
     let mut client = LedgerClient::connect(format!("http://{}", ground.router.handle.grpc)).await.unwrap();
@@ -107,7 +175,13 @@ async fn grpc_says_the_same() {
     assert_eq!(paid.postings.iter().map(|leg| leg.in_transit).collect::<Vec<_>>(), [false, true]);
     assert_eq!((paid.postings[1].amount.as_str(), paid.postings[1].posted.as_str()), ("4.00", ""));
     let asked = wire::GetInTransitRequest { account: ground.shop.clone(), consistency: 0 };
-    assert_eq!(client.get_in_transit(asked).await.unwrap().into_inner().amount, "4.00");
+    let on_its_way = client.get_in_transit(asked).await.unwrap().into_inner();
+    assert_eq!(on_its_way.amount, "4.00");
+    let asked =
+        |in_transit| wire::GetAccountRequest { account: ground.shop.clone(), consistency: 0, in_transit };
+    let found = client.get_account(asked(true)).await.unwrap().into_inner();
+    assert_eq!((found.account.unwrap().posted.as_str(), found.in_transit), ("0.00", Some(on_its_way)));
+    assert_eq!(client.get_account(asked(false)).await.unwrap().into_inner().in_transit, None);
     let mode = |mode: wire::PostingMode| wire::SetPostingModeRequest {
         request_id: "g2".into(),
         account: ground.shop.clone(),

@@ -235,10 +235,10 @@ async fn an_atomic_one_stands_or_falls() {
     let refused = ground.post(MANY, across).await;
     assert_eq!(refused.problem(), (400, "batch_across_sets".into(), "not_applied".into()));
     assert_eq!(refused.json()["dry_run"], true);
-    let many: Vec<Value> = (0..1_001).map(|n| pay(&format!("m-{n}"), b, a, "1")).collect();
+    let many: Vec<Value> = (0..8_001).map(|n| pay(&format!("m-{n}"), b, a, "1")).collect();
     let refused = ground.post(MANY, json!({"transactions": many})).await;
     assert_eq!(refused.problem(), (413, "batch_too_large".into(), "not_applied".into()));
-    assert_eq!(ground.batch(&many[1..], true).await.len(), 1_000);
+    assert_eq!(ground.batch(&many[1..], true).await.len(), 8_000);
     assert_eq!(ground.batch(&[], false).await.len(), 0);
     assert_eq!(ground.decided(), before);
 }

@@ -345,6 +345,7 @@ async fn what_means_one_account_is_refused_with_a_word_on_what_to_do() {
         "accounts/pot/statement",
         "accounts/pot/holds",
         "accounts/pot/in-transit",
+        "accounts/pot?in_transit=true",
         "accounts/pot/restrictions",
         "accounts/pot/restrictions/1-1-1-0",
         "requests/pot/x",

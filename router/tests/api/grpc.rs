@@ -65,7 +65,11 @@ async fn the_same_calls_in_their_other_spelling() {
     let reversals = format!("/v1/transactions/{}/reversals", booked.transaction);
     assert_eq!(router.post(&reversals, r#"{"request_id":"r"}"#).await.status, 200);
     let account = client
-        .get_account(wire::GetAccountRequest { account: "{t}:a".into(), consistency: 0 })
+        .get_account(wire::GetAccountRequest {
+            account: "{t}:a".into(),
+            consistency: 0,
+            ..Default::default()
+        })
         .await
         .expect("read");
     assert_eq!(account.into_inner().account.expect("an account").posted, "0.00");
@@ -206,7 +210,7 @@ async fn reads_are_as_strict_as_over_http() {
         assert_eq!(said(&status), ("malformed".into(), "not_applied".into()), "{status:?}");
         status.message().to_string()
     };
-    let account = wire::GetAccountRequest { account: "a".into(), consistency: 7 };
+    let account = wire::GetAccountRequest { account: "a".into(), consistency: 7, ..Default::default() };
     assert!(malformed(client.get_account(account).await.expect_err("7")).contains("consistency 7"));
     let transaction = wire::GetTransactionRequest { transaction: "1-1-1-0".into(), consistency: -1 };
     malformed(client.get_transaction(transaction).await.expect_err("-1"));

@@ -2,10 +2,13 @@
 
 use twinset_ledger::Account;
 use twinset_ledger::hold::Hold;
-use twinset_ledger::id::TransactionId;
+use twinset_ledger::id::{Position, TransactionId};
 use twinset_ledger::state::State;
 
 use super::LedgerReplica;
+use super::holds::{HoldRecord, READS_PER_LOCK};
+use super::reads::Read;
+use crate::fault::Fault;
 
 /// Overdue holds of a set by what they wait for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,7 +21,44 @@ pub struct OverdueHolds {
     pub unconfigured: usize,
 }
 
+/// Some overdue holds of a set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OverduePage {
+    /// The longest overdue first.
+    pub holds: Vec<HoldRecord>,
+    /// Whether more follow.
+    pub more: bool,
+}
+
 impl LedgerReplica {
+    /// Holds of all accounts that are overdue at `time_unix_ns`, or by ledger time if that is later; of them `limit` at most, from
+    /// an end and, among those with this end, a place on. They are found in memory, so that a page costs what it shows.
+    pub fn overdue_page(
+        &self,
+        from: (u64, Position),
+        time_unix_ns: u64,
+        limit: usize,
+    ) -> Result<Read<OverduePage>, Fault> {
+        self.check()?;
+        let (mut read, chosen) = {
+            let state = self.cell.state.read();
+            let read = state.answer(OverduePage::default());
+            let now = time_unix_ns.max(read.time_unix_ns);
+            let chosen: Vec<Hold> = state.holds.overdue_from(from, now).take(limit + 1).cloned().collect();
+            (read, chosen)
+        };
+        read.value.more = chosen.len() > limit;
+        // What was asked for when they were placed never changes: it need not be of the same moment.
+        let mut chosen = chosen.into_iter().take(limit).peekable();
+        while chosen.peek().is_some() {
+            let state = self.cell.state.read();
+            for hold in chosen.by_ref().take(READS_PER_LOCK) {
+                read.value.holds.push(state.with_placing(hold)?);
+            }
+        }
+        Ok(read)
+    }
+
     /// The names of those who are to be asked about a hold, now or later.
     pub fn initiators(&self) -> Vec<String> {
         self.cell.state.read().holds.initiators().map(str::to_owned).collect()

@@ -21,7 +21,7 @@ const VERSION: u8 = 1;
 /// Holds that one page looks at, at most.
 const LOOKS_PER_PAGE: usize = 500;
 /// Commands that are read from the log under one lock, at most.
-const READS_PER_LOCK: usize = 32;
+pub(super) const READS_PER_LOCK: usize = 32;
 
 /// A hold, and what was asked for when it was placed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,7 +165,7 @@ impl ReplicaState {
         Ok(found)
     }
 
-    fn with_placing(&self, hold: Hold) -> Result<HoldRecord, Fault> {
+    pub(super) fn with_placing(&self, hold: Hold) -> Result<HoldRecord, Fault> {
         let damaged = || Fault::damaged("a hold", format!("nothing was placed at {}", hold.id));
         let (command, outcome) = self.remembered(hold.id.position)?.ok_or_else(damaged)?;
         let Command::PlaceHold(placed) = command else { return Err(damaged()) };

@@ -70,7 +70,7 @@ use points::Points;
 use state::ReplicaState;
 
 pub use between::{Between, Outbound, Share, Sums};
-pub use check_back::OverdueHolds;
+pub use check_back::{OverdueHolds, OverduePage};
 pub use encoded::EncodedOutcomes;
 pub use events::{About, Event, EventPage, EventPlace};
 pub use holds::{HoldPage, HoldRecord};

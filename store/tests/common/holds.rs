@@ -163,6 +163,17 @@ pub(super) fn compare(replica: &LedgerReplica, model: &MemoryState, dice: &mut D
         overdue.partition(|hold| hold.check_back.as_ref().is_some_and(|asking| asking.kept));
     let expected = OverdueHolds { asked: waiting.len(), kept: kept.len(), unconfigured: 0 };
     assert_eq!(replica.overdue_holds(last, |initiator| initiator == INITIATOR), expected);
+    let mut expected: Vec<&Hold> = model.holds().iter().filter(|hold| hold.is_overdue(last)).collect();
+    expected.sort_by_key(|hold| (hold.expires_ns, hold.id.position));
+    let (mut found, mut from) = (Vec::new(), (0, Position(0)));
+    loop {
+        // A clock that is behind changes nothing.
+        let page = replica.overdue_page(from, dice.roll(last), 2).unwrap().value;
+        found.extend(page.holds.into_iter().map(|record| record.hold));
+        let Some(end) = found.last().filter(|_| page.more) else { break };
+        from = (end.expires_ns.unwrap(), Position(end.id.position.0 + 1));
+    }
+    assert_eq!(found.iter().collect::<Vec<_>>(), expected);
     let open = model.holds().iter().filter(|hold| !hold.is_over()).count();
     assert_eq!(replica.open_holds(), open);
 }

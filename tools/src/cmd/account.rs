@@ -1,6 +1,7 @@
 //! `twinset account`: accounts by hand, through a router.
 
 use clap::{Args, Subcommand, ValueEnum};
+use http::Method;
 use serde_json::{Value, json};
 
 use super::Context;
@@ -19,7 +20,12 @@ pub enum Account {
         twinset account open '{shop}:alice' --subject liability --currency EUR --limit -50.00")]
     Open(Open),
     /// Show an account, or a group of accounts: balances, limit, state.
-    Get(Get),
+    #[command(long_about = "Show an account, or a group of accounts: balances, limit, state.\n\n\
+        With --in-transit also what other sets have paid a buffered account that has not arrived: a credit that arrives \
+        while it is looked for is in both. If the account's own set does not answer, --stale shows its figures as they \
+        were last known somewhere, and `account in-transit` does without them.\n\n\
+        Examples:\n  twinset account get '{shop}:alice'\n  twinset account get shop --in-transit")]
+    Get(Show),
     /// Show the posted balance of an account at a time or a position.
     #[command(long_about = "Show the posted balance of an account at a time or a position.\n\n\
         After everything up to a ledger time, or up to a log index of the account's set; without both, now. What was held \
@@ -101,6 +107,18 @@ pub enum Mode {
 }
 
 /// Arguments of `account get`.
+#[derive(Debug, Args)]
+pub struct Show {
+    /// The account.
+    account: String,
+    /// Also what is on its way to it from other sets, if it is buffered.
+    #[arg(long)]
+    in_transit: bool,
+    #[command(flatten)]
+    freshness: Freshness,
+}
+
+/// Arguments of `account in-transit`.
 #[derive(Debug, Args)]
 pub struct Get {
     /// The account.
@@ -262,13 +280,22 @@ async fn write(
     ))
 }
 
-async fn show(router: &mut Router, get: Get, json: bool) -> anyhow::Result<()> {
-    let path = format!("/v1/accounts/{}{}", router::segment(&get.account), get.freshness.query());
+async fn show(router: &mut Router, get: Show, json: bool) -> anyhow::Result<()> {
+    let mut path = format!("/v1/accounts/{}{}", router::segment(&get.account), get.freshness.query());
+    if get.in_transit {
+        let before = if path.contains('?') { '&' } else { '?' };
+        path.push_str(&format!("{before}in_transit=true"));
+    }
     let reply = router.read(&path, &format!("{} cannot be read", get.account)).await?;
     if json {
         return out::json(&reply);
     }
     out::line(&text(&reply["account"]))?;
+    if get.in_transit {
+        let on_its_way = &reply["in_transit"];
+        out::line(&format!("{:<14} {}", "in_transit", on_its_way["amount"].as_str().unwrap_or_default()))?;
+        by_set(on_its_way)?;
+    }
     match reply["parts"].as_array() {
         Some(parts) => {
             out::line(&format!("{:<14} {}: twinset group show '{}'", "parts", parts.len(), get.account))
@@ -287,7 +314,9 @@ pub(crate) async fn open_buffered(router: &str, account: &str) -> anyhow::Result
         [("/v1/accounts".to_owned(), "opened", opening), (path(account, "posting-mode"), "buffered", mode)];
     for (path, done, mut body) in steps {
         body["request_id"] = done.into();
-        router.write(&path, &body, Asked { what: account, done, id: done, scope: Some(account) }).await?;
+        let asked = Asked { what: account, done, id: done, scope: Some(account) };
+        let answer = router.call(Method::POST, &path, Some(&body)).await;
+        answer.map_err(|error| router::write_failed(asked, error))?;
     }
     Ok(())
 }
@@ -301,6 +330,12 @@ async fn in_transit(router: &mut Router, asked: Get, json: bool) -> anyhow::Resu
     }
     let field = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     out::line(&format!("{} {}", field(&reply["amount"]), field(&reply["currency"])))?;
+    by_set(&reply)
+}
+
+/// A line for each set that has something on its way, and for each that does not answer.
+fn by_set(reply: &Value) -> anyhow::Result<()> {
+    let field = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     for from in reply["from"].as_array().into_iter().flatten() {
         let (set, credits) = (&from["set"], &from["credits"]);
         out::line(&format!("  from set {set}: {} in {credits} credits", field(&from["amount"])))?;

@@ -60,6 +60,14 @@ pub enum Hold {
     #[command(long_about = "List the holds of an account, in the order in which they were placed.\n\n\
         Examples:\n  twinset hold list '{shop}:alice'\n  twinset hold list '{shop}:alice' --state open --json")]
     List(List),
+    /// List the overdue holds of all accounts, the longest overdue first.
+    #[command(
+        long_about = "List the overdue holds of all accounts, the longest overdue first: of all sets, or of one.\n\n\
+        An overdue hold waits for its initiator or for a person. Sets that do not answer are named: what is overdue there is \
+        not known.\n\n\
+        Examples:\n  twinset hold overdue\n  twinset hold overdue --set 2 --page-size 100 --json"
+    )]
+    Overdue(Overdue),
 }
 
 /// Which hold.
@@ -172,6 +180,19 @@ pub struct List {
     freshness: Freshness,
 }
 
+/// Arguments of `hold overdue`.
+#[derive(Debug, Args)]
+#[command(mut_arg("after", |after| after.value_name("NEXT")))]
+pub struct Overdue {
+    /// Only of this set.
+    #[arg(long)]
+    set: Option<u32>,
+    #[command(flatten)]
+    page: Page<100>,
+    #[command(flatten)]
+    freshness: Freshness,
+}
+
 /// Where a hold is in its life.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum State {
@@ -235,6 +256,7 @@ pub async fn run(command: Hold, context: &Context) -> anyhow::Result<()> {
             if context.json { out::json(&reply) } else { out::line(&one(&reply["hold"])) }
         }
         Hold::List(arguments) => list(&mut router, arguments, context.json).await,
+        Hold::Overdue(arguments) => overdue(&mut router, arguments, context.json).await,
     }
 }
 
@@ -339,6 +361,26 @@ async fn list(router: &mut Router, arguments: List, json: bool) -> anyhow::Resul
     out::line(&page::table(&reply["holds"], &fields))?;
     let state = state.map(|state| format!(" --state {state}")).unwrap_or_default();
     page::more(&reply, |next| format!("hold list '{account}'{state} --after {next}"));
+    Ok(())
+}
+
+async fn overdue(router: &mut Router, arguments: Overdue, json: bool) -> anyhow::Result<()> {
+    let Overdue { set, page, freshness } = arguments;
+    let number = set.map(|set| set.to_string());
+    let (state, consistency) = (Some(State::Overdue.text()), freshness.consistency());
+    let parameters = [("state", state), ("set", number.as_deref()), ("consistency", consistency)];
+    let reply =
+        router.read(&page.path("/v1/holds", &parameters), "the overdue holds cannot be listed").await?;
+    if json {
+        return out::json(&reply);
+    }
+    let rows = reply["holds"].as_array().into_iter().flatten().map(shown::overdue);
+    out::line(&out::table(&shown::OVERDUE, &rows.collect::<Vec<_>>()))?;
+    for set in reply["silent"].as_array().into_iter().flatten() {
+        out::say(&format!("set {set} does not answer: what is overdue there is not known"));
+    }
+    let of = number.map(|set| format!(" --set {set}")).unwrap_or_default();
+    page::more(&reply, |next| format!("hold overdue{of} --after {next}"));
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 pub use crate::journal::api::segment;
-use crate::{error, http1};
+use crate::{error, http1, out};
 
 /// More than the longest deadline a router grants.
 const PATIENCE: Duration = Duration::from_secs(65);
@@ -150,8 +150,13 @@ impl Router {
         self.call(Method::GET, path, None).await.map_err(|error| read_failed(failed, error))
     }
 
-    /// Writes; a failure in words about what was asked.
+    /// Writes; a failure in words about what was asked. The request id is said before anything is sent: whoever loses the
+    /// terminal, the command or the connection can ask again, and books at most once.
     pub async fn write(&mut self, path: &str, body: &Value, asked: Asked<'_>) -> anyhow::Result<Value> {
+        let id = asked.id;
+        out::say(&format!(
+            "request id {id}: should no answer come, the same command with --request-id {id} does it at most once"
+        ));
         self.call(Method::POST, path, Some(body)).await.map_err(|error| write_failed(asked, error))
     }
 

@@ -362,11 +362,13 @@ fn batch_messages(reply: &pb::PostBatchReply, sent: usize) -> Answers {
 
 #[cfg(test)]
 mod tests {
+    use super::super::plan::Way;
     use super::*;
 
     #[test]
     fn a_transfer_is_valid_json_with_amounts_as_strings() {
-        let transfer = Transfer { debit: "{t}:1".into(), credit: "{t}:2".into(), cents: 1205, held: false };
+        let (debit, credit) = ("{t}:1".into(), "{t}:2".into());
+        let transfer = Transfer { debit, credit, cents: 1205, held: false, way: Way::Within };
         let mut body = String::new();
         push_transfer(&mut body, &transfer, &mut Random::seeded(1));
         let value: serde_json::Value = serde_json::from_str(&body).unwrap();

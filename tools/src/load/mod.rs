@@ -235,7 +235,7 @@ impl Worker {
                 set: self.set,
                 class,
             };
-            self.tally.record(sample, &answers);
+            self.tally.record(sample, &transfers, &answers);
             self.shared.requests.fetch_add(1, Ordering::Relaxed);
             if class != Class::Done {
                 self.shared.failures.fetch_add(1, Ordering::Relaxed);

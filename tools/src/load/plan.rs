@@ -52,6 +52,17 @@ struct Group {
     set: u32,
 }
 
+/// Where a transaction goes, by how it was drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Between accounts of one set.
+    Within,
+    /// To an account of another set.
+    Across,
+    /// To the payee beside the traffic's own accounts, wherever that lives.
+    Into,
+}
+
 /// A two-leg transaction.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Transfer {
@@ -63,6 +74,8 @@ pub struct Transfer {
     pub cents: u32,
     /// The amount is set aside first, and captured then.
     pub held: bool,
+    /// Where it goes.
+    pub way: Way,
 }
 
 /// What is sent.
@@ -168,18 +181,20 @@ impl Plan {
         if let Some(payee) = self.into.as_ref().filter(|payee| random.below(100) < usize::from(payee.percent))
         {
             let (debit, credit) = (named(group, random.below(all)), payee.account.clone());
-            return Transfer { debit, credit, cents, held };
+            return Transfer { debit, credit, cents, held, way: Way::Into };
         }
         if random.below(100) < usize::from(self.across)
             && let Some(other) = self.group_elsewhere(self.groups[group].set, random)
         {
             let (debit, credit) = (random.below(all), random.below(all));
-            return Transfer { debit: named(group, debit), credit: named(other, credit), cents, held };
+            let (debit, credit) = (named(group, debit), named(other, credit));
+            return Transfer { debit, credit, cents, held, way: Way::Across };
         }
         let credit = if self.hot { 0 } else { random.below(all) };
         // Any account but the credited one, each as likely.
         let debit = (credit + 1 + random.below(all - 1)) % all;
-        Transfer { debit: named(group, debit), credit: named(group, credit), cents, held }
+        let (debit, credit) = (named(group, debit), named(group, credit));
+        Transfer { debit, credit, cents, held, way: Way::Within }
     }
 
     /// A group of another set, each set as likely; None: there is no other.
@@ -239,7 +254,9 @@ mod tests {
             let transfers = (0..1000).map(|_| plan.transfer(2, &mut random));
             let over = transfers.filter(|transfer| {
                 assert_eq!(set_of(&transfer.debit), 2, "who pays is of the set that is asked for");
-                set_of(&transfer.credit) != 2
+                let over = set_of(&transfer.credit) != 2;
+                assert_eq!(transfer.way, if over { Way::Across } else { Way::Within });
+                over
             });
             let over = over.count();
             assert!((least..=most).contains(&over), "{over} of 1000 at {across} %");
@@ -263,7 +280,7 @@ mod tests {
         let payers: std::collections::BTreeSet<String> = (0..1000)
             .map(|_| plan.transfer(2, &mut random))
             .map(|transfer| {
-                assert_eq!(transfer.credit, "pot");
+                assert_eq!((transfer.credit.as_str(), transfer.way), ("pot", Way::Into));
                 assert!(
                     twinset_ledger::slot_of(&transfer.debit) >= 2048,
                     "who pays is of the set that is asked for"

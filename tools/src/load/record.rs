@@ -7,6 +7,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use super::plan::{Transfer, Way};
+
 /// How a request (or one transaction of a batch) ended, from good to bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -96,6 +98,62 @@ impl Answers {
     }
 }
 
+/// Booked transfers of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Made {
+    /// How many.
+    pub transfers: u64,
+    /// Their sum.
+    pub cents: u64,
+}
+
+impl Made {
+    fn add(&mut self, other: Made) {
+        self.transfers += other.transfers;
+        self.cents += other.cents;
+    }
+}
+
+/// What was booked, by kind. Of a batch that was not booked whole it is not known which of it was: none is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Kinds {
+    /// Between accounts of one set.
+    pub within: Made,
+    /// To accounts of another set.
+    pub across: Made,
+    /// To the payee beside the traffic's own accounts.
+    pub into: Made,
+    /// Of all these, those that were set aside first.
+    pub held: Made,
+}
+
+impl Kinds {
+    /// Counts one that was booked.
+    pub fn count(&mut self, transfer: &Transfer) {
+        let one = Made { transfers: 1, cents: transfer.cents.into() };
+        match transfer.way {
+            Way::Within => self.within.add(one),
+            Way::Across => self.across.add(one),
+            Way::Into => self.into.add(one),
+        }
+        if transfer.held {
+            self.held.add(one);
+        }
+    }
+
+    /// How many were booked.
+    pub fn transfers(&self) -> u64 {
+        self.within.transfers + self.across.transfers + self.into.transfers
+    }
+
+    fn add(&mut self, other: Kinds) {
+        self.within.add(other.within);
+        self.across.add(other.across);
+        self.into.add(other.into);
+        self.held.add(other.held);
+    }
+}
+
 /// One request. Times are microseconds on the load's own clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Sample {
@@ -113,6 +171,7 @@ pub struct Sample {
 pub struct Tally {
     histogram: Histogram<u64>,
     answers: Answers,
+    kinds: Kinds,
     requests: u64,
     failed: u64,
     samples: Vec<Sample>,
@@ -130,6 +189,7 @@ impl Tally {
         Tally {
             histogram,
             answers: Answers::default(),
+            kinds: Kinds::default(),
             requests: 0,
             failed: 0,
             samples: Vec::new(),
@@ -138,8 +198,11 @@ impl Tally {
         }
     }
 
-    /// Takes in one request and how its transactions ended.
-    pub fn record(&mut self, sample: Sample, answers: &Answers) {
+    /// Takes in one request: what was asked for, and how its transactions ended.
+    pub fn record(&mut self, sample: Sample, transfers: &[Transfer], answers: &Answers) {
+        if sample.class == Class::Done {
+            transfers.iter().for_each(|transfer| self.kinds.count(transfer));
+        }
         self.histogram.saturating_record((sample.end_us - sample.start_us).max(1));
         self.requests += 1;
         self.failed += u64::from(sample.class != Class::Done);
@@ -157,6 +220,7 @@ impl Tally {
         self.requests += other.requests;
         self.failed += other.failed;
         self.answers.add(&other.answers);
+        self.kinds.add(other.kinds);
         self.samples.extend(other.samples);
         self.samples_dropped += other.samples_dropped;
     }
@@ -177,6 +241,7 @@ impl Tally {
             not_applied: self.answers.count(Class::NotApplied),
             unknown: self.answers.count(Class::Unknown),
             errors: self.answers.errors,
+            kinds: self.kinds,
             latency: Latency::of(&self.histogram),
             samples: self.samples,
             samples_dropped: self.samples_dropped,
@@ -237,6 +302,8 @@ pub struct LoadReport {
     pub unknown: u64,
     /// Transactions that were not booked, or are not known to be, by error code.
     pub errors: BTreeMap<String, u64>,
+    /// What was booked, by kind.
+    pub kinds: Kinds,
     /// Of requests.
     pub latency: Latency,
     /// In the order of their ends.
@@ -291,7 +358,7 @@ mod tests {
     fn report(samples: &[Sample]) -> LoadReport {
         let mut tally = Tally::new(100);
         for sample in samples {
-            tally.record(*sample, &answers(sample.class));
+            tally.record(*sample, &[], &answers(sample.class));
         }
         tally.report(Duration::from_secs(2))
     }
@@ -308,7 +375,7 @@ mod tests {
         let mut tally = Tally::new(0);
         for code in ["no_leader", "no_answer", "no_leader"] {
             let answers = Answers::failed(Failure::local(Class::NotApplied, code), 2);
-            tally.record(sample(0, 1, 1, answers.worst()), &answers);
+            tally.record(sample(0, 1, 1, answers.worst()), &[], &answers);
         }
         let report = tally.report(Duration::from_secs(1));
         assert_eq!(report.commonest_error(), Some(("no_leader", 4)));
@@ -340,11 +407,37 @@ mod tests {
     }
 
     #[test]
+    fn what_was_booked_is_counted_by_kind() {
+        let transfer =
+            |cents, held, way| Transfer { debit: "a".into(), credit: "b".into(), cents, held, way };
+        let booked = [
+            transfer(5, false, Way::Within),
+            transfer(7, true, Way::Across),
+            transfer(11, true, Way::Into),
+            transfer(13, false, Way::Into),
+        ];
+        let mut tally = Tally::new(0);
+        for transfer in booked {
+            tally.record(sample(0, 1, 1, Class::Done), &[transfer], &Answers::done(1));
+        }
+        let mut other = Tally::new(0);
+        let (lost, unsure) = (transfer(17, true, Way::Within), transfer(19, false, Way::Within));
+        other.record(sample(0, 1, 1, Class::Rejected), &[lost, unsure], &answers(Class::Rejected));
+        other.record(sample(0, 1, 1, Class::Done), &[transfer(23, false, Way::Within)], &Answers::done(1));
+        tally.add(other);
+        let kinds = tally.report(Duration::from_secs(1)).kinds;
+        let made = |transfers, cents| Made { transfers, cents };
+        let expected =
+            Kinds { within: made(2, 28), across: made(1, 7), into: made(2, 24), held: made(2, 18) };
+        assert_eq!((kinds, kinds.transfers()), (expected, 5));
+    }
+
+    #[test]
     fn percentiles_come_within_a_thousandth() {
         let samples: Vec<Sample> = (1..=1000).map(|ms| sample(0, ms, 1, Class::Done)).collect();
         let mut tally = Tally::new(10);
         for sample in samples {
-            tally.record(sample, &Answers::done(1));
+            tally.record(sample, &[], &Answers::done(1));
         }
         let report = tally.report(Duration::from_secs(1));
         let near = |got: u64, ms: u64| got.abs_diff(ms * 1000) <= ms;

@@ -109,6 +109,7 @@ not_scripted! {
     extend_hold: ExtendHoldRequest => HoldReply,
     get_hold: GetHoldRequest => GetHoldReply,
     list_holds: ListHoldsRequest => ListHoldsReply,
+    list_overdue_holds: ListOverdueHoldsRequest => ListOverdueHoldsReply,
     release_restriction: ReleaseRestrictionRequest => RestrictionReply,
     get_restriction: GetRestrictionRequest => GetRestrictionReply,
     list_restrictions: ListRestrictionsRequest => ListRestrictionsReply,

@@ -143,6 +143,50 @@ async fn holds_are_shown_and_listed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn overdue_holds_say_what_they_wait_for() {
+    let seen = Asked::default();
+    let heard = seen.clone();
+    let url = fakes::router::start(move |method, path, _| {
+        heard.lock().unwrap().push((method.to_owned(), path.to_owned(), Value::Null));
+        let hold = |name: &str, state: Value| {
+            let mut hold = hold();
+            (hold["hold"], hold["state"]) = (name.into(), "overdue".into());
+            hold["on_expiry"] = json!({"check_back": state});
+            hold
+        };
+        let holds = [
+            hold("1-1-8-0", json!({"initiator": "shop", "tries": 5, "kept": true})),
+            hold("2-1-9-0", json!({"initiator": "shop", "tries": 1, "next_at": "2026-12-24T18:05:00Z"})),
+            hold("2-1-10-0", json!({"initiator": "bank", "tries": 1, "confirming": true})),
+            hold("2-1-11-0", json!({"initiator": "bank", "tries": 0})),
+        ];
+        Some((200, json!({"holds": holds, "next": "7.2-1-11-0", "silent": [3]}).to_string()))
+    })
+    .await;
+    let listed = against(&url, &["hold", "overdue", "--set", "2", "--after", "5.1-1-2-0", "--stale"]).await;
+    let lines: Vec<String> =
+        stdout(&listed).lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let expected = [
+        "HOLD ACCOUNT LEFT CURRENCY OVERDUE SINCE ASKS TRIES WAITS FOR",
+        "1-1-8-0 {s}:a 20.00 EUR 2026-12-24T18:00:00Z shop 5 a person",
+        "2-1-9-0 {s}:a 20.00 EUR 2026-12-24T18:00:00Z shop 1 a try from 2026-12-24T18:05:00Z",
+        "2-1-10-0 {s}:a 20.00 EUR 2026-12-24T18:00:00Z bank 1 its confirmation",
+        "2-1-11-0 {s}:a 20.00 EUR 2026-12-24T18:00:00Z bank 0 a try",
+    ];
+    assert_eq!(lines, expected);
+    assert_eq!(
+        stderr(&listed),
+        "set 3 does not answer: what is overdue there is not known\n\
+         more: twinset hold overdue --set 2 --after 7.2-1-11-0\n"
+    );
+    let path = seen.lock().unwrap().last().unwrap().1.clone();
+    assert_eq!(path, "/v1/holds?page_size=20&state=overdue&set=2&consistency=stale&after=5.1-1-2-0");
+    let json = against(&url, &["hold", "overdue", "--json"]).await;
+    assert_eq!(serde_json::from_slice::<Value>(&json.stdout).unwrap()["silent"], json!([3]));
+    assert_eq!(stderr(&json), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_or_asked_wrongly_says_what_to_try() {
     let (url, _) = router().await;
     let refused = against(&url, &["hold", "release", "{s}:a", HOLD]).await;
@@ -167,7 +211,7 @@ async fn what_is_refused_or_asked_wrongly_says_what_to_try() {
         let output = crate::beside(arguments).await;
         assert_eq!(output.status.code(), Some(64), "{said}: {}", stderr(&output));
     }
-    for command in ["place", "capture", "release", "extend", "show", "list"] {
+    for command in ["place", "capture", "release", "extend", "show", "list", "overdue"] {
         let help = stdout(&twinset(&["hold", command, "--help"]));
         assert!(help.contains("Example"), "{command}: {help}");
     }

@@ -11,6 +11,7 @@ use initiator::{Call, Initiator, Reaction, answer, confirm, say};
 use serde_json::json;
 use twinset_ledger::check_back::{CheckBack, OnExpiry};
 use twinset_ledger::command::{Command, Metadata};
+use twinset_ledger::date::parse_timestamp;
 use twinset_ledger::hold::PlaceHold;
 use twinset_ledger::{Effect, Rejection, TransactionId};
 use twinset_node::check_back::LastResort;
@@ -300,6 +301,7 @@ fn after_the_last_try_comes_the_last_resort() {
     assert_eq!((tries(&found), found.state()), (asked("kept"), api::HoldState::HoldOverdue));
     assert_eq!((ask.posted(&bob).as_str(), ask.held(&alice).as_str()), ("10.00", "10.00"));
     assert_eq!(ask.holds(&alice, api::HoldState::HoldOverdue), [keeps.to_string()]);
+    assert_eq!(ask.all_overdue(), [keeps.to_string()]);
     for one in &all {
         assert_eq!(one.calls().len(), 3, "{}", one.name);
         let line = format!("twinset_node_check_backs_exhausted_total{{initiator=\"{}\"}}", one.name);
@@ -316,6 +318,35 @@ fn after_the_last_try_comes_the_last_resort() {
         amount: None,
     });
     assert_eq!(ask.held(&alice), "0.00");
+    cluster.nodes.into_iter().for_each(Running::die);
+}
+
+/// A call that does not end writes nothing down, so that the ledger time of the set stands still.
+#[test]
+fn what_is_overdue_is_listed_while_nothing_is_written_about_it() {
+    let _alone = alone();
+    let silent = Initiator::start("silent", |_, _| Reaction::Hang);
+    let cluster = cluster(&[&silent], |config| config.initiators[0].timeout_ms = 60_000);
+    let [alice, bob] = own_accounts(&cluster);
+    let ask = Leader::of(&cluster.nodes);
+    ask.book(&open(&alice));
+    ask.book(&open(&bob));
+    let later = Duration::from_secs(3_600);
+    ask.place(&ending(later, "later", &alice, 1, ("silent", &bob)));
+    let held = [(&alice, &bob), (&bob, &alice)];
+    let mut expected: Vec<(u64, String)> = (0..)
+        .zip(held)
+        .map(|(no, (account, to))| {
+            let hold = ask.overdue(&format!("silent-{no}"), account, 5, ("silent", to));
+            (parse_timestamp(&ask.hold(account, hold).expires_at).unwrap(), hold.to_string())
+        })
+        .collect();
+    expected.sort();
+    let expected: Vec<String> = expected.into_iter().map(|(_, hold)| hold).collect();
+    until("both are listed, the longer overdue first", || {
+        let found = ask.all_overdue();
+        if found == expected { Ok(()) } else { Err(format!("{found:?}")) }
+    });
     cluster.nodes.into_iter().for_each(Running::die);
 }
 

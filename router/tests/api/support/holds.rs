@@ -4,7 +4,7 @@ use twinset_ledger::amount::to_decimal_string;
 use twinset_ledger::hold::{Ended, Hold, HoldChange};
 use twinset_ledger::memory::MemoryState;
 use twinset_ledger::{Account, Begin, Command, Position, State, Transaction, TransactionId, date};
-use twinset_proto::cluster::v1::{ListHolds, NotFound, read_reply};
+use twinset_proto::cluster::v1::{ListHolds, ListOverdue, NotFound, read_reply};
 use twinset_proto::ledger::v1 as wire;
 
 /// As of when an answer is.
@@ -47,6 +47,16 @@ pub fn page(state: &MemoryState, asked: &ListHolds, as_of: AsOf, age_ms: u64) ->
         .collect();
     let more = holds.len() > asked.page_size as usize;
     holds.truncate(asked.page_size as usize);
+    let next = holds.last().filter(|_| more).map(|last| last.hold.clone()).unwrap_or_default();
+    read_reply::Result::Holds(wire::ListHoldsReply { holds, next, as_of, age_ms })
+}
+
+/// Overdue holds of a set.
+pub fn overdue(state: &MemoryState, asked: &ListOverdue, as_of: AsOf, age_ms: u64) -> read_reply::Result {
+    let from = (asked.from_end_ns, Position(asked.from));
+    let mut overdue = state.holds().overdue_from(from, state.last_time()).map(|hold| told(state, hold));
+    let holds: Vec<wire::Hold> = overdue.by_ref().take(asked.page_size as usize).collect();
+    let more = overdue.next().is_some();
     let next = holds.last().filter(|_| more).map(|last| last.hold.clone()).unwrap_or_default();
     read_reply::Result::Holds(wire::ListHoldsReply { holds, next, as_of, age_ms })
 }

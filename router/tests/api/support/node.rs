@@ -179,6 +179,9 @@ impl FakeNode {
             Some(read_request::Query::Holds(asked)) => {
                 return holds::page(state, asked, as_of, u64::from(stale));
             }
+            Some(read_request::Query::Overdue(asked)) => {
+                return holds::overdue(state, asked, as_of, u64::from(stale));
+            }
             Some(read_request::Query::Restriction(key)) => {
                 return restrictions::one(state, &key.account, &key.restriction, as_of, u64::from(stale));
             }
@@ -236,7 +239,7 @@ impl FakeNode {
             as_of,
             // Another age in each set.
             age_ms: if stale { u64::from(request.set) } else { 0 },
-            parts: Vec::new(),
+            ..wire::GetAccountReply::default()
         })
     }
 }

@@ -37,6 +37,29 @@ pub fn one(hold: &Value) -> String {
     lines.join("\n")
 }
 
+/// What [`overdue`] tells of each.
+pub const OVERDUE: [&str; 8] =
+    ["HOLD", "ACCOUNT", "LEFT", "CURRENCY", "OVERDUE SINCE", "ASKS", "TRIES", "WAITS FOR"];
+
+/// An overdue hold in a row.
+pub fn overdue(hold: &Value) -> Vec<String> {
+    let asking = &hold["on_expiry"]["check_back"];
+    let waits_for = if asking["kept"] == true {
+        "a person".to_owned()
+    } else if asking["confirming"] == true {
+        "its confirmation".to_owned()
+    } else {
+        match asking["next_at"].as_str() {
+            Some(next) => format!("a try from {next}"),
+            None => "a try".to_owned(),
+        }
+    };
+    let mut row: Vec<String> =
+        ["hold", "account", "left", "currency", "expires_at"].map(|name| text(&hold[name])).into();
+    row.extend([text(&asking["initiator"]), text(&asking["tries"]), waits_for]);
+    row
+}
+
 /// Who is asked when its time is over, and how far that is.
 fn check_back(state: &Value) -> Vec<String> {
     let name = |field: &Value| text(field);
