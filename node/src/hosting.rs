@@ -239,7 +239,7 @@ impl Node {
             match catalogue.incarnation(set).is_some_and(|now| now > old.incarnation) {
                 true => warn!(set, replica, "the set was recovered without this replica"),
                 false => {
-                    warn!(set, replica, "this replica was replaced by another one: it is closed for good")
+                    warn!(set, replica, "this replica belongs to its set no more: it is closed for good")
                 }
             }
             self.take_down(set).await?;

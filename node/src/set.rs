@@ -204,8 +204,10 @@ impl Sets {
     pub fn addressed(&self, to: &wire::Address) -> Result<Arc<Replica>, String> {
         let replica = self.hosted(to.set)?;
         replica.fence.check(to)?;
-        let known = self.catalogue.get().and_then(|catalogue| catalogue.borrow().clone());
-        if known.is_some_and(|known| known.is_retired(to.set, to.from_replica)) {
+        let retired = self.catalogue.get().is_some_and(|catalogue| {
+            catalogue.borrow().as_ref().is_some_and(|known| known.is_retired(to.set, to.from_replica))
+        });
+        if retired {
             return Err(format!("replica {} belongs to set {} no more", to.from_replica, to.set));
         }
         Ok(replica)

@@ -2,18 +2,20 @@
 //! still has on its disk harms nothing when it comes back.
 
 use clap::Parser;
-use twinset_control::{CONTROL_SET, Catalogue, Durability, Role};
+use twinset_control::{CONTROL_SET, Catalogue, Command, Durability, Role};
 use twinset_jepsen::logs::{self, Allowed};
 use twinset_jepsen::wait;
 use twinset_tools::cli::Cli;
 use twinset_tools::cluster::admin::{self, Survey};
+use twinset_tools::cluster::control;
+use twinset_tools::cluster::process::Signal;
 use twinset_tools::cmd;
 
-use crate::support::{Stage, no_failure};
+use crate::support::{LONG, Stage, no_failure};
 
 /// What nodes may say while replicas are replaced.
 const REPLACED: &[Allowed] = &[
-    Allowed { part: "this replica was replaced by another one", why: "its node is back, or was alive" },
+    Allowed { part: "this replica belongs to its set no more", why: "its node is back, or was alive" },
     Allowed { part: "this node was taken out of its cluster", why: "it is back" },
     Allowed { part: "learner not added yet", why: "the lead has just gone over" },
     Allowed { part: "the replica has not left the group yet", why: "the lead has just gone over" },
@@ -26,7 +28,7 @@ fn allowed() -> Vec<Allowed> {
 
 /// Runs a command as an operator does, by way of the nodes that are no trouble.
 async fn twinset(stage: &Stage, line: &str) -> anyhow::Result<()> {
-    let nodes = ["a2", "b1", "b2"].map(|name| stage.cluster.layout().process(name).unwrap().api.clone());
+    let nodes = ["b1", "b2"].map(|name| stage.cluster.layout().process(name).unwrap().api.clone());
     let nodes = nodes.join(",");
     let words = ["twinset", "--nodes", &nodes].into_iter().chain(line.split(' '));
     println!("twinset {line}");
@@ -121,7 +123,7 @@ async fn a_lost_node_is_replaced_and_harms_nothing_when_it_comes_back() {
         });
     closed.await.unwrap();
     let log = stage.log(LOST, said);
-    assert_eq!(log.matches("this replica was replaced by another one").count(), had.len(), "{log}");
+    assert_eq!(log.matches("this replica belongs to its set no more").count(), had.len(), "{log}");
     let (status, said) = {
         stage.cluster.stop_process(LOST).await.unwrap();
         stage.run_to_end(&stage.cluster.layout().config_path(LOST)).await
@@ -130,5 +132,57 @@ async fn a_lost_node_is_replaced_and_harms_nothing_when_it_comes_back() {
 
     stage.switch(1, "it moves like any other").await;
     no_failure(traffic).await;
+    stage.end(&allowed()).await;
+}
+
+/// A successor that is lost itself is given up; then the node is replaced by another one while it runs and leads.
+#[tokio::test]
+async fn a_replacement_is_given_up_and_a_living_leader_is_replaced() {
+    const SET: u32 = 1;
+    let mut stage = Stage::start().await;
+    let traffic = stage.journal(100).await;
+
+    let leaves = if stage.leader(SET).await == "a2" { "a2" } else { "a1" };
+    let had = hosted(stage.whole().await.catalogue().unwrap(), leaves);
+    add(&mut stage, "a3", "A").await;
+    twinset(&stage, &format!("node replace {leaves} --by a3 --dry-run")).await.unwrap_err();
+
+    stage.cluster.signal("a3", Signal::Stop).await.unwrap();
+    let begin = had.iter().map(|(set, replica, _)| Command::BeginReplacement {
+        set: *set,
+        replica: *replica,
+        node: "a3".into(),
+        who: "test".into(),
+        why: "test".into(),
+    });
+    for command in begin {
+        let survey = survey(&stage).await;
+        let catalogue = survey.catalogue().unwrap();
+        control::propose(&survey, catalogue, &command, LONG).await.unwrap();
+    }
+    twinset(&stage, &format!("node replace {leaves} --by a3 --give-up --yes --why test")).await.unwrap();
+    let undone = survey(&stage).await;
+    let undone = undone.catalogue().unwrap();
+    assert_eq!(hosted(undone, leaves), had, "all is as it was");
+    assert!(hosted(undone, "a3").is_empty());
+    stage.cluster.signal("a3", Signal::Cont).await.unwrap();
+
+    add(&mut stage, "a4", "A").await;
+    stage.whole().await;
+    twinset(&stage, &format!("node replace {leaves} --by a4 --even-if-alive --keep --yes --why test"))
+        .await
+        .unwrap();
+    let after = stage.whole().await;
+    let roles = |of: &[(u32, u64, Role)]| of.iter().map(|(set, _, role)| (*set, *role)).collect::<Vec<_>>();
+    assert_eq!(roles(&hosted(after.catalogue().unwrap(), "a4")), roles(&had));
+    assert!(after.reply_of(leaves).unwrap().replicas.is_empty(), "it runs, and hosts nothing");
+    // It is a node like any other, and starts clean.
+    twinset(&stage, &format!("node replace a4 --by {leaves} --even-if-alive --keep --yes --why test"))
+        .await
+        .unwrap();
+    let back = stage.whole().await;
+    assert_eq!(roles(&hosted(back.catalogue().unwrap(), leaves)), roles(&had));
+    let stopped = traffic.stop().await.unwrap();
+    stage.account_for(stopped).await;
     stage.end(&allowed()).await;
 }
