@@ -15,6 +15,7 @@ use crate::plan;
 use crate::proof::Proof;
 use crate::recovery::{self, Asked};
 use crate::rejection::Rejection;
+use crate::replacement;
 use crate::topology::{is_address, is_name};
 
 /// Bytes of `who`, `why` and `reason`, at most.
@@ -80,6 +81,19 @@ pub enum Effect {
     },
     /// The learner votes.
     ReplicaPromoted,
+    /// The intent is recorded.
+    ReplacementBegun {
+        /// The replacement's id, for its end.
+        id: u64,
+        /// The successor's id.
+        replica: u64,
+    },
+    /// The successor is to leave again.
+    ReplacementGivenUp,
+    /// It is under way no longer.
+    ReplacementEnded,
+    /// The node is none of the cluster any more.
+    NodeRemoved,
     /// The addresses are recorded.
     NodeRecorded,
     /// The fault is on record.
@@ -201,6 +215,19 @@ pub fn apply_entry(catalogue: &mut Catalogue, index: u64, entry: Envelope) -> Re
             check_who_why(&who, &why)?;
             recovery::promote(catalogue, at, set, replica, (who, why))?
         }
+        Command::BeginReplacement { set, replica, node, who, why } => {
+            check_who_why(&who, &why)?;
+            replacement::begin(catalogue, at, set, replacement::Asked { replica, node, who, why })?
+        }
+        Command::GiveUpReplacement { set, id, who, why } => {
+            check_who_why(&who, &why)?;
+            replacement::give_up(catalogue, at, set, id, (who, why))?
+        }
+        Command::EndReplacement { set, id, replaced } => replacement::end(catalogue, at, set, id, replaced)?,
+        Command::RemoveNode { node, who, why } => {
+            check_who_why(&who, &why)?;
+            replacement::remove_node(catalogue, at, node, (who, why))?
+        }
         Command::UpsertNodeAddress { node, site, api_addr, peer_addr, http_addr, who, why } => {
             check_who_why(&who, &why)?;
             let node = Node { name: node, site, arbiter: false, api_addr, peer_addr, http_addr };
@@ -252,6 +279,7 @@ fn begin_switch(
     if let Some(open) = &now.recovery {
         return Err(Rejection::BeingRecovered { set, id: open.id });
     }
+    catalogue.check_not_replaced(set)?;
     if now.epoch != expected_epoch {
         return Err(Rejection::EpochChanged { set, expected: expected_epoch, epoch: now.epoch });
     }
@@ -345,6 +373,9 @@ fn upsert_node(
             return Err(Rejection::SiteFixed { node: node.name, site: known.site.clone() });
         }
         Some(known) => node.arbiter = known.arbiter,
+        None if catalogue.removed_nodes.contains(&node.name) => {
+            return Err(Rejection::NodeGone { node: node.name });
+        }
         None if !catalogue.is_data_site(&node.site) => {
             return Err(Rejection::UnknownSite { site: node.site });
         }

@@ -144,6 +144,33 @@ pub enum Action {
         /// The learner.
         replica: u64,
     },
+    /// To let a replica take the place of another one.
+    Replace {
+        /// The set.
+        set: u32,
+        /// The replacement's id.
+        id: u64,
+        /// The replica that leaves.
+        old: u64,
+        /// The one that takes its place.
+        new: u64,
+        /// Where that one stands.
+        node: String,
+    },
+    /// To let that one leave again.
+    GiveUpReplacement {
+        /// The set.
+        set: u32,
+        /// The replacement's id.
+        id: u64,
+        /// The replica that is to leave.
+        replica: u64,
+    },
+    /// To take a node out of the cluster.
+    RemoveNode {
+        /// The node.
+        node: String,
+    },
     /// To record where a node is reached.
     Node {
         /// The node.

@@ -1,7 +1,7 @@
 //! The catalogue: sites, nodes, sets, slots, homes, epochs and durability, as the control set keeps them and every
 //! router and node copies them. Types and lookups only: changes go through `apply.rs`, bytes through `document.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,7 @@ use crate::groups::Group;
 use crate::plan::Plan;
 use crate::proof::Proof;
 use crate::recovery::{Recovered, RecoveryIntent};
+use crate::replacement::Replacement;
 use crate::{CONTROL_SET, SLOTS};
 
 /// Everything the control set knows.
@@ -30,6 +31,10 @@ pub struct Catalogue {
     pub sites: BTreeMap<String, Site>,
     /// By name, the arbiter included.
     pub nodes: BTreeMap<String, Node>,
+    /// Names of nodes that were taken out of the cluster. None comes back: a data directory that was forgotten would pass for a new
+    /// node's.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub removed_nodes: BTreeSet<String>,
     /// By number, from 1.
     pub sets: BTreeMap<u32, Set>,
     /// Raft group [`CONTROL_SET`] itself.
@@ -223,6 +228,9 @@ pub struct Set {
     /// The forced recovery under way, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<RecoveryIntent>,
+    /// The replacement of a replica under way, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replacement: Option<Replacement>,
     /// The last log index of each incarnation before this one, from the first on: what is given a position behind it is of the
     /// next.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -238,8 +246,11 @@ pub struct Set {
 pub struct ControlSet {
     /// As [`Set::incarnation`].
     pub incarnation: u32,
-    /// Voters all.
+    /// Voters all, but for one that is to take another's place.
     pub replicas: Vec<Replica>,
+    /// The replacement of a replica under way, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replacement: Option<Replacement>,
 }
 
 pub(crate) fn is_zero(number: &u64) -> bool {

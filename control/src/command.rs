@@ -155,6 +155,49 @@ pub enum Command {
         /// Why.
         why: String,
     },
+    /// Records that a replica whose node is not to come back is to be replaced, and gives the set its successor: a learner
+    /// under a new id. The log index becomes the replacement's id.
+    BeginReplacement {
+        /// The set; [`crate::CONTROL_SET`] too.
+        set: u32,
+        /// The replica that is to leave.
+        replica: u64,
+        /// The node of its successor: of the same site, and without any of the set.
+        node: String,
+        /// Who asks for it.
+        who: String,
+        /// Why.
+        why: String,
+    },
+    /// The successor is to leave again: its node is lost as well, say. If it has the other's place already, it keeps it.
+    GiveUpReplacement {
+        /// The set.
+        set: u32,
+        /// The replacement's id.
+        id: u64,
+        /// Who asks for it.
+        who: String,
+        /// Why.
+        why: String,
+    },
+    /// Records that the old replica, or the successor, has left the group, and that nothing depends on it any more.
+    EndReplacement {
+        /// The set.
+        set: u32,
+        /// The replacement's id.
+        id: u64,
+        /// The successor has the place; otherwise all is as it was.
+        replaced: bool,
+    },
+    /// Takes a node that hosts nothing out of the cluster.
+    RemoveNode {
+        /// The node.
+        node: String,
+        /// Who asks for it.
+        who: String,
+        /// Why.
+        why: String,
+    },
     /// Records where a node is reached; a node that is new joins its data site and hosts nothing yet.
     UpsertNodeAddress {
         /// The node.
@@ -220,6 +263,9 @@ impl Command {
             | Command::ReleaseReplica { who, .. }
             | Command::PlaceReplica { who, .. }
             | Command::PromoteReplica { who, .. }
+            | Command::BeginReplacement { who, .. }
+            | Command::GiveUpReplacement { who, .. }
+            | Command::RemoveNode { who, .. }
             | Command::UpsertNodeAddress { who, .. }
             | Command::RecordFault { who, .. }
             | Command::CreateGroup { who, .. } => Some(who),
@@ -235,6 +281,7 @@ impl Command {
             Command::CompleteSwitch { .. }
             | Command::AbortSwitch { .. }
             | Command::CompleteRecovery { .. }
+            | Command::EndReplacement { .. }
             | Command::Plan(
                 Told::Record { .. } | Told::Advance { .. } | Told::RollBack { .. } | Told::End { .. },
             ) => None,

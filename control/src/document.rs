@@ -91,6 +91,14 @@ pub enum Inconsistent {
         /// The node.
         node: String,
     },
+    /// A replacement is about replicas that are not there.
+    #[error("replacement {id} of set {set} is about replicas that are not there")]
+    Replacement {
+        /// The set.
+        set: u32,
+        /// The replacement.
+        id: u64,
+    },
     /// A plan is about a set that is not there.
     #[error("plan {plan} is about set {set}, which is not there")]
     Plan {
@@ -228,6 +236,11 @@ impl Catalogue {
                 if !fits || !nodes.insert(node) {
                     return Err(Inconsistent::ReplicaNode { set, id: *id, node: node.clone() });
                 }
+            }
+            if let Some(open) = self.replacement(set)
+                && [open.old, open.new].iter().any(|id| self.replica(set, *id).is_none())
+            {
+                return Err(Inconsistent::Replacement { set, id: open.id });
             }
         }
         Ok(())

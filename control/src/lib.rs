@@ -23,6 +23,7 @@ pub mod plan;
 pub mod proof;
 pub mod recovery;
 pub mod rejection;
+pub mod replacement;
 pub mod topology;
 
 pub use apply::{Effect, Reply, apply, apply_entry};
@@ -40,6 +41,7 @@ pub use plan::Plan;
 pub use proof::Proof;
 pub use recovery::{LogEnd, LostReplica, Recovered, RecoveryIntent};
 pub use rejection::Rejection;
+pub use replacement::Replacement;
 pub use topology::Topology;
 
 /// The format of the catalogue document that this build writes, and the only one it reads.

@@ -9,6 +9,7 @@ use crate::audit::{Action, Outcome};
 use crate::catalogue::{Catalogue, Durability, EndedSwitch, Replica, Role, Set, SwitchEnd};
 use crate::proof::Proof;
 use crate::rejection::Rejection;
+use crate::replacement::Replacement;
 
 /// A recovery that was begun and has not ended. Its set stays closed until then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +91,17 @@ pub(crate) struct Asked {
     pub(crate) why: String,
 }
 
+/// Why the survivors in `site` may lack what was acknowledged, if they may: in DEGRADED, and where the site's only copy of it may be a
+/// replica that is being replaced.
+pub fn may_lose(catalogue: &Catalogue, set: &Set, site: &str) -> Option<Rejection> {
+    if set.durability == Durability::Degraded {
+        return Some(Rejection::MayLose { set: set.id, last_safe_index: set.last_safe_index });
+    }
+    let there = |open: &&Replacement| catalogue.site_of_replica(set.id, open.old) == Some(site);
+    let open = set.replacement.as_ref().filter(there)?;
+    Some(Rejection::MayLoseReplaced { set: set.id, replica: open.discounted() })
+}
+
 pub(crate) fn begin(
     catalogue: &mut Catalogue,
     at: At<'_>,
@@ -107,10 +119,13 @@ pub(crate) fn begin(
         let (expected, incarnation) = (asked.expected_incarnation, now.incarnation);
         return Err(Rejection::IncarnationChanged { set, expected, incarnation });
     }
-    if now.durability == Durability::Degraded && !asked.accept_loss {
-        return Err(Rejection::MayLose { set, last_safe_index: now.last_safe_index });
+    if let Some(loss) = may_lose(catalogue, now, &asked.site).filter(|_| !asked.accept_loss) {
+        return Err(loss);
     }
-    let survives = |replica: &&Replica| catalogue.site_of_node(&replica.node) == Some(asked.site.as_str());
+    let discounted = now.replacement.as_ref().map(Replacement::discounted);
+    let survives = |replica: &&Replica| {
+        catalogue.site_of_node(&replica.node) == Some(asked.site.as_str()) && Some(replica.id) != discounted
+    };
     let survivors: Vec<u64> = now.replicas.iter().filter(survives).map(|replica| replica.id).collect();
     if survivors.is_empty() {
         return Err(Rejection::NoSurvivor { set, site: asked.site });
@@ -173,7 +188,7 @@ pub(crate) fn complete(
     }
     let survives = |replica: &Replica| intent.survivors.contains(&replica.id);
     let was = if intent.given_up.is_empty() { now.durability } else { Durability::Degraded };
-    let kept = was == Durability::Degraded;
+    let kept = was == Durability::Degraded || may_lose(catalogue, now, &intent.site).is_some();
     let left = now.replicas.iter().filter(|replica| !survives(replica));
     let left = left.map(|replica| LostReplica { id: replica.id, node: replica.node.clone(), kept });
     // What an earlier recovery left behind and nobody has seen is not forgotten.
@@ -191,6 +206,7 @@ pub(crate) fn complete(
     let record = record(at.ends(&intent.proof), set, &intent, Outcome::Done);
     let set = find_mut(catalogue, set);
     set.replicas.retain(survives);
+    set.replacement = None;
     set.replicas.sort_by_key(|replica| replica.id != from);
     set.replicas.iter_mut().for_each(|replica| replica.role = Role::Voter);
     set.incarnation = intent.incarnation;
@@ -294,6 +310,7 @@ pub(crate) fn promote(
     if let Some(open) = &now.switch {
         return Err(Rejection::SwitchInProgress { set, id: open.id, owner: open.owner.clone() });
     }
+    catalogue.check_not_replaced(set)?;
     let site = catalogue.site_of_node(&known.node);
     let voters = now.replicas.iter().filter(|r| r.role == Role::Voter);
     let there = voters.filter(|r| catalogue.site_of_node(&r.node) == site).count();

@@ -141,6 +141,16 @@ pub enum Rejection {
         /// The greatest index known to be safe.
         last_safe_index: u64,
     },
+    /// So is a set in whose surviving site a replica is being replaced: it does not survive.
+    #[error(
+        "replica {replica} of set {set} is being replaced: what only it holds there may be lost; that must be accepted"
+    )]
+    MayLoseReplaced {
+        /// The set.
+        set: u32,
+        /// The replica that is to leave.
+        replica: u64,
+    },
     /// Nothing of the set is there to go on.
     #[error("set {set} has no such replica in site {site:?}")]
     NoSurvivor {
@@ -200,6 +210,70 @@ pub enum Rejection {
         set: u32,
         /// The site.
         site: String,
+    },
+    /// Nothing else may move a set while one of its replicas is being replaced.
+    #[error("replica {replica} of set {set} is being replaced: replacement {id}")]
+    BeingReplaced {
+        /// The set.
+        set: u32,
+        /// The replica that is to leave.
+        replica: u64,
+        /// The replacement under way.
+        id: u64,
+    },
+    /// A replica keeps its site: what the set's sites prove would change otherwise.
+    #[error("replica {replica} of set {set} stands in site {site:?}, and node {node:?} does not")]
+    OtherSite {
+        /// The set.
+        set: u32,
+        /// The replica.
+        replica: u64,
+        /// Its site.
+        site: String,
+        /// The node that was named for its successor.
+        node: String,
+    },
+    /// One copy of a set for each node.
+    #[error("node {node:?} hosts replica {replica} of set {set} already")]
+    HostsAlready {
+        /// The node.
+        node: String,
+        /// The set.
+        set: u32,
+        /// The replica there.
+        replica: u64,
+    },
+    /// The set has no such replacement under way.
+    #[error("set {set} has no replacement {id} under way")]
+    NoReplacement {
+        /// The set.
+        set: u32,
+        /// The id given.
+        id: u64,
+    },
+    /// A replacement ends undone only when somebody wants that.
+    #[error("replacement {id} of set {set} was not given up")]
+    NotGivenUp {
+        /// The set.
+        set: u32,
+        /// The replacement.
+        id: u64,
+    },
+    /// A node that hosts something belongs to the cluster.
+    #[error("node {node:?} hosts replica {replica} of set {set}: its replicas are to be replaced first")]
+    StillHosts {
+        /// The node.
+        node: String,
+        /// The set.
+        set: u32,
+        /// The replica there.
+        replica: u64,
+    },
+    /// The name of a node that was taken out is not given to another one.
+    #[error("node {node:?} was taken out of the cluster: choose a name that was never used")]
+    NodeGone {
+        /// The node.
+        node: String,
     },
     /// A node does not change its site: what its replicas prove would change unseen.
     #[error("node {node:?} stands in site {site:?}: that never changes")]
@@ -344,6 +418,7 @@ impl Rejection {
             Rejection::BeingRecovered { .. } => "being_recovered",
             Rejection::IncarnationChanged { .. } => "incarnation_changed",
             Rejection::MayLose { .. } => "may_lose",
+            Rejection::MayLoseReplaced { .. } => "may_lose_replaced",
             Rejection::NoSurvivor { .. } => "no_survivor",
             Rejection::NoRecovery { .. } => "no_recovery",
             Rejection::NotLost { .. } => "not_lost",
@@ -351,6 +426,13 @@ impl Rejection {
             Rejection::PlacedThere { .. } => "placed_there",
             Rejection::NoReplica { .. } => "no_replica",
             Rejection::VotesEnough { .. } => "votes_enough",
+            Rejection::BeingReplaced { .. } => "being_replaced",
+            Rejection::OtherSite { .. } => "other_site",
+            Rejection::HostsAlready { .. } => "hosts_already",
+            Rejection::NoReplacement { .. } => "no_replacement",
+            Rejection::NotGivenUp { .. } => "not_given_up",
+            Rejection::StillHosts { .. } => "still_hosts",
+            Rejection::NodeGone { .. } => "node_gone",
             Rejection::SiteFixed { .. } => "site_fixed",
             Rejection::AddressTaken { .. } => "address_taken",
             Rejection::GroupExists { .. } => "group_exists",

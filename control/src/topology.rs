@@ -251,8 +251,11 @@ impl Topology {
         check_name("cluster id", cluster_id)?;
         let data_nodes: Vec<(&str, Vec<&str>)> = self.data_nodes().into_iter().collect();
         let mut dealer = Dealer::new();
-        let control =
-            ControlSet { incarnation: 1, replicas: self.control_replicas(&data_nodes, &mut dealer) };
+        let control = ControlSet {
+            incarnation: 1,
+            replicas: self.control_replicas(&data_nodes, &mut dealer),
+            replacement: None,
+        };
         let mut sets = BTreeMap::new();
         for id in 1..=self.cluster.sets {
             let (home, away) = if id % 2 == 1 { (0, 1) } else { (1, 0) };
@@ -274,6 +277,7 @@ impl Topology {
                 switch: None,
                 last_switch: None,
                 recovery: None,
+                replacement: None,
                 lives: Vec::new(),
                 recovered: None,
             };
@@ -286,6 +290,7 @@ impl Topology {
             version: 1,
             sites: self.nodes.iter().map(|n| (n.site.clone(), site(n))).collect(),
             nodes: self.nodes.iter().map(|n| (n.name.clone(), node(n))).collect(),
+            removed_nodes: BTreeSet::new(),
             sets,
             control,
             next_replica_id: dealer.next_id(),

@@ -136,6 +136,28 @@ fn golden_entries() {
             ),
         ),
         (
+            Command::BeginReplacement {
+                set: 0,
+                replica: 4,
+                node: "a3".into(),
+                who: "ops".into(),
+                why: "burnt".into(),
+            },
+            r#"{"begin_replacement":{"set":0,"replica":4,"node":"a3","who":"ops","why":"burnt"}}"#,
+        ),
+        (
+            Command::GiveUpReplacement { set: 1, id: 7, who: "ops".into(), why: "burnt".into() },
+            r#"{"give_up_replacement":{"set":1,"id":7,"who":"ops","why":"burnt"}}"#,
+        ),
+        (
+            Command::EndReplacement { set: 1, id: 7, replaced: true },
+            r#"{"end_replacement":{"set":1,"id":7,"replaced":true}}"#,
+        ),
+        (
+            Command::RemoveNode { node: "a1".into(), who: "ops".into(), why: "burnt".into() },
+            r#"{"remove_node":{"node":"a1","who":"ops","why":"burnt"}}"#,
+        ),
+        (
             Command::RecordFault {
                 node: "a1".into(),
                 id: 7,
@@ -281,6 +303,14 @@ fn a_rejections_code_is_its_name_on_the_wire() {
         Rejection::NoPlacement { set: 1, site: site.clone(), home: 1, away: 3 },
         Rejection::WrongSwitch { set: 1, id: 2, current: None },
         Rejection::SwitchEnded { set: 1, id: 2, completed: true },
+        Rejection::MayLoseReplaced { set: 1, replica: 4 },
+        Rejection::NodeGone { node: node.clone() },
+        Rejection::BeingReplaced { set: 1, replica: 4, id: 7 },
+        Rejection::OtherSite { set: 1, replica: 4, site: site.clone(), node: node.clone() },
+        Rejection::HostsAlready { node: node.clone(), set: 1, replica: 4 },
+        Rejection::NoReplacement { set: 1, id: 7 },
+        Rejection::NotGivenUp { set: 1, id: 7 },
+        Rejection::StillHosts { node: node.clone(), set: 1, replica: 4 },
         Rejection::SiteFixed { node: node.clone(), site },
         Rejection::AddressTaken { address, node },
         Rejection::GroupExists { group: "g".into(), parts: 1, currency: "EUR".into() },

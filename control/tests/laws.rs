@@ -12,8 +12,8 @@ use twinset_control::drill;
 use twinset_control::groups::Side;
 use twinset_control::plan::{self, Kind, Pace, Planned, State, StepOutcome, StepState};
 use twinset_control::{
-    Catalogue, Command, Durability, Effect, Envelope, Group, LogEnd, Policy, Proof, Replica, Role, SLOTS,
-    SwitchEnd, apply, apply_entry,
+    Catalogue, Command, Durability, Effect, Envelope, Group, LogEnd, Policy, Proof, Replacement, Replica,
+    Role, SLOTS, SwitchEnd, apply, apply_entry,
 };
 
 fn a_topology() -> impl Strategy<Value = Catalogue> {
@@ -72,6 +72,18 @@ fn a_command() -> impl Strategy<Value = Command> {
         }),
         2 => (set.clone(), 4..=20u64, who.clone()).prop_map(|(set, replica, who)| Command::PromoteReplica {
             set, replica, who, why: "law".into(),
+        }),
+        3 => (set.clone(), 1..=40u64, node.clone(), who.clone()).prop_map(|(set, replica, node, who)| {
+            Command::BeginReplacement { set, replica, node, who, why: "law".into() }
+        }),
+        1 => (set.clone(), 1..=60u64, who.clone()).prop_map(|(set, id, who)| Command::GiveUpReplacement {
+            set, id, who, why: "law".into(),
+        }),
+        2 => (set.clone(), 1..=60u64, any::<bool>()).prop_map(|(set, id, replaced)| Command::EndReplacement {
+            set, id, replaced,
+        }),
+        1 => (node.clone(), who.clone()).prop_map(|(node, who)| Command::RemoveNode {
+            node, who, why: "law".into(),
         }),
         1 => (set, any::<bool>(), who.clone()).prop_map(|(set, protect, who)| {
             let policy = if protect { Policy::MaxProtection } else { Policy::MaxAvailability };
@@ -192,6 +204,28 @@ fn aim(catalogue: &Catalogue, command: Command) -> Command {
             let open = of(&set).and_then(|s| s.recovery.as_ref());
             let (id, from) = open.map_or((id, from), |open| (open.id, open.survivors[0]));
             Command::CompleteRecovery { set, id, from, end, last_safe_index }
+        }
+        // The first replica of a set, by a node of its site that has none, where there is one.
+        Command::BeginReplacement { set, replica, node, who, why } => {
+            let replicas = catalogue.replicas(set);
+            let old = replicas.iter().find(|known| known.id == replica).or(replicas.first());
+            let free = old.and_then(|old| {
+                let site = catalogue.site_of_node(&old.node);
+                catalogue.nodes.values().find(|known| {
+                    Some(known.site.as_str()) == site && replicas.iter().all(|it| it.node != known.name)
+                })
+            });
+            let (replica, node) =
+                (old.map_or(replica, |old| old.id), free.map_or(node, |it| it.name.clone()));
+            Command::BeginReplacement { set, replica, node, who, why }
+        }
+        Command::GiveUpReplacement { set, id, who, why } => {
+            let id = catalogue.replacement(set).map_or(id, |open| open.id);
+            Command::GiveUpReplacement { set, id, who, why }
+        }
+        Command::EndReplacement { set, id, replaced } => {
+            let id = catalogue.replacement(set).map_or(id, |open| open.id);
+            Command::EndReplacement { set, id, replaced }
         }
         Command::PromoteReplica { set, replica, who, why } => {
             let learner = of(&set).and_then(|s| s.ids(Role::Learner).next());
@@ -337,7 +371,10 @@ fn check_what_is_left(catalogue: &Catalogue) {
         for site in catalogue.data_sites() {
             let there = |replica: &&Replica| catalogue.site_of_node(&replica.node) == Some(site);
             let votes = set.replicas.iter().filter(there).filter(|r| r.role == Role::Voter).count();
-            assert!(set.replicas.iter().filter(there).count() <= 2, "set {}: {:?}", set.id, set.replicas);
+            let leaving = set.replacement.as_ref().map(Replacement::discounted);
+            let stays = |replica: &&Replica| Some(replica.id) != leaving;
+            let copies = set.replicas.iter().filter(there).filter(stays).count();
+            assert!(copies <= 2, "set {}: {:?}", set.id, set.replicas);
             assert!(votes <= 2, "set {}: {:?}", set.id, set.replicas);
         }
         // One survivor is left alone only where an operator has given up the other, and then something may be lost.
@@ -353,7 +390,9 @@ fn check_placement(catalogue: &Catalogue) {
     for set in catalogue.sets.values().filter(|set| set.recovered.is_none()) {
         let sites = |role| {
             let mut sites: BTreeMap<&str, u32> = BTreeMap::new();
-            for id in set.ids(role) {
+            // One that is to take another's place is an additional learner until it has it.
+            let new = set.replacement.as_ref().map(|open| open.new);
+            for id in set.ids(role).filter(|id| Some(*id) != new) {
                 *sites.entry(catalogue.site_of_replica(set.id, id).expect("it has a site")).or_default() += 1;
             }
             sites

@@ -105,6 +105,24 @@ enum Line {
     Copy { set: u32, node: String },
     /// Gives a learner its vote. Example: vote 1 12
     Vote { set: u32, replica: u64 },
+    /// Begins the replacement of a replica by one on that node. Example: replace 1 4 a3
+    Replace { set: u32, replica: u64, node: String },
+    /// Ends it; by nobody's word but a node's. Example: replaced 1 id=10 (or undone=true)
+    Replaced {
+        set: u32,
+        #[arg(key)]
+        id: u64,
+        #[arg(key)]
+        undone: Option<bool>,
+    },
+    /// Gives a replacement up. Example: forgo 1 id=10
+    Forgo {
+        set: u32,
+        #[arg(key)]
+        id: u64,
+    },
+    /// Takes a node out of the cluster. Example: remove a1
+    Remove { node: String },
     /// Records a node's addresses. Example: node a1 A api=h:1 peer=h:2 http=h:3
     Node {
         name: String,
@@ -356,6 +374,18 @@ impl goldenscript::Runner for Script {
             Line::Vote { set, replica } => {
                 self.command(Command::PromoteReplica { set: *set, replica: *replica, who, why })
             }
+            Line::Replace { set, replica, node } => {
+                let (set, replica, node) = (*set, *replica, node.clone());
+                self.command(Command::BeginReplacement { set, replica, node, who, why })
+            }
+            Line::Replaced { set, id, undone } => {
+                let replaced = !undone.unwrap_or(false);
+                self.command(Command::EndReplacement { set: *set, id: *id, replaced })
+            }
+            Line::Forgo { set, id } => {
+                self.command(Command::GiveUpReplacement { set: *set, id: *id, who, why })
+            }
+            Line::Remove { node } => self.command(Command::RemoveNode { node: node.clone(), who, why }),
             Line::Node { name, site, api, peer, http } => self.command(Command::UpsertNodeAddress {
                 node: name.clone(),
                 site: site.clone(),
@@ -512,5 +542,6 @@ macro_rules! scripts {
 
 scripts! {
     abort, audit, audit_proofs, bootstrap, bootstrap_without_arbiter, conflicts, degrade, drills, evacuate, faults, groups,
-    isolate, node_addresses, plan_conflicts, plan_rolls_back, plans_are_forgotten, recovery, return_home, spread, stop, switch
+    isolate, node_addresses, plan_conflicts, plan_rolls_back, plans_are_forgotten, recovery, replacement, replacement_conflicts,
+    replacement_given_up, return_home, spread, stop, switch
 }

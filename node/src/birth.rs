@@ -2,15 +2,24 @@
 //! empty under its old id, and a blank node cannot tell by itself whether it is new or has lost its disk. So a node takes
 //! part only when it has heard from every other node that this one belongs to the cluster as well. Then, beside a node
 //! that takes part, a blank one has lost its data; and while it is refused, nobody has to remember anything about it.
+//!
+//! The exception is a node that was added to a cluster which takes part: nothing was ever placed on it. It asks the control
+//! set's leader how new the catalogue is that says so, and remembers which ids had been given out by then: of a replica that is
+//! older it holds nothing, and nobody may take it for that one.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use serde::{Deserialize, Serialize};
 use tracing::info;
 use twinset_control::Catalogue;
+use twinset_store::{Fault, Store};
 
-use crate::cluster_check::{cluster_at, status_at};
+use crate::catalogue::CatalogueCell;
+use crate::cluster_check::{cluster_at, first_status_at, status_at};
+use crate::control_client::ControlClient;
 use crate::platform::Platform;
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -27,6 +36,23 @@ pub enum Refused {
     Lost {
         /// A node that takes part.
         peer: String,
+    },
+    /// For ever, under these replica ids.
+    #[error(
+        "replica {replica} of set {set} is placed on this node, which is blank: its data is lost; give its replicas to another \
+         node with `twinset node replace`"
+    )]
+    Placed {
+        /// The set.
+        set: u32,
+        /// The replica.
+        replica: u64,
+    },
+    /// For now.
+    #[error("whether anything was placed on this node before cannot be known: {reason}")]
+    Unconfirmed {
+        /// What is in the way.
+        reason: String,
     },
     /// For now.
     #[error("node {peer} does not answer: whether this node is new cannot be known")]
@@ -66,6 +92,73 @@ fn judge(cluster_id: &str, answers: &[(String, Option<Said>)]) -> Result<(), Ref
 async fn ask(platform: &dyn Platform, address: &str) -> Option<Said> {
     let status = status_at(platform, address, ANSWER_WITHIN).await?;
     Some(Said { cluster_id: status.cluster_id, takes_part: !status.replicas.is_empty() })
+}
+
+/// What a node remembers that has joined a cluster which took part already.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Joined {
+    /// Every replica below was given out before.
+    pub next_replica_id: u64,
+}
+
+const JOINED: &str = "joined";
+/// For news to reach a node that joins.
+const NEWS_WITHIN: Duration = Duration::from_secs(5);
+
+impl Joined {
+    /// What this node remembers of that; none: the cluster began with it.
+    pub fn of(store: &Store) -> anyhow::Result<Option<Joined>> {
+        let stored = store.get_blob(JOINED)?;
+        Ok(stored.map(|bytes| serde_json::from_slice(&bytes)).transpose()?)
+    }
+
+    /// Keeps it. Synced.
+    pub fn keep(self, store: &Store) -> Result<(), Fault> {
+        store.put_blob(JOINED, &serde_json::to_vec(&self).expect("plain data has a JSON form"))
+    }
+}
+
+/// Waits for a catalogue that is no older than this call, and gives it if nothing is placed on the blank node `me`. The cell has
+/// some catalogue of the cluster, and is followed.
+pub async fn newest_without(
+    cell: &CatalogueCell,
+    control: &ControlClient,
+    me: &str,
+) -> Result<Arc<Catalogue>, Refused> {
+    let version = control.newest_version().await.map_err(|reason| Refused::Unconfirmed { reason })?;
+    let mut news = cell.watch();
+    let newest = tokio::time::timeout(
+        NEWS_WITHIN,
+        news.wait_for(|known| known.as_ref().is_some_and(|known| known.version >= version)),
+    );
+    let newest = match newest.await {
+        Ok(Ok(known)) => known.clone(),
+        Ok(Err(_)) | Err(_) => None,
+    };
+    let unconfirmed = || Refused::Unconfirmed { reason: format!("catalogue {version} does not come") };
+    let newest = newest.ok_or_else(unconfirmed)?;
+    let placed = newest.replicas_on(me).next().map(|(set, replica)| (set, replica.id));
+    match placed {
+        None => Ok(newest),
+        Some((set, replica)) => Err(Refused::Placed { set, replica }),
+    }
+}
+
+/// The catalogue that the cluster was made with, by whoever has it of the others.
+pub async fn first_catalogue(
+    platform: &dyn Platform,
+    catalogue: &Catalogue,
+    me: &str,
+) -> Result<Catalogue, Refused> {
+    let others = catalogue.nodes.values().filter(|node| node.name != me);
+    let asked = others.map(async |node| {
+        let status = first_status_at(platform, &node.api_addr, ANSWER_WITHIN).await?;
+        Catalogue::from_json(&status.first_catalogue_json).ok()
+    });
+    let known = join_all(asked).await.into_iter().flatten();
+    let first = known.filter(|known| known.cluster_id == catalogue.cluster_id).min_by_key(|it| it.version);
+    first.ok_or_else(|| Refused::Unconfirmed { reason: "nobody gives the first catalogue".to_owned() })
 }
 
 /// Returns when every other node has said once that it belongs to this cluster.

@@ -140,8 +140,15 @@ pub async fn follow(cell: CatalogueCell, me: String) {
     let mut changes = cell.watch();
     loop {
         if let Some(catalogue) = changes.borrow_and_update().clone() {
-            let sources =
-                catalogue.control.replicas.iter().map(|r| r.node.clone()).filter(|node| *node != me);
+            let voters = catalogue.control.replicas.iter().map(|r| r.node.clone());
+            let sources: Vec<String> = voters.filter(|node| *node != me).collect();
+            followed.retain(|node, task| {
+                let stays = sources.contains(node);
+                if !stays {
+                    task.abort();
+                }
+                stays
+            });
             for node in sources {
                 followed
                     .entry(node.clone())

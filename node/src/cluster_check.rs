@@ -64,7 +64,22 @@ pub enum Stray {
         /// The cluster of the catalogue.
         catalogue: String,
     },
-    /// Its cluster has this node elsewhere, or not at all.
+    /// Its cluster has no such node.
+    #[error(
+        "node {me} was taken out of cluster {name} ({cluster_id}), to which {dir} belongs: to bring its machine back, \
+         start it with an empty data directory under a new name, and add that node (`twinset node add`)"
+    )]
+    TakenOut {
+        /// The directory.
+        dir: String,
+        /// The cluster's name.
+        name: String,
+        /// Its id.
+        cluster_id: String,
+        /// Who was started with it.
+        me: String,
+    },
+    /// Its cluster has this node elsewhere.
     #[error(transparent)]
     Elsewhere(Box<Elsewhere>),
     /// The log here was written by a replica that the catalogue does not mean.
@@ -99,6 +114,10 @@ fn owned(config: &Config, identity: &Identity, catalogue: &Catalogue) -> Result<
             identity: identity.cluster_id.clone(),
             catalogue: catalogue.cluster_id.clone(),
         });
+    }
+    if !catalogue.nodes.contains_key(me) {
+        let (name, cluster_id) = (catalogue.cluster_name.clone(), catalogue.cluster_id.clone());
+        return Err(Stray::TakenOut { dir, name, cluster_id, me: me.clone() });
     }
     match elsewhere(config, catalogue) {
         None => Ok(()),
@@ -141,7 +160,7 @@ fn may_lead_to(address: &str, listen: SocketAddr) -> bool {
 pub async fn check_own(config: &Config, identity: &Identity, cell: &CatalogueCell) -> anyhow::Result<()> {
     let catalogue = || cell.get().context("the catalogue is missing from the data directory");
     let stored = catalogue()?;
-    if let Err(Stray::Elsewhere(_)) = owned(config, identity, &stored) {
+    if let Err(Stray::Elsewhere(_) | Stray::TakenOut { .. }) = owned(config, identity, &stored) {
         let peers = stored.nodes.values().filter(|node| node.name != config.node.name);
         let known =
             join_all(peers.map(async |node| catalogue_at(cell.platform(), &node.api_addr).await)).await;
@@ -221,10 +240,29 @@ pub(crate) async fn status_at(
     address: &str,
     within: Duration,
 ) -> Option<StatusReply> {
+    ask_status(platform, address, within, StatusRequest::default()).await
+}
+
+/// The same with the catalogue that the cluster was made with, and without the newest one.
+pub(crate) async fn first_status_at(
+    platform: &dyn Platform,
+    address: &str,
+    within: Duration,
+) -> Option<StatusReply> {
+    let request = StatusRequest { without_catalogue: true, first_catalogue: true };
+    ask_status(platform, address, within, request).await
+}
+
+async fn ask_status(
+    platform: &dyn Platform,
+    address: &str,
+    within: Duration,
+    request: StatusRequest,
+) -> Option<StatusReply> {
     let answer = async {
         let mut client = AdminClient::new(dial::connect(platform, address).await.ok()?)
             .max_decoding_message_size(MESSAGE_BYTES_MAX);
-        Some(client.status(StatusRequest::default()).await.ok()?.into_inner())
+        Some(client.status(request).await.ok()?.into_inner())
     };
     tokio::time::timeout(within, answer).await.ok()?
 }

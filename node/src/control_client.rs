@@ -261,6 +261,18 @@ impl ControlClient {
     /// Asks the control set which of these sets may answer although they are DEGRADED, and gives those that may, for
     /// [`twinset_control::LEASE_MS`] from before this call.
     pub fn lease<'a>(&'a self, sets: &'a [wire::SetIncarnation]) -> BoxFuture<'a, Result<Vec<u32>, String>> {
+        Box::pin(async move { Ok(self.ask_leased(sets).await?.sets) })
+    }
+
+    /// The version that the catalogue has now, or had at some moment since this was called.
+    pub fn newest_version(&self) -> BoxFuture<'_, Result<u64, String>> {
+        Box::pin(async move { Ok(self.ask_leased(&[]).await?.catalogue_version) })
+    }
+
+    fn ask_leased<'a>(
+        &'a self,
+        sets: &'a [wire::SetIncarnation],
+    ) -> BoxFuture<'a, Result<wire::Leased, String>> {
         Box::pin(async move {
             let catalogue = self.cell.get().ok_or("no catalogue yet")?;
             let known = &catalogue;
@@ -274,7 +286,7 @@ impl ControlClient {
                         ask_lease(self.cell.platform(), known, &node, request).await?
                     };
                     match result {
-                        LeaseResult::Leased(leased) => Ok(Said::Done(leased.sets)),
+                        LeaseResult::Leased(leased) => Ok(Said::Done(leased)),
                         LeaseResult::NotLeaderHint(hint) => Ok(Said::NotLeader(hint)),
                         LeaseResult::Unavailable(why) => Err(why),
                     }
@@ -324,6 +336,7 @@ impl ControlClient {
         };
         LeaseResult::Leased(wire::Leased {
             sets: request.sets.iter().filter(may).map(|set| set.set).collect(),
+            catalogue_version: catalogue.version,
         })
     }
 }

@@ -54,6 +54,10 @@ pub struct Gate {
 #[derive(Default)]
 struct State {
     sites: BTreeMap<u64, String>,
+    /// It is being replaced: what it holds and answers proves nothing for its site.
+    leaving: Option<u64>,
+    /// The version of the catalogue that says so.
+    sites_version: u64,
     durability: Durability,
     applied: u64,
     /// The newest term that this replica has voted or followed in.
@@ -90,9 +94,18 @@ impl Gate {
         Gate { state: Mutex::new(state), open, settled, contacted: watch::Sender::new(()) }
     }
 
-    /// The sites of the replicas, when the catalogue has changed.
-    pub fn set_sites(&self, sites: BTreeMap<u64, String>) {
+    /// The sites of the replicas by that version of the catalogue, and the replica that its site does not count on. Several tell;
+    /// what an older one says comes too late.
+    pub fn set_sites(&self, version: u64, sites: BTreeMap<u64, String>, leaving: Option<u64>) {
         let mut state = self.state.lock();
+        if version < state.sites_version {
+            return;
+        }
+        state.sites_version = version;
+        if state.leaving != leaving {
+            state.leaving = leaving;
+            state.witness_from = None;
+        }
         if state.sites != sites {
             state.sites = sites;
             state.witness_from = None;
@@ -135,7 +148,7 @@ impl Gate {
         if state.term != term {
             return;
         }
-        if let Some(everywhere) = on_disk_everywhere(&state.sites, matched) {
+        if let Some(everywhere) = on_disk_everywhere(state.counted(), matched) {
             state.everywhere = state.everywhere.max(everywhere);
             self.publish(&mut state);
         }
@@ -212,9 +225,7 @@ impl Gate {
         state.memberships.retain(|&membership| membership >= since);
         let newest = state.memberships.last().is_none_or(|&newest| since >= newest);
         let witnessed = match electorates {
-            [voters] if settled && newest => {
-                others_are_in_every_majority(&state.sites, state.contacts.own(), voters)
-            }
+            [voters] if settled && newest => others_are_in_every_majority(&state, voters),
             _ => false,
         };
         state.witness_from = witnessed.then_some(since);
@@ -268,7 +279,7 @@ impl Gate {
     pub fn silence_of_away_site(&self) -> Option<Duration> {
         let state = self.state.lock();
         let own = state.sites.get(&state.contacts.own());
-        let away = state.sites.iter().filter(|(_, site)| Some(*site) != own);
+        let away = state.counted().filter(|(_, site)| Some(*site) != own);
         away.filter_map(|(&replica, _)| state.contacts.silence(replica)).min()
     }
 
@@ -325,7 +336,9 @@ impl Gate {
     pub async fn wait_for_away_site(&self, began: Instant) {
         self.contact_until(|state| {
             let own = state.sites.get(&state.contacts.own());
-            let away = |other: u64| state.sites.get(&other).is_some_and(|site| Some(site) != own);
+            let away = |other: u64| {
+                Some(other) != state.leaving && state.sites.get(&other).is_some_and(|site| Some(site) != own)
+            };
             match state.durability {
                 Durability::Sync => state.contacts.since(state.term, began).any(away),
                 Durability::Degraded => state.leased(Instant::now()).is_some(),
@@ -382,6 +395,11 @@ impl Gate {
 }
 
 impl State {
+    /// The replicas that prove something for their sites, with these.
+    fn counted(&self) -> impl Iterator<Item = (&u64, &String)> {
+        self.sites.iter().filter(|(id, _)| Some(**id) != self.leaving)
+    }
+
     fn leased(&self, now: Instant) -> Option<Duration> {
         if self.leads && canary::on(Canary::DegradedBeforeRecord) {
             return Some(Duration::from_secs(1));
@@ -405,7 +423,10 @@ fn raise(open: &mut u64, index: u64) -> bool {
 }
 
 /// The least, over the sites, of the greatest index on disk in the site. None while there are not two sites.
-fn on_disk_everywhere(sites: &BTreeMap<u64, String>, matched: &BTreeMap<u64, u64>) -> Option<u64> {
+fn on_disk_everywhere<'a>(
+    sites: impl Iterator<Item = (&'a u64, &'a String)>,
+    matched: &BTreeMap<u64, u64>,
+) -> Option<u64> {
     let mut by_site: BTreeMap<&str, u64> = BTreeMap::new();
     for (replica, site) in sites {
         let best = by_site.entry(site).or_default();
@@ -414,12 +435,13 @@ fn on_disk_everywhere(sites: &BTreeMap<u64, String>, matched: &BTreeMap<u64, u64
     if by_site.len() < 2 { None } else { by_site.into_values().min() }
 }
 
-/// Whether no majority of `voters` can do without any site other than that of `own`.
-fn others_are_in_every_majority(sites: &BTreeMap<u64, String>, own: u64, voters: &BTreeSet<u64>) -> bool {
-    let Some(home) = sites.get(&own) else { return false };
+/// Whether no majority of `voters` can do without any site other than that of the replica itself.
+fn others_are_in_every_majority(state: &State, voters: &BTreeSet<u64>) -> bool {
+    let Some(home) = state.sites.get(&state.contacts.own()) else { return false };
     let majority = voters.len() / 2 + 1;
-    let without = |site: &String| voters.iter().filter(|id| sites.get(id) != Some(site)).count();
-    let mut others = sites.values().filter(|site| *site != home).peekable();
+    let there = |id: u64, site: &String| Some(id) != state.leaving && state.sites.get(&id) == Some(site);
+    let without = |site: &String| voters.iter().filter(|id| !there(**id, site)).count();
+    let mut others = state.sites.values().filter(|site| *site != home).peekable();
     !voters.is_empty() && others.peek().is_some() && others.all(|site| without(site) < majority)
 }
 

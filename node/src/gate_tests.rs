@@ -32,8 +32,46 @@ fn safe_needs_each_site_and_apply() {
 
 #[test]
 fn one_site_alone_is_never_everywhere() {
-    let one = [(1, "A".to_owned()), (2, "A".to_owned())].into();
-    assert_eq!(on_disk_everywhere(&one, &matched([9, 9, 9, 9])), None);
+    let one = BTreeMap::from([(1, "A".to_owned()), (2, "A".to_owned())]);
+    assert_eq!(on_disk_everywhere(one.iter(), &matched([9, 9, 9, 9])), None);
+}
+
+#[test]
+fn what_only_a_replica_that_leaves_has_is_not_safe() {
+    let gate = Gate::new(1, sites(), Durability::Sync);
+    gate.applied(9, Durability::Sync);
+    gate.set_sites(5, sites(), Some(3));
+    gate.matched(1, &matched([9, 9, 8, 4]));
+    assert_eq!(gate.horizon().safe, 4);
+    // What an older catalogue says comes too late.
+    gate.set_sites(4, sites(), None);
+    gate.matched(1, &matched([9, 9, 8, 5]));
+    assert_eq!(gate.horizon().safe, 5);
+    gate.set_sites(6, sites(), None);
+    gate.matched(1, &matched([9, 9, 8, 5]));
+    assert_eq!(gate.horizon().safe, 8);
+}
+
+#[tokio::test]
+async fn a_replica_that_leaves_speaks_for_no_site_and_keeps_its_own() {
+    let gate = Gate::new(1, sites(), Durability::Sync);
+    gate.set_sites(1, sites(), Some(3));
+    let began = Instant::now();
+    gate.term(1);
+    gate.contact(1, 3, Instant::now());
+    let mut wait = Box::pin(gate.wait_for_away_site(began));
+    assert!(futures::poll!(&mut wait).is_pending(), "it is to leave");
+    gate.contact(1, 2, Instant::now());
+    assert!(futures::poll!(&mut wait).is_pending(), "it is of the same site");
+    gate.contact(1, 4, Instant::now());
+    assert_eq!(futures::poll!(&mut wait), Poll::Ready(()));
+    drop(wait);
+    // The leader itself is to leave: its own site is still no other one.
+    gate.set_sites(2, sites(), Some(1));
+    let began = Instant::now();
+    gate.contact(1, 2, Instant::now());
+    let mut wait = Box::pin(gate.wait_for_away_site(began));
+    assert!(futures::poll!(&mut wait).is_pending());
 }
 
 #[test]

@@ -22,6 +22,7 @@ use twinset_ledger::canary::{self, Canary};
 use twinset_store::ReplicaRecord;
 
 use crate::across::{Across, Driver, Ways};
+use crate::birth::Joined;
 use crate::check_back::Asker;
 use crate::cluster_check::{self, Place};
 use crate::conductor::Conductor;
@@ -38,7 +39,7 @@ use crate::proposer::Proposer;
 use crate::raft::{self, Group, Machine};
 use crate::reader::Reader;
 use crate::recovery::tail;
-use crate::set::{Fence, Kind, Ledger, Replica, replica_sites};
+use crate::set::{Fence, Kind, Ledger, Replica, replica_sites, tell_sites};
 use crate::sweeps::Sweeper;
 
 /// For what runs beside a replica to end.
@@ -95,7 +96,11 @@ impl Node {
         let _ = self.hosting.ways.set(Arc::new(ways));
         self.reconcile(catalogue).await?;
         self.takes_part.store(true, Ordering::Relaxed);
-        Ok(())
+        // Whoever follows the catalogue has passed over what came until here.
+        match self.cell.get().filter(|newest| newest.version > catalogue.version) {
+            Some(newest) => self.reconcile(&newest).await,
+            None => Ok(()),
+        }
     }
 
     /// Follows the catalogue: opens what it places here, closes what it does not. A fault ends the node.
@@ -124,7 +129,8 @@ impl Node {
             placed.insert(set, ReplicaRecord { set, replica_id: replica.id, incarnation });
         }
         for record in held.values().filter(|record| !placed.contains_key(&record.set)) {
-            if catalogue.incarnation(record.set).is_some_and(|now| now > record.incarnation) {
+            let recovered = catalogue.incarnation(record.set).is_some_and(|now| now > record.incarnation);
+            if recovered || catalogue.is_retired(record.set, record.replica_id) {
                 self.leave_behind(catalogue, *record).await?;
             }
         }
@@ -151,6 +157,15 @@ impl Node {
                 }
             }
             let first = !held.contains_key(&set);
+            if first
+                && let Some(joined) = Joined::of(&self.store)?
+                && record.replica_id < joined.next_replica_id
+            {
+                anyhow::bail!(
+                    "set {set}: replica {} is older than this node's data, which knows nothing of it",
+                    record.replica_id
+                );
+            }
             let replica = self.host(catalogue, record).await.with_context(|| format!("set {set}"))?;
             opened.push((replica, first));
         }
@@ -216,11 +231,18 @@ impl Node {
         timeout(GROUP_END_MAX, replica.group.shutdown()).await.context("its Raft group does not end")
     }
 
-    /// What a recovery has left behind here: closed, and what is in it told of.
+    /// What a recovery has left behind here, or somebody has replaced: closed, and what is in it told of. Its data stays until the
+    /// node is given a new replica of the set.
     async fn leave_behind(&self, catalogue: &Catalogue, old: ReplicaRecord) -> anyhow::Result<()> {
         if self.sets.get(old.set).is_some() {
-            warn!(set = old.set, replica = old.replica_id, "the set was recovered without this replica");
-            self.take_down(old.set).await?;
+            let (set, replica) = (old.set, old.replica_id);
+            match catalogue.incarnation(set).is_some_and(|now| now > old.incarnation) {
+                true => warn!(set, replica, "the set was recovered without this replica"),
+                false => {
+                    warn!(set, replica, "this replica belongs to its set no more: it is closed for good")
+                }
+            }
+            self.take_down(set).await?;
         }
         tail::keep_report(&self.store, catalogue, old)
     }
@@ -238,6 +260,10 @@ impl Node {
         let life = Life { tasks: TaskTracker::new(), ending: self.ending.child_token() };
         let ways = self.hosting.ways.get().context("the node has not begun")?;
         let replica = self.open_replica(catalogue, record, ways, &life).await?;
+        // There may have been news since: nobody else tells a replica that was not there yet.
+        if let Some(newest) = self.cell.get() {
+            tell_sites(&replica.fence.gate, &newest, set);
+        }
         self.spawn_of(&life, stop_on_fault(replica.clone(), self.draining.subscribe()));
         if replica.ledger().is_some() {
             let sentinel = Sentinel {
@@ -289,6 +315,7 @@ impl Node {
         let state = if set == CONTROL_SET { None } else { Some(self.store.ledger(set)?) };
         let durability = state.as_ref().map(|state| state.durability()).unwrap_or_default();
         let gate = Arc::new(Gate::new(id, replica_sites(catalogue, set), durability));
+        tell_sites(&gate, catalogue, set);
         // What was applied before is not applied again.
         if let Some(applied) = state.as_ref().and_then(|state| state.applied().log_id) {
             gate.applied(applied.index, durability);

@@ -15,7 +15,8 @@ use crate::catalogue::CatalogueCell;
 use crate::control_client::ControlClient;
 use crate::handover;
 use crate::raft::{Role, View};
-use crate::set::Replica;
+use crate::replacer::Vouched;
+use crate::set::{Replica, tell_sites};
 use crate::since::Since;
 use crate::vigil::Vigil;
 
@@ -23,9 +24,9 @@ const PERIOD: Duration = Duration::from_millis(250);
 /// A leader outside the home site goes home after this, if nothing else is going on.
 const HOME_AFTER: Duration = Duration::from_secs(3);
 /// Entries that a target may lack.
-const HOME_LAG_MAX: u64 = 500;
+pub(crate) const HOME_LAG_MAX: u64 = 500;
 /// A learner that has not answered for longer than this is not there.
-const PROMOTE_SILENCE_MAX: Duration = Duration::from_millis(500);
+pub(crate) const PROMOTE_SILENCE_MAX: Duration = Duration::from_millis(500);
 /// An intent without a running switch here is settled after this: its owner may just be recording the end.
 const SETTLE_AFTER: Duration = Duration::from_secs(1);
 
@@ -59,6 +60,7 @@ impl Keeper {
         let mut tick = tokio::time::interval(PERIOD);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (mut away, mut open, mut unrecorded) = (Since::default(), Since::default(), Since::default());
+        let mut vouched = None;
         let (mut yielded, mut again): (Option<Instant>, Duration) = (None, YIELD_AGAIN);
         loop {
             tick.tick().await;
@@ -85,7 +87,15 @@ impl Keeper {
                 self.yield_to_a_better_clock(&catalogue, &view).await;
                 continue;
             }
+            // Whoever leads with an old catalogue would bring back what was replaced.
+            let members = || view.voters.iter().chain(&view.learners);
+            if members().any(|id| *id >= catalogue.next_replica_id) {
+                continue;
+            }
+            // Before anything is done about a replacement: from here on nobody counts on the one that leaves.
+            tell_sites(&self.replica.fence.gate, &catalogue, self.replica.fence.set);
             if self.replica.fence.set == CONTROL_SET {
+                self.tidy_control(&catalogue, &view, &mut vouched).await;
                 continue;
             }
             let Some(set) = catalogue.sets.get(&self.replica.fence.set) else { continue };
@@ -99,7 +109,7 @@ impl Keeper {
             match &set.switch {
                 Some(intent) if settle => self.settle(&catalogue, set, intent, &view).await,
                 Some(_) => {}
-                None => self.tidy(&catalogue, set, &view, go_home).await,
+                None => self.tidy(&catalogue, set, &view, (go_home, &mut vouched)).await,
             }
         }
     }
@@ -167,18 +177,27 @@ impl Keeper {
         }
     }
 
-    async fn tidy(&self, catalogue: &Catalogue, set: &Set, view: &View, go_home: bool) {
-        for replica in &set.replicas {
-            if !view.voters.contains(&replica.id) && !view.learners.contains(&replica.id) {
-                info!(set = set.id, replica = replica.id, node = replica.node, "adding the learner");
-                if let Err(error) = self.replica.group.add_learner(replica.id, &replica.node).await {
-                    warn!(set = set.id, replica = replica.id, ?error, "learner not added yet");
-                }
+    async fn tidy(
+        &self,
+        catalogue: &Catalogue,
+        set: &Set,
+        view: &View,
+        (go_home, vouched): (bool, &mut Option<Vouched>),
+    ) {
+        if self.admit(catalogue, view).await {
+            return;
+        }
+        if let Some(open) = &set.replacement {
+            if self.replace(catalogue, open, view, vouched).await {
                 return;
             }
-        }
-        if !self.restore_voters(catalogue, set, view).await || self.promote(catalogue, set).await || !go_home
+        } else if !self.restore_voters(catalogue, set, view).await
+            || self.promote(catalogue, set).await
+            || self.dismiss(catalogue, view).await
         {
+            return;
+        }
+        if !go_home {
             return;
         }
         let at_home = |id: &u64| catalogue.site_of_replica(set.id, *id) == Some(&set.home);

@@ -43,6 +43,7 @@ pub mod proposer;
 pub mod raft;
 pub mod reader;
 pub mod recovery;
+mod replacer;
 pub mod resources;
 pub mod set;
 mod since;

@@ -11,16 +11,16 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::interceptor::InterceptedService;
-use tracing::info;
+use tracing::{info, warn};
 use twinset_control::Catalogue;
 use twinset_proto::cluster::v1::{
     admin_server::AdminServer, drill_faults_server::DrillFaultsServer, peer_server::PeerServer,
     sets_server::SetsServer,
 };
-use twinset_store::{Identity, Store};
+use twinset_store::{Fault, Identity, Store};
 
 use crate::api::{AdminService, DrillFaultsService, SetsService};
-use crate::birth;
+use crate::birth::{self, Joined};
 use crate::catalogue::{self, CatalogueCell};
 use crate::check_back::Initiators;
 use crate::cluster_check;
@@ -42,7 +42,7 @@ use crate::peer::{Links, PeerService};
 use crate::platform::{self, Platform};
 use crate::recovery;
 use crate::resources::Resources;
-use crate::set::{Replica, Sets, replica_sites};
+use crate::set::{Replica, Sets, tell_sites};
 use crate::vigil::Vigil;
 
 /// The catalogue that the cluster was made with: where the control set's history begins.
@@ -140,6 +140,7 @@ impl Node {
                 cluster_check::check_own(&config, identity, &cell).await?;
             }
             let sets = Arc::new(Sets::default());
+            sets.follow(cell.watch());
             let control = ControlClient::new(sets.clone(), cell.clone(), config.node.name.clone());
             let me = config.node.name.clone();
             let node = Arc::new(Node {
@@ -174,11 +175,11 @@ impl Node {
             if identity.is_some() {
                 let catalogue = node.cell.get().expect("it was checked");
                 // A replica's record is older than its first word to others.
-                let began = !node.store.replicas()?.is_empty();
+                let began = !node.store.replicas()?.is_empty() || Joined::of(&node.store)?.is_some();
                 if began || catalogue.replicas_on(&node.config.node.name).next().is_none() {
                     node.host_replicas(&catalogue).await?;
                 } else {
-                    node.spawn(node.clone().begin());
+                    node.spawn(node.clone().begin(false));
                 }
                 let name = node.config.node.name.clone();
                 node.spawn(cluster_check::run(node.platform.clone(), catalogue, name));
@@ -278,6 +279,9 @@ impl Node {
         if self.store.identity().is_none() {
             return Some("waiting for the cluster's bootstrap".into());
         }
+        if self.cell.get().is_some_and(|known| !known.nodes.contains_key(&self.config.node.name)) {
+            return Some("this node was taken out of its cluster".into());
+        }
         if !self.takes_part.load(Ordering::Relaxed) {
             return Some("waiting for the other nodes to become members".into());
         }
@@ -318,7 +322,12 @@ impl Node {
                     own.site, own.arbiter, self.config.node.site, self.config.node.arbiter
                 )));
             }
-            birth::may_begin(&*self.platform, &catalogue, name).await?;
+            let joins = match birth::may_begin(&*self.platform, &catalogue, name).await {
+                Ok(()) => false,
+                // What it is given may be old: whether it is new is asked below.
+                Err(birth::Refused::Lost { .. }) if catalogue.replicas_on(name).next().is_none() => true,
+                Err(refused) => return Err(refused.into()),
+            };
             if let Some((key, here, there)) = cluster_check::elsewhere(&self.config, &catalogue) {
                 return Err(BootstrapError::Mismatch(format!(
                     "the topology has node {name} at {there}, its configuration has {key} = {here}"
@@ -326,20 +335,50 @@ impl Node {
             }
             let identity = Identity { cluster_id: catalogue.cluster_id.clone(), node: name.clone() };
             // The identity comes last: without it the node is still blank, and all of this is done again.
-            let first = catalogue.to_json();
+            let first = if joins {
+                self.join(catalogue).await?
+            } else {
+                let first = catalogue.to_json();
+                self.cell.adopt(catalogue).map_err(anyhow::Error::from)?;
+                first
+            };
             self.store.put_blob(FIRST_CATALOGUE, &first).map_err(anyhow::Error::from)?;
-            self.cell.adopt(catalogue).map_err(anyhow::Error::from)?;
             self.store.set_identity(&identity).map_err(anyhow::Error::from)?;
-            info!(cluster_id = identity.cluster_id, "bootstrapped");
-            self.spawn(self.clone().begin());
+            info!(cluster_id = identity.cluster_id, joins, "bootstrapped");
+            self.spawn(self.clone().begin(joins));
             Ok(false)
         })
     }
 
-    /// Takes part for the first time, when all are members.
-    async fn begin(self: Arc<Self>) {
+    /// Makes sure that nothing was ever placed on this blank node of a cluster that takes part, and remembers what is older than
+    /// its data; gives the catalogue that the cluster was made with.
+    async fn join(&self, catalogue: Catalogue) -> Result<Vec<u8>, BootstrapError> {
+        let name = &self.config.node.name;
+        // With it the node reaches the others; without an identity it is none of theirs.
+        self.cell.adopt(catalogue).map_err(anyhow::Error::from)?;
+        let newest = birth::newest_without(&self.cell, &self.control, name).await?;
+        if let Some((key, here, there)) = cluster_check::elsewhere(&self.config, &newest) {
+            return Err(BootstrapError::Mismatch(format!(
+                "the cluster has node {name} at {there} by now, its configuration has {key} = {here}"
+            )));
+        }
+        let first = birth::first_catalogue(&*self.platform, &newest, name).await?;
+        let joined = Joined { next_replica_id: newest.next_replica_id };
+        joined.keep(&self.store).map_err(anyhow::Error::from)?;
+        Ok(first.to_json())
+    }
+
+    /// The catalogue that the cluster was made with.
+    pub fn first_catalogue(&self) -> Result<Option<Vec<u8>>, Fault> {
+        self.store.get_blob(FIRST_CATALOGUE)
+    }
+
+    /// Takes part for the first time: when all are members, or at once if they take part already.
+    async fn begin(self: Arc<Self>, joins: bool) {
         let catalogue = self.cell.get().expect("a node with an identity has a catalogue");
-        birth::all_belong(&*self.platform, &catalogue, &self.config.node.name).await;
+        if !joins {
+            birth::all_belong(&*self.platform, &catalogue, &self.config.node.name).await;
+        }
         if let Err(error) = self.host_replicas(&catalogue).await {
             fatal::stop(&*self.platform, &format!("{error:#}"));
         }
@@ -360,13 +399,23 @@ pub fn store_options(config: &Config) -> twinset_store::Options {
 /// begins to lead must not have to connect first.
 async fn follow_catalogue(node: Arc<Node>) {
     let mut changes = node.cell.watch();
+    let mut taken_out = false;
     loop {
         if let Some(catalogue) = changes.borrow_and_update().clone() {
+            node.links.retain(|name| catalogue.nodes.contains_key(name));
+            let (was, me) = (taken_out, &node.config.node.name);
+            taken_out = !catalogue.nodes.contains_key(me) && node.store.identity().is_some();
+            if taken_out && !was {
+                warn!(
+                    node = me,
+                    "this node was taken out of its cluster: it hosts nothing any more, stop it"
+                );
+            }
             for name in catalogue.nodes.keys().filter(|name| **name != node.config.node.name) {
                 node.links.to(name);
             }
             for replica in node.sets.all() {
-                replica.fence.gate.set_sites(replica_sites(&catalogue, replica.fence.set));
+                tell_sites(&replica.fence.gate, &catalogue, replica.fence.set);
                 let home = catalogue.sets.get(&replica.fence.set).map(|set| &set.home);
                 replica.group.prefer(home.is_none_or(|home| *home == node.config.node.site));
             }

@@ -2,11 +2,11 @@
 //! and, for a set of accounts, the proposer and the reader in front of it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 use tokio::sync::watch;
-use twinset_control::{CONTROL_SET, Catalogue};
+use twinset_control::{CONTROL_SET, Catalogue, Replacement};
 use twinset_proto::cluster::v1 as wire;
 use twinset_store::LedgerReplica;
 
@@ -152,17 +152,25 @@ impl Replica {
 /// The replicas of this node.
 pub struct Sets {
     replicas: RwLock<BTreeMap<u32, Arc<Replica>>>,
+    /// Who belongs to the sets.
+    catalogue: OnceLock<watch::Receiver<Option<Arc<Catalogue>>>>,
     /// Raised when who leads or who belongs has changed in any set.
     pub pulse: watch::Sender<u64>,
 }
 
 impl Default for Sets {
     fn default() -> Self {
-        Sets { replicas: RwLock::default(), pulse: watch::Sender::new(0) }
+        Sets { replicas: RwLock::default(), catalogue: OnceLock::new(), pulse: watch::Sender::new(0) }
     }
 }
 
 impl Sets {
+    /// From now on whoever belongs to a set no more is not heard.
+    pub fn follow(&self, catalogue: watch::Receiver<Option<Arc<Catalogue>>>) {
+        // A node begins once.
+        let _ = self.catalogue.set(catalogue);
+    }
+
     /// Adds a replica.
     pub fn insert(&self, replica: Replica) -> Arc<Replica> {
         let replica = Arc::new(replica);
@@ -196,6 +204,12 @@ impl Sets {
     pub fn addressed(&self, to: &wire::Address) -> Result<Arc<Replica>, String> {
         let replica = self.hosted(to.set)?;
         replica.fence.check(to)?;
+        let retired = self.catalogue.get().is_some_and(|catalogue| {
+            catalogue.borrow().as_ref().is_some_and(|known| known.is_retired(to.set, to.from_replica))
+        });
+        if retired {
+            return Err(format!("replica {} belongs to set {} no more", to.from_replica, to.set));
+        }
         Ok(replica)
     }
 
@@ -215,6 +229,13 @@ impl Sets {
 pub fn replica_sites(catalogue: &Catalogue, set: u32) -> BTreeMap<u64, String> {
     let replicas = catalogue.replicas(set).iter();
     replicas.filter_map(|r| Some((r.id, catalogue.site_of_node(&r.node)?.to_owned()))).collect()
+}
+
+/// Tells the gate of a set where its replicas stand, and which of them its site does not count on: one that is being replaced
+/// is not to come back.
+pub fn tell_sites(gate: &Gate, catalogue: &Catalogue, set: u32) {
+    let leaving = catalogue.replacement(set).map(Replacement::discounted);
+    gate.set_sites(catalogue.version, replica_sites(catalogue, set), leaving);
 }
 
 #[cfg(test)]

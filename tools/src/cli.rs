@@ -72,6 +72,9 @@ pub enum Command {
     /// Let sets that have lost their majority with a site go on in the other one.
     #[command(subcommand, long_about = cmd::recover::HELP)]
     Recover(cmd::recover::Recover),
+    /// See, add, replace and take out nodes.
+    #[command(subcommand, long_about = cmd::node::HELP)]
+    Node(cmd::node::Node),
     /// Practise moves and failures on live traffic, and keep a report of each.
     #[command(subcommand, long_about = cmd::drill::HELP)]
     Drill(cmd::drill::Drill),

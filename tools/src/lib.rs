@@ -18,6 +18,7 @@ pub mod load;
 pub mod out;
 pub mod plan;
 pub mod recover;
+pub mod replace;
 pub mod start;
 pub mod verify;
 pub mod view;

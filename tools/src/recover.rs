@@ -2,7 +2,8 @@
 //! nobody. `cmd/recover.rs` stands above.
 
 use serde::Serialize;
-use twinset_control::{Durability, Replica, Role, Set};
+use twinset_control::recovery::may_lose;
+use twinset_control::{Durability, Replacement, Replica, Role, Set};
 
 use crate::cluster::admin::Survey;
 
@@ -30,6 +31,8 @@ pub struct PlannedSet {
     pub durability: Durability,
     /// The last index known to be on disk in both sites.
     pub last_safe_index: u64,
+    /// Whether something that was acknowledged may be lost.
+    pub may_lose: bool,
     /// Who goes on.
     pub survivors: Vec<Survivor>,
     /// Who is left behind.
@@ -80,7 +83,10 @@ fn planned(survey: &Survey, set: &Set, site: &str) -> anyhow::Result<Result<Plan
     if let Some((_, leader)) = survey.leader(set.id) {
         return Ok(Err(format!("{} leads it", leader.node)));
     }
-    let here = |replica: &&Replica| catalogue.site_of_node(&replica.node) == Some(site);
+    let leaving = set.replacement.as_ref().map(Replacement::discounted);
+    let here = |replica: &&Replica| {
+        catalogue.site_of_node(&replica.node) == Some(site) && Some(replica.id) != leaving
+    };
     let status = |replica: &Replica| {
         let reply = survey.replies().find(|reply| reply.node == replica.node)?;
         reply.replicas.iter().find(|status| status.set == set.id && status.replica == replica.id)
@@ -108,7 +114,13 @@ fn planned(survey: &Survey, set: &Set, site: &str) -> anyhow::Result<Result<Plan
     }
     let lost =
         set.replicas.iter().filter(|replica| !here(replica)).map(|replica| replica.node.clone()).collect();
+    let loss = may_lose(catalogue, set, site);
     let cost = match set.durability {
+        Durability::Sync if loss.is_some() => {
+            "a copy is being replaced there: what only that one held may be lost; the lost copies are kept until \
+             somebody has seen them"
+                .to_owned()
+        }
         Durability::Sync => "nothing that was acknowledged is lost".to_owned(),
         Durability::Degraded => format!(
             "what was acknowledged after index {} may be lost; the lost copies are kept until somebody has seen them",
@@ -120,6 +132,7 @@ fn planned(survey: &Survey, set: &Set, site: &str) -> anyhow::Result<Result<Plan
         incarnation: set.incarnation,
         durability: set.durability,
         last_safe_index: set.last_safe_index,
+        may_lose: loss.is_some(),
         survivors,
         lost,
         cost,
@@ -137,7 +150,7 @@ fn id(site: &str, sets: &[PlannedSet]) -> String {
     take(site.to_owned());
     for set in sets {
         let survivors: Vec<u64> = set.survivors.iter().map(|survivor| survivor.replica).collect();
-        take(format!("{} {} {} {survivors:?}", set.set, set.incarnation, set.durability));
+        take(format!("{} {} {} {} {survivors:?}", set.set, set.incarnation, set.durability, set.may_lose));
     }
     format!("{hash:016x}")
 }

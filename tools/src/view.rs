@@ -99,6 +99,8 @@ pub struct SetView {
     pub replicas: Vec<ReplicaView>,
     /// The switch under way.
     pub switch: Option<SwitchView>,
+    /// The replacement of a copy under way.
+    pub replacement: Option<ReplacementView>,
 }
 
 /// Three different indexes, and the last one in the log.
@@ -171,6 +173,42 @@ pub struct SwitchView {
     pub who: String,
     /// Why.
     pub why: String,
+}
+
+/// A replacement under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReplacementView {
+    /// Its number.
+    pub id: u64,
+    /// The replica that leaves.
+    pub old: u64,
+    /// The node that hosts it.
+    pub node: String,
+    /// Its successor.
+    pub new: u64,
+    /// The node that hosts that one.
+    pub by: String,
+    /// The successor is to leave again.
+    pub given_up: bool,
+    /// Who asked for it.
+    pub who: String,
+    /// Why.
+    pub why: String,
+}
+
+fn replacement_view(catalogue: &Catalogue, set: u32) -> Option<ReplacementView> {
+    let open = catalogue.replacement(set)?;
+    let node = |id| catalogue.replica(set, id).map(|replica| replica.node.clone()).unwrap_or_default();
+    Some(ReplacementView {
+        id: open.id,
+        old: open.old,
+        node: node(open.old),
+        new: open.new,
+        by: node(open.new),
+        given_up: open.given_up,
+        who: open.who.clone(),
+        why: open.why.clone(),
+    })
 }
 
 /// Builds the view; nothing if no node knows a catalogue.
@@ -288,6 +326,7 @@ fn set_view(catalogue: &Catalogue, survey: &Survey, number: u32, set: Option<&Se
         }),
         rpo: rpo(survey, set, leader),
         replicas: replicas.collect(),
+        replacement: replacement_view(catalogue, number),
         switch: set.and_then(|s| s.switch.as_ref()).map(|intent| SwitchView {
             id: intent.id,
             from: intent.from.clone(),

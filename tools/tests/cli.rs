@@ -6,6 +6,7 @@ mod audit;
 mod fakes;
 mod holds;
 mod lists;
+mod nodes;
 mod restrictions;
 mod sweeps;
 
@@ -39,6 +40,9 @@ fn wrong_questions_exit_with_64_and_say_what_to_try() {
         &["audit", "verify", "--head", "7"],
         &["status", "--operator-token-file", "no/such/file"],
         &["durability", "--set", "1"],
+        &["node", "replace", "a1"],
+        &["node", "replace", "a1", "--by", "a3", "--dry-run", "--yes"],
+        &["node", "add", "a3", "--site", "A"],
         &["fault", "begin", "a1", "pause", "--why", "a drill"],
         &["fault", "begin", "a1", "pause", "--for", "10", "--why", "a drill"],
         &["fault", "begin", "a1", "pause", "--for", "10s", "--why", "a drill"],
@@ -71,6 +75,11 @@ fn help_goes_to_stdout_and_teaches_by_example() {
         &["audit", "verify", "--help"],
         &["bench", "--help"],
         &["dev", "up", "--help"],
+        &["dev", "add", "--help"],
+        &["node", "--help"],
+        &["node", "add", "--help"],
+        &["node", "replace", "--help"],
+        &["node", "remove", "--help"],
         &["fault", "begin", "--help"],
         &["statement", "--help"],
         &["events", "--help"],

@@ -4,11 +4,16 @@ use std::error::Error;
 use std::fmt::Write as _;
 
 use twinset_control::plan::Step;
-use twinset_control::{Catalogue, Replica, Role};
+use twinset_control::{Catalogue, Replacement, Replica, Role};
 
 fn replicas(replicas: &[Replica]) -> String {
     let one = |r: &Replica| format!("{}{}#{}", r.node, if r.role == Role::Voter { "" } else { "~" }, r.id);
     replicas.iter().map(one).collect::<Vec<_>>().join(" ")
+}
+
+fn replacement(open: &Replacement) -> String {
+    let given_up = if open.given_up { ", given up" } else { "" };
+    format!("replacement {}: #{} by #{}{given_up}", open.id, open.old, open.new)
 }
 
 pub fn show_set(catalogue: &Catalogue, set: u32) -> Result<String, Box<dyn Error>> {
@@ -30,6 +35,9 @@ pub fn show_set(catalogue: &Catalogue, set: u32) -> Result<String, Box<dyn Error
     writeln!(out, "  replicas {}", replicas(&set.replicas))?;
     if let Some(s) = &set.switch {
         writeln!(out, "  switch {}: {} to {}, owner {}, keep #{}", s.id, s.from, s.to, s.owner, s.keep)?;
+    }
+    if let Some(open) = &set.replacement {
+        writeln!(out, "  {}", replacement(open))?;
     }
     if let Some(open) = &set.recovery {
         writeln!(
@@ -75,6 +83,9 @@ pub fn show_cluster(catalogue: &Catalogue) -> Result<String, Box<dyn Error>> {
         )?;
     }
     writeln!(out, "  control {}", replicas(&catalogue.control.replicas))?;
+    if let Some(open) = &catalogue.control.replacement {
+        writeln!(out, "  {}", replacement(open))?;
+    }
     writeln!(out, "  next replica id {}", catalogue.next_replica_id)?;
     Ok(out)
 }

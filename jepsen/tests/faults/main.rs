@@ -19,6 +19,7 @@ mod plans;
 mod probe;
 mod refusals;
 mod relay;
+mod replace;
 mod running;
 mod scenarios;
 mod sites;

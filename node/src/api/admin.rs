@@ -70,7 +70,7 @@ impl Admin for AdminService {
             Ok(already) => Ok(Response::new(wire::BootstrapReply { already })),
             Err(error @ BootstrapError::Failed(_)) => Err(Status::internal(error.to_string())),
             // Ask again when the other node answers.
-            Err(error @ BootstrapError::Refused(Refused::Silent { .. })) => {
+            Err(error @ BootstrapError::Refused(Refused::Silent { .. } | Refused::Unconfirmed { .. })) => {
                 Err(Status::unavailable(error.to_string()))
             }
             Err(error) => Err(Status::failed_precondition(error.to_string())),
@@ -81,7 +81,11 @@ impl Admin for AdminService {
         &self,
         request: Request<wire::StatusRequest>,
     ) -> Result<Response<wire::StatusReply>, Status> {
-        let without_catalogue = request.into_inner().without_catalogue;
+        let wire::StatusRequest { without_catalogue, first_catalogue } = request.into_inner();
+        let first_catalogue_json = match first_catalogue {
+            true => self.node.first_catalogue().map_err(|error| Status::internal(error.to_string()))?,
+            false => None,
+        };
         let catalogue = self.node.identified_catalogue();
         let not_ready_because = self.node.not_ready().unwrap_or_default();
         Ok(Response::new(wire::StatusReply {
@@ -100,6 +104,7 @@ impl Admin for AdminService {
                 .map(|c| c.to_json().into())
                 .unwrap_or_default(),
             resources: self.node.resources.used(),
+            first_catalogue_json: first_catalogue_json.unwrap_or_default().into(),
             ready: not_ready_because.is_empty(),
             not_ready_because,
         }))

@@ -65,7 +65,7 @@ impl Nodes {
     /// How a node is.
     pub async fn status(&self, node: &str) -> Result<wire::StatusReply, String> {
         let mut client = self.client(node).await?;
-        let request = wire::StatusRequest { without_catalogue: true };
+        let request = wire::StatusRequest { without_catalogue: true, first_catalogue: false };
         let reply = tokio::time::timeout(STATUS_WITHIN, client.status(request)).await;
         match reply {
             Ok(reply) => self.heard(node, reply).map(tonic::Response::into_inner),

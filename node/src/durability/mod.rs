@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 use twinset_control::Command as ControlCommand;
-use twinset_control::{Catalogue, Policy, Proof};
+use twinset_control::{Catalogue, Policy, Proof, Replacement};
 use twinset_ledger::canary::{self, Canary};
 use twinset_ledger::codec::{EntryBuilder, encode_command};
 use twinset_ledger::{Command, Durability, RULES_PROPOSED};
@@ -183,10 +183,11 @@ pub(crate) fn away_site_follows(replica: &Replica, catalogue: &Catalogue) -> Res
         answers && progress.lag(id) <= LAG_MAX
     };
     let own = replica.fence.replica;
+    let leaving = set.replacement.as_ref().map(Replacement::discounted);
     let with: BTreeSet<_> = set
         .replicas
         .iter()
-        .filter(|r| r.id == own || follows(r.id))
+        .filter(|r| r.id == own || follows(r.id) && Some(r.id) != leaving)
         .filter_map(|r| catalogue.site_of_node(&r.node))
         .collect();
     let of: BTreeSet<_> = set.replicas.iter().filter_map(|r| catalogue.site_of_node(&r.node)).collect();

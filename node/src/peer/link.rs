@@ -72,6 +72,11 @@ impl Links {
         link
     }
 
+    /// Forgets the links to nodes that are none of the cluster any more.
+    pub fn retain(&self, belongs: impl Fn(&str) -> bool) {
+        self.links.lock().retain(|node, _| belongs(node));
+    }
+
     fn way_to(&self, node: &str) -> Way {
         Way { platform: self.platform.clone(), node: node.into(), catalogue: self.catalogue.clone() }
     }

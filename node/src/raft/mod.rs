@@ -23,7 +23,7 @@ use openraft::impls::{BasicNode, ProgressResponder};
 use openraft::raft::{ClientWriteResult, ReadPolicy};
 use openraft::type_config::alias::WatchReceiverOf;
 use openraft::type_config::async_runtime::WatchReceiver;
-use openraft::{Config, RaftMetrics, ServerState, SnapshotPolicy};
+use openraft::{ChangeMembers, Config, RaftMetrics, ServerState, SnapshotPolicy};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use twinset_ledger::canary::{self, Canary};
@@ -308,6 +308,17 @@ impl Group {
     /// Makes `voters` the voters; who is no longer one stays as a learner.
     pub async fn change_voters(&self, voters: BTreeSet<u64>) -> Result<(), ProposeError> {
         self.raft.change_membership(voters, true).await.map(|_| ()).map_err(raft_refusal)
+    }
+
+    /// Makes `voters` the voters, in one joint step; who is no longer one leaves the group.
+    pub async fn replace_voters(&self, voters: BTreeSet<u64>) -> Result<(), ProposeError> {
+        self.raft.change_membership(voters, false).await.map(|_| ()).map_err(raft_refusal)
+    }
+
+    /// Takes a learner out of the group.
+    pub async fn remove_learner(&self, replica: u64) -> Result<(), ProposeError> {
+        let change = ChangeMembers::RemoveNodes(BTreeSet::from([replica]));
+        self.raft.change_membership(change, false).await.map(|_| ()).map_err(raft_refusal)
     }
 
     /// Asks `to` to take over. No result comes back: watch the view.

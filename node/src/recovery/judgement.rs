@@ -1,5 +1,6 @@
 //! Which sets are lost, and which copies are missing, by what the voters of the control set have heard. Pure.
 
+use twinset_control::recovery::may_lose;
 use twinset_control::{Catalogue, Durability, Replica, Role, Set};
 
 /// What the control set's voters have heard.
@@ -29,6 +30,7 @@ pub fn recoverable<'a>(catalogue: &'a Catalogue, set: &Set, heard: &impl Hearing
             && !there.is_empty()
             && there.iter().all(|replica| heard.is_silent(&replica.node, site))
             && voters(&here) < majority
+            && may_lose(catalogue, set, site).is_none()
     })
 }
 

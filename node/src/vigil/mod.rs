@@ -71,6 +71,10 @@ impl Vigil {
 
     /// Another node is alive.
     pub fn take(&self, alive: wire::AliveRequest) {
+        // One that was taken out of the cluster says so as well, until it hears of that.
+        if self.cell.get().is_none_or(|known| !known.nodes.contains_key(&alive.node)) {
+            return;
+        }
         let ms = Duration::from_millis;
         let nodes = alive.silent_ms.into_iter().map(|(node, silent)| (Subject::Node(node), ms(silent)));
         let sets = alive.unled_ms.into_iter().map(|(set, silent)| (Subject::Set(set), ms(silent)));

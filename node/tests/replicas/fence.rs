@@ -21,7 +21,10 @@ use crate::common::{CLUSTER, Node, SET, alone, cluster, entry, listener};
 type Client = PeerClient<tonic::transport::Channel>;
 
 const TERM: u64 = 3;
+/// A replica that the catalogue is too old to know.
 const LEADER: u64 = 99;
+/// An id that was given out, and belongs to no replica of the set.
+const RETIRED: u64 = 1;
 const ITS_HORIZON: wire::Horizon = wire::Horizon { open_index: 1_000, safe_index: 900, at_unix_ns: 1 };
 
 fn vote() -> Option<wire::Vote> {
@@ -104,6 +107,7 @@ fn wrong(right: &wire::Address) -> Vec<(Option<wire::Address>, &'static str)> {
         (Some(wire::Address { incarnation: 0, ..right.clone() }), "wrong incarnation 0"),
         (Some(wire::Address { incarnation: 2, ..right.clone() }), "wrong incarnation 2"),
         (Some(wire::Address { to_replica: right.to_replica + 1, ..right.clone() }), "wrong replica"),
+        (Some(wire::Address { from_replica: RETIRED, ..right.clone() }), "belongs to set 1 no more"),
         (None, "no address"),
     ]
 }

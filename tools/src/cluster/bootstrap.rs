@@ -164,7 +164,13 @@ async fn identify_all(
     }
 }
 
-async fn send(name: &str, addr: &str, request: BootstrapRequest, deadline: Instant) -> anyhow::Result<()> {
+/// Gives a blank node its cluster, and asks again while it cannot take it yet.
+pub(crate) async fn send(
+    name: &str,
+    addr: &str,
+    request: BootstrapRequest,
+    deadline: Instant,
+) -> anyhow::Result<()> {
     let mut client = admin::client(addr)?;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());

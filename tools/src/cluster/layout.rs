@@ -84,6 +84,8 @@ const NODES: [(&str, &str, Kind); 5] = [
     ("c1", "C", Kind::Arbiter),
 ];
 const ROUTERS: [(&str, &str); 2] = [("ra", "A"), ("rb", "B")];
+/// Nodes that a layout has ports for.
+const NODES_MAX: usize = 99;
 /// Ports that a layout spans, from its base port on.
 pub const PORT_SPAN: u16 = 500;
 
@@ -161,6 +163,47 @@ impl Layout {
             std::fs::write(self.config_path(&process.name), self.config(process) + &drills + more)?;
         }
         Ok(())
+    }
+
+    /// Adds a node on free ports of the layout, with its config file; it is no node of the cluster before somebody adds it there too.
+    pub fn add_node(&mut self, name: &str, site: &str, node_config: &str) -> anyhow::Result<()> {
+        if self.processes.iter().any(|process| process.name == name) {
+            return Err(error::usage(format!("{name} is there already"), "choose another name"));
+        }
+        if !self.processes.iter().any(|process| process.kind == Kind::Node && process.site == site) {
+            return Err(error::usage(format!("{site} is no site with nodes"), "name the site that it joins"));
+        }
+        let taken: Vec<String> = self.listens().into_iter().map(|(_, addr)| addr).collect();
+        let local = |offset: usize| format!("127.0.0.1:{}", usize::from(self.base_port) + offset);
+        let free = |i: &usize| [*i, i + 100, i + 200].iter().all(|offset| !taken.contains(&local(*offset)));
+        let offset = (1..=NODES_MAX).find(free).ok_or_else(|| {
+            error::failure(
+                "no ports of this cluster are left",
+                "`twinset dev remove` frees those of another node",
+            )
+        })?;
+        let process = Process {
+            name: name.to_owned(),
+            kind: Kind::Node,
+            site: site.to_owned(),
+            api: local(offset),
+            peer: Some(local(offset + 100)),
+            http: local(offset + 200),
+            pid: None,
+        };
+        std::fs::write(self.config_path(name), self.config(&process) + node_config)?;
+        let routers = self.processes.iter().position(|process| process.kind == Kind::Router);
+        self.processes.insert(routers.unwrap_or(self.processes.len()), process);
+        self.save()
+    }
+
+    /// Forgets a node. Its files stay.
+    pub fn remove_node(&mut self, name: &str) -> anyhow::Result<()> {
+        if self.process(name)?.kind != Kind::Node {
+            return Err(error::usage(format!("{name} is no node that hosts sets"), "name a node of a site"));
+        }
+        self.processes.retain(|process| process.name != name);
+        self.save()
     }
 
     /// The section of each config that lets whoever has the token harm the process; the token is kept if there is one.
@@ -354,6 +397,25 @@ mod tests {
             let port: u16 = addr.rsplit(':').next().unwrap().parse().unwrap();
             assert!((7101..7100 + PORT_SPAN).contains(&port), "{addr}");
         }
+    }
+
+    #[test]
+    fn a_node_is_added_on_ports_of_its_own_and_removed_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut layout = layout(dir.path());
+        layout.write_files("", false).unwrap();
+        layout.add_node("a3", "A", "").unwrap();
+        let added = layout.process("a3").unwrap();
+        assert_eq!((added.api.as_str(), added.http.as_str()), ("127.0.0.1:7106", "127.0.0.1:7306"));
+        assert!(layout.config_path("a3").exists());
+        assert_eq!(Layout::load(dir.path()).unwrap(), layout);
+        for (name, site) in [("a3", "A"), ("x1", "X"), ("c2", "C")] {
+            assert!(layout.add_node(name, site, "").is_err(), "{name}");
+        }
+        layout.remove_node("a1").unwrap();
+        layout.add_node("a4", "A", "").unwrap();
+        assert_eq!(layout.process("a4").unwrap().api, "127.0.0.1:7101");
+        assert!(layout.remove_node("c1").is_err() && layout.remove_node("ra").is_err());
     }
 
     #[test]

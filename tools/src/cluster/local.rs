@@ -210,6 +210,22 @@ impl LocalCluster {
         self.record(name, Some(started.pid))
     }
 
+    /// Starts one more node, blank, with more of its configuration in TOML; it waits for somebody to add it to the cluster.
+    pub fn start_new_node(&mut self, name: &str, site: &str, node_config: &str) -> anyhow::Result<()> {
+        self.reload();
+        self.layout.add_node(name, site, node_config)?;
+        self.start_process(name)
+    }
+
+    /// Stops a node, if it runs, and forgets it; its files stay.
+    pub async fn forget_node(&mut self, name: &str) -> anyhow::Result<()> {
+        if self.alive(name)? {
+            self.stop_process(name).await?;
+        }
+        self.reload();
+        self.layout.remove_node(name)
+    }
+
     /// Sends a signal to one process; waits until KILL and STOP have had their effect.
     pub async fn signal(&mut self, name: &str, signal: Signal) -> anyhow::Result<()> {
         let pid = self.running(name)?;

@@ -41,6 +41,14 @@ pub enum Dev {
     Kill(Kill),
     /// Start one process that does not run.
     Start(Name),
+    /// Start one more node, blank, on ports of this cluster.
+    #[command(
+        long_about = "Start one more node, blank, on ports of this cluster, and print the command that adds it.\n\n\
+        Example:\n  twinset dev add a3 --site A"
+    )]
+    Add(AddNode),
+    /// Stop a node and forget it; its files stay.
+    Remove(Name),
 }
 
 /// Arguments of `dev up`.
@@ -76,6 +84,16 @@ pub struct Name {
     name: String,
 }
 
+/// Arguments of `dev add`.
+#[derive(Debug, Args)]
+pub struct AddNode {
+    /// Its name, which no node has had yet.
+    name: String,
+    /// Its site: A or B.
+    #[arg(long)]
+    site: String,
+}
+
 /// Arguments of `dev kill`.
 #[derive(Debug, Args)]
 pub struct Kill {
@@ -109,8 +127,25 @@ pub async fn run(command: Dev, context: &Context) -> anyhow::Result<()> {
             out::say(&format!("sent {signal:?} to {name}"));
             Ok(())
         }
+        Dev::Add(AddNode { name, site }) => add_node(LocalCluster::attach(dir)?, &name, &site),
+        Dev::Remove(Name { name }) => {
+            LocalCluster::attach(dir)?.forget_node(&name).await?;
+            out::say(&format!("{name} is stopped and forgotten"));
+            Ok(())
+        }
         Dev::Start(Name { name }) => start_one(LocalCluster::attach(dir)?, &name),
     }
+}
+
+fn add_node(mut cluster: LocalCluster, name: &str, site: &str) -> anyhow::Result<()> {
+    cluster.start_new_node(name, site, "")?;
+    let node = cluster.layout().process(name)?;
+    let peer = node.peer.as_deref().unwrap_or_default();
+    out::say(&format!("started {name}, log in {}; add it with", cluster.layout().log_path(name).display()));
+    out::line(&format!(
+        "twinset node add {name} --site {site} --api {} --peer {peer} --http {} --yes --why 'a new node'",
+        node.api, node.http
+    ))
 }
 
 fn start_one(mut cluster: LocalCluster, name: &str) -> anyhow::Result<()> {

@@ -18,6 +18,7 @@ pub mod hold;
 pub mod import;
 pub mod indoubt;
 pub mod isolate;
+pub mod node;
 mod page;
 pub mod plan;
 pub mod planned;
@@ -95,6 +96,7 @@ pub fn run(cli: Cli) -> LocalBoxFuture<'static, anyhow::Result<()>> {
             Command::Switch(command) => switch::run(command, &context).await,
             Command::Durability(command) => durability::run(command, &context).await,
             Command::Recover(command) => recover::run(command, &context).await,
+            Command::Node(command) => node::run(command, &context).await,
             Command::Drill(command) => drill::run(command, &context).await,
             Command::Fault(command) => fault::run(command, &context).await,
             Command::Evacuate(command) => evacuate::run(command, &context).await,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use twinset_control::{Catalogue, Command, Durability};
+use twinset_control::{Catalogue, Command};
 use twinset_proto::cluster::v1::ListTailsRequest;
 
 use super::Context;
@@ -208,7 +208,7 @@ async fn apply(arguments: Apply, context: &Context) -> anyhow::Result<()> {
             set: set.set,
             site: plan.site.clone(),
             expected_incarnation: set.incarnation,
-            accept_loss: set.durability == Durability::Degraded,
+            accept_loss: set.may_lose,
             who: super::who(),
             why: arguments.why.clone(),
         };

@@ -8,6 +8,7 @@ use clap::Args;
 use super::Context;
 use crate::cluster::admin;
 use crate::out;
+use crate::replace;
 use crate::view::{self, ReplicaView, SetView, View};
 
 /// What `twinset status --help` says.
@@ -105,6 +106,19 @@ fn text(view: &View) -> String {
             text.push_str(&format!(
                 "\nset {} switches from {} to {}, by {} for {} ({})",
                 set.set, switch.from, switch.to, switch.owner, switch.who, switch.why
+            ));
+        }
+        if let Some(open) = &set.replacement {
+            let given_up = if open.given_up { ", given up" } else { "" };
+            text.push_str(&format!(
+                "\n{}: replica {} on {} is replaced by {} on {}{given_up}, for {} ({})",
+                replace::name(set.set),
+                open.old,
+                open.node,
+                open.new,
+                open.by,
+                open.who,
+                open.why
             ));
         }
         for replica in &set.replicas {

@@ -181,6 +181,7 @@ async fn replica(
         platform: system(),
     });
     let catalogue = watch::Sender::new(Some(Arc::new(catalogue.clone()))).subscribe();
+    sets.follow(catalogue.clone());
     let links = Links::new(system(), catalogue.clone());
     let machine = Machine::Ledger(state.clone(), gate.clone(), system());
     let log = store.log(SET).unwrap();
