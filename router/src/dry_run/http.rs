@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use tokio::time::Instant;
+use twinset_ledger::canary::{self, Canary};
 
 use crate::api::Api;
 use crate::batch::Batch;
@@ -25,7 +26,7 @@ pub fn is_asked(query: Option<&str>) -> bool {
 pub fn is_wanted(query: &Query) -> Result<bool, Error> {
     match query.value(PARAMETER) {
         None | Some("false") => Ok(false),
-        Some("true") => Ok(true),
+        Some("true") => Ok(!canary::on(Canary::DryRunBooks)),
         Some(other) => Err(Error::malformed(format!("{PARAMETER} is \"true\" or \"false\", not {other:?}"))),
     }
 }
