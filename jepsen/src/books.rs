@@ -293,6 +293,7 @@ impl Scopes {
             }
             // Its id belongs to what is in suspense, and to no account.
             Ask::ResolveSuspense { .. }
+            | Ask::DryRun(_)
             | Ask::ReadTransit { .. }
             | Ask::ListSuspense { .. }
             | Ask::ReadSweep { .. }

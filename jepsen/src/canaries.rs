@@ -86,6 +86,9 @@ const BUFFERED: (&str, &str) = ("buffered", "kill");
 /// The same for sweeps.
 const SWEPT: (&str, &str) = ("sweeps", "kill");
 
+/// The same for preconditions and dry runs.
+const CONDITIONAL: (&str, &str) = ("preconditions", "kill");
+
 /// A site is lost, and back; then the next one.
 const LOST: (&str, &str) = ("mixed", "site");
 
@@ -155,6 +158,10 @@ const CAGES: &[Cage] = &[
     cage(Canary::ForgottenSweep, SWEPT, 6, &["sweeps"]),
     cage(Canary::WithdrawalOfRestricted, ("restricted", "kill"), 4, &["limits", "withdrawals"]),
     cage(Canary::GroupWithoutAPart, ("groups", "kill"), 4, &["groups"]),
+    cage(Canary::VersionOverlooked, CONDITIONAL, 4, &["preconditions"]),
+    cage(Canary::AtLeastIsMore, CONDITIONAL, 6, &["preconditions"]),
+    cage(Canary::DryRunOfNewIds, CONDITIONAL, 4, &["dry_runs"]),
+    cage(Canary::DryRunBooks, CONDITIONAL, 4, &["dry_runs"]),
     cage(Canary::DegradedBeforeRecord, LOST, 30, &["both_sites"]),
     // A voter must lag behind the learner when its other site is lost: that is drawn half the time.
     cage(Canary::LearnerNotAsked, LOST, 60, &["lives", "exactly_once", "replicas", "harness"]),

@@ -6,6 +6,7 @@ mod links;
 mod machine;
 pub mod nemeses;
 mod plans;
+mod points;
 mod processes;
 pub mod records;
 mod restarts;
@@ -78,6 +79,7 @@ pub fn players() -> Vec<Box<dyn Player>> {
         Box::new(sites::Sites::default()),
         Box::new(sites::Arbiters::default()),
         Box::new(plans::Plans::default()),
+        Box::new(points::Points::default()),
     ]
 }
 

@@ -269,6 +269,7 @@ fn asked(ask: &Ask) -> &'static str {
         Ask::SetSweep { .. } | Ask::RemoveSweep { .. } => "sweep",
         Ask::ReadSweep { .. } | Ask::ListSweeps { .. } => "read_sweep",
         Ask::Transfer(_) => "transfer",
+        Ask::DryRun(_) => "dry_run",
         Ask::Reverse { .. } => "reversal",
         Ask::Batch { .. } => "batch",
         Ask::PlaceHold { .. } | Ask::ReleaseHold { .. } | Ask::ExtendHold { .. } => "hold",

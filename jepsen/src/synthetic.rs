@@ -29,7 +29,7 @@ use crate::workload::{self, Generate, Ground, Hand, Kind};
 use past::{News, Placed, event_kind};
 
 /// Processes that ask at the same time: two of each workload.
-const PROCESSES: usize = 36;
+const PROCESSES: usize = 38;
 const TICK_NS: u64 = 100_000;
 /// Between two entries of a set, by ledger time.
 const STEP_NS: u64 = 5_000_000;
@@ -76,6 +76,7 @@ pub fn history(operations: u64, seed: u64) -> anyhow::Result<History> {
         "restricted",
         "groups",
         "sweeps",
+        "preconditions",
     ]
     .map(str::to_owned);
     Ok(of(&workload::named(&names)?, operations, seed))
@@ -252,6 +253,7 @@ impl Maker {
             | Ask::ReadSweep { account, .. }
             | Ask::ReadAccount { account, .. }
             | Ask::ReadRequest { scope: account, .. } => self.history.set_of(*account),
+            Ask::DryRun(transfer) => self.history.set_of(transfer.legs[0].0),
             Ask::Batch { items, atomic: true, with_postings } => return self.together(items, *with_postings),
             Ask::Batch { items, with_postings, .. } => {
                 let mut one = |item: &Transfer| match self.answer(&Ask::Transfer(item.clone())) {
@@ -545,6 +547,7 @@ impl Log {
                     if to < self.booked.len() { found.last().map(|last| last.transaction) } else { None };
                 Answer::Page { as_of, found, next }
             }
+            Ask::DryRun(transfer) => self.foresee(transfer, history),
             Ask::ListSuspense { .. } => self.suspense(ask, history),
             Ask::ReadRestriction { .. } | Ask::ListRestrictions { .. } => {
                 self.read_restrictions(ask, history)

@@ -132,11 +132,19 @@ pub enum Canary {
     OldLogGoesOn,
     /// A plan that was stopped is resumed by whoever carries plans out, too.
     PlanResumedTwice,
+    /// A version that a precondition asks for is not looked at.
+    VersionOverlooked,
+    /// What is to be posted at least must be more than that.
+    AtLeastIsMore,
+    /// What is only tried takes every request id for a new one.
+    DryRunOfNewIds,
+    /// What was to be tried is booked.
+    DryRunBooks,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 59] = [
+    pub const ALL: [Canary; 63] = [
         Canary::ReplyBeforeSafe,
         Canary::ForgottenRequests,
         Canary::StaleLeaderRead,
@@ -196,6 +204,10 @@ impl Canary {
         Canary::SyncBeforeGate,
         Canary::OldLogGoesOn,
         Canary::PlanResumedTwice,
+        Canary::VersionOverlooked,
+        Canary::AtLeastIsMore,
+        Canary::DryRunOfNewIds,
+        Canary::DryRunBooks,
     ];
 
     /// Its name.
@@ -260,6 +272,10 @@ impl Canary {
             Canary::SyncBeforeGate => "sync-before-gate",
             Canary::OldLogGoesOn => "old-log-goes-on",
             Canary::PlanResumedTwice => "plan-resumed-twice",
+            Canary::VersionOverlooked => "version-overlooked",
+            Canary::AtLeastIsMore => "at-least-is-more",
+            Canary::DryRunOfNewIds => "dry-run-of-new-ids",
+            Canary::DryRunBooks => "dry-run-books",
         }
     }
 

@@ -4,7 +4,7 @@
 //! receiving side of snapshots, from both sides of transactions over several sets, and from what a leader does of itself.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -188,6 +188,8 @@ pub struct FaultsConfig {
     /// The process freezes here, once, by SIGSTOP to itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub freeze_at: Option<Point>,
+    /// It passes the point unharmed so many times before.
+    pub passes: u32,
     /// So long after the point, in microseconds; what comes after the point goes on until then.
     pub after_us: u64,
 }
@@ -200,9 +202,11 @@ impl FaultsConfig {
 
     /// The key that makes no sense, and why.
     pub fn mistake(&self) -> Option<(&'static str, &'static str)> {
-        match (self.die_at, self.freeze_at, self.after_us) {
-            (Some(_), Some(_), _) => Some(("faults.freeze_at", "cannot be given together with die_at")),
-            (None, None, 1..) => Some(("faults.after_us", "makes sense only with die_at or freeze_at")),
+        const ALONE: &str = "makes sense only with die_at or freeze_at";
+        match (self.die_at, self.freeze_at) {
+            (Some(_), Some(_)) => Some(("faults.freeze_at", "cannot be given together with die_at")),
+            (None, None) if self.passes > 0 => Some(("faults.passes", ALONE)),
+            (None, None) if self.after_us > 0 => Some(("faults.after_us", ALONE)),
             _ => None,
         }
     }
@@ -217,7 +221,7 @@ impl FaultsConfig {
 
 struct Armed {
     config: FaultsConfig,
-    spent: AtomicBool,
+    passed: AtomicU32,
 }
 
 static ARMED: OnceLock<Armed> = OnceLock::new();
@@ -226,7 +230,7 @@ static ARMED: OnceLock<Armed> = OnceLock::new();
 pub fn arm(config: FaultsConfig) {
     if !config.is_off() {
         warn!(?config, "a fault is armed: this node will harm itself");
-        ARMED.get_or_init(|| Armed { config, spent: AtomicBool::new(false) });
+        ARMED.get_or_init(|| Armed { config, passed: AtomicU32::new(0) });
     }
 }
 
@@ -234,7 +238,7 @@ pub fn arm(config: FaultsConfig) {
 pub fn reached(point: Point) {
     let Some(armed) = ARMED.get() else { return };
     let Some(signal) = armed.config.signal_at(point) else { return };
-    if armed.spent.swap(true, Ordering::Relaxed) {
+    if armed.passed.fetch_add(1, Ordering::Relaxed) != armed.config.passes {
         return;
     }
     match armed.config.after_us {
@@ -276,10 +280,13 @@ mod tests {
     #[test]
     fn off_by_default_and_each_fault_is_for_its_point_alone() {
         assert!(FaultsConfig::default().is_off());
-        let die: FaultsConfig = toml::from_str("die_at = \"switch.paused\"\nafter_us = 5").unwrap();
+        let die: FaultsConfig =
+            toml::from_str("die_at = \"switch.paused\"\npasses = 2\nafter_us = 5").unwrap();
         assert!(!die.is_off() && die.mistake().is_none());
         assert_eq!(die.signal_at(Point::SwitchPaused), Some(libc::SIGKILL));
         assert_eq!(die.signal_at(Point::SwitchAsked), None);
+        let alone: FaultsConfig = toml::from_str("passes = 1").unwrap();
+        assert_eq!(alone.mistake().map(|(key, _)| key), Some("faults.passes"));
         let freeze: FaultsConfig = toml::from_str("freeze_at = \"snapshot.receiving\"").unwrap();
         assert_eq!(freeze.signal_at(Point::SnapshotReceiving), Some(libc::SIGSTOP));
         // Nothing is armed in this process: the tests go on.

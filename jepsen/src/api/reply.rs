@@ -1,6 +1,7 @@
 //! What a reply says. What cannot be read promises nothing: it is an unknown end. Pure.
 
 mod buffered;
+mod dry_run;
 mod groups;
 mod holds;
 mod past;
@@ -166,6 +167,8 @@ pub fn answer(accounts: &Recorder, ask: &Ask, status: StatusCode, body: &[u8]) -
             Ask::Transfer(transfer) => {
                 parse(body).and_then(|reply: Booked<'_>| booked(accounts, &reply, Some(transfer)))
             }
+            Ask::DryRun(transfer) => parse(body)
+                .and_then(|reply: dry_run::DryRun<'_>| dry_run::foreseen(accounts, &reply, transfer)),
             Ask::Reverse { .. } | Ask::ResolveSuspense { .. } => {
                 parse(body).and_then(|reply: Booked<'_>| booked(accounts, &reply, None))
             }
@@ -211,7 +214,10 @@ pub fn answer(accounts: &Recorder, ask: &Ask, status: StatusCode, body: &[u8]) -
             _ => parse(body).and_then(|reply: Read<'_>| found(accounts, &reply)),
         }
     } else {
-        parse(body).and_then(|reply: Problem<'_>| problem(&reply))
+        parse(body).and_then(|reply: Problem<'_>| match ask {
+            Ask::DryRun(_) => dry_run::refusal(&reply),
+            _ => problem(&reply),
+        })
     };
     read.unwrap_or_else(|| Answer::Unknown {
         why: format!("{UNREADABLE}{status} {}", String::from_utf8_lossy(&body[..body.len().min(300)])),

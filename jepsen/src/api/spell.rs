@@ -20,6 +20,9 @@ pub fn call(accounts: &Recorder, ask: &Ask) -> (Method, String, String) {
     let id_of = |account: &u32| accounts.account_id(*account);
     match ask {
         Ask::Transfer(transfer) => (Method::POST, "/v1/transactions".into(), transaction(accounts, transfer)),
+        Ask::DryRun(transfer) => {
+            (Method::POST, "/v1/transactions?dry_run=true".into(), transaction(accounts, transfer))
+        }
         Ask::Batch { items, with_postings, atomic } => {
             let items: Vec<String> = items.iter().map(|item| transaction(accounts, item)).collect();
             let atomic = if *atomic { ",\"atomic\":true" } else { "" };

@@ -345,11 +345,16 @@ impl<'h> Plans<'h> {
         }
     }
 
-    /// Captured is what the legs on the held account, a liability, come to.
+    /// Captured is what the legs on the held account, a liability, come to. Legs that would bring money in take nothing of the hold: such
+    /// a request is refused where it would begin, and has nothing in hand anywhere.
     fn take_in_hand(&mut self, across: &Across, body: Body<'_>, (from, until): (Spot, Spot)) {
         let Body::Transfer(Transfer { capture: Some(capture), scope: Some(held), .. }) = body else { return };
         let own = across.legs_of(across.coordinator).filter(|(account, _)| account == held);
-        let hand = Hand { set: across.coordinator, cents: own.map(|(_, cents)| cents).sum(), from, until };
+        let cents: i64 = own.map(|(_, cents)| cents).sum();
+        if cents <= 0 {
+            return;
+        }
+        let hand = Hand { set: across.coordinator, cents, from, until };
         self.hands.entry(capture.hold.0).or_default().push(hand);
     }
 
@@ -487,5 +492,30 @@ impl Bounds {
         let Some(bound) = self.sets.get(&set) else { return NEVER };
         let later = bound.begins.partition_point(|(begin, _)| *begin <= at_ns);
         bound.begins.get(later).map_or(NEVER, |(_, spot)| *spot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Name;
+    use crate::history::holds::Capture;
+
+    #[test]
+    fn only_what_takes_something_of_a_hold_has_it_in_hand() {
+        let hold = TransactionId { set: 1, incarnation: 1, position: Position::new(7, 0) };
+        let in_hand = |cents: i64| {
+            let legs = vec![(0, cents), (1, -cents)];
+            let across = Across { coordinator: 1, legs: legs.clone(), sets: vec![1, 2], reverses: None };
+            let capture = Some(Capture { hold: Name(hold), is_final: false });
+            let transfer =
+                Transfer { id: "c".into(), scope: Some(0), label: None, capture, marks: vec![], legs };
+            let mut plans = Plans::default();
+            plans.take_in_hand(&across, Body::Transfer(&transfer), ((1, 1), NEVER));
+            plans.hands.get(&hold).map(|hands| hands.iter().map(|hand| hand.cents).collect::<Vec<_>>())
+        };
+        assert_eq!(in_hand(300), Some(vec![300]));
+        // The journal of such a hold is known line for line.
+        assert_eq!(in_hand(-300), None);
     }
 }

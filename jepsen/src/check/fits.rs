@@ -102,6 +102,7 @@ pub(super) fn owner_of_read(history: &History, ask: &Ask) -> Option<u32> {
         | Ask::ReadSweep { account, .. }
         | Ask::Balance { account, .. } => history.set_of(*account),
         Ask::ReadTransaction { transaction, .. } => Some(transaction.0.set),
+        Ask::DryRun(transfer) => history.set_of(transfer.legs.first()?.0),
         Ask::List { set, .. } => Some(*set),
         Ask::ListSuspense { set, .. } | Ask::ListSweeps { set, .. } => Some(*set),
         Ask::Events { set, .. } => *set,
@@ -125,6 +126,7 @@ fn of_read(history: &History, op: &Op) -> Result<(), String> {
                     | Answer::Rejected { .. }
                     | Answer::GivenUp { .. }
             )
+            | (Ask::DryRun(_), Answer::ForeseenRefusal { .. } | Answer::Rejected { .. })
             | (Ask::ReadGroup { .. }, Answer::Group(_))
             | (Ask::List { .. }, Answer::Page { .. })
             | (Ask::ReadHold { .. }, Answer::Hold { .. } | Answer::Absent { .. })
@@ -139,6 +141,9 @@ fn of_read(history: &History, op: &Op) -> Result<(), String> {
             | (Ask::ReadSweep { .. }, Answer::Swept { .. } | Answer::Absent { .. })
             | (Ask::ListSweeps { .. }, Answer::Swept { .. })
     );
+    let fits = fits
+        || matches!((&op.ask, &op.answer), (Ask::DryRun(transfer), Answer::Foreseen { balances, .. })
+            if balances.len() == transfer.legs.len());
     let place = op.answer.as_of().map(|as_of| as_of.place);
     let place = place.or_else(|| op.answer.decided().map(|(place, _)| place)).or(op.answer.given_up());
     match place {

@@ -20,6 +20,7 @@ pub mod model;
 mod once;
 mod opaque;
 mod order;
+mod preconditions;
 pub mod replay;
 mod restrictions;
 mod run;
@@ -347,6 +348,20 @@ pub const ALL: &[Checker] = &[
         "G31",
         "a recovered set has what was acknowledged in SYNC, and nobody is told of an incarnation once a later one has answered",
         lives::check,
+    )
+    .that_needs_the_end(),
+    checker(
+        "preconditions",
+        "G32",
+        "what was booked on a condition met it where it stands, and what was refused for one missed it",
+        preconditions::preconditions,
+    )
+    .that_needs_the_end(),
+    checker(
+        "dry_runs",
+        "G33",
+        "a dry run is told what the real call would be where it looked, and nothing comes of it",
+        preconditions::dry_runs,
     )
     .that_needs_the_end(),
     checker("faults_act", "-", "each fault was seen to act and was undone", run::faults),

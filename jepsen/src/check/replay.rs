@@ -6,6 +6,7 @@
 //! has its part ([`several`]); what may be set aside for them meanwhile is in [`reserved`].
 
 mod buffered;
+mod foreseen;
 pub mod holds;
 mod reserved;
 pub mod restricted;
@@ -62,6 +63,8 @@ pub struct Replay {
     pub reads: Findings,
     /// Stale ones.
     pub stale: Findings,
+    /// What dry runs were told.
+    pub foreseen: Findings,
     /// Sweeps that were left undone in the end.
     pub swept: Findings,
     /// Rejections that were found under a request id.
@@ -134,6 +137,8 @@ fn reads_by_set(history: &History) -> BTreeMap<u32, Vec<Read<'_>>> {
                 | Answer::Restriction { .. }
                 | Answer::Restrictions { .. }
                 | Answer::Swept { .. }
+                | Answer::Foreseen { .. }
+                | Answer::ForeseenRefusal { .. }
         );
         if is_state || matches!(op.answer, Answer::Absent { .. }) {
             let read = Read { as_of, op: number, level, ask: &op.ask, answer: &op.answer };
@@ -229,6 +234,7 @@ impl<'a, 'h> Run<'a, 'h> {
             self.read(read);
         }
         self.look_up(log);
+        self.foreseen_again(log);
     }
 
     fn decide(&mut self, number: usize, decided: &Decided) {
@@ -475,6 +481,7 @@ impl<'a, 'h> Run<'a, 'h> {
                 let at_ns = read.as_of.place.time_ns;
                 matches!(&found[..], [one] if one.account == *account && self.shows_sweep(one, at_ns))
             }
+            (Ask::DryRun(transfer), _) => self.foresees(transfer, read),
             (_, Answer::Swept { found, .. }) => self.shows_sweeps(found, read.as_of.place.time_ns),
             (Ask::ReadSweep { account, .. }, Answer::Absent { .. }) => self.lacks_sweep(*account),
             (ask, Answer::Holds { found, next, .. }) => self.shows_holds(ask, (found, *next), read.as_of),
@@ -517,7 +524,11 @@ impl<'a, 'h> Run<'a, 'h> {
             _ => false,
         };
         let words = (!right).then(|| self.read_in_words(read));
-        let list = if read.level == Level::Stale { &mut self.replay.stale } else { &mut self.replay.reads };
+        let list = match (read.ask, read.level) {
+            (Ask::DryRun(_), _) => &mut self.replay.foreseen,
+            (_, Level::Stale) => &mut self.replay.stale,
+            (_, Level::Linearizable) => &mut self.replay.reads,
+        };
         list.checked += 1;
         if let Some(words) = words {
             list.wrong(|| words);
@@ -531,6 +542,13 @@ impl<'a, 'h> Run<'a, 'h> {
                 let id = &self.witness.history.accounts[*account as usize];
                 let state = self.model.accounts().get(id).map(figures);
                 format!("account {id} is {state:?} there")
+            }
+            Ask::DryRun(transfer) => {
+                let has = |(account, _): &(u32, i64)| {
+                    let id = &self.witness.history.accounts[*account as usize];
+                    (id, self.model.accounts().get(id).map(figures))
+                };
+                format!("there is {:?}", transfer.legs.iter().map(has).collect::<Vec<_>>())
             }
             Ask::ReadSweep { account, .. } => format!("it is {} there", self.sweep_in_words(*account)),
             Ask::ReadHold { hold, .. } => {

@@ -181,7 +181,7 @@ impl Followed {
                         });
                     }
                 }
-                Mark::Withdrawal | Mark::Group { .. } => {}
+                Mark::Withdrawal | Mark::Expects { .. } | Mark::Group { .. } => {}
             }
         }
     }

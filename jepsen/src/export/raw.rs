@@ -75,6 +75,7 @@ fn name(ask: &Ask) -> &'static str {
         Ask::Freeze { .. } => "unfreeze",
         Ask::Close { .. } => "close-account",
         Ask::Transfer(_) => "transfer",
+        Ask::DryRun(_) => "dry-run",
         Ask::Reverse { .. } => "reverse",
         Ask::Batch { .. } => "batch",
         Ask::PlaceHold { .. } => "place-hold",

@@ -64,6 +64,8 @@ impl Answer {
             | Answer::Balance { as_of, .. }
             | Answer::Suspense { as_of, .. }
             | Answer::Swept { as_of, .. }
+            | Answer::Foreseen { as_of, .. }
+            | Answer::ForeseenRefusal { as_of, .. }
             | Answer::Absent { as_of } => Some(*as_of),
             Answer::Transit { from, .. } => match from.as_slice() {
                 [one] => Some(one.as_of),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::FaultSpan;
-pub use super::found::{Figures, Found, Part};
+pub use super::found::{Figures, Found, InDoubt, Part};
 use super::holdings::Holdings;
 pub use super::place::{AsOf, Name, Place};
 pub use super::transfer::Transfer;
@@ -165,17 +165,6 @@ pub struct VerifyLine {
     pub detail: String,
 }
 
-/// A transaction over several sets that one of them has not ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InDoubt {
-    /// The set that has it open.
-    pub set: u32,
-    /// The transaction.
-    pub attempt: Name,
-    /// How far it is there, in the word of that set's leader.
-    pub phase: String,
-}
-
 /// The parts of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -297,6 +286,8 @@ pub enum Ask {
     Close { id: String, account: u32 },
     /// Book a transaction.
     Transfer(Transfer),
+    /// Ask what would come of a transaction.
+    DryRun(Transfer),
     /// Take one back, whole or so much of it.
     Reverse { id: String, transaction: Name, cents: Option<i64> },
     /// Book many, each for itself or, if it is `atomic`, all or none.
@@ -387,6 +378,7 @@ impl Ask {
             | Ask::Statement { level, .. }
             | Ask::Balance { level, .. }
             | Ask::Events { level, .. } => Some(*level),
+            Ask::DryRun(_) => Some(Level::Linearizable),
             _ => None,
         }
     }
@@ -413,6 +405,24 @@ pub enum Answer {
         replayed: bool,
         /// Posted and available of each leg's account afterwards, if told; a leg that is in transit has none.
         balances: Vec<(i64, i64)>,
+    },
+    /// What would come of a transaction: it would be booked, or was booked before.
+    Foreseen {
+        /// As of when.
+        as_of: AsOf,
+        /// Its name and where, if it was booked before.
+        before: Option<(Name, Place)>,
+        /// Whether it would be told as the first answer given again.
+        replayed: bool,
+        /// Posted and available of each leg's account afterwards.
+        balances: Vec<(i64, i64)>,
+    },
+    /// The ledger would say no.
+    ForeseenRefusal {
+        /// As of when.
+        as_of: AsOf,
+        /// The stable code.
+        code: String,
     },
     /// One answer for each of a batch.
     Batch(Vec<Answer>),

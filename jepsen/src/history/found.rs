@@ -83,3 +83,14 @@ pub struct Part {
     /// The day that it is booked on, in days since 1970-01-01: the same in all sets.
     pub day: i32,
 }
+
+/// A transaction over several sets that one of them has not ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InDoubt {
+    /// The set that has it open.
+    pub set: u32,
+    /// The transaction.
+    pub attempt: Name,
+    /// How far it is there, in the word of that set's leader.
+    pub phase: String,
+}

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod corrupt;
 pub mod disk;
 pub mod links;
+pub mod points;
 pub mod power;
 pub mod silence;
 pub mod sites;
@@ -106,6 +107,18 @@ pub enum Fault {
     /// A plan moves all sets out of a site, and another one brings them home. It may be stopped and resumed, and whoever carries it out
     /// may die.
     Evacuation { site: String, emergency: bool, stopped: bool, conductor_dies: bool },
+    /// A node that was given the lead of a set dies, or stands still, where it has passed a point of a protocol so many times unharmed; a
+    /// little after that, if it is to be later. Others stand still until then where only that brings it there.
+    AtPoint {
+        victim: String,
+        set: u32,
+        point: String,
+        passes: u32,
+        after_us: u64,
+        freezes: bool,
+        silent: Vec<String>,
+        for_ms: u64,
+    },
     /// One begins and is undone in the middle of another.
     Amid { around: Box<Fault>, within: Box<Fault> },
 }
@@ -130,6 +143,7 @@ impl Fault {
             | Fault::SiteLoss { down_ms, .. }
             | Fault::ArbiterLoss { down_ms, .. } => down_ms,
             Fault::Pause { for_ms, .. }
+            | Fault::AtPoint { for_ms, .. }
             | Fault::Partition { for_ms, .. }
             | Fault::Delay { for_ms, .. }
             | Fault::Loss { for_ms, .. }
@@ -151,6 +165,7 @@ impl Fault {
             | Fault::FsyncError { .. }
             | Fault::Corrupt { .. }
             | Fault::RollingRestart
+            | Fault::AtPoint { .. }
             | Fault::SiteLoss { .. }
             | Fault::ArbiterLoss { .. } => true,
             Fault::Evacuation { conductor_dies, .. } => *conductor_dies,
@@ -186,6 +201,7 @@ impl Fault {
             Fault::SiteLoss { arbiter: None, .. } => "site",
             Fault::SiteLoss { .. } | Fault::ArbiterLoss { .. } => "arbiter",
             Fault::Evacuation { .. } => "plans",
+            Fault::AtPoint { .. } => points::NAME,
             Fault::Amid { .. } => "amid",
         }
     }
@@ -196,6 +212,7 @@ impl Fault {
             Fault::DiskFull { victim, .. } | Fault::FsyncError { victim, .. } if victim == process => {
                 disk::ALLOWED.to_vec()
             }
+            Fault::AtPoint { victim, .. } if victim == process => points::ARMED.to_vec(),
             Fault::ClockStep { victim, .. } if victim == process => clock::WRONG.to_vec(),
             Fault::Corrupt { victim, .. } if victim == process => corrupt::ALLOWED.to_vec(),
             Fault::SiteLoss { .. } => logs::AFTER_LOST_SITES.to_vec(),

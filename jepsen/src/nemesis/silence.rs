@@ -46,6 +46,9 @@ impl<'f> Taken<'f> {
             | Fault::SiteLoss { victims, .. } => {
                 self.processes.extend(victims.iter().map(String::as_str));
             }
+            Fault::AtPoint { victim, silent, .. } => {
+                self.processes.extend(silent.iter().chain([victim]).map(String::as_str));
+            }
             Fault::Partition { cut, .. } => {
                 self.links.extend(cut.iter().map(|Link { from, to }| (from.as_str(), to.as_str())));
             }

@@ -8,7 +8,7 @@ use twinset_tools::load::random::Random;
 
 use crate::death::{self, Victim};
 use crate::nemesis::links::Shape;
-use crate::nemesis::{self, Fault};
+use crate::nemesis::{self, Fault, points};
 
 /// What is drawn from.
 #[derive(Clone, Copy)]
@@ -19,6 +19,8 @@ pub struct Scene<'a> {
     pub sets: &'a [u32],
     /// Who leads what.
     pub survey: &'a Survey,
+    /// What clients do.
+    pub workloads: &'a [String],
 }
 
 /// What `--nemesis` names.
@@ -155,6 +157,16 @@ pub const ALL: &[Nemesis] = &[
         draw: amid,
     },
     Nemesis {
+        name: points::NAME,
+        about: "a leader dies or stands still just where it gets to a point of a protocol, for the so manieth time",
+        on_links: false,
+        goes_on: false,
+        draw: |random, scene| {
+            let known = (scene.layout, scene.survey.catalogue.as_ref());
+            points::draw(random, known, scene.sets, scene.workloads)
+        },
+    },
+    Nemesis {
         name: "site",
         about: "all processes of a site die at once; its sets go on in the other one, and it comes back",
         on_links: false,
@@ -251,7 +263,8 @@ mod tests {
         assert_eq!(names.len(), ALL.len());
         let layout = Layout::new("d".as_ref(), "b".as_ref(), 2, 7100);
         let survey = Survey::default();
-        let scene = Scene { layout: &layout, sets: &[1, 2], survey: &survey };
+        let workloads = ["mixed".to_owned()];
+        let scene = Scene { layout: &layout, sets: &[1, 2], survey: &survey, workloads: &workloads };
         let mut random = Random::seeded(1);
         let (mut dark, mut around) = (0, BTreeSet::new());
         for nemesis in ALL {

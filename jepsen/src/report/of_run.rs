@@ -123,6 +123,9 @@ fn told(fault: &Fault) -> (&'static str, String) {
         Fault::Evacuation { site, emergency, .. } => {
             ("plans", format!("{site} is left{}", if *emergency { ", at once" } else { "" }))
         }
+        Fault::AtPoint { victim, point, freezes, .. } => {
+            ("points", format!("{victim} {} at {point}", if *freezes { "stands still" } else { "dies" }))
+        }
         Fault::Amid { around, within } => {
             let ((kind, whom), (inner, victim)) = (told(around), told(within));
             (kind, format!("{whom}, and amid it {inner} {victim}"))

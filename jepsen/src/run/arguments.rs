@@ -7,7 +7,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use twinset_tools::error;
 
-use crate::nemesis::Fault;
+use crate::nemesis::{Fault, points};
 use crate::play::nemeses::{self, Nemesis};
 
 /// What `twinset-jepsen run --help` says.
@@ -170,7 +170,17 @@ impl Run {
         if self.nemesis == ["none"] {
             return Ok(Vec::new());
         }
-        let named = nemeses::named(&self.nemesis, self.plain)?;
+        let mut named = nemeses::named(&self.nemesis, self.plain)?;
+        if !points::are_met(&self.workload) {
+            if self.nemesis.iter().any(|name| name == points::NAME) {
+                let workloads = self.workload.join(",");
+                return Err(error::usage(
+                    format!("no leader gets to any of the points in a run of {workloads}"),
+                    "--workload across, holds, buffered, restricted, sweeps or mixed brings some there",
+                ));
+            }
+            named.retain(|nemesis| nemesis.name != points::NAME);
+        }
         match named.iter().find(|nemesis| self.plain && nemesis.on_links) {
             None => Ok(named),
             Some(nemesis) => Err(error::usage(
@@ -219,6 +229,19 @@ mod tests {
     #[test]
     fn the_default_is_what_no_arguments_mean() {
         assert_eq!(parsed("run"), serde_json::to_value(Run::default()).unwrap());
+    }
+
+    #[test]
+    fn points_are_struck_only_where_a_workload_gets_to_some() {
+        let names = |workload: &str, nemesis: &str| -> anyhow::Result<Vec<&str>> {
+            let (workload, nemesis) = (vec![workload.to_owned()], vec![nemesis.to_owned()]);
+            let run = Run { workload, nemesis, ..Run::default() };
+            Ok(run.nemeses()?.iter().map(|nemesis| nemesis.name).collect())
+        };
+        assert_eq!(names("across", "points").unwrap(), ["points"]);
+        assert!(names("limits", "points").is_err());
+        assert!(names("mixed", "all").unwrap().contains(&"points"));
+        assert!(!names("limits", "all").unwrap().contains(&"points"));
     }
 
     #[test]

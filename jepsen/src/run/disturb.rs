@@ -63,7 +63,8 @@ pub async fn disturb(
             Some(fault) => fault.clone(),
             None => {
                 let (layout, sets) = (opened.stage.cluster.layout(), opened.stage.sets.as_slice());
-                (drawn.next().draw)(&mut drawn.random, &Scene { layout, sets, survey: &survey })
+                let scene = Scene { layout, sets, survey: &survey, workloads: &opened.workloads };
+                (drawn.next().draw)(&mut drawn.random, &scene)
             }
         };
         number += 1;

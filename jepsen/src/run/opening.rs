@@ -35,6 +35,8 @@ pub struct Opened {
     pub recorder: Arc<Recorder>,
     /// The owning set of every slot.
     pub slots: Vec<u32>,
+    /// What clients do.
+    pub workloads: Vec<String>,
     /// Puts down what the control set has on record.
     pub records: Records,
     /// What the processes say.
@@ -94,7 +96,8 @@ pub async fn open(
     let recorder = Recorder::to_file(&arguments.dir.join(HISTORY_JSONL), meta)?;
     let logs = logs::Reader::new(&cluster.layout().dir.join("log"));
     let (records, stage) = (Records::since(catalogue), Stage { cluster, net, machines, sets });
-    Ok(Opened { stage, recorder, slots, records, logs, goes_on })
+    let workloads = arguments.workload.clone();
+    Ok(Opened { stage, recorder, slots, workloads, records, logs, goes_on })
 }
 
 impl Opened {

@@ -1,11 +1,13 @@
-//! Calls that a made-up set does not answer by itself: atomic batches, and events of all sets.
+//! Calls that a made-up set does not answer by itself: atomic batches, and events of all sets; and dry runs, which it answers and
+//! forgets.
 
 use twinset_ledger::Position;
 
-use super::Maker;
+use super::{Log, Maker};
+use crate::check::model;
 use crate::check::replay::in_cents;
 use crate::check::witness::Body;
-use crate::history::{Answer, Ask, Transfer};
+use crate::history::{Answer, AsOf, Ask, History, Transfer};
 
 impl Maker {
     /// An atomic batch: one entry of one set.
@@ -53,5 +55,29 @@ impl Maker {
             all.extend(events);
         }
         Answer::Events { as_of, age_ms: 0, events: all, next: nexts.join("-"), more }
+    }
+}
+
+impl Log {
+    /// What would come of a transaction right behind the last entry.
+    pub(super) fn foresee(&mut self, transfer: &Transfer, history: &History) -> Answer {
+        let as_of = AsOf::now(self.place());
+        let command = Body::Transfer(transfer).command(history);
+        let place = Position::new(self.index + 1, 0);
+        let verdict = in_cents(&self.model.would(place, as_of.place.time_ns + 1, &command), &self.model);
+        let replayed = verdict.replayed;
+        match verdict.answer {
+            model::Answer::No(code) if replayed => {
+                Answer::Rejected { code: code.into(), place: self.place_of(verdict.position), replayed }
+            }
+            model::Answer::No(code) => Answer::ForeseenRefusal { as_of, code: code.into() },
+            model::Answer::Booked(legs) => {
+                let before = replayed.then(|| (self.name(verdict.position), self.place_of(verdict.position)));
+                let cents = |minor: i128| i64::try_from(minor).expect("small");
+                let balances = legs.iter().map(|leg| (cents(leg.3), cents(leg.4))).collect();
+                Answer::Foreseen { as_of, before, replayed, balances }
+            }
+            other => unreachable!("{other:?} comes of no transaction of one set"),
+        }
     }
 }

@@ -39,6 +39,17 @@ pub struct Given {
     pub ends: bool,
 }
 
+/// An account as somebody saw it last.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// In cents.
+    pub posted: i64,
+    /// In cents.
+    pub available: i64,
+    /// Its postings.
+    pub version: u64,
+}
+
 /// A row of like accounts in each set.
 #[derive(Clone, Copy, Debug)]
 pub struct Plot {
@@ -93,6 +104,8 @@ pub struct Ground {
     pub(super) holds: Arc<Mutex<VecDeque<Placed>>>,
     /// Restricted credits that all clients try to release and to take back.
     pub(super) given: Arc<Mutex<VecDeque<Given>>>,
+    /// What clients saw of accounts that they make conditions about.
+    seen: Mutex<BTreeMap<u32, Seen>>,
     /// The last ledger time that anybody heard of, by set.
     times: Mutex<BTreeMap<u32, u64>>,
     /// Counts what is given out once, to whichever client.
@@ -119,6 +132,7 @@ impl Ground {
             suspended: Arc::default(),
             holds: Arc::default(),
             given: Arc::default(),
+            seen: Mutex::default(),
             times: Mutex::default(),
             gifts: Arc::default(),
         };
@@ -185,6 +199,16 @@ impl Ground {
     /// An account beside a workload's own in a set.
     pub fn account(&self, kind: &'static str, set: u32, name: &str) -> u32 {
         self.recorder.account(&format!("{}:{name}", self.tags[&(kind, set)]))
+    }
+
+    /// Somebody saw an account so.
+    pub(super) fn saw(&self, account: u32, seen: Seen) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(account, seen);
+    }
+
+    /// As it was seen last.
+    pub(super) fn seen(&self, account: u32) -> Option<Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(&account).copied()
     }
 
     /// Somebody was told that a command stands there.

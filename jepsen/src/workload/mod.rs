@@ -18,6 +18,7 @@ mod limits;
 mod lists;
 mod mixed;
 mod opaque;
+mod preconditions;
 mod restricted;
 mod reversals;
 mod stale;
@@ -72,6 +73,7 @@ pub const ALL: &[Kind] = &[
     sweeps::KIND,
     restricted::KIND,
     groups::KIND,
+    preconditions::KIND,
     mixed::KIND,
 ];
 

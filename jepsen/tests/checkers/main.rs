@@ -9,6 +9,7 @@ mod groups;
 mod lives;
 mod once;
 mod past;
+mod preconditions;
 mod restricted;
 mod several;
 mod sweeps;

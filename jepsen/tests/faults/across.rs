@@ -1,5 +1,6 @@
-//! Transactions over three sets whose leaders die in the middle: the coordinator's and a participant's, at every edge of
-//! the protocol. A payment is asked for until it has an answer, and asked for once more when everything is whole: it has
+//! Transactions over two to four sets whose leaders die in the middle: the coordinator's and a participant's, at every edge of
+//! the protocol. No two are alike: how many sets there are, how many accounts of each, and which of them pay or are paid is drawn for each.
+//! A payment is asked for until it has an answer, and asked for once more when everything is whole: it has
 //! ended the same for everybody, nothing is left open or set aside, and the books are right to the cent.
 
 use std::collections::BTreeMap;
@@ -9,10 +10,11 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use twinset_jepsen::api::Patience;
-use twinset_jepsen::api::spell::escaped;
+use twinset_jepsen::api::spell::{decimal, escaped};
 use twinset_jepsen::logs;
 use twinset_tools::cluster::admin;
 use twinset_tools::cluster::process::Signal;
+use twinset_tools::load::random::Random;
 
 use crate::clients::{self, PATIENCE, POLL, answered, call};
 use crate::leaders::{arm, keep_leading, lead};
@@ -21,15 +23,16 @@ use crate::support::{ARMED, Stage};
 const COORDINATOR: u32 = 1;
 const PARTICIPANT: u32 = 2;
 const OTHER: u32 = 3;
+const FOURTH: u32 = 4;
 /// Shorter than any election.
 const SOON: Duration = Duration::from_millis(250);
 
 /// What is paid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pay {
-    /// All three sets book.
+    /// All sets book.
     Sound,
-    /// The third set refuses: its account is frozen.
+    /// The third set refuses: an account of it is frozen.
     Refused,
 }
 
@@ -78,7 +81,7 @@ const AT_A_PARTICIPANT: [Edge; 9] = [
 
 #[tokio::test]
 async fn a_coordinators_leader_that_dies_at_any_edge_leaves_nothing_in_doubt() {
-    let mut stage = Stage::start_with(3).await;
+    let mut stage = Stage::start_with(4).await;
     let mut books = Books::open(&stage).await;
     for edge in AT_THE_COORDINATOR {
         books.strike(&mut stage, COORDINATOR, &edge).await;
@@ -107,7 +110,7 @@ async fn a_coordinators_leader_that_dies_at_any_edge_leaves_nothing_in_doubt() {
 
 #[tokio::test]
 async fn a_participants_leader_that_dies_at_any_edge_leaves_nothing_in_doubt() {
-    let mut stage = Stage::start_with(3).await;
+    let mut stage = Stage::start_with(4).await;
     let mut books = Books::open(&stage).await;
     for edge in AT_A_PARTICIPANT {
         books.strike(&mut stage, PARTICIPANT, &edge).await;
@@ -149,18 +152,38 @@ enum Told {
 
 /// The accounts, and what was answered so far.
 struct Books {
-    /// The payer in the coordinator's set, a payee in each other one, and one in the third that takes no credit.
+    /// Where the shapes of payments come from.
+    seed: u64,
+    /// Of the coordinator's set; it has a leg in each payment, and its name is the scope.
     payer: String,
-    payees: [String; 2],
+    /// In the set of the participant that dies: some of them are in each payment.
+    near: [String; 2],
+    /// In all sets; none, some or all of them are in a payment.
+    others: [String; 5],
+    /// In the third set; it takes no credit.
     frozen: String,
     told: BTreeMap<String, Told>,
 }
 
 impl Books {
     async fn open(stage: &Stage) -> Books {
-        let wanted = [("payer", COORDINATOR), ("payee", PARTICIPANT), ("payee", OTHER), ("frozen", OTHER)];
-        let [payer, near, far, frozen] = clients::in_sets(stage, wanted).await;
-        let books = Books { payer, payees: [near, far], frozen, told: BTreeMap::new() };
+        let wanted = [
+            ("payer", COORDINATOR),
+            ("near", PARTICIPANT),
+            ("beside", PARTICIPANT),
+            ("own", COORDINATOR),
+            ("far", OTHER),
+            ("further", OTHER),
+            ("last", FOURTH),
+            ("least", FOURTH),
+            ("frozen", OTHER),
+        ];
+        let [payer, near, beside, own, far, further, last, least, frozen] =
+            clients::in_sets(stage, wanted).await;
+        let (near, others) = ([near, beside], [own, far, further, last, least]);
+        let seed = Random::new().bits() >> 32;
+        println!("payments of seed {seed}");
+        let books = Books { seed, payer, near, others, frozen, told: BTreeMap::new() };
         for account in books.accounts() {
             clients::open(stage, account).await;
         }
@@ -170,8 +193,35 @@ impl Books {
         books
     }
 
-    fn accounts(&self) -> [&String; 4] {
-        [&self.payer, &self.payees[0], &self.payees[1], &self.frozen]
+    fn accounts(&self) -> impl Iterator<Item = &String> {
+        let one = |account| std::slice::from_ref(account).iter();
+        one(&self.payer).chain(&self.near).chain(&self.others).chain(one(&self.frozen))
+    }
+
+    /// What a payment moves, in cents, debits above zero: the same for the same id.
+    fn legs(&self, id: &str, pay: Pay) -> Vec<(&String, i64)> {
+        let of_id = id.bytes().fold(self.seed, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte.into()));
+        let mut random = Random::seeded(of_id);
+        let mut legs: Vec<(&String, i64)> = Vec::new();
+        let near = random.below(3);
+        let in_it = self.near.iter().enumerate().filter(|(at, _)| near == 2 || near == *at);
+        let mut accounts: Vec<&String> = in_it.map(|(_, account)| account).collect();
+        accounts.extend(self.others.iter().filter(|_| random.below(100) < 45));
+        for account in accounts {
+            let cents = 1 + random.below(300) as i64;
+            legs.push((account, if random.below(3) == 0 { cents } else { -cents }));
+        }
+        if pay == Pay::Refused {
+            legs.push((&self.frozen, -100));
+        }
+        let sum: i64 = legs.iter().map(|(_, cents)| cents).sum();
+        // The payer squares it, and has a leg of its own in any case.
+        if sum == 0 {
+            legs[0].1 += legs[0].1.signum();
+        }
+        let sum: i64 = legs.iter().map(|(_, cents)| cents).sum();
+        legs.insert(random.below(legs.len()), (&self.payer, -sum));
+        legs
     }
 
     /// Lets the leader of `set` die at an edge, while payments are made.
@@ -215,11 +265,12 @@ impl Books {
     }
 
     fn payment(&self, id: &str, pay: Pay) -> Value {
-        let leg = |account: &str, side: &str, amount: &str| json!({ "account": account, "side": side, "amount": amount });
-        let third = if pay == Pay::Refused { &self.frozen } else { &self.payees[1] };
-        json!({ "request_id": id, "legs": [
-            leg(&self.payer, "debit", "3.00"), leg(&self.payees[0], "credit", "2.00"), leg(third, "credit", "1.00"),
-        ]})
+        let leg = |(account, cents): &(&String, i64)| {
+            let side = if *cents > 0 { "debit" } else { "credit" };
+            json!({ "account": account, "side": side, "amount": decimal(cents.abs()) })
+        };
+        let legs: Vec<Value> = self.legs(id, pay).iter().map(leg).collect();
+        json!({ "request_id": id, "scope_account": self.payer, "legs": legs })
     }
 
     /// Pays, and asks again until there is an answer that lasts.
@@ -230,7 +281,8 @@ impl Books {
             let said = call(stage, router, Method::POST, "/v1/transactions", body.clone()).await;
             match &said {
                 Ok((StatusCode::OK, booked)) => {
-                    assert_eq!(booked["postings"].as_array().map(Vec::len), Some(3), "{booked}");
+                    let legs = body["legs"].as_array().map(Vec::len);
+                    assert_eq!(booked["postings"].as_array().map(Vec::len), legs, "{booked}");
                     return Told::Booked(booked["transaction"].as_str().unwrap().to_owned());
                 }
                 Ok((_, problem)) if problem["outcome"] == "rejected" => {
@@ -256,13 +308,17 @@ impl Books {
         let before = self.told.entry(id.to_owned()).or_insert_with(|| told.clone());
         assert_eq!(*before, told, "{id}");
         nothing_open(stage).await;
-        let booked = self.told.values().filter(|told| matches!(told, Told::Booked(_))).count();
-        let expected = [3 * booked, 2 * booked, booked, 0];
-        for (account, expected) in self.accounts().into_iter().zip(expected) {
+        let mut expected: BTreeMap<&String, i64> = self.accounts().map(|account| (account, 0)).collect();
+        for booked in self.told.iter().filter(|(_, told)| matches!(told, Told::Booked(_))).map(|(id, _)| id) {
+            for (account, cents) in self.legs(booked, Pay::Sound) {
+                // All are liabilities: a credit raises the balance.
+                *expected.get_mut(account).expect("it is one of them") -= cents;
+            }
+        }
+        for (account, cents) in expected {
             let said = clients::account(stage, account).await;
-            let figure = |name: &str| said[name].as_str().unwrap().trim_start_matches('-').to_owned();
-            let figures = ["posted", "held", "incoming"].map(figure);
-            assert_eq!(figures, [format!("{expected}.00"), "0.00".into(), "0.00".into()], "{id}: {said}");
+            let figures = ["posted", "held", "incoming"].map(|name| said[name].as_str().unwrap());
+            assert_eq!(figures, [&decimal(cents), "0.00", "0.00"], "{id}: {said}");
         }
     }
 

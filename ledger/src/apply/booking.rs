@@ -247,8 +247,12 @@ fn check_preconditions<S: State>(state: &S, leg: &Leg) -> Result<(), Rejection> 
         let (found, holds) = match precondition.expected {
             Expected::AvailableMin => (account.available(), account.available() >= wanted),
             Expected::AvailableMax => (account.available(), account.available() <= wanted),
+            Expected::PostedMin if canary::on(Canary::AtLeastIsMore) => {
+                (account.posted(), account.posted() > wanted)
+            }
             Expected::PostedMin => (account.posted(), account.posted() >= wanted),
             Expected::PostedMax => (account.posted(), account.posted() <= wanted),
+            Expected::Version if canary::on(Canary::VersionOverlooked) => (account.version.into(), true),
             Expected::Version => (account.version.into(), i128::from(account.version) == wanted),
         };
         if !holds {

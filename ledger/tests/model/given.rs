@@ -85,6 +85,15 @@ impl Model {
         outcomes.iter().zip(&group).map(|(outcome, (_, command))| Verdict::of(outcome, command)).collect()
     }
 
+    /// What would come of a transaction of this set alone at a place that no log has: afterwards everything is as it was.
+    pub fn would(&mut self, position: Position, time_unix_ns: u64, command: &Command) -> Verdict {
+        let group = [(self.here(position, time_unix_ns), command)];
+        let before = self.before(&group);
+        let outcome = self.turn(group[0].0, command);
+        self.undo(before);
+        Verdict::of(&outcome, command)
+    }
+
     /// How much of the first leg of what was booked at a position can still be taken back, in minor units. None: it was not, or
     /// is not settled.
     pub fn left(&self, position: Position) -> Option<i128> {

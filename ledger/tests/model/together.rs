@@ -9,7 +9,7 @@ use super::sweep::Orders;
 use super::{Decided, Here, Model};
 
 /// What the books had before a group was tried.
-struct Before {
+pub(super) struct Before {
     accounts: BTreeMap<String, Account>,
     orders: Orders,
     /// The place and the id of each command, and what stood there before: something does, and places are the same, only where
@@ -52,7 +52,7 @@ impl Model {
     }
 
     /// Transactions touch the accounts of their legs, with the holds on these, and what is remembered of themselves.
-    fn before(&self, group: &[(Here, &Command)]) -> Before {
+    pub(super) fn before(&self, group: &[(Here, &Command)]) -> Before {
         let named = group.iter().flat_map(|(_, command)| command.accounts());
         let known = named.filter_map(|id| Some((id.to_owned(), self.accounts.get(id)?.clone())));
         let log = group.iter().map(|(here, command)| {
@@ -62,7 +62,7 @@ impl Model {
         Before { accounts: known.collect(), orders: self.orders.clone(), log: log.collect() }
     }
 
-    fn undo(&mut self, before: Before) {
+    pub(super) fn undo(&mut self, before: Before) {
         self.accounts.extend(before.accounts);
         self.orders = before.orders;
         for (at, tried, earlier) in before.log {

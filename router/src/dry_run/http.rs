@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use tokio::time::Instant;
+use twinset_ledger::canary::{self, Canary};
 
 use crate::api::Api;
 use crate::batch::Batch;
@@ -23,7 +24,7 @@ pub fn is_asked(query: Option<&str>) -> bool {
 
 /// What the parameter says.
 pub fn is_wanted(query: &Query) -> Result<bool, Error> {
-    query.flag(PARAMETER)
+    Ok(query.flag(PARAMETER)? && !canary::on(Canary::DryRunBooks))
 }
 
 /// The answer to one.

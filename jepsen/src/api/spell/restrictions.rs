@@ -6,7 +6,7 @@ use http::Method;
 use twinset_ledger::date;
 
 use super::{decimal, escaped};
-use crate::history::marks::Mark;
+use crate::history::marks::{Figure, Mark};
 use crate::history::restrictions::RestrictionState;
 use crate::history::{Name, Recorder};
 
@@ -19,10 +19,27 @@ pub fn put_marks(text: &mut String, marks: &[(u8, Mark)], leg: usize) {
             Mark::Restricted { until_ns: None } => write!(text, ",\"restricted\":{{}}"),
             // The account says so.
             Mark::Group { .. } => Ok(()),
+            // They stand together: below.
+            Mark::Expects { .. } => Ok(()),
             Mark::Restricted { until_ns: Some(ns) } => {
                 write!(text, ",\"restricted\":{{\"until\":\"{}\"}}", date::timestamp(*ns))
             }
         };
+    }
+    put_preconditions(text, marks, leg);
+}
+
+fn put_preconditions(text: &mut String, marks: &[(u8, Mark)], leg: usize) {
+    let of_leg = marks.iter().filter(|(number, _)| usize::from(*number) == leg);
+    let wanted = of_leg.filter_map(|(_, mark)| match mark {
+        Mark::Expects { figure: Figure::Version, value } => Some(format!("\"version\":{value}")),
+        Mark::Expects { figure, value } => Some(format!("\"{}\":\"{}\"", figure.word(), decimal(*value))),
+        _ => None,
+    });
+    let wanted: Vec<String> = wanted.collect();
+    if !wanted.is_empty() {
+        // Writing to a String cannot fail.
+        let _ = write!(text, ",\"preconditions\":{{{}}}", wanted.join(","));
     }
 }
 

@@ -36,9 +36,7 @@ impl<'h> Run<'_, 'h> {
     fn hands(&self, hold: TransactionId) -> Vec<i64> {
         let hands = self.plans.hands.get(&hold).map(Vec::as_slice).unwrap_or_default();
         let here = |hand: &&Hand| hand.set == self.set && hand.from < self.spot && self.spot < hand.until;
-        // One that would bring money in takes nothing of the hold, and is refused for that.
-        let takes = |cents: &i64| *cents > 0;
-        hands.iter().filter(here).map(|hand| hand.cents).filter(takes).take(AT_ONCE).collect()
+        hands.iter().filter(here).map(|hand| hand.cents).take(AT_ONCE).collect()
     }
 
     /// Lends of a command's hold what only explains its answer.

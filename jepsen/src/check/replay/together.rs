@@ -38,7 +38,7 @@ impl<'h> Run<'_, 'h> {
     }
 
     /// A place that no log has.
-    fn unseen_place(&mut self) -> Position {
+    pub(super) fn unseen_place(&mut self) -> Position {
         self.unseen -= 1;
         Position(self.unseen)
     }

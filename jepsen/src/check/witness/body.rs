@@ -6,6 +6,7 @@ use std::hash::{Hash, Hasher};
 
 use rust_decimal::Decimal;
 use twinset_ledger::buffer::PostingMode;
+use twinset_ledger::command::{Expected, Precondition};
 use twinset_ledger::hold::{self, PlaceHold};
 use twinset_ledger::sweep::{SWEEP_KEY, Schedule, SetSweep};
 use twinset_ledger::{
@@ -16,7 +17,7 @@ use super::Body;
 use crate::history::event::EURO;
 use crate::history::holds::Capture;
 use crate::history::label::{Written, written};
-use crate::history::marks::{Mark, Marks};
+use crate::history::marks::{Figure, Mark, Marks};
 use crate::history::sweeps::When;
 use crate::history::{Ask, History, Mode, run_of};
 
@@ -84,7 +85,8 @@ impl<'h> Body<'h> {
                 let leg = |(number, (account, cents)): (u8, &(u32, i64))| {
                     let side = if *cents > 0 { Side::Debit } else { Side::Credit };
                     let kind = kind(&transfer.marks, number);
-                    Leg { kind, ..Leg::new(&name(*account), side, money(cents.abs())) }
+                    let preconditions = preconditions(&transfer.marks, number);
+                    Leg { kind, preconditions, ..Leg::new(&name(*account), side, money(cents.abs())) }
                 };
                 let Written { kind, reason, accounting_date, metadata } = written(transfer.label);
                 let mut transaction = Transaction {
@@ -211,9 +213,29 @@ pub fn schedule(when: When) -> Schedule {
 
 /// What a leg means for restricted funds.
 pub fn kind(marks: &[(u8, Mark)], number: u8) -> LegKind {
-    match marks.iter().find(|(at, _)| *at == number) {
+    let mut of_leg = marks.iter().filter(|(at, _)| *at == number);
+    match of_leg.find(|(_, mark)| !matches!(mark, Mark::Expects { .. })) {
         Some((_, Mark::Withdrawal)) => LegKind::Withdrawal,
         Some((_, Mark::Restricted { until_ns })) => LegKind::Restricted { until_ns: *until_ns },
-        Some((_, Mark::Group { .. })) | None => LegKind::Ordinary,
+        Some((_, Mark::Group { .. } | Mark::Expects { .. })) | None => LegKind::Ordinary,
     }
+}
+
+/// What is to be true before of a leg's account.
+fn preconditions(marks: &[(u8, Mark)], number: u8) -> Vec<Precondition> {
+    let of_leg = marks.iter().filter(|(at, _)| *at == number);
+    let wanted = of_leg.filter_map(|(_, mark)| match mark {
+        Mark::Expects { figure, value } => {
+            let (expected, places) = match figure {
+                Figure::AvailableMin => (Expected::AvailableMin, 2),
+                Figure::AvailableMax => (Expected::AvailableMax, 2),
+                Figure::PostedMin => (Expected::PostedMin, 2),
+                Figure::PostedMax => (Expected::PostedMax, 2),
+                Figure::Version => (Expected::Version, 0),
+            };
+            Some(Precondition { expected, value: Decimal::new(*value, places) })
+        }
+        _ => None,
+    });
+    wanted.collect()
 }

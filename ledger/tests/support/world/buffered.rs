@@ -1,6 +1,6 @@
 //! Buffered accounts: what leaders do about them, and what must hold of parcels whatever becomes of messages and leaders.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use proptest::sample::Index;
 use twinset_ledger::buffer::{Announcement, BufferStep, Credit, InboxEnd, Sent, StreamEnd, StreamName};
@@ -14,6 +14,9 @@ use super::{ACCOUNTS, Message, SETS, World};
 /// Parcels of a stream that a leader sends at once; the network puts them out of their order.
 const SENT_AT_ONCE: usize = 4;
 
+/// From one set to another, in the order of the log: by which transaction, its number in its stream, and how much.
+type Parcels = BTreeMap<(u32, u32), Vec<(TransactionId, u64, i128)>>;
+
 /// What the payee's leader was told by the sets that have withdrawn an account, by the mode change.
 pub type Withdrawn = BTreeMap<TransactionId, BTreeMap<u32, Vec<StreamEnd>>>;
 
@@ -26,10 +29,16 @@ impl World {
         self.proposed.entry(set).or_default().push((Command::BufferStep { by, step }, None));
     }
 
-    /// A leader sends what has not been acknowledged.
+    /// A leader sends what has not been acknowledged, but nothing of this incarnation to a set that has not taken in all of an earlier one.
     pub(super) fn send_parcels(&mut self, set: u32) {
-        let names: Vec<StreamName> = self.state(set).buffer().streams().map(|(name, _)| name).collect();
-        for name in names {
+        let waiting: Vec<StreamName> = {
+            let streams = self.state(set).buffer().streams();
+            streams.filter(|(_, stream)| stream.waiting() > 0).map(|(name, _)| name).collect()
+        };
+        let is_next = |name: &&StreamName| {
+            !waiting.iter().any(|other| other.to == name.to && other.incarnation < name.incarnation)
+        };
+        for name in waiting.iter().filter(is_next).copied() {
             for (by, credit) in self.parcels(set, name) {
                 self.say(name.to, by, BufferStep::Credit(credit));
             }
@@ -276,10 +285,10 @@ impl World {
         legs.collect()
     }
 
-    /// At the end: each parcel was taken in once, those of a stream in their order, and none that nobody sent.
+    /// At the end: each parcel was taken in once, those of one set to another in their order, and none that nobody sent. What an
+    /// earlier incarnation has left comes before what the next one sends.
     pub(super) fn check_parcels(&self) {
-        let mut sent = BTreeMap::<(u32, u32, u32), Vec<(u64, TransactionId, i128)>>::new();
-        let mut taken = sent.clone();
+        let (mut sent, mut taken) = (Parcels::new(), Parcels::new());
         for set in SETS {
             for (position, command, outcome) in self.state(set).history() {
                 let incarnation = outcome.incarnation;
@@ -287,16 +296,15 @@ impl World {
                     (Command::Begin(_), Ok(Effect::Buffered { sent: parcels, .. })) if !outcome.replayed => {
                         let by = TransactionId { set, incarnation, position };
                         for one in parcels {
-                            let stream = sent.entry((set, incarnation, one.to)).or_default();
-                            stream.push((one.number, by, one.amount));
+                            sent.entry((set, one.to)).or_default().push((by, one.number, one.amount));
                         }
                     }
                     (
                         Command::BufferStep { by, step: BufferStep::Credit(credit) },
                         Ok(Effect::Posted(legs) | Effect::Suspended { booked: legs, .. }),
                     ) => {
-                        let stream = taken.entry((by.set, by.incarnation, set)).or_default();
-                        stream.push((credit.number, *by, legs[0].amount));
+                        let from_there = taken.entry((by.set, set)).or_default();
+                        from_there.push((*by, credit.number, legs[0].amount));
                         assert_eq!(legs.len(), 2, "a leg and its clearing leg");
                     }
                     _ => {}
@@ -307,9 +315,11 @@ impl World {
             }
         }
         assert_eq!(sent, taken, "each parcel is taken in once, in its order");
-        for stream in sent.values() {
-            let numbers: BTreeSet<u64> = stream.iter().map(|(number, ..)| *number).collect();
-            assert!(numbers.into_iter().eq(1..=stream.len() as u64), "numbers have no gaps");
+        for parcels in sent.values() {
+            for stream in parcels.chunk_by(|(one, ..), (next, ..)| one.incarnation == next.incarnation) {
+                let numbers = stream.iter().map(|(_, number, _)| *number);
+                assert!(numbers.eq(1..=stream.len() as u64), "numbers count up: {stream:?}");
+            }
         }
     }
 
