@@ -191,9 +191,17 @@ pub fn apply_entry(catalogue: &mut Catalogue, index: u64, entry: Envelope) -> Re
             check_who_why(&who, &why)?;
             durability::set_policy(catalogue, at, set, policy, (who, why))?
         }
-        Command::BeginRecovery { set, site, expected_incarnation, accept_loss, who, why } => {
+        Command::BeginRecovery {
+            set,
+            site,
+            expected_incarnation,
+            accept_loss,
+            without_replaced,
+            who,
+            why,
+        } => {
             check_who_why(&who, &why)?;
-            let asked = Asked { site, expected_incarnation, accept_loss, who, why };
+            let asked = Asked { site, expected_incarnation, accept_loss, without_replaced, who, why };
             recovery::begin(catalogue, at, set, asked)?
         }
         Command::GiveUpSurvivor { set, id, replica, who, why } => {

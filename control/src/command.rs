@@ -90,6 +90,9 @@ pub enum Command {
         /// The set is DEGRADED, and what was acknowledged since may be lost: an operator has seen that.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         accept_loss: bool,
+        /// A replica of the site that is being replaced is dead: it is given up from the start.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        without_replaced: bool,
         /// Who asks for it.
         who: String,
         /// Why.

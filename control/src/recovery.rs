@@ -87,19 +87,32 @@ pub(crate) struct Asked {
     pub(crate) expected_incarnation: u32,
     /// What was acknowledged may be lost.
     pub(crate) accept_loss: bool,
+    /// A replica of the site that is being replaced is dead, and is not waited for.
+    pub(crate) without_replaced: bool,
     pub(crate) who: String,
     pub(crate) why: String,
 }
 
-/// Why the survivors in `site` may lack what was acknowledged, if they may: in DEGRADED, and where the site's only copy of it may be a
-/// replica that is being replaced.
-pub fn may_lose(catalogue: &Catalogue, set: &Set, site: &str) -> Option<Rejection> {
+/// Why the survivors in `site` may lack what was acknowledged, if they may: in DEGRADED, and without a replica that is being
+/// replaced there, which may have the site's only copy of it.
+pub fn may_lose(catalogue: &Catalogue, set: &Set, site: &str, without_replaced: bool) -> Option<Rejection> {
     if set.durability == Durability::Degraded {
         return Some(Rejection::MayLose { set: set.id, last_safe_index: set.last_safe_index });
     }
+    let replica = replaced_in(catalogue, set, site).filter(|_| without_replaced)?;
+    Some(Rejection::MayLoseReplaced { set: set.id, replica })
+}
+
+/// The replica in that site that is on record and that the site does not count on.
+pub fn replaced_in(catalogue: &Catalogue, set: &Set, site: &str) -> Option<u64> {
     let there = |open: &&Replacement| catalogue.site_of_replica(set.id, open.old) == Some(site);
-    let open = set.replacement.as_ref().filter(there)?;
-    Some(Rejection::MayLoseReplaced { set: set.id, replica: open.discounted() })
+    set.replacement.as_ref().filter(there).map(Replacement::discounted)
+}
+
+/// Whether a set may go on with these: a successor that has not learned yet is nobody to go on from.
+fn can_go_on(set: &Set, survivors: &[u64]) -> bool {
+    let learning = set.replacement.as_ref().map(|open| open.new);
+    survivors.iter().any(|survivor| Some(*survivor) != learning)
 }
 
 pub(crate) fn begin(
@@ -119,21 +132,20 @@ pub(crate) fn begin(
         let (expected, incarnation) = (asked.expected_incarnation, now.incarnation);
         return Err(Rejection::IncarnationChanged { set, expected, incarnation });
     }
-    if let Some(loss) = may_lose(catalogue, now, &asked.site).filter(|_| !asked.accept_loss) {
+    let loss = may_lose(catalogue, now, &asked.site, asked.without_replaced);
+    if let Some(loss) = loss.filter(|_| !asked.accept_loss) {
         return Err(loss);
     }
-    let discounted = now.replacement.as_ref().map(Replacement::discounted);
-    let survives = |replica: &&Replica| {
-        catalogue.site_of_node(&replica.node) == Some(asked.site.as_str()) && Some(replica.id) != discounted
-    };
-    let survivors: Vec<u64> = now.replicas.iter().filter(survives).map(|replica| replica.id).collect();
-    if survivors.is_empty() {
+    let here = |replica: &&Replica| catalogue.site_of_node(&replica.node) == Some(asked.site.as_str());
+    let here: Vec<u64> = now.replicas.iter().filter(here).map(|replica| replica.id).collect();
+    let without = replaced_in(catalogue, now, &asked.site).filter(|_| asked.without_replaced);
+    let (given_up, survivors): (Vec<u64>, Vec<u64>) = here.into_iter().partition(|id| Some(*id) == without);
+    if !can_go_on(now, &survivors) {
         return Err(Rejection::NoSurvivor { set, site: asked.site });
     }
     let incarnation = now.incarnation + 1;
     let Asked { site, who, why, .. } = asked;
     let (id, proof) = (at.index, at.proof.clone());
-    let given_up = Vec::new();
     let intent = RecoveryIntent { id, incarnation, site, survivors, given_up, who, proof, why };
     let record = record(at, set, &intent, Outcome::Begun);
     find_mut(catalogue, set).recovery = Some(intent);
@@ -157,13 +169,14 @@ pub(crate) fn give_up(
     if !intent.survivors.contains(&replica) {
         return Err(Rejection::NoReplica { set, replica });
     }
-    if intent.survivors.len() < 2 {
+    let others: Vec<u64> = intent.survivors.iter().copied().filter(|id| *id != replica).collect();
+    if !can_go_on(now, &others) {
         return Err(Rejection::NoSurvivor { set, site: intent.site.clone() });
     }
     let what = Action::GiveUp { set, id, replica };
     let record = apply::record(at, (who, why), what, Outcome::Done);
     let intent = find_mut(catalogue, set).recovery.as_mut().expect("it is open");
-    intent.survivors.retain(|survivor| *survivor != replica);
+    intent.survivors = others;
     intent.given_up.push(replica);
     Ok((Effect::SurvivorGivenUp, Some(record)))
 }
@@ -186,11 +199,16 @@ pub(crate) fn complete(
     if !intent.survivors.contains(&from) {
         return Err(Rejection::NoSurvivor { set, site: intent.site });
     }
-    let survives = |replica: &Replica| intent.survivors.contains(&replica.id);
+    let third = third(now, &intent.survivors, from);
+    let survives = |replica: &Replica| intent.survivors.contains(&replica.id) && Some(replica.id) != third;
     let was = if intent.given_up.is_empty() { now.durability } else { Durability::Degraded };
-    let kept = was == Durability::Degraded || may_lose(catalogue, now, &intent.site).is_some();
     let left = now.replicas.iter().filter(|replica| !survives(replica));
-    let left = left.map(|replica| LostReplica { id: replica.id, node: replica.node.clone(), kept });
+    let left = left.map(|replica| LostReplica {
+        id: replica.id,
+        node: replica.node.clone(),
+        // The one whose log goes on has all that a third survivor has.
+        kept: was == Durability::Degraded && Some(replica.id) != third,
+    });
     // What an earlier recovery left behind and nobody has seen is not forgotten.
     let earlier = now.recovered.iter().flat_map(|recovered| &recovered.lost).filter(|lost| lost.kept);
     let lost = earlier.cloned().chain(left).collect();
@@ -223,6 +241,16 @@ pub(crate) fn complete(
     set.recovery = None;
     set.recovered = Some(recovered);
     Ok((Effect::RecoveryCompleted { incarnation: set.incarnation }, Some(record)))
+}
+
+/// A site has two copies of a set. Where one of them was being replaced there are three survivors: which of them leaves.
+fn third(set: &Set, survivors: &[u64], from: u64) -> Option<u64> {
+    let open = set.replacement.as_ref()?;
+    if ![open.old, open.new].iter().all(|id| survivors.contains(id)) {
+        return None;
+    }
+    let out = open.discounted();
+    Some(if out == from { open.old + open.new - out } else { out })
 }
 
 fn open(set: &Set, id: u64) -> Result<&RecoveryIntent, Rejection> {

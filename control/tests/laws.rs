@@ -58,6 +58,7 @@ fn a_command() -> impl Strategy<Value = Command> {
         2 => (set.clone(), site.clone(), 1..=3u32, any::<bool>(), who.clone()).prop_map(
             |(set, site, expected_incarnation, accept_loss, who)| Command::BeginRecovery {
                 set, site, expected_incarnation, accept_loss, who, why: "law".into(),
+                without_replaced: accept_loss && expected_incarnation % 2 == 0,
             }
         ),
         3 => (set.clone(), id.clone(), 4..=12u64, 0..=3u64).prop_map(|(set, id, from, term)| {
@@ -193,9 +194,25 @@ fn aim(catalogue: &Catalogue, command: Command) -> Command {
         Command::AbortSwitch { set, id, reason } => {
             Command::AbortSwitch { set, id: current(&set, id), reason }
         }
-        Command::BeginRecovery { set, site, accept_loss, who, why, expected_incarnation } => {
+        Command::BeginRecovery {
+            set,
+            site,
+            accept_loss,
+            without_replaced,
+            who,
+            why,
+            expected_incarnation,
+        } => {
             let expected_incarnation = of(&set).map_or(expected_incarnation, |s| s.incarnation);
-            Command::BeginRecovery { set, site, accept_loss, who, why, expected_incarnation }
+            Command::BeginRecovery {
+                set,
+                site,
+                accept_loss,
+                without_replaced,
+                who,
+                why,
+                expected_incarnation,
+            }
         }
         Command::GiveUpSurvivor { set, id, replica, who, why } => {
             let open = of(&set).and_then(|s| s.recovery.as_ref());

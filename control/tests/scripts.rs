@@ -76,6 +76,8 @@ enum Line {
         incarnation: Option<u32>,
         #[arg(key)]
         lose: Option<bool>,
+        #[arg(key)]
+        dead: Option<bool>,
     },
     /// Completes a recovery with a survivor's log. Example: recovered 1 id=10 from=6 term=3 index=41 safe=40
     Recovered {
@@ -341,13 +343,14 @@ impl goldenscript::Runner for Script {
                 };
                 self.command(Command::SetPolicy { set: *set, policy, who, why })
             }
-            Line::Recover { set, site, incarnation, lose } => {
+            Line::Recover { set, site, incarnation, lose, dead } => {
                 let known = self.catalogue()?.sets.get(set).map_or(1, |s| s.incarnation);
                 self.command(Command::BeginRecovery {
                     set: *set,
                     site: site.clone(),
                     expected_incarnation: incarnation.unwrap_or(known),
                     accept_loss: lose.unwrap_or(false),
+                    without_replaced: dead.unwrap_or(false),
                     who,
                     why,
                 })

@@ -15,6 +15,7 @@ mkdir -p "$dir"
 
 up() { # delay, sets
     cluster=$dir/cluster
+    : >"$dir/apart.txt"
     "$bin/twinset-jepsen" apart --dir "$cluster" --delay-ms "$1" --sets "$2" >"$dir/apart.txt" 2>&1 &
     apart=$!
     trap 'kill "$apart" 2>/dev/null; wait "$apart" 2>/dev/null || true' EXIT

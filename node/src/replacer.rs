@@ -46,6 +46,9 @@ impl Keeper {
         let Some(replica) = catalogue.replicas(set).iter().find(|replica| missing(replica.id)) else {
             return false;
         };
+        if catalogue.replacement(set).is_some() && !self.is_newest(catalogue).await {
+            return true;
+        }
         info!(set, replica = replica.id, node = replica.node, "adding the learner");
         if let Err(error) = self.replica.group.add_learner(replica.id, &replica.node).await {
             warn!(set, replica = replica.id, ?error, "learner not added yet");
@@ -88,6 +91,9 @@ impl Keeper {
         }
         let set = self.replica.fence.set;
         let recorded = catalogue.replicas(set).iter().filter(|replica| replica.role == Role::Voter);
+        if out == open.old && !self.is_newest(catalogue).await {
+            return true;
+        }
         let successor = |id: u64| if id == open.old && out == open.old { open.new } else { id };
         let voters = recorded.map(|replica| successor(replica.id)).collect();
         info!(set, replica = out, from = ?view.voters, to = ?voters, "a replica leaves the group");
@@ -99,6 +105,13 @@ impl Keeper {
             warn!(set, replica = out, ?error, "the replica has not left the group yet");
         }
         true
+    }
+
+    /// Whether nothing was recorded since. Whoever does not know that a replacement was given up, and is over, would do it again, and
+    /// the site would count on a replica that is not on record.
+    async fn is_newest(&self, catalogue: &Catalogue) -> bool {
+        let newest = self.control.newest_version().await;
+        newest.is_ok_and(|version| version <= catalogue.version)
     }
 
     /// It answers, and lacks little: a majority that counts it commits without a pause.

@@ -215,7 +215,10 @@ async fn keep_id(survey: &Survey, wanted: &Wanted) -> anyhow::Result<()> {
     loop {
         let now = admin::survey(&seeds).await;
         let mut reasons = Vec::new();
-        for set in lacking.clone() {
+        // The set where the id would be an account's has the say: no other one keeps it before that has said yes.
+        let own = catalogue.slot_table()[usize::from(slot_of(&wanted.id))];
+        let asked = if lacking.contains(&own) { BTreeSet::from([own]) } else { lacking.clone() };
+        for set in asked {
             match keep_id_in(&now, set, wanted).await {
                 Ok(()) => drop(lacking.remove(&set)),
                 Err(status) if status.code() == Code::AlreadyExists => {

@@ -2,8 +2,8 @@
 //! nobody. `cmd/recover.rs` stands above.
 
 use serde::Serialize;
-use twinset_control::recovery::may_lose;
-use twinset_control::{Durability, Replacement, Replica, Role, Set};
+use twinset_control::recovery::{may_lose, replaced_in};
+use twinset_control::{Durability, Replica, Role, Set};
 
 use crate::cluster::admin::Survey;
 
@@ -33,6 +33,8 @@ pub struct PlannedSet {
     pub last_safe_index: u64,
     /// Whether something that was acknowledged may be lost.
     pub may_lose: bool,
+    /// Whether a replica that is being replaced does not answer, and is given up.
+    pub without_replaced: bool,
     /// Who goes on.
     pub survivors: Vec<Survivor>,
     /// Who is left behind.
@@ -83,14 +85,16 @@ fn planned(survey: &Survey, set: &Set, site: &str) -> anyhow::Result<Result<Plan
     if let Some((_, leader)) = survey.leader(set.id) {
         return Ok(Err(format!("{} leads it", leader.node)));
     }
-    let leaving = set.replacement.as_ref().map(Replacement::discounted);
-    let here = |replica: &&Replica| {
-        catalogue.site_of_node(&replica.node) == Some(site) && Some(replica.id) != leaving
-    };
     let status = |replica: &Replica| {
         let reply = survey.replies().find(|reply| reply.node == replica.node)?;
         reply.replicas.iter().find(|status| status.set == set.id && status.replica == replica.id)
     };
+    // One that is being replaced is usually dead, and then nobody waits for it.
+    let replaced = replaced_in(catalogue, set, site);
+    let replaced = set.replicas.iter().find(|replica| Some(replica.id) == replaced);
+    let dead = replaced.filter(|replica| status(replica).is_none()).map(|replica| replica.id);
+    let here =
+        |replica: &&Replica| catalogue.site_of_node(&replica.node) == Some(site) && Some(replica.id) != dead;
     let survivors: Vec<Survivor> = set
         .replicas
         .iter()
@@ -114,7 +118,7 @@ fn planned(survey: &Survey, set: &Set, site: &str) -> anyhow::Result<Result<Plan
     }
     let lost =
         set.replicas.iter().filter(|replica| !here(replica)).map(|replica| replica.node.clone()).collect();
-    let loss = may_lose(catalogue, set, site);
+    let loss = may_lose(catalogue, set, site, dead.is_some());
     let cost = match set.durability {
         Durability::Sync if loss.is_some() => {
             "a copy is being replaced there: what only that one held may be lost; the lost copies are kept until \
@@ -133,6 +137,7 @@ fn planned(survey: &Survey, set: &Set, site: &str) -> anyhow::Result<Result<Plan
         durability: set.durability,
         last_safe_index: set.last_safe_index,
         may_lose: loss.is_some(),
+        without_replaced: dead.is_some(),
         survivors,
         lost,
         cost,

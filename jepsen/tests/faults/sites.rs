@@ -227,6 +227,7 @@ async fn a_recovery_goes_on_without_a_survivor_that_has_died() {
             site: "B".into(),
             expected_incarnation: 1,
             accept_loss: false,
+            without_replaced: false,
             who: who(),
             why: why(),
         })

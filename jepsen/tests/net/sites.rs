@@ -200,6 +200,7 @@ async fn a_site_that_is_cut_off_answers_nothing_once_its_set_has_answered_in_the
         site: kept.to_owned(),
         expected_incarnation: incarnation,
         accept_loss: true,
+        without_replaced: false,
         who: "test".to_owned(),
         why: "the site does not come back".to_owned(),
     };

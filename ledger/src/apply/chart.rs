@@ -7,6 +7,7 @@ use crate::command::Transaction;
 use crate::outcome::Effect;
 use crate::rejection::Rejection;
 use crate::state::State;
+use crate::sweep::run_of;
 
 pub(super) fn define_currency<S: State>(state: &mut S, code: &str, scale: u8) -> Decision {
     match currency_scale(state, code) {
@@ -54,7 +55,8 @@ pub(super) fn define_group<S: State>(state: &mut S, group: &str) -> Decision {
 /// Refuses a transaction that was not put on the parts of a group, unless this very transaction was decided before: who sends
 /// it so does not know the group, and what was booked under its request id by who does has other legs.
 pub(super) fn check_no_group<S: State>(state: &S, transaction: &Transaction) -> Result<(), Rejection> {
-    if !state.has_groups() {
+    // A sweep's run is made by the set itself, and is to be refused as any that meets a closed account: it is counted, and rests.
+    if !state.has_groups() || run_of(&transaction.request_id).is_some() {
         return Ok(());
     }
     match transaction.legs.iter().find(|leg| state.is_group(&leg.account)) {

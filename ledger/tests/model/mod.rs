@@ -292,6 +292,9 @@ impl Model {
             Command::Begin(begin) => &begin.transaction,
             _ => return None,
         };
+        if sweep::run_of(command).is_some() {
+            return None;
+        }
         let mut named = transaction.legs.iter().map(|leg| &leg.account);
         named.find(|account| self.groups.contains(*account)).cloned()
     }

@@ -281,7 +281,7 @@ impl Order {
 }
 
 /// Which run of which sweep a transaction is named by.
-fn run_of(command: &Command) -> Option<(TransactionId, u32, &Transaction)> {
+pub(super) fn run_of(command: &Command) -> Option<(TransactionId, u32, &Transaction)> {
     let (Command::Transaction(transaction) | Command::Begin(Begin { transaction, .. })) = command else {
         return None;
     };

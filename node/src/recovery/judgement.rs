@@ -30,7 +30,7 @@ pub fn recoverable<'a>(catalogue: &'a Catalogue, set: &Set, heard: &impl Hearing
             && !there.is_empty()
             && there.iter().all(|replica| heard.is_silent(&replica.node, site))
             && voters(&here) < majority
-            && may_lose(catalogue, set, site).is_none()
+            && may_lose(catalogue, set, site, true).is_none()
     })
 }
 

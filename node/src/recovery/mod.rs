@@ -123,6 +123,7 @@ impl Recoverer {
                 site: site.to_owned(),
                 expected_incarnation: set.incarnation,
                 accept_loss: false,
+                without_replaced: false,
                 who: WHO.to_owned(),
                 why,
             };

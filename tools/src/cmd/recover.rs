@@ -89,7 +89,7 @@ pub struct GiveUp {
     /// The node that has died, with its copy.
     #[arg(long)]
     node: String,
-    /// Your word that this node is off, or reaches nobody, until the set serves again.
+    /// Your word that this node is off, and comes back only where it reaches the control set: never with the lost site alone.
     #[arg(long)]
     it_is_off: bool,
     /// Do it.
@@ -209,6 +209,7 @@ async fn apply(arguments: Apply, context: &Context) -> anyhow::Result<()> {
             site: plan.site.clone(),
             expected_incarnation: set.incarnation,
             accept_loss: set.may_lose,
+            without_replaced: set.without_replaced,
             who: super::who(),
             why: arguments.why.clone(),
         };
