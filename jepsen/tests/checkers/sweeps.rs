@@ -12,7 +12,7 @@ use super::verdicts;
 /// Of swept accounts alone, and of events that tell of them.
 fn good() -> History {
     let kinds = twinset_jepsen::workload::named(&["sweeps".to_owned(), "events".to_owned()]).unwrap();
-    twinset_jepsen::synthetic::of(&kinds, 6_000, 7)
+    twinset_jepsen::synthetic::of(&kinds, 6_000, 9)
 }
 
 /// Breaks a good history; the checker must say so.
