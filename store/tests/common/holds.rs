@@ -168,7 +168,7 @@ pub(super) fn compare(replica: &LedgerReplica, model: &MemoryState, dice: &mut D
     let (mut found, mut from) = (Vec::new(), (0, Position(0)));
     loop {
         // A clock that is behind changes nothing.
-        let page = replica.overdue_page(from, dice.roll(last), 2).unwrap().value;
+        let page = replica.overdue_page(from, dice.roll(last + 1), 2).unwrap().value;
         found.extend(page.holds.into_iter().map(|record| record.hold));
         let Some(end) = found.last().filter(|_| page.more) else { break };
         from = (end.expires_ns.unwrap(), Position(end.id.position.0 + 1));
