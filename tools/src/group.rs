@@ -224,7 +224,7 @@ async fn keep_id(survey: &Survey, wanted: &Wanted) -> anyhow::Result<()> {
                 Err(status) if status.code() == Code::AlreadyExists => {
                     return Err(error::failure(status.message(), "choose another id for the group"));
                 }
-                Err(status) if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied) => {
+                Err(status) if operator::is_refused(&status) => {
                     return Err(error::failure(admin::explain(&status), NAME_YOURSELF));
                 }
                 Err(status) => reasons.push(format!("set {set}: {}", admin::explain(&status))),

@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tonic::Code;
 use twinset_control::{CONTROL_SET, Catalogue, Command, Rejection, Reply, decode_answer};
 use twinset_proto::cluster::v1::ControlRequest;
 use twinset_proto::cluster::v1::control_reply::Result as Answer;
@@ -84,22 +83,21 @@ async fn attempt(
         let mut client =
             admin::client(&node.api_addr).map_err(|error| Unanswered::NotYet(error.to_string()))?;
         let within = deadline.min(Instant::now() + admin::ASK);
-        let reply = match tokio::time::timeout_at(within, client.control(operator::signed(request.clone())))
-            .await
-        {
-            Ok(Ok(reply)) => reply.into_inner(),
-            Ok(Err(status)) if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied) => {
-                return Err(Unanswered::Never(format!("{name}: {}", admin::explain(&status))));
-            }
-            Ok(Err(status)) => {
-                why = format!("{name}: {}", admin::explain(&status));
-                continue;
-            }
-            Err(_) => {
-                why = format!("{name}: no answer in time");
-                continue;
-            }
-        };
+        let reply =
+            match tokio::time::timeout_at(within, client.control(operator::signed(request.clone()))).await {
+                Ok(Ok(reply)) => reply.into_inner(),
+                Ok(Err(status)) if operator::is_refused(&status) => {
+                    return Err(Unanswered::Never(format!("{name}: {}", admin::explain(&status))));
+                }
+                Ok(Err(status)) => {
+                    why = format!("{name}: {}", admin::explain(&status));
+                    continue;
+                }
+                Err(_) => {
+                    why = format!("{name}: no answer in time");
+                    continue;
+                }
+            };
         match reply.result {
             Some(Answer::ReplyJson(answer)) => return Ok(answer.into()),
             Some(Answer::NotLeaderHint(hint)) if !hint.is_empty() => candidates.push_front(hint),

@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use tonic::Request;
 use tonic::metadata::AsciiMetadataValue;
+use tonic::{Code, Request};
 use twinset_proto::OPERATOR_TOKEN;
 
 use crate::error;
@@ -38,6 +38,11 @@ pub fn read(named: Option<PathBuf>) -> anyhow::Result<()> {
     // The command line is read once.
     let _ = TOKEN.set(value);
     Ok(())
+}
+
+/// Whether a node says that this operator may not: asking again would not help.
+pub fn is_refused(status: &tonic::Status) -> bool {
+    matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied)
 }
 
 /// A call that asks for an administrative act, with the token, if there is one.

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::fault::TokenFile;
 use super::{Context, watch};
-use crate::cluster::{Layout, admin};
+use crate::cluster::admin;
 use crate::drill::before;
 use crate::drill::calendar::{Schedule, Time};
 use crate::drill::cast::{Cast, Process, local_routers};
@@ -312,7 +312,7 @@ impl Setting {
     }
 
     fn options(&self, scenario: Scenario, set: u32, context: &Context) -> anyhow::Result<Options> {
-        let local = context.place.nodes.is_empty().then(|| Layout::load(&context.place.dir).ok()).flatten();
+        let local = context.local();
         let routers = match &local {
             Some(layout) if self.router_processes.is_empty() => local_routers(layout),
             _ => self.router_processes.clone(),

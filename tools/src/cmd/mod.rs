@@ -74,6 +74,11 @@ impl Context {
         Ok(self.layout("--router http://ADDRESS:PORT")?.router_grpc_urls())
     }
 
+    /// The local cluster, unless nodes are named or there is none.
+    pub fn local(&self) -> Option<Layout> {
+        self.place.nodes.is_empty().then(|| Layout::load(&self.place.dir).ok()).flatten()
+    }
+
     fn layout(&self, flag: &str) -> anyhow::Result<Layout> {
         Layout::load(&self.place.dir).map_err(|cause| {
             error::usage(

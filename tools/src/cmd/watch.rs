@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Context;
-use crate::cluster::Layout;
 use crate::drill::cast::{Process, local_routers};
 use crate::drill::shelf;
 use crate::drill::watch::{self, Options};
@@ -30,7 +29,7 @@ pub struct Watch {
 
 /// Runs `twinset drill watch`.
 pub async fn run(arguments: Watch, context: &Context) -> anyhow::Result<()> {
-    let local = context.place.nodes.is_empty().then(|| Layout::load(&context.place.dir).ok()).flatten();
+    let local = context.local();
     let routers = match &local {
         Some(layout) => local_routers(layout),
         None => context.routers()?.iter().map(|url| router(url)).collect::<anyhow::Result<_>>()?,

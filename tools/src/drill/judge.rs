@@ -232,7 +232,13 @@ pub const HOME: &str = "home again";
 /// The criteria about money.
 const MONEY: [&str; 2] = ["what was acknowledged", "books of every replica"];
 
-fn judgement(name: &str, wanted: impl Into<String>, found: impl Into<String>, held: bool) -> Judgement {
+/// One criterion and what was found of it.
+pub(super) fn judgement(
+    name: &str,
+    wanted: impl Into<String>,
+    found: impl Into<String>,
+    held: bool,
+) -> Judgement {
     Judgement { name: name.to_owned(), wanted: wanted.into(), found: found.into(), held }
 }
 

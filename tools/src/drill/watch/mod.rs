@@ -209,12 +209,6 @@ fn told(incident: &Incident, began_unix_ms: u64) -> Record {
 }
 
 fn criteria(incident: &Incident, meanwhile: &Payments, served_after_ms: u64) -> Vec<Judgement> {
-    let judgement = |name: &str, wanted: String, found: String, held: bool| Judgement {
-        name: name.to_owned(),
-        wanted,
-        found,
-        held,
-    };
     let served = incident.served.is_some();
     let found = match served {
         true => format!("after {:.0} s", served_after_ms as f64 / 1e3),
@@ -223,17 +217,17 @@ fn criteria(incident: &Incident, meanwhile: &Payments, served_after_ms: u64) -> 
     let failed = format!("{} of {}", meanwhile.failed, meanwhile.ended);
     let state = if incident.over.is_some() { "it is" } else { "not yet" };
     vec![
-        judgement(
+        judge::judgement(
             "every set serves again",
             format!("within {} s", SERVES_WITHIN_MS / 1_000),
             found,
             served && served_after_ms <= SERVES_WITHIN_MS,
         ),
-        judgement("calls that failed", "none".into(), failed, meanwhile.failed == 0),
-        judgement(
+        judge::judgement("calls that failed", "none", failed, meanwhile.failed == 0),
+        judge::judgement(
             "in the end",
-            "every set led and SYNC, every process there".into(),
-            state.into(),
+            "every set led and SYNC, every process there",
+            state.to_owned(),
             incident.over.is_some(),
         ),
     ]
