@@ -419,8 +419,17 @@ proptest! {
                     prop_assert_eq!((set.incarnation, &set.home), (old.incarnation + 1, &open.site));
                     prop_assert_eq!(set.durability, Durability::Degraded, "one site proves nothing");
                     prop_assert!(set.recovery.is_none() && set.switch.is_none());
-                    let survivors: BTreeSet<u64> = set.ids(Role::Voter).collect();
-                    prop_assert_eq!(survivors, open.survivors.iter().copied().collect());
+                    let voters: BTreeSet<u64> = set.ids(Role::Voter).collect();
+                    let mut out: BTreeSet<u64> = open.survivors.iter().copied().collect();
+                    prop_assert!(voters.is_subset(&out), "only who was fenced goes on");
+                    out.retain(|id| !voters.contains(id));
+                    // Of a replica and the one in its place, both fenced, one goes on: a site has two copies.
+                    let pair = old.replacement.as_ref().map(|r| [r.old, r.new]);
+                    let pair = pair.filter(|pair| pair.iter().all(|id| open.survivors.contains(id)));
+                    prop_assert_eq!(out.len(), usize::from(pair.is_some()));
+                    prop_assert!(out.iter().all(|id| pair.is_some_and(|pair| pair.contains(id))), "{:?}", out);
+                    let from = set.recovered.as_ref().expect("it is over").from;
+                    prop_assert!(voters.contains(&from), "the greatest log goes on");
                 } else if old.recovery.is_some() {
                     prop_assert_eq!(set.durability_epoch, old.durability_epoch, "closed until it is over");
                     prop_assert_eq!(&set.replicas, &old.replicas);
