@@ -88,6 +88,28 @@ pub enum Step {
         /// What each other set has booked.
         parts: Vec<Part>,
     },
+    /// In the log of a recovered coordinator: it has lost the attempt's beginning, and this is what all others hold of it.
+    Lost {
+        /// What sets have agreed to, if one of them has booked; None: nobody has, and nobody will.
+        votes: Option<Vec<Vote>>,
+    },
+    /// In the log of a recovered set that has lost its part of what its coordinator has decided: it is booked after all.
+    Restore(Restore),
+}
+
+/// A set's part of a decided attempt, as its coordinator knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restore {
+    /// The legs of that set; none, if its coordinator has lost them, too.
+    pub legs: Vec<Leg>,
+    /// Their sums, as that set had said when it set them aside; None: nobody knows that any more.
+    pub sums: Option<Vec<Sum>>,
+    /// The day on which all sets book, in days since 1970-01-01.
+    pub accounting_date: i32,
+    /// The earlier transaction that is taken back, if one is.
+    pub reverses: Option<TransactionId>,
+    /// What the client says of the transaction.
+    pub label: Label,
 }
 
 /// What a decision rests on.
@@ -99,6 +121,13 @@ pub enum Ballot {
     GivenUp {
         /// Its number.
         set: u32,
+    },
+    /// A set has booked its part: so it was decided, in an incarnation whose end was lost.
+    Booked {
+        /// Its number.
+        set: u32,
+        /// What is known of what sets have said.
+        votes: Vec<Vote>,
     },
 }
 
@@ -293,8 +322,8 @@ impl Step {
     pub fn key(&self) -> &'static str {
         match self {
             Step::Prepare { .. } => VOTE,
-            Step::Decide(_) => DECISION,
-            Step::Commit | Step::Abort => END,
+            Step::Decide(_) | Step::Lost { .. } => DECISION,
+            Step::Commit | Step::Abort | Step::Restore(_) => END,
             Step::Settle { .. } => RESULT,
         }
     }

@@ -14,11 +14,15 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::account::{AccountNo, Side};
+use crate::attempt::Sum;
 use crate::id::{Position, TransactionId};
 use crate::label::Label;
 
 /// Parcels to one set that are not acknowledged, at most. Who would pay beyond that asks (ADR 11).
 pub const PARCELS_MAX: u64 = 1_000_000;
+
+/// Parcels that are sent again by one command, at most.
+pub const SENT_AGAIN_MAX: usize = 1_000;
 
 /// How an account may be paid from other sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +58,33 @@ pub enum BufferStep {
         /// The number of the last parcel.
         through: u64,
     },
+    /// In the log of a recovered set: of a stream the other side knows more parcels than this set, which was there when they were
+    /// sent, or taken in, and what they were is lost. Named by the stream's incarnation; the position says nothing.
+    Lost {
+        /// The payee's set.
+        to: u32,
+        /// The number of the last parcel that is known.
+        through: u64,
+        /// What those beyond its own last number must come to in this set.
+        sums: Vec<Sum>,
+    },
+    /// In a payer's log: the payee's set has lost the end of what it had taken in, and is sent it again. Named by the transaction
+    /// of the first of the parcels.
+    SendAgain {
+        /// The payee's set.
+        to: u32,
+        /// The last ones that were acknowledged, in order.
+        parcels: Vec<ParcelName>,
+    },
+}
+
+/// Where a parcel was sent from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParcelName {
+    /// Where its transaction was booked.
+    pub position: Position,
+    /// Which leg of it, from 0.
+    pub leg: u8,
 }
 
 /// What other sets must know of an account that they pay without asking. None of it ever changes.
@@ -264,6 +295,11 @@ impl Buffer {
         self.places.get(account).map(|&place| &self.announced[place as usize])
     }
 
+    /// The place of an account among those of other sets that were ever announced.
+    pub(crate) fn place(&self, account: &str) -> Option<u32> {
+        self.places.get(account).copied()
+    }
+
     /// All accounts of other sets that were ever announced.
     pub fn all_announced(&self) -> &[Announced] {
         &self.announced
@@ -377,6 +413,28 @@ impl Buffer {
             let transit = &mut self.announced[parcel.payee as usize].transit;
             transit.parcels -= 1;
             transit.amount -= parcel.amount;
+        }
+    }
+
+    /// The stream had gone on to a number before its end was lost, and all of it is taken in.
+    pub(crate) fn was_taken(&mut self, name: StreamName, through: u64) {
+        if let Some(stream) = self.streams.get(&name) {
+            self.acknowledge(name, stream.last);
+        }
+        let stream = self.streams.entry(name).or_default();
+        (stream.acknowledged, stream.last) = (through, through);
+    }
+
+    /// Parcels that were forgotten are sent again, before those that wait; `parcels` are the last that were acknowledged, in
+    /// order, each with the place of its payee.
+    pub(crate) fn send_again(&mut self, name: StreamName, parcels: Vec<Parcel>) {
+        for parcel in parcels.into_iter().rev() {
+            let transit = &mut self.announced[parcel.payee as usize].transit;
+            transit.parcels += 1;
+            transit.amount += parcel.amount;
+            let stream = self.streams.get_mut(&name).expect("it was sent");
+            stream.acknowledged -= 1;
+            stream.parcels.push_front(parcel);
         }
     }
 

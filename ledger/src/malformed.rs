@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use rust_decimal::Decimal;
 
 use crate::LEGS_MAX;
-use crate::attempt::{Ballot, Begin, LEGS_ACROSS_MAX, Part, SETS_MAX, Step, Vote};
-use crate::buffer::{Announcement, BufferStep};
+use crate::attempt::{Ballot, Begin, LEGS_ACROSS_MAX, Part, Restore, SETS_MAX, Step, Sum, Vote};
+use crate::buffer::{Announcement, BufferStep, SENT_AGAIN_MAX};
 use crate::chart::SCALE_MAX;
 use crate::check_back::{Came, CheckBack, CheckedBack, OnExpiry, confirmation_of};
 use crate::command::{Command, Expected, Leg, LegKind, Metadata, Precondition, Reversal, Transaction};
@@ -308,13 +308,43 @@ impl Step {
             Step::Decide(Ballot::Votes(votes)) => {
                 check(votes.len() < SETS_MAX && votes.iter().all(Vote::is_sound), Malformed::Step)
             }
+            Step::Decide(Ballot::Booked { votes, .. }) | Step::Lost { votes: Some(votes) } => {
+                check(have_agreed(votes), Malformed::Step)
+            }
             Step::Settle { parts } => {
                 let few = |part: &Part| part.legs.len() < 2 * LEGS_ACROSS_MAX;
                 check(parts.len() < SETS_MAX && parts.iter().all(few), Malformed::Step)
             }
-            Step::Decide(Ballot::GivenUp { .. }) | Step::Commit | Step::Abort => Ok(()),
+            Step::Restore(Restore { legs, sums, accounting_date, label, .. }) => {
+                let says_something = !legs.is_empty() || sums.is_some();
+                let few = legs.len() < LEGS_ACROSS_MAX && sums.iter().all(|sums| few_sums(sums));
+                check(says_something && few, Malformed::Step)?;
+                check(DATES.contains(accounting_date), Malformed::Date)?;
+                legs.iter().try_for_each(Leg::validate)?;
+                restricted_alone(legs)?;
+                metadata_fits(&label.metadata)
+            }
+            Step::Decide(Ballot::GivenUp { .. })
+            | Step::Lost { votes: None }
+            | Step::Commit
+            | Step::Abort => Ok(()),
         }
     }
+}
+
+/// What sets have agreed to: of each once.
+fn have_agreed(votes: &[Vote]) -> bool {
+    let agreed = |vote: &Vote| vote.said.as_ref().is_ok_and(|sums| few_sums(sums));
+    votes.len() < SETS_MAX && votes.is_sorted_by(|a, b| a.set < b.set) && votes.iter().all(agreed)
+}
+
+/// As many as a set's part can have, and each in order, so that one meaning has one form.
+fn few_sums(sums: &[Sum]) -> bool {
+    let rises =
+        sums.windows(2).all(|two| (&two[0].currency, two[0].scale) < (&two[1].currency, two[1].scale));
+    let fits =
+        |sum: &Sum| is_valid(&sum.currency) && sum.scale <= SCALE_MAX && sum.debits >= 0 && sum.credits >= 0;
+    sums.len() < LEGS_ACROSS_MAX && rises && sums.iter().all(fits)
 }
 
 impl BufferStep {
@@ -339,6 +369,10 @@ impl BufferStep {
                 metadata_fits(&credit.label.metadata)
             }
             BufferStep::Acknowledge { .. } => Ok(()),
+            BufferStep::Lost { sums, .. } => check(few_sums(sums), Malformed::Step),
+            BufferStep::SendAgain { parcels, .. } => {
+                check((1..=SENT_AGAIN_MAX).contains(&parcels.len()), Malformed::Step)
+            }
         }
     }
 }

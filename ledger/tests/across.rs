@@ -5,6 +5,8 @@
 //! `cargo test -p twinset-ledger --test across` tries it first.
 
 mod model;
+#[path = "support/recovered.rs"]
+mod recovered;
 mod support;
 #[path = "support/tally.rs"]
 mod tally;

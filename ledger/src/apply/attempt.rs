@@ -14,6 +14,7 @@ use super::buffer::pays_unasked;
 use super::chart::check_no_group;
 use super::idempotency::Recalled;
 use super::reserve::{book_set_aside, clearing_account, give_back, set_aside};
+use super::restore::is_recovery_account;
 use super::transaction::{check_balance, plan, sums};
 use super::{ApplyError, Decision, Stop, Turn, decided};
 use crate::amount::to_minor;
@@ -164,6 +165,8 @@ impl<S: State> Turn<'_, S> {
             Step::Commit => self.commit(attempt),
             Step::Abort => self.abort(attempt),
             Step::Settle { parts } => self.settle(attempt, parts)?,
+            Step::Lost { votes } => self.lost(attempt, votes.as_deref())?,
+            Step::Restore(part) => self.restore(attempt, part),
         };
         // A step that came out of its order may come again in it.
         if !matches!(decision, Err(Rejection::StepOutOfPlace { .. })) {
@@ -199,6 +202,14 @@ impl<S: State> Turn<'_, S> {
         }
         let verdict = match ballot {
             Ballot::GivenUp { set } => Err(Rejection::SetUnavailable { set: *set }),
+            // Only another incarnation has not decided itself what a set has booked.
+            Ballot::Booked { set, .. } => {
+                let others = coordination.other_sets(self.state.set());
+                if id.incarnation >= self.entry.incarnation() || !others.contains(set) {
+                    return Err(out_of_place(id));
+                }
+                Ok(())
+            }
             Ballot::Votes(votes) => {
                 let others = coordination.other_sets(self.state.set());
                 let voted: BTreeSet<u32> = votes.iter().map(|vote| vote.set).collect();
@@ -467,7 +478,8 @@ pub fn told(coordination: &Coordination, own: &Part, parts: &[Part]) -> Option<V
     legs.map(|(at, (leg, set))| {
         let nth = coordination.sets[..at].iter().filter(|before| *before == set).count();
         let posted = part_of(*set)?.legs.get(nth)?;
-        let same = posted.account == leg.account
+        // What its set had lost may have found another account.
+        let same = (posted.account == leg.account || is_recovery_account(&posted.account))
             && posted.side == leg.side
             && to_minor(leg.amount, posted.scale) == Ok(posted.amount);
         same.then(|| posted.clone())

@@ -28,9 +28,14 @@ pub(super) struct Effect {
 
 impl Effect {
     pub fn of(leg: &Planned) -> Self {
-        let mut effect = Effect { no: leg.no, debits: 0, credits: 0, withdraws: false, legs: 0 };
+        let mut effect = Effect::sums(leg.no, 0, 0);
         effect.add(leg);
         effect
+    }
+
+    /// Of so much on each side.
+    pub fn sums(no: AccountNo, debits: i128, credits: i128) -> Self {
+        Effect { no, debits, credits, withdraws: false, legs: 0 }
     }
 
     fn add(&mut self, leg: &Planned) {

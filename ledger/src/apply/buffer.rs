@@ -147,9 +147,13 @@ impl<S: State> Turn<'_, S> {
     }
 
     /// Takes in what nodes say about buffered accounts.
-    pub(super) fn buffer_step(&mut self, by: TransactionId, step: &BufferStep) -> Decision {
+    pub(super) fn buffer_step(
+        &mut self,
+        by: TransactionId,
+        step: &BufferStep,
+    ) -> Result<Decision, ApplyError<S::Fault>> {
         let is_own = by.set == self.state.set();
-        match step {
+        Ok(match step {
             BufferStep::Announce(account) if !is_own => {
                 self.state.buffer_mut().hear(by, account, true);
                 Ok(Effect::Announced)
@@ -161,8 +165,10 @@ impl<S: State> Turn<'_, S> {
             BufferStep::Drained { account, ends } if is_own => self.drained(by, account, ends),
             BufferStep::Credit(credit) if !is_own => self.credit(by, credit),
             BufferStep::Acknowledge { to, through } if is_own => self.acknowledge(by, *to, *through),
+            BufferStep::Lost { to, through, sums } => self.lost_parcels(by, *to, *through, sums),
+            BufferStep::SendAgain { to, parcels } if is_own => self.send_again(by, *to, parcels)?,
             _ => Err(Rejection::StepOutOfPlace { attempt: by }),
-        }
+        })
     }
 
     fn drained(&mut self, by: TransactionId, account: &str, ends: &[InboxEnd]) -> Decision {

@@ -16,6 +16,7 @@ mod hold;
 mod idempotency;
 mod overlay;
 mod reserve;
+mod restore;
 mod restriction;
 mod reversal;
 mod sweep;
@@ -27,6 +28,7 @@ pub use buffer::{SUSPENSE_SUBJECT, pays_unasked, suspense_account};
 pub use dry_run::{dry_run, own_sums};
 pub use idempotency::scope_account;
 pub use reserve::{CLEARING_SUBJECT, clearing_account};
+pub use restore::{RECOVERY_SUBJECT, recovery_account};
 
 use crate::canary::{self, Canary};
 use crate::codec::{self, DecodeError, Entry, Record, Short};
@@ -273,7 +275,7 @@ impl<S: State> Turn<'_, S> {
             Command::ResolveSuspense { request_id, item, account } => {
                 return self.resolve_suspense(request_id, *item, account, command);
             }
-            Command::BufferStep { by, step } => self.buffer_step(*by, step),
+            Command::BufferStep { by, step } => self.buffer_step(*by, step)?,
         };
         Ok(self.outcome(decision))
     }

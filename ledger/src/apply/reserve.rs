@@ -31,6 +31,18 @@ pub(super) fn set_aside<S: State>(
 ) -> Result<(Vec<Planned>, Vec<Sum>), Rejection> {
     let sums = sums(state, legs)?;
     check(state, position, legs, &effects(legs), terms)?;
+    let all = square(state, position, legs, &sums)?;
+    shift(state, &effects(&all), 1);
+    Ok((all, sums))
+}
+
+/// The legs, whose sums these are, and behind them those that square them on the set's clearing accounts.
+pub(super) fn square<S: State>(
+    state: &mut S,
+    position: Position,
+    legs: &[Planned],
+    sums: &[Sum],
+) -> Result<Vec<Planned>, Rejection> {
     let left_out = canary::on(Canary::ClearingLegLeftOut);
     let open = || sums.iter().filter(|sum| sum.debits != sum.credits && !left_out);
     // None is opened before all have room.
@@ -41,8 +53,7 @@ pub(super) fn set_aside<S: State>(
         let no = no.unwrap_or_else(|| open_clearing(state, position, &id, sum));
         all.push(clearing_leg(no, sum));
     }
-    shift(state, &effects(&all), 1);
-    Ok((all, sums))
+    Ok(all)
 }
 
 /// Whether the clearing account has room for what the sum leaves open.

@@ -16,6 +16,7 @@ use crate::label::Label;
 mod form {
     pub const GIVEN_UP: u8 = 0;
     pub const VOTES: u8 = 1;
+    pub const BOOKED: u8 = 2;
     pub const REFUSED: u8 = 0;
     pub const PREPARED: u8 = 1;
     pub const PARTICIPANT: u8 = 0;
@@ -29,10 +30,14 @@ pub(super) fn put_ballot(out: &mut Vec<u8>, ballot: &Ballot) {
             out.push(form::GIVEN_UP);
             out.extend_from_slice(&set.to_le_bytes());
         }
+        Ballot::Booked { set, votes } => {
+            out.push(form::BOOKED);
+            out.extend_from_slice(&set.to_le_bytes());
+            put_votes(out, votes);
+        }
         Ballot::Votes(votes) => {
             out.push(form::VOTES);
-            put_count(out, votes.len());
-            votes.iter().for_each(|vote| put_vote(out, vote));
+            put_votes(out, votes);
         }
     }
 }
@@ -40,9 +45,19 @@ pub(super) fn put_ballot(out: &mut Vec<u8>, ballot: &Ballot) {
 pub(super) fn ballot(r: &mut Reader<'_>) -> Result<Ballot, DecodeError> {
     match r.u8()? {
         form::GIVEN_UP => Ok(Ballot::GivenUp { set: r.u32()? }),
-        form::VOTES => Ok(Ballot::Votes(many(r, vote)?)),
+        form::BOOKED => Ok(Ballot::Booked { set: r.u32()?, votes: votes(r)? }),
+        form::VOTES => Ok(Ballot::Votes(votes(r)?)),
         _ => Err(DecodeError::OutOfRange { field: "ballot" }),
     }
+}
+
+pub(super) fn put_votes(out: &mut Vec<u8>, votes: &[Vote]) {
+    put_count(out, votes.len());
+    votes.iter().for_each(|vote| put_vote(out, vote));
+}
+
+pub(super) fn votes(r: &mut Reader<'_>) -> Result<Vec<Vote>, DecodeError> {
+    many(r, vote)
 }
 
 fn put_vote(out: &mut Vec<u8>, vote: &Vote) {

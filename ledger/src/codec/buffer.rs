@@ -5,13 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::DecodeError;
+use super::attempt::{put_sums, sums};
 use super::command::kind;
 use super::command::{put_transaction_id, transaction_id};
 use super::label::{label, put_label};
 use super::wire::{Reader, put_text, put_unsigned, put_varint};
 use crate::buffer::{
-    Announced, Announcement, Buffer, BufferStep, Buffered, Credit, InboxEnd, PARCELS_MAX, Parcel,
-    PostingMode, Sent, Stream, StreamEnd, StreamName, Transit,
+    Announced, Announcement, Buffer, BufferStep, Buffered, Credit, InboxEnd, Parcel, ParcelName, PostingMode,
+    Sent, Stream, StreamEnd, StreamName, Transit,
 };
 use crate::id::{Position, TransactionId};
 use crate::label::Label;
@@ -32,6 +33,8 @@ pub(super) fn put_buffer_step(out: &mut Vec<u8>, by: TransactionId, step: &Buffe
         BufferStep::Credit(credit) if credit.label.is_empty() => kind::CREDIT,
         BufferStep::Credit(_) => kind::CREDIT_LABELLED,
         BufferStep::Acknowledge { .. } => kind::ACKNOWLEDGE,
+        BufferStep::Lost { .. } => kind::LOST_PARCELS,
+        BufferStep::SendAgain { .. } => kind::SEND_AGAIN,
     });
     put_transaction_id(out, by);
     match step {
@@ -49,6 +52,19 @@ pub(super) fn put_buffer_step(out: &mut Vec<u8>, by: TransactionId, step: &Buffe
             out.extend_from_slice(&to.to_le_bytes());
             out.extend_from_slice(&through.to_le_bytes());
         }
+        BufferStep::Lost { to, through, sums } => {
+            out.extend_from_slice(&to.to_le_bytes());
+            out.extend_from_slice(&through.to_le_bytes());
+            put_sums(out, sums);
+        }
+        BufferStep::SendAgain { to, parcels } => {
+            out.extend_from_slice(&to.to_le_bytes());
+            put_count(out, parcels.len());
+            for ParcelName { position, leg } in parcels {
+                out.extend_from_slice(&position.0.to_le_bytes());
+                out.push(*leg);
+            }
+        }
     }
 }
 
@@ -65,6 +81,12 @@ pub(super) fn buffer_step(r: &mut Reader<'_>, kind: u8) -> Result<BufferStep, De
         kind::CREDIT => BufferStep::Credit(credit(r, false)?),
         kind::CREDIT_LABELLED => BufferStep::Credit(credit(r, true)?),
         kind::ACKNOWLEDGE => BufferStep::Acknowledge { to: r.u32()?, through: r.u64()? },
+        kind::LOST_PARCELS => BufferStep::Lost { to: r.u32()?, through: r.u64()?, sums: sums(r)? },
+        kind::SEND_AGAIN => {
+            let to = r.u32()?;
+            let one = |r: &mut Reader<'_>| Ok(ParcelName { position: Position(r.u64()?), leg: r.u8()? });
+            BufferStep::SendAgain { to, parcels: (0..r.u16()?).map(|_| one(r)).collect::<Result<_, _>>()? }
+        }
         found => return Err(DecodeError::Unknown { what: "command kind", found: u16::from(found) }),
     })
 }
@@ -140,7 +162,7 @@ fn stream_end(r: &mut Reader<'_>) -> Result<StreamEnd, DecodeError> {
 }
 
 fn put_count(out: &mut Vec<u8>, count: usize) {
-    let count = u16::try_from(count).expect("one for each leg, or for each incarnation of a set");
+    let count = u16::try_from(count).expect("one for each leg, or incarnation of a set, or of a few parcels");
     out.extend_from_slice(&count.to_le_bytes());
 }
 
@@ -235,9 +257,6 @@ fn rising<K: Ord, V>(
 fn stream(r: &mut Reader<'_>, announced: &mut [Announced]) -> Result<Stream, DecodeError> {
     let out_of_range = |field| DecodeError::OutOfRange { field };
     let (acknowledged, waiting) = (r.varint_u64()?, r.varint_u64()?);
-    if waiting > PARCELS_MAX {
-        return Err(out_of_range("parcels"));
-    }
     let mut parcels = VecDeque::new();
     let mut before = 0u64;
     for _ in 0..waiting {

@@ -2,7 +2,9 @@
 //! changed form gets a new number. Says nothing about whether the command may succeed.
 
 use super::DecodeError;
-use super::attempt::{ballot, parts, put_ballot, put_parts, put_sets, sets};
+use super::attempt::{
+    ballot, parts, put_ballot, put_parts, put_sets, put_sums, put_votes, sets, sums, votes,
+};
 use super::buffer::{buffer_step, posting_mode, put_buffer_step};
 use super::check_back::{checked_back, on_expiry, put_checked_back, put_on_expiry};
 use super::label::{label, put_label};
@@ -10,7 +12,7 @@ use super::leg::{legs, put_legs};
 use super::sweep::{put_set_sweep, set_sweep};
 use super::wire::{Reader, put_amount, put_long_text, put_text, side_of};
 use crate::account::{FreezeMode, Side};
-use crate::attempt::{Begin, Step};
+use crate::attempt::{Begin, Restore, Step};
 use crate::command::{Command, Metadata, Reversal, Transaction};
 use crate::hold::{Capture, PlaceHold};
 use crate::id::{Position, TransactionId, is_request_id};
@@ -56,6 +58,10 @@ pub(super) mod kind {
     pub const PREPARE_LABELLED: u8 = 42;
     pub const CREDIT_LABELLED: u8 = 43;
     pub const DEFINE_GROUP: u8 = 44;
+    pub const LOST: u8 = 50;
+    pub const RESTORE: u8 = 51;
+    pub const LOST_PARCELS: u8 = 52;
+    pub const SEND_AGAIN: u8 = 53;
 }
 
 /// Set in a transaction's flags when a scope account is named.
@@ -245,7 +251,9 @@ fn command(r: &mut Reader<'_>) -> Result<Command, DecodeError> {
         | kind::DRAINED
         | kind::CREDIT
         | kind::CREDIT_LABELLED
-        | kind::ACKNOWLEDGE) => Command::BufferStep { by: transaction_id(r)?, step: buffer_step(r, step)? },
+        | kind::ACKNOWLEDGE
+        | kind::LOST_PARCELS
+        | kind::SEND_AGAIN) => Command::BufferStep { by: transaction_id(r)?, step: buffer_step(r, step)? },
         kind::SET_SWEEP => Command::SetSweep(set_sweep(r)?),
         kind::REMOVE_SWEEP => {
             Command::RemoveSweep { request_id: r.id()?.to_owned(), account: r.id()?.to_owned() }
@@ -300,7 +308,9 @@ fn command(r: &mut Reader<'_>) -> Result<Command, DecodeError> {
         | kind::DECIDE
         | kind::COMMIT
         | kind::ABORT
-        | kind::SETTLE) => Command::Step { attempt: transaction_id(r)?, step: self::step(r, step)? },
+        | kind::SETTLE
+        | kind::LOST
+        | kind::RESTORE) => Command::Step { attempt: transaction_id(r)?, step: self::step(r, step)? },
         found => return Err(DecodeError::Unknown { what: "command kind", found: u16::from(found) }),
     })
 }
@@ -386,6 +396,8 @@ fn put_step(out: &mut Vec<u8>, attempt: TransactionId, step: &Step) {
         Step::Commit => kind::COMMIT,
         Step::Abort => kind::ABORT,
         Step::Settle { .. } => kind::SETTLE,
+        Step::Lost { .. } => kind::LOST,
+        Step::Restore(_) => kind::RESTORE,
     });
     put_transaction_id(out, attempt);
     match step {
@@ -400,6 +412,21 @@ fn put_step(out: &mut Vec<u8>, attempt: TransactionId, step: &Step) {
         Step::Decide(ballot) => put_ballot(out, ballot),
         Step::Commit | Step::Abort => {}
         Step::Settle { parts } => put_parts(out, parts),
+        Step::Lost { votes } => {
+            out.push(u8::from(votes.is_some()));
+            votes.iter().for_each(|votes| put_votes(out, votes));
+        }
+        Step::Restore(Restore { legs, sums, accounting_date, reverses, label }) => {
+            out.extend_from_slice(&accounting_date.to_le_bytes());
+            put_optional_id(out, *reverses);
+            put_legs(out, legs);
+            out.push(u8::from(sums.is_some()));
+            sums.iter().for_each(|sums| put_sums(out, sums));
+            out.push(u8::from(!label.is_empty()));
+            if !label.is_empty() {
+                put_label(out, label);
+            }
+        }
     }
 }
 
@@ -414,6 +441,17 @@ fn step(r: &mut Reader<'_>, kind: u8) -> Result<Step, DecodeError> {
         kind::COMMIT => Step::Commit,
         kind::ABORT => Step::Abort,
         kind::SETTLE => Step::Settle { parts: parts(r)? },
+        kind::LOST => {
+            let votes = if r.bool("votes present")? { Some(votes(r)?) } else { None };
+            Step::Lost { votes }
+        }
+        kind::RESTORE => {
+            let (accounting_date, reverses) = (r.i32()?, optional_id(r)?);
+            let legs = legs(r)?;
+            let sums = if r.bool("sums present")? { Some(sums(r)?) } else { None };
+            let label = if r.bool("label present")? { label(r)? } else { Label::default() };
+            Step::Restore(Restore { legs, sums, accounting_date, reverses, label })
+        }
         found => return Err(DecodeError::Unknown { what: "command kind", found: u16::from(found) }),
     })
 }

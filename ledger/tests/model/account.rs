@@ -186,7 +186,7 @@ impl Model {
         }
     }
 
-    fn scale(&self, currency: &str) -> Option<u8> {
+    pub(super) fn scale(&self, currency: &str) -> Option<u8> {
         let built_in = SCALES.iter().find(|(code, _)| *code == currency).map(|(_, scale)| *scale);
         built_in.or_else(|| self.currencies.get(currency).copied())
     }

@@ -32,8 +32,8 @@ impl Attempt {
     fn step(&mut self, step: &Step) -> &mut Option<Position> {
         match step {
             Step::Prepare { .. } => &mut self.voted,
-            Step::Decide(_) => &mut self.decided,
-            Step::Commit | Step::Abort => &mut self.ended,
+            Step::Decide(_) | Step::Lost { .. } => &mut self.decided,
+            Step::Commit | Step::Abort | Step::Restore(_) => &mut self.ended,
             Step::Settle { .. } => &mut self.settled,
         }
     }
@@ -167,8 +167,18 @@ impl Model {
     ) -> Result<(Vec<Move>, Vec<Sum>), Rejection> {
         let sums = self.sums(&legs)?;
         self.check(&legs, taking)?;
-        let mut new = Vec::new();
-        for Sum { currency, scale, debits, credits } in &sums {
+        legs.extend(self.squaring(here, &sums)?);
+        for (id, debits, credits) in per_account(&legs) {
+            let account = self.accounts.get_mut(id).expect("it was found, or opened");
+            account.pending.insert(attempt, (debits, credits));
+        }
+        Ok((legs, sums))
+    }
+
+    /// What squares legs of these sums, on clearing accounts that are opened for it, if all have room.
+    pub(super) fn squaring(&mut self, here: Here, sums: &[Sum]) -> Result<Vec<Move>, Rejection> {
+        let (mut new, mut legs) = (Vec::new(), Vec::new());
+        for Sum { currency, scale, debits, credits } in sums {
             if debits == credits {
                 continue;
             }
@@ -188,11 +198,7 @@ impl Model {
             legs.push(Move { account, side, minor, expects: Vec::new(), kind: LegKind::Ordinary });
         }
         self.accounts.extend(new);
-        for (id, debits, credits) in per_account(&legs) {
-            let account = self.accounts.get_mut(id).expect("it was found, or opened");
-            account.pending.insert(attempt, (debits, credits));
-        }
-        Ok((legs, sums))
+        Ok(legs)
     }
 
     /// Takes back the promise.
@@ -238,6 +244,8 @@ impl Model {
             }
             Step::Decide(ballot) if own => self.decide_attempt(here, id, ballot),
             Step::Settle { parts } if own => self.settle(id, parts),
+            Step::Lost { votes } if own => self.lost(here, id, votes.as_deref()),
+            Step::Restore(part) if !own => self.restore(here, id, part),
             _ => Err(Rejection::StepOutOfPlace { attempt: id }),
         };
         let outcome = here.says(result);
@@ -278,6 +286,13 @@ impl Model {
         let asked = open.asked.as_mut().expect("it is coordinated here");
         let verdict = match ballot {
             Ballot::GivenUp { set } => Err(Rejection::SetUnavailable { set: *set }),
+            Ballot::Booked { set, .. } => {
+                if id.incarnation == here.incarnation || !asked.others(self.set).contains(set) {
+                    self.open.insert(id, open);
+                    return Err(out_of_place);
+                }
+                Ok(())
+            }
             Ballot::Votes(votes) if !counts(asked, self.set, votes) => {
                 self.open.insert(id, open);
                 return Err(out_of_place);
@@ -364,7 +379,8 @@ fn told(asked: &Asked, own: u32, parts: &[Part]) -> Option<Vec<Posted>> {
         let part = parts.iter().find(|part| part.set == *set).map_or(booked, |part| &part.legs);
         let posted = part.get(before)?;
         let amount = minor(leg.amount, posted.scale, &leg.account).ok()?;
-        if (&posted.account, posted.side, posted.amount) != (&leg.account, leg.side, amount) {
+        let elsewhere = posted.account.starts_with("@recovery");
+        if !elsewhere && posted.account != leg.account || (posted.side, posted.amount) != (leg.side, amount) {
             return None;
         }
         told.push(posted.clone());

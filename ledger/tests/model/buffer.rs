@@ -25,21 +25,28 @@ pub(super) struct Buffering {
     /// In the order in which accounts were first heard of: all that was said, open or not.
     pub(super) heard: Vec<(Announcement, Vec<(TransactionId, bool)>)>,
     /// By the set that it goes to and the incarnation that it comes from: everything, in order.
-    sent: BTreeMap<Origin, Vec<Parcel>>,
+    pub(super) sent: BTreeMap<Origin, Vec<Parcel>>,
     pub(super) acknowledged: BTreeMap<Origin, usize>,
     /// By the set and incarnation that it comes from: where each number was taken in.
-    taken: BTreeMap<Origin, Vec<Position>>,
+    pub(super) taken: BTreeMap<Origin, Vec<Position>>,
     /// What could not be booked, by where it was taken in: the credit, the account that it was booked on, and whether it was
     /// booked on.
     pub(super) suspense: BTreeMap<TransactionId, (Credit, String, bool)>,
 }
 
 #[derive(Clone)]
-struct Parcel {
-    position: Position,
-    leg: u8,
+pub(super) struct Parcel {
+    pub position: Position,
+    pub leg: u8,
     account: String,
     minor: i128,
+}
+
+impl Parcel {
+    /// One that was lost with its transaction, and taken in.
+    pub fn lost() -> Parcel {
+        Parcel { position: Position(0), leg: 0, account: String::new(), minor: 0 }
+    }
 }
 
 /// What stands in the books about buffered accounts, in words that compare.
@@ -205,8 +212,12 @@ impl Model {
         step: &BufferStep,
     ) -> Result<Effect, Rejection> {
         let out_of_place = Err(Rejection::StepOutOfPlace { attempt: by });
-        if (by.set == self.set) != matches!(step, BufferStep::Drained { .. } | BufferStep::Acknowledge { .. })
-        {
+        let is_to_own = matches!(
+            step,
+            BufferStep::Drained { .. } | BufferStep::Acknowledge { .. } | BufferStep::SendAgain { .. }
+        );
+        let is_either = matches!(step, BufferStep::Lost { .. });
+        if !is_either && (by.set == self.set) != is_to_own {
             return out_of_place;
         }
         match step {
@@ -246,6 +257,8 @@ impl Model {
                 }
                 Ok(Effect::Acknowledged)
             }
+            BufferStep::Lost { to, through, sums } => self.lost_parcels(here, by, (*to, *through), sums),
+            BufferStep::SendAgain { to, parcels } => self.send_again(by, *to, parcels),
             BufferStep::Credit(credit) => self.take_in(here, by, credit),
         }
     }

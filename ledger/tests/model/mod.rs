@@ -17,6 +17,7 @@ mod check_back;
 mod given;
 mod hold;
 mod memory;
+mod restore;
 mod restriction;
 mod reversal;
 mod sweep;

@@ -61,6 +61,8 @@ fn kind(command: &Command) -> &'static str {
         Command::Step { step, .. } => match step {
             Step::Prepare { .. } => "prepare",
             Step::Decide(_) => "decide",
+            Step::Lost { .. } => "lost",
+            Step::Restore(_) => "restore",
             Step::Commit => "commit",
             Step::Abort => "abort",
             Step::Settle { .. } => "settle",

@@ -177,6 +177,8 @@ impl World {
             (BufferStep::Announce(_), Ok(_)) => "announced".to_owned(),
             (BufferStep::Withdraw(_), Ok(_)) => "withdrawn".to_owned(),
             (BufferStep::Acknowledge { .. }, Ok(_)) => "acknowledged".to_owned(),
+            (BufferStep::Lost { .. } | BufferStep::SendAgain { .. }, Ok(_)) => return self.send_parcels(set),
+            (_, Err(Rejection::StepOutOfPlace { .. })) if self.is_after_loss => return,
             (BufferStep::Credit(_), Err(Rejection::AmountOverflow { .. })) => "suspense full".to_owned(),
             other => panic!("a step came to another end than it was said for: {other:?}"),
         };

@@ -120,7 +120,9 @@ impl World {
                         (_, Ok(_)) => self.saw("confirmed over several sets"),
                         (_, Err(Rejection::StepOutOfPlace { .. })) => {}
                         (Ballot::GivenUp { .. }, Err(_)) => self.saw("confirmation given up"),
-                        (Ballot::Votes(_), Err(_)) => self.saw("confirmation refused elsewhere"),
+                        (Ballot::Votes(_) | Ballot::Booked { .. }, Err(_)) => {
+                            self.saw("confirmation refused elsewhere")
+                        }
                     }
                 }
             }

@@ -8,6 +8,7 @@ use twinset_ledger::attempt::{Attempt, Ballot, Coordination, Part, Role, Vote};
 use twinset_ledger::buffer::BufferStep;
 use twinset_ledger::{Command, Effect, Outcome, Position, Rejection, State, Step, TransactionId};
 
+use super::losses::is_on_recovery;
 use super::{Message, SETS, World};
 
 impl World {
@@ -222,7 +223,16 @@ impl World {
                 let part = Part { set, position: outcome.position, legs: legs.clone() };
                 self.network.push(Message::Part(attempt, part));
             }
+            (Step::Settle { .. }, Ok(Effect::Settled(_))) if self.is_after_loss => {}
             (Step::Settle { .. }, Ok(Effect::Settled(_))) => self.tell(attempt),
+            (Step::Lost { .. }, _) => {}
+            (Step::Restore(_), Ok(Effect::Posted(legs))) => {
+                if is_on_recovery(legs) {
+                    self.saw("restored on a recovery account");
+                }
+                let part = Part { set, position: outcome.position, legs: legs.clone() };
+                self.network.push(Message::Part(attempt, part));
+            }
             (Step::Abort, Ok(Effect::Aborted)) => {}
             other => panic!("a step came to another end than it was sent for: {other:?}"),
         }
@@ -246,5 +256,7 @@ pub(super) fn name(step: &Step) -> &'static str {
         Step::Commit => "commit",
         Step::Abort => "abort",
         Step::Settle { .. } => "settle",
+        Step::Lost { .. } => "lost",
+        Step::Restore(_) => "restore",
     }
 }

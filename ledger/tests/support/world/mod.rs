@@ -10,6 +10,7 @@ mod clients;
 mod labels;
 mod laws;
 mod leaders;
+mod losses;
 mod sweeps;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -236,6 +237,12 @@ pub struct World {
     votes: BTreeMap<TransactionId, BTreeMap<u32, Vote>>,
     parts: BTreeMap<TransactionId, BTreeMap<u32, Part>>,
     withdrawn: Withdrawn,
+    /// Each entry of each set: its incarnation, its time and its commands.
+    journal: BTreeMap<u32, Vec<(u32, u64, Vec<Command>)>>,
+    /// Something was lost that clients were told: they are not listened to any more.
+    is_after_loss: bool,
+    /// All sets are at one about what is in flight.
+    is_reconciled: bool,
 }
 
 impl World {
@@ -255,6 +262,9 @@ impl World {
             votes: BTreeMap::new(),
             parts: BTreeMap::new(),
             withdrawn: Withdrawn::new(),
+            journal: BTreeMap::new(),
+            is_after_loss: false,
+            is_reconciled: true,
         };
         for (set, scale) in TOKEN_SCALES {
             let define = Command::DefineCurrency { code: "TKN".to_owned(), scale };
@@ -364,7 +374,9 @@ impl World {
         }
         let commands: Vec<Command> = proposed.iter().map(|(command, _)| command.clone()).collect();
         let before: Vec<_> = self.state(set).accounts().cloned().collect();
-        let outcomes = self.sets.get_mut(&set).expect("one of the three").apply(time, &commands);
+        let twin = self.sets.get_mut(&set).expect("one of the three");
+        self.journal.entry(set).or_default().push((twin.books.incarnation, time, commands.clone()));
+        let outcomes = twin.apply(time, &commands);
         self.outcomes.entry(set).or_default().extend(outcomes.iter().cloned());
         self.check_entry(set, &before);
         self.check_batches(&commands, &outcomes);
@@ -376,8 +388,8 @@ impl World {
             return;
         }
         for ((command, request), outcome) in proposed.iter().zip(&outcomes) {
-            if let Some(request) = request {
-                self.hear(*request, outcome);
+            if let Some(request) = request.filter(|_| !self.is_after_loss) {
+                self.hear(request, outcome);
             }
             self.react(set, command, outcome);
         }
