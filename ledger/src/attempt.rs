@@ -335,7 +335,7 @@ impl Step {
 /// What a set has said to its legs.
 pub const VOTE: &str = "~vote";
 /// What the coordinator has decided.
-pub(crate) const DECISION: &str = "~decision";
+pub const DECISION: &str = "~decision";
 /// What came of it in a set.
 pub(crate) const END: &str = "~end";
 /// What the client is told.

@@ -16,7 +16,8 @@
 //! Over several sets: `set N` goes to another set (all is set 1's before). `across ID ACCOUNT@SET/SIDE/AMOUNT ...` begins,
 //! with the keys of `tx`; `prepare ATTEMPT ACCOUNT/SIDE/AMOUNT ... [date= reverses= kind= reason=]`, `decide ATTEMPT SET ...` (with what these sets
 //! said last to its preparation), `giveup ATTEMPT SET`, `commit ATTEMPT`, `abort ATTEMPT`, `settle ATTEMPT SET ...` (with what
-//! these sets booked) are the steps. What is about buffered accounts stands in `support/buffered.rs`.
+//! these sets booked) are the steps. What is about buffered accounts stands in `support/buffered.rs`,
+//! what is about losses in `support/restored.rs`.
 //!
 //! In outputs, `5-0 t=7` is the position (index,
 //! offset) and the ledger time; after the first incarnation, `5-0 of 2` says of which it is.
@@ -24,6 +25,8 @@
 #[path = "support/buffered.rs"]
 mod buffered;
 mod model;
+#[path = "support/restored.rs"]
+mod restored;
 #[path = "support/shown.rs"]
 mod shown;
 mod support;
@@ -108,6 +111,9 @@ scenarios! {
     overflow
     precedence
     preconditions
+    restored_coordinator
+    restored_parcels
+    restored_participant
     restricted
     restricted_across_sets
     restricted_refused

@@ -11,10 +11,13 @@ use twinset_ledger::{
 };
 
 use super::Fallible;
-use super::{buffered, sweeps};
+use super::{buffered, restored, sweeps};
 
 pub fn read(name: &str, args: &mut ArgumentConsumer<'_>) -> Fallible<Command> {
     if let Some(command) = buffered::read(name, args)? {
+        return Ok(command);
+    }
+    if let Some(command) = restored::read(name, args)? {
         return Ok(command);
     }
     if let Some(command) = sweeps::read(name, args)? {

@@ -170,7 +170,7 @@ impl Course {
                 let ballot = &*ballot;
                 let refused = |set: u32| match ballot {
                     Ballot::Votes(votes) => votes.iter().any(|vote| vote.set == set && vote.said.is_err()),
-                    Ballot::GivenUp { .. } => false,
+                    Ballot::GivenUp { .. } | Ballot::Booked { .. } => false,
                 };
                 let left: BTreeSet<u32> = self.others.iter().copied().filter(|&set| !refused(set)).collect();
                 let orders = self.enter(if left.is_empty() { Phase::Over } else { Phase::Undoing(left) });

@@ -470,6 +470,7 @@ fn on_its_way(step: &Step) -> Option<Point> {
         Step::Commit => Point::AcrossTelling,
         Step::Abort => Point::AcrossUndoing,
         Step::Settle { .. } => Point::AcrossSettleProposed,
+        Step::Lost { .. } | Step::Restore(_) => return None,
     })
 }
 

@@ -116,6 +116,11 @@ pub fn transaction(booked: &Listed) -> Option<api::Transaction> {
             out.accounting_date = date::format(own_day);
             out.legs = booked.legs.iter().map(posted).collect();
         }
+        // Of parcels that were lost nobody knows whose they were.
+        Command::BufferStep { step: BufferStep::Lost { .. }, .. } => {
+            out.accounting_date = date::format(own_day);
+            out.legs = booked.legs.iter().map(posted).collect();
+        }
         Command::Step { attempt, .. } | Command::BufferStep { by: attempt, step: BufferStep::Credit(_) } => {
             out.part_of = attempt.to_string();
             out.scope_account.clear();

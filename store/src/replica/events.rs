@@ -241,6 +241,7 @@ impl ReplicaState {
         let kinds = |legs: &[Leg]| legs.iter().map(|leg| leg.kind).collect();
         Ok(match (command, begun) {
             (_, Some(Command::Begin(begin))) => begin.legs_of(self.set).map(|leg| leg.kind).collect(),
+            (Command::Step { step: Step::Restore(part), .. }, None) => kinds(&part.legs),
             (Command::Step { attempt, step: Step::Commit }, None) => {
                 let told = self.request(&attempt.attempt_scope(), VOTE, Position(u64::MAX))?;
                 match told.map(|position| self.remembered(position)).transpose()?.flatten() {

@@ -3,7 +3,7 @@
 
 use twinset_ledger::account::Account;
 use twinset_ledger::apply::{self, ApplyError, came_of, newest_attempt};
-use twinset_ledger::attempt::{Attempt, Attempts, Coordination, Role, Sum};
+use twinset_ledger::attempt::{Attempt, Attempts, Coordination, DECISION, Role, Sum};
 use twinset_ledger::codec::{Short, shorten};
 use twinset_ledger::command::Command;
 use twinset_ledger::id::{Position, TransactionId};
@@ -239,6 +239,15 @@ impl LedgerReplica {
             return Ok(state.answer(Some(verdict)));
         }
         let booked = state.booked(id.position, u64::MAX)?.filter(|booked| booked.id == id);
+        // One whose beginning was lost in a recovery has a decision all the same.
+        let lost = match booked.is_none() && id.set == state.set {
+            true => state.request(&id.attempt_scope(), DECISION, Position(u64::MAX))?,
+            false => None,
+        };
+        if let Some((_, outcome)) = lost.map(|position| state.remembered(position)).transpose()?.flatten() {
+            let is_booked = outcome.result.is_ok();
+            return Ok(state.answer(Some(if is_booked { Verdict::Booked } else { Verdict::NotBooked })));
+        }
         Ok(state.answer(booked.and_then(|booked| match booked.outcome.result {
             Ok(Effect::Settled(_)) => Some(Verdict::Booked),
             Err(_) => Some(Verdict::NotBooked),

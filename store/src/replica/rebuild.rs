@@ -229,7 +229,11 @@ impl ReplicaState {
         let told = match step {
             Step::Commit => self.request(&attempt.attempt_scope(), VOTE, Position(u64::MAX))?,
             Step::Decide(_) => Some(attempt.position),
-            Step::Prepare { .. } | Step::Abort | Step::Settle { .. } => return Ok(None),
+            Step::Restore(part) => {
+                return Ok(Some(Said { day: part.accounting_date, label: part.label.clone() }));
+            }
+            // What was said of it is lost with its beginning.
+            Step::Prepare { .. } | Step::Abort | Step::Settle { .. } | Step::Lost { .. } => return Ok(None),
         };
         let remembered = told.map(|position| self.remembered(position)).transpose()?.flatten();
         Ok(remembered.map(|(command, outcome)| match command {
