@@ -72,6 +72,8 @@ pub enum Effect {
         /// The set's incarnation now.
         incarnation: u32,
     },
+    /// The set may answer clients.
+    Reconciled,
     /// The lost replica may be thrown away.
     ReplicaReleased,
     /// The set has another copy.
@@ -210,6 +212,10 @@ pub fn apply_entry(catalogue: &mut Catalogue, index: u64, entry: Envelope) -> Re
         }
         Command::CompleteRecovery { set, id, from, end, last_safe_index } => {
             recovery::complete(catalogue, at, set, id, (from, end, last_safe_index))?
+        }
+        Command::EndReconciliation { set, id, who, why } => {
+            check_who_why(&who, &why)?;
+            recovery::reconciled(catalogue, at, set, id, (who, why))?
         }
         Command::ReleaseReplica { set, replica, who, why } => {
             check_who_why(&who, &why)?;

@@ -121,6 +121,13 @@ pub enum Action {
         /// The survivor.
         replica: u64,
     },
+    /// To let a recovered set answer clients, brought together with its peers.
+    Reconcile {
+        /// The set.
+        set: u32,
+        /// The recovery's id.
+        id: u64,
+    },
     /// To let a node throw away what a lost replica holds.
     Release {
         /// The set.

@@ -125,6 +125,17 @@ pub enum Command {
         #[serde(default, skip_serializing_if = "crate::catalogue::is_zero")]
         last_safe_index: u64,
     },
+    /// A set that was recovered and its peers are brought together: it may answer clients. An operator's word has it do so as it is.
+    EndReconciliation {
+        /// The set.
+        set: u32,
+        /// The recovery's id.
+        id: u64,
+        /// Who asks for it.
+        who: String,
+        /// Why.
+        why: String,
+    },
     /// An operator has seen what a lost replica holds: its node may throw it away.
     ReleaseReplica {
         /// The set.
@@ -263,6 +274,7 @@ impl Command {
             | Command::SetPolicy { who, .. }
             | Command::BeginRecovery { who, .. }
             | Command::GiveUpSurvivor { who, .. }
+            | Command::EndReconciliation { who, .. }
             | Command::ReleaseReplica { who, .. }
             | Command::PlaceReplica { who, .. }
             | Command::PromoteReplica { who, .. }

@@ -64,6 +64,14 @@ pub struct Recovered {
     pub last_safe_index: u64,
     /// The replicas that were left behind.
     pub lost: Vec<LostReplica>,
+    /// Its peers may know more of it than it does itself: it answers no client before they are brought together.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unreconciled: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A replica that a recovery has left behind.
@@ -220,6 +228,7 @@ pub(crate) fn complete(
         was,
         last_safe_index: now.last_safe_index.max(safe),
         lost,
+        unreconciled: was == Durability::Degraded,
     };
     let record = record(at.ends(&intent.proof), set, &intent, Outcome::Done);
     let set = find_mut(catalogue, set);
@@ -261,6 +270,24 @@ fn open(set: &Set, id: u64) -> Result<&RecoveryIntent, Rejection> {
 fn record(at: At<'_>, set: u32, intent: &RecoveryIntent, outcome: Outcome) -> crate::audit::Record {
     let what = Action::Recovery { set, id: intent.id, site: intent.site.clone() };
     apply::record(at, (intent.who.clone(), intent.why.clone()), what, outcome)
+}
+
+/// The set and its peers are brought together, or an operator has it answer as it is.
+pub(crate) fn reconciled(
+    catalogue: &mut Catalogue,
+    at: At<'_>,
+    set: u32,
+    id: u64,
+    who_why: (String, String),
+) -> Result<Done, Rejection> {
+    find(catalogue, set)?;
+    let recovered = find_mut(catalogue, set).recovered.as_mut().filter(|recovered| recovered.id == id);
+    let recovered = recovered.ok_or(Rejection::NoRecovery { set, id })?;
+    if !std::mem::take(&mut recovered.unreconciled) {
+        return Ok((Effect::Reconciled, None));
+    }
+    let what = Action::Reconcile { set, id };
+    Ok((Effect::Reconciled, Some(apply::record(at, who_why, what, Outcome::Done))))
 }
 
 /// What an operator has seen may go.

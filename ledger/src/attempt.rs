@@ -337,6 +337,6 @@ pub const VOTE: &str = "~vote";
 /// What the coordinator has decided.
 pub const DECISION: &str = "~decision";
 /// What came of it in a set.
-pub(crate) const END: &str = "~end";
+pub const END: &str = "~end";
 /// What the client is told.
-pub(crate) const RESULT: &str = "~result";
+pub const RESULT: &str = "~result";

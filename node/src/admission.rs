@@ -127,6 +127,12 @@ pub fn check_step(
     }
     let command = codec::decode_command(command).map_err(malformed)?;
     command.validate().map_err(malformed)?;
+    // A set that has lost what it had taken in asks for it once more, by its sender's name.
+    if let Command::BufferStep { by, step: BufferStep::SendAgain { to, .. } } = &command
+        && (by.set, *to) == (set.id, from)
+    {
+        return Ok(command);
+    }
     let (Command::Step { attempt: named, .. } | Command::BufferStep { by: named, .. }) = &command else {
         return Err(malformed("a set asks another for steps of attempts alone"));
     };
@@ -140,6 +146,14 @@ pub fn check_step(
                 None => Ok(command),
             }
         }
+        Command::Step { step: Step::Restore(part), .. } => {
+            match part.legs.iter().find(|leg| !set.owns(slot_of(&leg.account))) {
+                Some(leg) => Err(foreign_account(&leg.account, set)),
+                None => Ok(command),
+            }
+        }
+        // What its stream has more than is known here, of what both have lost.
+        Command::BufferStep { step: BufferStep::Lost { to, .. }, .. } if *to == set.id => Ok(command),
         Command::Step { step: Step::Commit | Step::Abort, .. } => Ok(command),
         // A credit is taken in wherever its account is: what cannot be booked goes to the suspense account.
         Command::BufferStep {

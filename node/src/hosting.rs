@@ -38,6 +38,7 @@ use crate::outbox::Outbox;
 use crate::proposer::Proposer;
 use crate::raft::{self, Group, Machine};
 use crate::reader::Reader;
+use crate::reconciliation::Reconciler;
 use crate::recovery::tail;
 use crate::set::{Fence, Kind, Ledger, Replica, replica_sites, tell_sites};
 use crate::sweeps::Sweeper;
@@ -369,6 +370,7 @@ impl Node {
                     state: state.clone(),
                     proposer: proposer.clone(),
                     ways: ways.clone(),
+                    catalogue: self.cell.watch(),
                     config: self.config.across.clone(),
                     metrics: self.metrics.attempts.clone(),
                 };
@@ -389,6 +391,13 @@ impl Node {
                     state: state.clone(),
                     proposer: proposer.clone(),
                 };
+                let reconciler = Reconciler {
+                    duty: duty.clone(),
+                    ways: ways.clone(),
+                    catalogue: self.cell.watch(),
+                    control: self.control.clone(),
+                };
+                self.spawn_of(life, reconciler.run());
                 let expiry = Expiry {
                     duty: duty.clone(),
                     holds_expired: self.metrics.holds_expired.clone(),

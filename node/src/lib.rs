@@ -42,6 +42,7 @@ pub mod platform;
 pub mod proposer;
 pub mod raft;
 pub mod reader;
+mod reconciliation;
 pub mod recovery;
 mod replacer;
 pub mod resources;

@@ -27,6 +27,7 @@ use crate::check_back::Initiators;
 use crate::config::ProposerConfig;
 use crate::faults::{self, Point};
 use crate::raft::{Applied, Group, Proposal, ProposeError, Role};
+use crate::reconciliation::{self, UNRECONCILED};
 use crate::set::Fence;
 
 const DRAINING: &str = "the node is shutting down";
@@ -410,10 +411,19 @@ impl Worker {
         if admitted.is_empty() { None } else { Some((Bytes::from(entry.finish()), admitted)) }
     }
 
+    fn is_unreconciled(&self) -> bool {
+        let catalogue = self.catalogue.borrow();
+        let set = catalogue.as_ref().and_then(|all| all.sets.get(&self.fence.set));
+        set.is_some_and(reconciliation::is_unreconciled)
+    }
+
     /// Whether all commands of a call may enter the log; what begins an attempt takes its form for the log. A command that has
     /// a short form is well-formed and between accounts that the set has; only the others are decoded.
     fn admit(&self, waiting: &mut Waiting, shorts: &[Option<Short>]) -> Result<(), Refused> {
         let Waiting { submission, parts, .. } = waiting;
+        if submission.origin == Some(Origin::Client) && self.is_unreconciled() {
+            return Err((wire::RefusalReason::NotLeader, UNRECONCILED.to_owned()));
+        }
         // The own leader's commands were checked when they were made.
         let Some(origin) = submission.origin.filter(|_| shorts.iter().any(Option::is_none)) else {
             return Ok(());

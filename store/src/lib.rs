@@ -43,11 +43,12 @@ pub use log::Log;
 pub use options::Options;
 pub use record::{LogId, Record, RecordKind};
 pub use replica::{
-    About, Applied, Balance, Between, Booked, EncodedOutcomes, Event, EventPage, EventPlace, HoldPage,
-    HoldRecord, LedgerReplica, LeftCommand, Listed, Membership, Moment, Outbound, Outgoing, OverdueHolds,
-    OverduePage, OwnBuffered, Page, Read, RestrictionPage, RestrictionRecord, Said, Share, SnapshotMeta,
-    SnapshotReader, SnapshotWriter, Spot, StagedSnapshot, Statement, StatementFilter, StatementLine,
-    StatementQuery, StreamStanding, Sums, Suspended, SweepPage, SweepRecord, Totals, Tried, Verdict,
+    ACKNOWLEDGED, About, Applied, Balance, Between, Booked, EncodedOutcomes, Event, EventPage, EventPlace,
+    GIVEN, HoldPage, HoldRecord, LedgerReplica, LeftCommand, Listed, Membership, Moment, Outbound, Outgoing,
+    OverdueHolds, OverduePage, OwnBuffered, Page, Question, Read, Recollection, RestrictionPage,
+    RestrictionRecord, Said, Share, SnapshotMeta, SnapshotReader, SnapshotWriter, Spot, StagedSnapshot,
+    Statement, StatementFilter, StatementLine, StatementQuery, StreamStanding, Sums, Suspended, SweepPage,
+    SweepRecord, Totals, Tried, Verdict,
 };
 pub use store::{Identity, ReplicaRecord, Store};
 pub use syncer::Done;

@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use twinset_ledger::apply::told;
-use twinset_ledger::attempt::{Attempt, Ballot, Coordination, Part, Role, Vote};
+use twinset_ledger::attempt::{Attempt, Ballot, Coordination, Part, Restore, Role, Vote};
 use twinset_ledger::canary::{self, Canary};
 use twinset_ledger::{Effect, Outcome, Rejection, Step};
 
@@ -74,6 +74,8 @@ pub struct Course {
     accounting_date: i32,
     /// What the own log has booked, if this leader has heard it.
     own: Option<Part>,
+    /// Sets that are told their parts once more, because they have lost them.
+    restoring: BTreeSet<u32>,
     phase: Phase,
 }
 
@@ -92,6 +94,7 @@ impl Course {
             others: coordination.other_sets(own),
             accounting_date: attempt.accounting_date,
             own: None,
+            restoring: BTreeSet::new(),
             phase,
         })
     }
@@ -99,6 +102,11 @@ impl Course {
     /// How far it is.
     pub fn phase(&self) -> &Phase {
         &self.phase
+    }
+
+    /// The sets beside the own.
+    pub fn others(&self) -> &BTreeSet<u32> {
+        &self.others
     }
 
     /// Whether nothing is left to do.
@@ -187,6 +195,19 @@ impl Course {
                 let told = self.own.as_ref().and_then(|own| told(&self.coordination, own, &parts));
                 let orders = self.enter(Phase::Settling(parts));
                 Ok(Next { orders, result: told.map(|legs| Ok(Effect::Settled(legs))) })
+            }
+            // What it had set aside was lost in a recovery.
+            (Phase::Booking(_), Target::Set(set), Err(Rejection::StepOutOfPlace { .. }))
+                if self.restoring.insert(set) =>
+            {
+                let part = Restore {
+                    legs: self.coordination.legs_of(set).cloned().collect(),
+                    sums: None,
+                    accounting_date: self.accounting_date,
+                    reverses: self.coordination.reverses.map(|(original, _)| original),
+                    label: self.coordination.label.clone(),
+                };
+                Ok(vec![Order { to: Target::Set(set), step: Step::Restore(part) }].into())
             }
             (Phase::Settling(_), Target::Own, result @ Ok(Effect::Settled(_))) => {
                 self.phase = Phase::Over;

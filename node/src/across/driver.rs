@@ -6,7 +6,7 @@
 //! call gave up on, and what this set only takes part in. Of these it asks the coordinator when they are old.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,9 +14,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{debug, info, warn};
+use twinset_control::Catalogue;
 use twinset_dispatch::pending::Origin;
 use twinset_ledger::attempt::{Attempt, Ballot, Role};
 use twinset_ledger::canary::{self, Canary};
@@ -32,6 +33,7 @@ use crate::faults::{self, Point};
 use crate::metrics::AttemptMetrics;
 use crate::proposer::{Proposer, Submission};
 use crate::raft::{Group, Role as RaftRole};
+use crate::reconciliation::is_unreconciled;
 use crate::set::Fence;
 
 /// Between two looks at timers.
@@ -63,6 +65,8 @@ pub struct Driver {
     pub proposer: Proposer,
     /// The way to other sets.
     pub ways: Arc<Ways>,
+    /// Says in which incarnation each set is, and whether it may go on.
+    pub catalogue: watch::Receiver<Option<Arc<Catalogue>>>,
     /// Timers.
     pub config: AcrossConfig,
     /// Counters.
@@ -81,6 +85,8 @@ struct Running {
 /// Steps that went to one log together, and what it said to each.
 struct Load {
     to: Target,
+    /// Of the other set, when it was asked.
+    incarnation: Option<u32>,
     attempts: Vec<TransactionId>,
     answers: Result<Vec<Bytes>, String>,
 }
@@ -99,6 +105,10 @@ struct Lead<'a> {
     early: Vec<Registration>,
     /// Steps that wait to be sent, by log, in order.
     waiting: BTreeMap<Target, VecDeque<(TransactionId, Step)>>,
+    /// In which incarnation each set is.
+    incarnations: BTreeMap<u32, u32>,
+    /// The own set has not lost what others know of its attempts, or has been told.
+    may_decide: bool,
     /// Loads on their way, by log.
     loads: BTreeMap<Target, usize>,
     /// Those of them to other sets.
@@ -141,6 +151,8 @@ impl<'a> Lead<'a> {
             running: BTreeMap::new(),
             early: Vec::new(),
             waiting: BTreeMap::new(),
+            incarnations: BTreeMap::new(),
+            may_decide: false,
             loads: BTreeMap::new(),
             on_their_way: FuturesUnordered::new(),
             own_loads: BTreeMap::new(),
@@ -156,6 +168,8 @@ impl<'a> Lead<'a> {
     /// Works until the replica leads no more.
     async fn carry_on(mut self, inbox: &mut Inbox) {
         let mut view = self.driver.group.view();
+        let mut catalogue = self.driver.catalogue.clone();
+        self.on_catalogue();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut scan_at = Instant::now();
@@ -166,6 +180,7 @@ impl<'a> Lead<'a> {
             tokio::select! {
                 biased;
                 changed = view.changed() => if changed.is_err() { return },
+                changed = catalogue.changed() => if changed.is_err() { return },
                 _ = tick.tick() => ticked = true,
                 _ = self.own_answers.recv_many(&mut replies, LOADS_MAX) => {}
                 Some(load) = self.on_their_way.next() => self.on_load(load),
@@ -175,6 +190,8 @@ impl<'a> Lead<'a> {
             if view.borrow_and_update().role != RaftRole::Leader {
                 return;
             }
+            // What is known of sets comes before what they say.
+            self.on_catalogue();
             replies.drain(..).for_each(|reply| self.on_own_reply(reply));
             registered.drain(..).flatten().for_each(|registration| self.on_registration(registration));
             // What has come in meanwhile shares the next loads.
@@ -230,9 +247,12 @@ impl<'a> Lead<'a> {
     }
 
     /// A log has answered, or has not.
-    fn on_load(&mut self, Load { to, attempts, answers }: Load) {
+    fn on_load(&mut self, Load { to, incarnation, attempts, answers }: Load) {
         if let Some(loads) = self.loads.get_mut(&to) {
             *loads -= 1;
+        }
+        if self.incarnation_of(to) != incarnation {
+            return self.again_later(to, attempts, "the set was recovered meanwhile");
         }
         let answers = match answers {
             Ok(answers) if answers.len() == attempts.len() => answers,
@@ -245,6 +265,30 @@ impl<'a> Lead<'a> {
                 Err(error) => self.again_later(to, vec![attempt], &error.to_string()),
             }
         }
+    }
+
+    fn incarnation_of(&self, to: Target) -> Option<u32> {
+        let Target::Set(set) = to else { return None };
+        self.driver.catalogue.borrow().as_ref()?.incarnation(set)
+    }
+
+    /// What sets have said in an incarnation that is over counts no more: what waits for them is read again.
+    fn on_catalogue(&mut self) {
+        let catalogue = self.driver.catalogue.borrow().clone();
+        let Some(catalogue) = catalogue else { return };
+        let now: BTreeMap<u32, u32> = catalogue.sets.values().map(|set| (set.id, set.incarnation)).collect();
+        let reborn: BTreeSet<u32> = self
+            .incarnations
+            .iter()
+            .filter(|(set, at)| now.get(set) != Some(at))
+            .map(|(set, _)| *set)
+            .collect();
+        self.incarnations = now;
+        if !reborn.is_empty() {
+            self.running.retain(|_, running| running.course.others().is_disjoint(&reborn));
+        }
+        let own = catalogue.sets.get(&self.driver.fence.set);
+        self.may_decide = own.is_some_and(|set| !is_unreconciled(set));
     }
 
     fn again_later(&mut self, to: Target, attempts: Vec<TransactionId>, why: &str) {
@@ -301,7 +345,7 @@ impl<'a> Lead<'a> {
             Some(ItemResult::Unknown(why)) => Err(why),
             None => Err("an empty reply".to_owned()),
         };
-        self.on_load(Load { to: Target::Own, attempts, answers });
+        self.on_load(Load { to: Target::Own, incarnation: None, attempts, answers });
     }
 
     fn on_timers(&mut self, now: Instant) {
@@ -334,7 +378,7 @@ impl<'a> Lead<'a> {
     fn scan(&mut self, now: Instant) {
         let Driver { fence, state, .. } = self.driver;
         let found = state.attempts_as(SCAN_MAX, |id, attempt| {
-            if self.running.contains_key(&id) || !self.is_safe(id, attempt) {
+            if !self.may_decide || self.running.contains_key(&id) || !self.is_safe(id, attempt) {
                 return None;
             }
             Some((id, Course::of(fence.set, attempt)?))
@@ -424,7 +468,9 @@ impl<'a> Lead<'a> {
                 let fence = &self.driver.fence;
                 let from = Origin::Set { set: fence.set, incarnation: fence.incarnation };
                 let answers = self.driver.ways.ask(set, from, commands, deadline);
-                self.on_their_way.push(async move { Load { to, attempts, answers: answers.await } }.boxed());
+                let incarnation = self.incarnation_of(to);
+                let load = async move { Load { to, incarnation, attempts, answers: answers.await } };
+                self.on_their_way.push(load.boxed());
             }
         }
         if let Some(point) = after {

@@ -14,12 +14,13 @@ use twinset_dispatch::metrics::Metrics;
 use twinset_dispatch::pending::Origin;
 use twinset_dispatch::reads::Reads;
 use twinset_dispatch::topology::Follower;
-use twinset_ledger::TransactionId;
+use twinset_ledger::{Position, TransactionId, codec};
 use twinset_proto::cluster::v1::{Decision, read_reply, read_request};
 use twinset_proto::ledger::v1::Consistency;
-use twinset_store::Verdict;
+use twinset_store::{Question, Recollection, Verdict};
 
 use crate::platform::Platform;
+use crate::reconciliation::form;
 
 /// The way to the leaders of other sets, through this process's own connections to all nodes.
 pub struct Ways {
@@ -87,6 +88,30 @@ impl Ways {
                     Ok(Decision::Unspecified) | Err(_) => Err("a decision that is none".to_owned()),
                 },
                 Some(read_reply::Result::NotFound(_)) => Ok(None),
+                _ => Err("an answer to another question".to_owned()),
+            }
+        }
+    }
+
+    /// A part of what a set knows of the end of the log of the one that asks.
+    pub fn recollect(
+        &self,
+        set: u32,
+        question: &Question,
+        from: Position,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Recollection, String>> + use<> {
+        let reads = self.reads.clone();
+        let query = read_request::Query::Recollect(form::encode(question, from));
+        async move {
+            let reply = reads.read(set, Consistency::Linearizable, query, deadline).await;
+            match reply.map_err(|failure| failure.detail)?.result {
+                Some(read_reply::Result::Recollected(part)) => {
+                    let statements = part.statements.iter().map(|bytes| codec::decode_command(bytes));
+                    let statements =
+                        statements.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+                    Ok(Recollection { statements, next: part.next.map(Position) })
+                }
                 _ => Err("an answer to another question".to_owned()),
             }
         }

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 use twinset_control::Catalogue;
 use twinset_dispatch::pending::Origin;
 use twinset_ledger::id::{ParseTransactionIdError, is_request_id, is_valid};
-use twinset_ledger::{COMMANDS_PER_ENTRY_MAX, Effect, Outcome, TransactionId, codec};
+use twinset_ledger::{COMMANDS_PER_ENTRY_MAX, Command, Effect, Outcome, TransactionId, codec};
 use twinset_proto::cluster::v1 as wire;
 use twinset_proto::ledger::v1 as api;
 use twinset_store::{Booked, Read, Verdict};
@@ -27,6 +27,7 @@ use crate::freshness::Basis;
 use crate::metrics::Metrics;
 use crate::proposer::{Submission, refusal};
 use crate::reader::ReadError;
+use crate::reconciliation::{self, UNRECONCILED, form};
 use crate::set::{Ledger, Replica, Sets};
 
 /// Replies of all sets that wait for one router's stream.
@@ -168,6 +169,10 @@ impl SetsService {
         let Some(query) = request.query else {
             return refused(Reason::Malformed, String::new(), "the read asks for nothing");
         };
+        let is_of_a_set = matches!(query, Query::Attempt(_) | Query::Recollect(_));
+        if !stale && !is_of_a_set && self.is_unreconciled(request.set) {
+            return refused(Reason::NotLeader, String::new(), UNRECONCILED);
+        }
         if stale && ledger.state.applied().log_id.is_none() {
             return refused(Reason::NotLeader, String::new(), "this replica holds nothing of the set yet");
         }
@@ -180,6 +185,11 @@ impl SetsService {
             Ok(result) => result,
             Err(detail) => refused(Reason::Malformed, String::new(), &detail),
         }
+    }
+
+    fn is_unreconciled(&self, set: u32) -> bool {
+        let catalogue = self.cell.get();
+        catalogue.is_some_and(|all| all.sets.get(&set).is_some_and(reconciliation::is_unreconciled))
     }
 
     fn refuse_read(&self, replica: &Replica, error: ReadError) -> ReadResult {
@@ -247,6 +257,18 @@ async fn run_query(
             let (as_of, age_ms) = as_of(ledger, &read, set, basis);
             let Some(verdict) = read.value else { return Ok(not_found(as_of, age_ms)) };
             Ok(ReadResult::Attempt(decision(verdict).into()))
+        }
+        Query::Recollect(asked) => {
+            let (question, from) = form::decode(asked)?;
+            let read = ledger.reader.read_at_disk(move |state| state.recollect(&question, from)).await;
+            let encoded = |command: &Command| {
+                let mut bytes = Vec::new();
+                codec::encode_command(command, &mut bytes);
+                bytes.into()
+            };
+            let statements = read.value.statements.iter().map(encoded).collect();
+            let next = read.value.next.map(|next| next.0);
+            Ok(ReadResult::Recollected(wire::Recollected { statements, next }))
         }
         Query::InTransit(account) => Ok(buffered::in_transit(ledger, account, set, basis).await),
         Query::Suspense(asked) => buffered::suspense(ledger, asked, set, basis).await,

@@ -70,9 +70,9 @@ pub struct Outbox {
 /// What was asked for is there; mostly what another set has answered.
 enum Answer {
     /// To a load of parcels.
-    Parcels { name: StreamName, numbers: Numbers, outcomes: Option<Vec<Outcome>> },
+    Parcels { name: StreamName, incarnation: Option<u32>, numbers: Numbers, outcomes: Option<Vec<Outcome>> },
     /// To what it was told about accounts.
-    Words { to: u32, about: Vec<TransactionId>, outcomes: Option<Vec<Outcome>> },
+    Words { to: u32, incarnation: Option<u32>, about: Vec<TransactionId>, outcomes: Option<Vec<Outcome>> },
     /// Of the own disk: what a stream goes on with behind a number, as far as the gate was open.
     Read { name: StreamName, from: Span, parcels: Result<Vec<Outgoing>, Fault> },
 }
@@ -126,6 +126,10 @@ struct Lead<'a> {
     telling: BTreeSet<u32>,
     /// By mode change and set: it has heard of it; if it has withdrawn the account, the ends of its streams.
     heard: BTreeMap<(TransactionId, u32), Vec<StreamEnd>>,
+    /// In which incarnation each set is.
+    incarnations: BTreeMap<u32, u32>,
+    /// How far each stream was acknowledged when it was looked at last.
+    acknowledged: BTreeMap<StreamName, u64>,
     /// Accounts that the own log is being told of.
     draining: BTreeSet<TransactionId>,
     own: BTreeMap<u64, Own>,
@@ -165,6 +169,8 @@ impl<'a> Lead<'a> {
             nothing: BTreeMap::new(),
             telling: BTreeSet::new(),
             heard: BTreeMap::new(),
+            incarnations: BTreeMap::new(),
+            acknowledged: BTreeMap::new(),
             draining: BTreeSet::new(),
             own: BTreeMap::new(),
             next_no: 0,
@@ -204,6 +210,7 @@ impl<'a> Lead<'a> {
         let open = self.outbox.fence.gate.horizon().open;
         self.leaves_at = None;
         let streams = self.outbox.state.streams();
+        self.forget(&streams);
         for standing in &streams {
             if stream::is_next(standing, &streams) {
                 self.send(*standing, open, now);
@@ -284,18 +291,48 @@ impl<'a> Lead<'a> {
         let ask = |commands| ways.ask(name.to, self.origin(), commands, now + WAIT);
         let again = canary::on(Canary::OutboxReplayed).then(|| ask(commands.clone()));
         let answers = ask(commands);
+        let incarnation = self.incarnation_of(name.to);
         self.answers.push(
             async move {
                 let outcomes = decoded(answers.await);
                 if let Some(again) = again {
                     let _ = again.await;
                 }
-                Answer::Parcels { name, numbers, outcomes }
+                Answer::Parcels { name, incarnation, numbers, outcomes }
             }
             .boxed(),
         );
         faults::reached(Point::BufferedParcelSent);
         true
+    }
+
+    fn incarnation_of(&self, set: u32) -> Option<u32> {
+        self.outbox.catalogue.borrow().as_ref()?.incarnation(set)
+    }
+
+    /// What sets have said in an incarnation that is over counts no more. Neither does what is known of a stream that has since
+    /// been put back.
+    fn forget(&mut self, streams: &[StreamStanding]) {
+        let catalogue = self.outbox.catalogue.borrow().clone();
+        let Some(catalogue) = catalogue else { return };
+        for set in catalogue.sets.values() {
+            let before = self.incarnations.insert(set.id, set.incarnation);
+            if before.is_some_and(|before| before != set.incarnation) {
+                self.courses
+                    .iter_mut()
+                    .filter(|(name, _)| name.to == set.id)
+                    .for_each(|(_, one)| one.forget());
+                self.heard.retain(|(_, to), _| *to != set.id);
+            }
+        }
+        for StreamStanding { name, acknowledged, .. } in streams {
+            let before = self.acknowledged.insert(*name, *acknowledged).unwrap_or(0);
+            if *acknowledged < before
+                && let Some(course) = self.courses.get_mut(name)
+            {
+                course.forget();
+            }
+        }
     }
 
     fn origin(&self) -> Origin {
@@ -339,8 +376,9 @@ impl<'a> Lead<'a> {
         }
         self.telling.insert(to);
         let answers = self.outbox.ways.ask(to, self.origin(), commands, now + WAIT);
-        self.answers
-            .push(async move { Answer::Words { to, about, outcomes: decoded(answers.await) } }.boxed());
+        let incarnation = self.incarnation_of(to);
+        let heard = async move { Answer::Words { to, incarnation, about, outcomes: decoded(answers.await) } };
+        self.answers.push(heard.boxed());
     }
 
     /// Ends the leaving of an account, if all others have withdrawn it and all that they had sent is here.
@@ -392,7 +430,9 @@ impl<'a> Lead<'a> {
                 }
                 return;
             }
-            Answer::Parcels { name, numbers, outcomes } => {
+            Answer::Parcels { name, incarnation, numbers, outcomes } => {
+                // What an incarnation has taken in that is over, the next one may have lost.
+                let outcomes = outcomes.filter(|_| self.incarnation_of(name.to) == incarnation);
                 if outcomes.iter().flatten().any(is_full) {
                     error!(
                         set = self.outbox.fence.set,
@@ -406,7 +446,8 @@ impl<'a> Lead<'a> {
                 self.outbox.metrics.suspended.inc_by(heard.suspended);
                 (name.to, heard.whole)
             }
-            Answer::Words { to, about, outcomes } => {
+            Answer::Words { to, incarnation, about, outcomes } => {
+                let outcomes = outcomes.filter(|_| self.incarnation_of(to) == incarnation);
                 self.telling.remove(&to);
                 let mut whole = outcomes.is_some();
                 for (since, outcome) in about.into_iter().zip(outcomes.unwrap_or_default()) {

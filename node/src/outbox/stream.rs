@@ -97,6 +97,12 @@ impl Course {
         heard
     }
 
+    /// What was taken in may be lost: when nothing is on its way any more, all is sent again behind what is acknowledged.
+    pub fn forget(&mut self) {
+        self.taken = None;
+        self.stumbled = true;
+    }
+
     /// What the own log is to be told, if it is to be told anything now.
     pub fn acknowledgement(&self, acknowledged: u64) -> Option<(u64, TransactionId)> {
         self.taken.filter(|(number, _)| *number > acknowledged && !self.acknowledging)

@@ -157,6 +157,7 @@ mod tests {
             was: Durability::Degraded,
             last_safe_index: 0,
             lost: vec![lost],
+            unreconciled: false,
         };
         catalogue.sets.get_mut(&1).unwrap().recovered = Some(recovered);
         assert_eq!(

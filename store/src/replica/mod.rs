@@ -45,6 +45,7 @@ mod points;
 mod postings;
 mod reads;
 mod rebuild;
+mod recollect;
 mod requests;
 mod restrictions;
 #[cfg(test)]
@@ -80,6 +81,7 @@ pub use list::Page;
 pub use outbox::{Outgoing, OwnBuffered, StreamStanding, Suspended};
 pub use postings::Spot;
 pub use reads::{Booked, Listed, Read, Said, Tried, Verdict};
+pub use recollect::{ACKNOWLEDGED, GIVEN, Question, Recollection};
 pub use restrictions::{RestrictionPage, RestrictionRecord};
 pub use set_state::{Applied, Membership};
 pub use snapshot::SnapshotReader;

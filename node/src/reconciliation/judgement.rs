@@ -1,0 +1,243 @@
+//! What follows from what a recovered set and its peers know, pure. What others have booked is booked; what nobody has is given up.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use twinset_ledger::attempt::{Ballot, Restore, Step, Sum, Vote};
+use twinset_ledger::buffer::{BufferStep, ParcelName, SENT_AGAIN_MAX};
+use twinset_ledger::{Command, Position, TransactionId};
+use twinset_store::{ACKNOWLEDGED, GIVEN, Question};
+
+/// What is known between a set and one of its peers, in statements of `twinset_store::Recollection`.
+pub struct Known {
+    /// The peer.
+    pub peer: u32,
+    /// What it says of this set.
+    pub theirs: Vec<Command>,
+    /// What this set says of it.
+    pub ours: Vec<Command>,
+}
+
+/// What is to be put into logs.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Proposals {
+    /// Into the own one.
+    pub own: Vec<Command>,
+    /// Into those of peers.
+    pub peers: BTreeMap<u32, Vec<Command>>,
+}
+
+impl Proposals {
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.own.len() + self.peers.values().map(Vec::len).sum::<usize>()
+    }
+}
+
+/// Debits less credits, by currency and scale.
+type Net = BTreeMap<(String, u8), i128>;
+
+/// How far a stream reaches somewhere, and what was booked of it there.
+#[derive(Clone, Debug, Default)]
+struct Reach {
+    through: u64,
+    net: Net,
+}
+
+/// What is said of streams: by the set that one comes from, its incarnation, and how it is counted.
+#[derive(Default)]
+struct Streams {
+    reaches: BTreeMap<(u32, u32, Position), Reach>,
+    again: BTreeMap<(u32, u32), Vec<ParcelName>>,
+}
+
+impl Streams {
+    fn of(statements: &[Command]) -> Streams {
+        let mut streams = Streams::default();
+        for statement in statements {
+            match statement {
+                Command::BufferStep { by, step: BufferStep::Lost { through, sums, .. } } => {
+                    let name = (by.set, by.incarnation, by.position);
+                    let reach = streams.reaches.entry(name).or_default();
+                    reach.through = reach.through.max(*through);
+                    add(&mut reach.net, sums, 1);
+                }
+                Command::BufferStep { by, step: BufferStep::SendAgain { parcels, .. } } => {
+                    streams.again.entry((by.set, by.incarnation)).or_default().extend(parcels);
+                }
+                _ => {}
+            }
+        }
+        streams
+    }
+
+    fn get(&self, set: u32, incarnation: u32, counted: Position) -> Reach {
+        self.reaches.get(&(set, incarnation, counted)).cloned().unwrap_or_default()
+    }
+
+    /// The incarnations of the streams that come from a set.
+    fn from(&self, set: u32) -> BTreeSet<u32> {
+        self.reaches
+            .keys()
+            .filter(|(from, ..)| *from == set)
+            .map(|(_, incarnation, _)| *incarnation)
+            .collect()
+    }
+}
+
+/// What the set asks itself about a peer, when that has said what it knows: how many of the set's parcels it has taken in.
+pub fn turned(theirs: &[Command], own: u32, peer: u32, ends: Vec<u64>) -> Question {
+    let streams = Streams::of(theirs);
+    let taken = streams.from(own).into_iter();
+    let taken = taken.map(|incarnation| (incarnation, streams.get(own, incarnation, ACKNOWLEDGED).through));
+    Question { of: peer, ends, asking: BTreeSet::new(), taken: taken.collect() }
+}
+
+/// What follows. `stands`: what the own log says of an attempt, whether it is decided, and whether a part of it is prepared or
+/// booked.
+pub fn judge(
+    own: u32,
+    incarnation: u32,
+    all: Vec<Known>,
+    stands: impl Fn(TransactionId) -> Result<(Option<bool>, bool), String>,
+) -> Result<Proposals, String> {
+    let mut proposals = Proposals::default();
+    let mut held = BTreeMap::<TransactionId, Held>::new();
+    for Known { peer, theirs, ours } in all {
+        for statement in &theirs {
+            let Command::Step { attempt, step } = statement else { continue };
+            match step {
+                Step::Restore(part) => {
+                    if !stands(*attempt)?.1 {
+                        proposals.own.push(restored(*attempt, part));
+                    }
+                }
+                Step::Lost { votes } => {
+                    let held = held.entry(*attempt).or_default();
+                    held.left_open.extend(votes.iter().flatten().cloned());
+                }
+                Step::Decide(Ballot::Booked { set, votes }) => {
+                    let held = held.entry(*attempt).or_default();
+                    held.booked.get_or_insert(*set);
+                    held.votes.extend(votes.iter().cloned());
+                }
+                _ => {}
+            }
+        }
+        let (theirs, ours) = (Streams::of(&theirs), Streams::of(&ours));
+        let mut to_peer = Vec::new();
+        sent(own, peer, incarnation, (&ours, &theirs), &mut proposals.own);
+        again((own, peer), (&ours, &theirs), &mut proposals.own, &mut to_peer);
+        again((peer, own), (&theirs, &ours), &mut to_peer, &mut proposals.own);
+        if !to_peer.is_empty() {
+            proposals.peers.insert(peer, to_peer);
+        }
+    }
+    for (attempt, held) in held {
+        let (decided, asks) = stands(attempt)?;
+        if decided.is_some() {
+            continue;
+        }
+        let step = match (held.booked, asks) {
+            (Some(set), true) => Step::Decide(Ballot::Booked { set, votes: in_order(held.votes) }),
+            (Some(_), false) => Step::Lost { votes: Some(in_order(held.left_open)) },
+            (None, false) => Step::Lost { votes: None },
+            // Its sets are asked again, as ever.
+            (None, true) => continue,
+        };
+        proposals.own.push(Command::Step { attempt, step });
+    }
+    Ok(proposals)
+}
+
+/// What peers hold of an attempt that this set coordinated.
+#[derive(Default)]
+struct Held {
+    booked: Option<u32>,
+    /// What those said who still know it.
+    votes: Vec<Vote>,
+    /// What those have booked who have.
+    left_open: Vec<Vote>,
+}
+
+fn in_order(mut votes: Vec<Vote>) -> Vec<Vote> {
+    votes.sort_by_key(|vote| vote.set);
+    votes.dedup_by_key(|vote| vote.set);
+    votes
+}
+
+fn restored(attempt: TransactionId, part: &Restore) -> Command {
+    Command::Step { attempt, step: Step::Restore(part.clone()) }
+}
+
+/// Parcels that the peer has taken in and this set has lost.
+fn sent(own: u32, peer: u32, now: u32, (ours, theirs): (&Streams, &Streams), proposals: &mut Vec<Command>) {
+    for incarnation in theirs.from(own).into_iter().filter(|incarnation| *incarnation < now) {
+        let given = ours.get(own, incarnation, GIVEN);
+        let taken = theirs.get(own, incarnation, ACKNOWLEDGED);
+        if taken.through > given.through {
+            // What was booked there and not here, on the other side.
+            let sums = difference(&given.net, &taken.net);
+            proposals.push(lost(own, incarnation, (peer, taken.through), sums));
+        }
+    }
+}
+
+/// Parcels that `payer` was told are taken in, and `payee` has lost: they are sent again, if the payer's set has them still.
+fn again(
+    (payer, payee): (u32, u32),
+    (from, to): (&Streams, &Streams),
+    at_payer: &mut Vec<Command>,
+    at_payee: &mut Vec<Command>,
+) {
+    for incarnation in from.from(payer) {
+        let acknowledged = from.get(payer, incarnation, ACKNOWLEDGED);
+        let taken = to.get(payer, incarnation, ACKNOWLEDGED);
+        let Some(missing) = acknowledged.through.checked_sub(taken.through).filter(|missing| *missing > 0)
+        else {
+            continue;
+        };
+        let mut parcels = from.again.get(&(payer, incarnation)).cloned().unwrap_or_default();
+        parcels.sort_by_key(|parcel| (parcel.position, parcel.leg));
+        if (parcels.len() as u64) < missing {
+            let sums = difference(&acknowledged.net, &taken.net);
+            at_payee.push(lost(payer, incarnation, (payee, acknowledged.through), sums));
+            continue;
+        }
+        // The last ones first: so a stream grows at its front.
+        for parcels in parcels.rchunks(SENT_AGAIN_MAX) {
+            let by = TransactionId { set: payer, incarnation, position: parcels[0].position };
+            let step = BufferStep::SendAgain { to: payee, parcels: parcels.to_vec() };
+            at_payer.push(Command::BufferStep { by, step });
+        }
+    }
+}
+
+fn lost(set: u32, incarnation: u32, (to, through): (u32, u64), sums: Vec<Sum>) -> Command {
+    let by = TransactionId { set, incarnation, position: Position(0) };
+    Command::BufferStep { by, step: BufferStep::Lost { to, through, sums } }
+}
+
+fn add(net: &mut Net, sums: &[Sum], sign: i128) {
+    for Sum { currency, scale, debits, credits } in sums {
+        *net.entry((currency.clone(), *scale)).or_default() += sign * (debits - credits);
+    }
+}
+
+/// What the first has more than the second.
+fn difference(more: &Net, less: &Net) -> Vec<Sum> {
+    let mut net = more.clone();
+    less.iter().for_each(|(unit, sum)| *net.entry(unit.clone()).or_default() -= sum);
+    let open = net.into_iter().filter(|(_, net)| *net != 0);
+    let sum = |((currency, scale), net): ((String, u8), i128)| Sum {
+        currency,
+        scale,
+        debits: net.max(0),
+        credits: (-net).max(0),
+    };
+    open.map(sum).collect()
+}
