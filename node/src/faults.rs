@@ -190,6 +190,9 @@ pub struct FaultsConfig {
     pub freeze_at: Option<Point>,
     /// It passes the point unharmed so many times before.
     pub passes: u32,
+    /// This node's copy of that set takes in nothing more of its leader's log, though it hears that there is a leader.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deaf_to: Option<u32>,
     /// So long after the point, in microseconds; what comes after the point goes on until then.
     pub after_us: u64,
 }
@@ -248,6 +251,11 @@ pub fn reached(point: Point) {
             strike(signal);
         })),
     }
+}
+
+/// Whether this node's copy of a set is to take in nothing more.
+pub fn is_deaf_to(set: u32) -> bool {
+    ARMED.get().is_some_and(|armed| armed.config.deaf_to == Some(set))
 }
 
 /// Strikes as soon as `holds` of what is watched.

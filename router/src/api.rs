@@ -15,7 +15,7 @@ use twinset_dispatch::reads::Reads;
 use twinset_dispatch::retry::Done;
 use twinset_dispatch::topology::Views;
 use twinset_dispatch::view::View;
-use twinset_ledger::apply::clearing_account;
+use twinset_ledger::apply::{clearing_account, recovery_account};
 use twinset_ledger::buffer::Sent;
 use twinset_ledger::codec::{decode_outcome, encode_command};
 use twinset_ledger::id::is_request_id;
@@ -268,7 +268,7 @@ impl Api {
         not_rejected(set, outcome, done.indefinite)
     }
 
-    /// An account: one that commands can name, the clearing account of a set, or a group.
+    /// An account: one that commands can name, the clearing or recovery account of a set, or a group.
     pub async fn account(
         &self,
         id: &str,
@@ -292,9 +292,9 @@ impl Api {
         }
     }
 
-    /// The set of an account that can be read: one that commands can name, or a clearing account. A group has none.
+    /// The set of an account that can be read: one that commands can name, or one of the set's own. A group has none.
     pub(crate) fn set_of_readable(&self, id: &str) -> Result<u32, Error> {
-        match route::clearing(id) {
+        match route::account_of_a_set(id) {
             Some((set, _)) => route::known_set(&self.view(), set),
             None => self.set_of_single(id),
         }
@@ -312,6 +312,20 @@ impl Api {
             return Err(Malformed::Currency.into());
         }
         self.account(&clearing_account(set, currency), consistency, deadline).await
+    }
+
+    /// The recovery account of a set in a currency.
+    pub async fn recovery(
+        &self,
+        set: u32,
+        currency: &str,
+        consistency: wire::Consistency,
+        deadline: Instant,
+    ) -> Result<wire::GetAccountReply, Error> {
+        if !twinset_ledger::id::is_valid(currency) {
+            return Err(Malformed::Currency.into());
+        }
+        self.account(&recovery_account(set, currency), consistency, deadline).await
     }
 
     /// A transaction.
@@ -525,7 +539,7 @@ pub fn parse_transaction(id: &str) -> Result<TransactionId, Error> {
 
 /// What there is to say of an account that is not there.
 pub(crate) fn no_account(id: &str) -> String {
-    match route::clearing(id) {
+    match route::account_of_a_set(id) {
         Some((set, currency)) => {
             format!("nothing over several sets was booked in {currency} in set {set} yet")
         }

@@ -95,6 +95,7 @@ fn parameters(route: Route) -> &'static [&'static str] {
         Route::GetAccount => &["consistency", buffered::http::PARAMETER],
         Route::GetTransaction
         | Route::GetClearing
+        | Route::GetRecovery
         | Route::GetRequest
         | Route::GetInTransit
         | Route::GetHold
@@ -137,6 +138,11 @@ async fn read(
             let request_id = params.next().unwrap_or_default();
             let found = api.request(&id, &request_id, consistency, deadline).await?;
             Ok(written(&reply::RequestFound::from(found)))
+        }
+        Route::GetRecovery => {
+            let currency = params.next().unwrap_or_default();
+            let reply = api.recovery(number_of_set(&id)?, &currency, consistency, deadline).await?;
+            Ok(written(&reply::AccountFound::from(reply)))
         }
         Route::GetClearing => {
             let currency = params.next().unwrap_or_default();

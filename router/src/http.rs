@@ -142,6 +142,7 @@ fn call_of(route: Route, query: Option<&str>) -> Option<Call> {
         | Route::GetTransaction
         | Route::ListTransactions
         | Route::GetClearing
+        | Route::GetRecovery
         | Route::GetRequest
         | Route::GetHold
         | Route::ListHolds

@@ -47,6 +47,9 @@ fn about(route: Route) -> (&'static str, Option<&'static str>, Option<&'static s
         Route::GetTransaction => ("Read a transaction", None, Some("TransactionFound")),
         Route::Reverse => ("Take a transaction back", Some("Reverse"), Some("TransactionBooked")),
         Route::ListTransactions => ("Read the transactions of a set in order", None, Some("TransactionPage")),
+        Route::GetRecovery => {
+            ("Read the recovery account of a set in a currency", None, Some("AccountFound"))
+        }
         Route::GetClearing => {
             ("Read the clearing account of a set in a currency", None, Some("AccountFound"))
         }

@@ -3,7 +3,7 @@
 //! anything is sent. Other commands name one account, or a transaction, whose id names its set.
 
 use twinset_dispatch::view::View;
-use twinset_ledger::apply::{CLEARING_SUBJECT, clearing_account};
+use twinset_ledger::apply::{CLEARING_SUBJECT, RECOVERY_SUBJECT, clearing_account, recovery_account};
 use twinset_ledger::attempt::scope_across;
 use twinset_ledger::id::is_valid;
 use twinset_ledger::{Begin, Command, Transaction, TransactionId, slot_of};
@@ -37,11 +37,14 @@ pub fn set_of_account(view: &View, account: &str) -> Result<u32, Error> {
     }
 }
 
-/// The set and the currency of a clearing account; None: the id is none of those that sets give them.
-pub fn clearing(id: &str) -> Option<(u32, &str)> {
-    let (set, currency) = id.strip_prefix(CLEARING_SUBJECT)?.strip_prefix('-')?.split_once(':')?;
+/// The set and the currency of a clearing or a recovery account; None: the id is none of those that sets give them.
+pub fn account_of_a_set(id: &str) -> Option<(u32, &str)> {
+    type Named = fn(u32, &str) -> String;
+    let kinds = [(CLEARING_SUBJECT, clearing_account as Named), (RECOVERY_SUBJECT, recovery_account)];
+    let (rest, named) = kinds.iter().find_map(|(subject, named)| Some((id.strip_prefix(subject)?, named)))?;
+    let (set, currency) = rest.strip_prefix('-')?.split_once(':')?;
     let set = set.parse().ok()?;
-    (is_valid(currency) && clearing_account(set, currency) == id).then_some((set, currency))
+    (is_valid(currency) && named(set, currency) == id).then_some((set, currency))
 }
 
 /// The set that a transaction was booked in, or coordinated by.
@@ -207,14 +210,21 @@ mod tests {
     }
 
     #[test]
-    fn a_clearing_account_has_one_spelling() {
+    fn an_account_of_a_set_has_one_spelling() {
         let longest = clearing_account(u32::MAX, &"x".repeat(64));
-        assert_eq!(clearing(&longest), Some((u32::MAX, "x".repeat(64).as_str())));
-        assert_eq!(clearing("@clearing-1:a:b"), Some((1, "a:b")));
-        for other in
-            ["a", "@clearing-1", "@clearing-1:", "@clearing-01:EUR", "@clearing-+1:EUR", "@clearing-1:E R"]
-        {
-            assert_eq!(clearing(other), None, "{other}");
+        assert_eq!(account_of_a_set(&longest), Some((u32::MAX, "x".repeat(64).as_str())));
+        assert_eq!(account_of_a_set("@clearing-1:a:b"), Some((1, "a:b")));
+        assert_eq!(account_of_a_set("@recovery-2:EUR"), Some((2, "EUR")));
+        for other in [
+            "a",
+            "@clearing-1",
+            "@clearing-1:",
+            "@clearing-01:EUR",
+            "@clearing-+1:EUR",
+            "@clearing-1:E R",
+            "@recovery-02:EUR",
+        ] {
+            assert_eq!(account_of_a_set(other), None, "{other}");
         }
     }
 

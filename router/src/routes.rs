@@ -38,6 +38,8 @@ pub enum Route {
     Reverse,
     /// Reads a page of transactions.
     ListTransactions,
+    /// Reads the recovery account of a set.
+    GetRecovery,
     /// Reads the clearing account of a set.
     GetClearing,
     /// Reads what became of a request id.
@@ -93,7 +95,7 @@ pub enum Route {
 }
 
 /// Every route: its method and path, with parameters in braces.
-pub const TABLE: [(Route, Method, &str); 41] = [
+pub const TABLE: [(Route, Method, &str); 42] = [
     (Route::PostTransaction, Method::POST, "/v1/transactions"),
     (Route::PostBatch, Method::POST, "/v1/batches"),
     (Route::GetAccount, Method::GET, "/v1/accounts/{account}"),
@@ -110,6 +112,7 @@ pub const TABLE: [(Route, Method, &str); 41] = [
     (Route::ListEvents, Method::GET, "/v1/sets/{set}/events"),
     (Route::ListAllEvents, Method::GET, "/v1/events"),
     (Route::GetClearing, Method::GET, "/v1/sets/{set}/clearing/{currency}"),
+    (Route::GetRecovery, Method::GET, "/v1/sets/{set}/recovery/{currency}"),
     (Route::GetRequest, Method::GET, "/v1/requests/{scope_account}/{request_id}"),
     (Route::PlaceHold, Method::POST, "/v1/accounts/{account}/holds"),
     (Route::ListHolds, Method::GET, "/v1/accounts/{account}/holds"),

@@ -20,6 +20,7 @@ mod probe;
 mod refusals;
 mod relay;
 mod replace;
+mod restored;
 mod running;
 mod scenarios;
 mod sites;

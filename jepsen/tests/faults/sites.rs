@@ -187,7 +187,7 @@ async fn restart_nodes_outside(stage: &mut Stage, dead: &str) {
 }
 
 /// Kills the nodes and the router of a site before any of them can notice that the others die; gives their names.
-async fn kill_site(stage: &Stage, site: &str) -> Vec<String> {
+pub async fn kill_site(stage: &Stage, site: &str) -> Vec<String> {
     let layout = stage.cluster.layout();
     let victims: Vec<_> = layout.processes.iter().filter(|process| process.site == site).collect();
     for victim in &victims {

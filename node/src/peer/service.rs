@@ -163,6 +163,9 @@ impl AppendLane {
         let to = frame.to.as_ref().ok_or("no address")?;
         let replica = self.sets.addressed(to)?;
         replica.fence.gate.spoken();
+        if faults::is_deaf_to(to.set) {
+            return Ok(());
+        }
         if !self.sessions.contains_key(&key) {
             self.sessions.retain(|_, session| !session.numbers.is_closed());
             self.sessions.insert(key, self.open(replica, key));
