@@ -64,6 +64,9 @@ fn a_command() -> impl Strategy<Value = Command> {
         3 => (set.clone(), id.clone(), 4..=12u64, 0..=3u64).prop_map(|(set, id, from, term)| {
             Command::CompleteRecovery { set, id, from, end: LogEnd { term, index: term * 7 }, last_safe_index: term }
         }),
+        2 => (set.clone(), id.clone(), who.clone()).prop_map(|(set, id, who)| Command::EndReconciliation {
+            set, id, who, why: "law".into(),
+        }),
         1 => (set.clone(), id, 4..=12u64, who.clone()).prop_map(|(set, id, replica, who)| Command::GiveUpSurvivor {
             set, id, replica, who, why: "law".into(),
         }),
@@ -428,7 +431,10 @@ proptest! {
                     let pair = pair.filter(|pair| pair.iter().all(|id| open.survivors.contains(id)));
                     prop_assert_eq!(out.len(), usize::from(pair.is_some()));
                     prop_assert!(out.iter().all(|id| pair.is_some_and(|pair| pair.contains(id))), "{:?}", out);
-                    let from = set.recovered.as_ref().expect("it is over").from;
+                    let recovered = set.recovered.as_ref().expect("it is over");
+                    let was_safe = old.durability == Durability::Sync && open.given_up.is_empty();
+                    prop_assert!(recovered.unreconciled || was_safe, "it may have lost what its peers have seen");
+                    let from = recovered.from;
                     prop_assert!(voters.contains(&from), "the greatest log goes on");
                 } else if old.recovery.is_some() {
                     prop_assert_eq!(set.durability_epoch, old.durability_epoch, "closed until it is over");

@@ -101,6 +101,12 @@ enum Line {
         #[arg(key)]
         replica: u64,
     },
+    /// Lets a recovered set answer clients. Example: reconciled 1 id=10
+    Reconciled {
+        set: u32,
+        #[arg(key)]
+        id: u64,
+    },
     /// Lets a lost replica be thrown away. Example: release 1 4
     Release { set: u32, replica: u64 },
     /// Gives a set another copy. Example: copy 1 a1
@@ -367,6 +373,9 @@ impl goldenscript::Runner for Script {
             }
             Line::Giveup { set, id, replica } => {
                 self.command(Command::GiveUpSurvivor { set: *set, id: *id, replica: *replica, who, why })
+            }
+            Line::Reconciled { set, id } => {
+                self.command(Command::EndReconciliation { set: *set, id: *id, who, why })
             }
             Line::Release { set, replica } => {
                 self.command(Command::ReleaseReplica { set: *set, replica: *replica, who, why })

@@ -64,6 +64,9 @@ pub fn show_set(catalogue: &Catalogue, set: u32) -> Result<String, Box<dyn Error
             done.was,
             lost.join(" ")
         )?;
+        if done.unreconciled {
+            writeln!(out, "  asks its peers")?;
+        }
     }
     if let Some(ended) = set.last_switch {
         writeln!(out, "  last switch {}: {:?}", ended.id, ended.end)?;

@@ -29,6 +29,8 @@ pub const HELP: &str = "Let sets that have lost their majority with a site go on
     site is off or cut off: a leader that goes on there could not be told of it. `verify` shows what came of it.\n\n\
     When the lost site comes back, what its copies hold beyond what goes on is kept where it may have been acknowledged; `report` \
     lists it by request id, account and amount, and `release` lets a copy be thrown away and built anew.\n\n\
+    A set that was recovered from DEGRADED asks all others what they have seen of the end that it has lost, and books what they have \
+    booked, before it answers clients; `verify` says so, and `open` has it answer all the same.\n\n\
     Examples:\n  twinset recover plan --site B\n  \
     twinset recover apply --site B --plan 5f0c... --other-site-is-off A --yes --why 'A burnt down'\n  twinset recover verify\n  \
     twinset recover give-up --set 1 --node b1 --it-is-off --yes --why 'its disk is gone'\n  \
@@ -44,6 +46,8 @@ pub enum Recover {
     Apply(Apply),
     /// Let a recovery go on without a survivor that has died since.
     GiveUp(GiveUp),
+    /// Let a recovered set answer clients without waiting for all of its peers.
+    Open(Open),
     /// Show which sets were recovered, and whether they serve.
     Verify,
     /// List what the lost copies hold beyond what goes on.
@@ -100,6 +104,24 @@ pub struct GiveUp {
     why: String,
 }
 
+/// Let a recovered set answer clients without waiting for all of its peers.
+///
+/// A set that was recovered from DEGRADED first asks all other sets what they have seen of the end that it may have lost, and books what
+/// they have booked. One that cannot answer keeps it waiting. Opened by your word, it does not ask any more: payments between it and
+/// sets that did not answer may stay in doubt, and clearing accounts may not come to zero.
+#[derive(Debug, Args)]
+pub struct Open {
+    /// The set.
+    #[arg(long)]
+    set: u32,
+    /// Do it.
+    #[arg(long)]
+    yes: bool,
+    /// Why, for the audit log.
+    #[arg(long, value_name = "TEXT")]
+    why: String,
+}
+
 /// Let a lost copy be thrown away.
 #[derive(Debug, Args)]
 pub struct Release {
@@ -127,6 +149,7 @@ pub async fn run(command: Recover, context: &Context) -> anyhow::Result<()> {
         }
         Recover::Apply(arguments) => apply(arguments, context).await,
         Recover::GiveUp(arguments) => give_up(arguments, context).await,
+        Recover::Open(arguments) => open(arguments, context).await,
         Recover::Verify => verify(context).await,
         Recover::Report => report(context).await,
         Recover::Release(arguments) => release(arguments, context).await,
@@ -284,6 +307,33 @@ async fn give_up(arguments: GiveUp, context: &Context) -> anyhow::Result<()> {
     out::line(&format!("set {set} goes on without {node}: `twinset recover verify` shows how"))
 }
 
+async fn open(arguments: Open, context: &Context) -> anyhow::Result<()> {
+    let Open { set, yes, why } = arguments;
+    let survey = admin::survey(&context.nodes()?).await;
+    let catalogue = survey.catalogue()?;
+    let known = catalogue.sets.get(&set).and_then(|known| known.recovered.as_ref());
+    let Some(recovered) = known.filter(|recovered| recovered.unreconciled) else {
+        return Err(error::usage(
+            format!("set {set} does not wait for its peers"),
+            "`twinset recover verify` shows which sets do",
+        ));
+    };
+    if !yes {
+        out::say(&format!(
+            "plan: set {set} answers clients, whatever its peers have seen of what it has lost"
+        ));
+        return Err(error::usage(
+            "nothing was done",
+            "mend the sets that do not answer if you can, else repeat it with --yes",
+        ));
+    }
+    let command = Command::EndReconciliation { set, id: recovered.id, who: super::who(), why };
+    propose(&survey, catalogue, &command, &format!("set {set} still waits")).await?;
+    out::line(&format!(
+        "set {set} answers clients; `twinset verify` shows whether its books and its peers' agree"
+    ))
+}
+
 async fn verify(context: &Context) -> anyhow::Result<()> {
     let survey = admin::survey(&context.nodes()?).await;
     let catalogue = survey.catalogue()?;
@@ -311,7 +361,11 @@ async fn verify(context: &Context) -> anyhow::Result<()> {
                 let kept = if lost["kept"] == true { " (kept)" } else { "" };
                 format!("{}#{}{kept}", word(&lost["node"]), lost["id"])
             });
-            let phase = if set["recovery"].is_null() { "done" } else { "under way" };
+            let phase = match (set["recovery"].is_null(), &recovered["unreconciled"]) {
+                (false, _) => "under way",
+                (true, Value::Bool(true)) => "asks its peers",
+                (true, _) => "done",
+            };
             vec![
                 set["set"].to_string(),
                 phase.to_owned(),
