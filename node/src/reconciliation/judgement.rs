@@ -241,3 +241,168 @@ fn difference(more: &Net, less: &Net) -> Vec<Sum> {
     };
     open.map(sum).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use twinset_ledger::{Label, Leg, Side};
+
+    use super::*;
+
+    const OWN: u32 = 1;
+    const PEER: u32 = 2;
+    const NOW: u32 = 2;
+
+    fn id(set: u32, index: u64) -> TransactionId {
+        TransactionId { set, incarnation: 1, position: Position::new(index, 0) }
+    }
+
+    fn sum(debits: i128, credits: i128) -> Sum {
+        Sum { currency: "EUR".to_owned(), scale: 2, debits, credits }
+    }
+
+    fn vote(set: u32, sums: Vec<Sum>) -> Vote {
+        Vote { set, said: Ok(sums) }
+    }
+
+    fn step(attempt: TransactionId, step: Step) -> Command {
+        Command::Step { attempt, step }
+    }
+
+    fn stream(from: u32, to: u32, counted: Position, through: u64, sums: Vec<Sum>) -> Command {
+        let by = TransactionId { position: counted, ..id(from, 0) };
+        Command::BufferStep { by, step: BufferStep::Lost { to, through, sums } }
+    }
+
+    fn known(theirs: Vec<Command>, ours: Vec<Command>) -> Vec<Known> {
+        vec![Known { peer: PEER, theirs, ours }]
+    }
+
+    /// Nothing stands in the own log.
+    fn nothing(_: TransactionId) -> Result<(Option<bool>, bool), String> {
+        Ok((None, false))
+    }
+
+    fn judged(all: Vec<Known>) -> Proposals {
+        judge(OWN, NOW, all, nothing).unwrap()
+    }
+
+    #[test]
+    fn what_another_has_booked_is_booked_and_what_nobody_has_is_given_up() {
+        let (booked, asked) = (id(OWN, 9), id(OWN, 10));
+        let gross = vec![sum(5, 700)];
+        let theirs = vec![
+            step(booked, Step::Lost { votes: Some(vec![vote(PEER, vec![sum(0, 695)])]) }),
+            step(booked, Step::Decide(Ballot::Booked { set: PEER, votes: vec![vote(PEER, gross.clone())] })),
+            step(asked, Step::Lost { votes: None }),
+        ];
+        let mut all = known(theirs, Vec::new());
+        // A third set has only prepared.
+        all.push(Known { peer: 3, theirs: vec![step(booked, Step::Lost { votes: None })], ours: Vec::new() });
+        let both = [
+            step(booked, Step::Lost { votes: Some(vec![vote(PEER, vec![sum(0, 695)])]) }),
+            step(asked, Step::Lost { votes: None }),
+        ];
+        assert_eq!(judged(all), Proposals { own: both.to_vec(), ..Proposals::default() });
+
+        // If its beginning still stands, it decides; what nobody has booked is asked again.
+        let theirs = vec![
+            step(booked, Step::Lost { votes: Some(vec![vote(PEER, vec![sum(0, 695)])]) }),
+            step(booked, Step::Decide(Ballot::Booked { set: PEER, votes: vec![vote(PEER, gross.clone())] })),
+            step(asked, Step::Lost { votes: None }),
+        ];
+        let open = |_| Ok((None, true));
+        let decided =
+            step(booked, Step::Decide(Ballot::Booked { set: PEER, votes: vec![vote(PEER, gross)] }));
+        let proposals = judge(OWN, NOW, known(theirs.clone(), Vec::new()), open).unwrap();
+        assert_eq!(proposals, Proposals { own: vec![decided], ..Proposals::default() });
+        let ended = |_| Ok((Some(true), false));
+        assert!(judge(OWN, NOW, known(theirs, Vec::new()), ended).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_lost_part_is_booked_unless_it_is_there() {
+        let legs = vec![Leg::new("a", Side::Debit, 1.into())];
+        let label = Label::default();
+        let part = Restore { legs, sums: None, accounting_date: 7, reverses: None, label };
+        let restore = step(id(PEER, 4), Step::Restore(part));
+        let proposals = judged(known(vec![restore.clone()], Vec::new()));
+        assert_eq!(proposals.own, [restore.clone()]);
+        let there = |_| Ok((None, true));
+        assert!(judge(OWN, NOW, known(vec![restore], Vec::new()), there).unwrap().is_empty());
+    }
+
+    #[test]
+    fn parcels_that_only_the_payee_knows_are_booked_as_what_they_come_to() {
+        // It knows of three that came to 60; five were taken in, which came to 100.
+        let ours = vec![
+            stream(OWN, PEER, ACKNOWLEDGED, 2, vec![sum(0, 30)]),
+            stream(OWN, PEER, GIVEN, 3, vec![sum(0, 60)]),
+        ];
+        let theirs = |first: i128, more: i128| {
+            // Told in two parts.
+            vec![
+                stream(OWN, PEER, ACKNOWLEDGED, 5, vec![sum(0, first)]),
+                stream(OWN, PEER, ACKNOWLEDGED, 5, vec![sum(0, more)]),
+            ]
+        };
+        let proposals = judged(known(theirs(70, 30), ours.clone()));
+        assert_eq!(proposals.own, [stream(OWN, PEER, ACKNOWLEDGED, 5, vec![sum(40, 0)])]);
+        // Of the present incarnation nothing is lost.
+        assert!(judge(OWN, 1, known(theirs(70, 30), ours), nothing).unwrap().is_empty());
+    }
+
+    #[test]
+    fn parcels_that_the_payee_has_lost_are_sent_again_by_whoever_has_them() {
+        let name = |index| ParcelName { position: Position::new(index, 0), leg: 1 };
+        let again = |set, parcels: &[ParcelName]| {
+            let step =
+                BufferStep::SendAgain { to: if set == OWN { PEER } else { OWN }, parcels: parcels.to_vec() };
+            Command::BufferStep { by: TransactionId { position: parcels[0].position, ..id(set, 0) }, step }
+        };
+        let theirs = vec![
+            stream(PEER, OWN, ACKNOWLEDGED, 4, vec![sum(0, 90)]),
+            again(PEER, &[name(8)]),
+            again(PEER, &[name(9), name(11)]),
+        ];
+        let ours = vec![stream(PEER, OWN, ACKNOWLEDGED, 1, vec![sum(0, 10)])];
+        let proposals = judged(known(theirs.clone(), ours.clone()));
+        let all = [name(8), name(9), name(11)];
+        let peers = BTreeMap::from([(PEER, vec![again(PEER, &all)])]);
+        assert_eq!(proposals, Proposals { own: Vec::new(), peers });
+
+        // The peer has lost one of them as well: nobody can send it.
+        let proposals = judged(known(theirs[..2].to_vec(), ours));
+        assert_eq!(proposals.own, [stream(PEER, OWN, ACKNOWLEDGED, 4, vec![sum(0, 80)])]);
+        // The other way round it is the peer that has lost them.
+        let ours = vec![stream(OWN, PEER, ACKNOWLEDGED, 1, vec![sum(0, 10)]), again(OWN, &[name(3)])];
+        let proposals = judged(known(Vec::new(), ours));
+        assert_eq!(proposals, Proposals { own: vec![again(OWN, &[name(3)])], ..Proposals::default() });
+    }
+
+    #[test]
+    fn many_parcels_go_back_the_last_first() {
+        let count = SENT_AGAIN_MAX as u64 + 1;
+        let parcels = (1..=count).map(|index| ParcelName { position: Position::new(index, 0), leg: 0 });
+        let parcels: Vec<ParcelName> = parcels.collect();
+        let step = BufferStep::SendAgain { to: PEER, parcels: parcels.clone() };
+        let ours = vec![
+            stream(OWN, PEER, ACKNOWLEDGED, count, Vec::new()),
+            Command::BufferStep { by: id(OWN, 0), step },
+        ];
+        let proposals = judged(known(Vec::new(), ours));
+        let firsts = proposals.own.iter().map(|command| match command {
+            Command::BufferStep { step: BufferStep::SendAgain { parcels, .. }, .. } => parcels[0],
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(firsts.collect::<Vec<_>>(), [parcels[1], parcels[0]]);
+    }
+
+    #[test]
+    fn a_set_asks_itself_by_what_its_peer_has_taken_in() {
+        let theirs =
+            [stream(OWN, PEER, ACKNOWLEDGED, 5, Vec::new()), stream(PEER, OWN, GIVEN, 9, Vec::new())];
+        let question = turned(&theirs, OWN, PEER, vec![4]);
+        assert_eq!((question.of, question.ends), (PEER, vec![4]));
+        assert_eq!(question.taken, BTreeMap::from([(1, 5)]));
+    }
+}
