@@ -49,6 +49,10 @@ pub const AFTER_LOST_SITES: &[Allowed] = &[
         why: "the control set was electing; the keeper tries again",
     },
     Allowed { part: "voters not changed yet", why: "a copy gets its vote, and the lead has just gone over" },
+    Allowed {
+        part: "not brought together with its peers yet",
+        why: "a peer was electing when a recovered set asked what it has seen; it is asked again",
+    },
 ];
 
 /// The lines of `text` that nobody expects.

@@ -239,7 +239,7 @@ async fn a_recovery_goes_on_without_a_survivor_that_has_died() {
     // The other set has no majority: it cannot be asked what it has seen, and it is an operator's word that the set answers.
     let waiting = stage.becomes(1, Durability::Degraded).await;
     assert!(waiting.recovered.is_some_and(|recovered| recovered.unreconciled));
-    probe.cannot_pay(&stage, "rb", "not yet", 250, SHORT).await;
+    probe.cannot_pay(&stage, "rb", "not-yet", 250, SHORT).await;
     stage.propose(Command::EndReconciliation { set: 1, id, who: who(), why: why() }).await;
     probe.must_pay(&stage, "rb", "alone", 250).await;
     assert_eq!(probe.balance(&stage, "rb").await, balance + 250);
