@@ -45,9 +45,10 @@ pub use record::{LogId, Record, RecordKind};
 pub use replica::{
     About, Applied, Balance, Between, Booked, EncodedOutcomes, Event, EventPage, EventPlace, HoldPage,
     HoldRecord, LedgerReplica, LeftCommand, Listed, Membership, Moment, Outbound, Outgoing, OverdueHolds,
-    OverduePage, OwnBuffered, Page, Read, RestrictionPage, RestrictionRecord, Said, Share, SnapshotMeta,
-    SnapshotReader, SnapshotWriter, Spot, StagedSnapshot, Statement, StatementFilter, StatementLine,
-    StatementQuery, StreamStanding, Sums, Suspended, SweepPage, SweepRecord, Totals, Tried, Verdict,
+    OverduePage, OwnBuffered, Page, Read, Referred, RestrictionPage, RestrictionRecord, Said, Share,
+    SnapshotMeta, SnapshotReader, SnapshotWriter, Spot, StagedSnapshot, Statement, StatementFilter,
+    StatementLine, StatementQuery, StreamStanding, Sums, Suspended, SweepPage, SweepRecord, Totals, Tried,
+    Verdict,
 };
 pub use store::{Identity, ReplicaRecord, Store};
 pub use syncer::Done;
