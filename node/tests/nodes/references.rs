@@ -125,5 +125,7 @@ fn a_payment_is_found_by_its_reference_once_and_as_a_whole() {
     assert_eq!((found.len(), ids.len()), (5, 5), "each once: {found:?}");
     assert_eq!(found[..4], wholes);
     assert!(found[4].position.is_some_and(|position| position.index == again.position.index()));
+    let led = &cluster.nodes[leader(&cluster.nodes, PAYERS)];
+    assert_eq!(led.metric(&format!("twinset_set_references_unread{{set=\"{PAYERS}\"}}")), 0);
     cluster.nodes.into_iter().for_each(Running::die);
 }

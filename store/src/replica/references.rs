@@ -175,6 +175,12 @@ impl LedgerReplica {
         Ok(state.answer(value))
     }
 
+    /// Entries of the log that the index does not cover yet; until there are none, [`LedgerReplica::referred`] has no answer.
+    pub fn references_unread(&self) -> u64 {
+        let Coverage { from, read } = self.cell.state.read().coverage;
+        from.saturating_sub(read)
+    }
+
     /// Reads another piece of the part of the log that the index does not cover. Whether there is more to read.
     pub fn index_references(&self) -> Result<bool, Fault> {
         // Neither a checkpoint nor an install may write the same record meanwhile.

@@ -205,6 +205,7 @@ fn a_store_without_an_index_says_nothing_until_it_is_built() {
     let new = Reopened::at(dir.path(), false);
     let building = |done| Referred::Building { done, of: end + 1 };
     assert_eq!(answer(&new.replica, ORDER), building(0));
+    assert_eq!(new.replica.references_unread(), end + 1);
     assert_eq!(new.replica.index_references(), Ok(true));
     assert_eq!(answer(&new.replica, ORDER), building(piece));
     // A checkpoint and a restart in the middle lose nothing of it; one that is not synced may come to that.
@@ -217,7 +218,7 @@ fn a_store_without_an_index_says_nothing_until_it_is_built() {
     while new.replica.index_references().unwrap() {
         assert!(matches!(answer(&new.replica, ORDER), Referred::Building { .. }));
     }
-    assert_eq!(new.replica.index_references(), Ok(false));
+    assert_eq!((new.replica.index_references(), new.replica.references_unread()), (Ok(false), 0));
     assert_eq!(entries(&new.replica, ORDER), paid);
     new.end();
     let new = Reopened::at(dir.path(), false);
