@@ -10,6 +10,8 @@ pub enum Kind {
     NotFound,
     /// The node disagrees about whose account it is.
     WrongSet,
+    /// What answers the question is still being put together from the set's log.
+    IndexBuilding,
     /// Too many requests wait for the set.
     QueueFull,
     /// The set had no leader until the deadline.

@@ -134,6 +134,9 @@ impl Reads {
         match refusal.reason() {
             RefusalReason::Malformed => return Err(Failure::new(Kind::Malformed, refusal.detail.clone())),
             RefusalReason::WrongSet => return Err(Failure::new(Kind::WrongSet, refusal.detail.clone())),
+            RefusalReason::IndexBuilding => {
+                return Err(Failure::new(Kind::IndexBuilding, refusal.detail.clone()));
+            }
             RefusalReason::Overloaded if !stale => target.overloaded(node, now),
             _ => {
                 let hint =

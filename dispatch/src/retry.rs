@@ -165,8 +165,8 @@ fn on_refusal(history: &History, refusal: &Refusal) -> Next {
         RefusalReason::WrongSet => {
             Next::Answer(Err(history.refused_for_good(Kind::WrongSet, &refusal.detail)))
         }
-        // A reason this build does not know proves nothing.
-        RefusalReason::RefusalUnspecified => Next::Retry(Cause::Unknown),
+        // A reason this build does not know proves nothing, nor does one that only a question is refused for.
+        RefusalReason::IndexBuilding | RefusalReason::RefusalUnspecified => Next::Retry(Cause::Unknown),
     }
 }
 

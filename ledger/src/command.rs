@@ -19,6 +19,9 @@ use crate::sweep::SetSweep;
 /// Free key/value pairs; at most 32, keys up to 64 bytes, values up to 512.
 pub type Metadata = BTreeMap<String, String>;
 
+/// The key in a transaction's metadata by whose value it is found without an account. No decision depends on it.
+pub const REFERENCE: &str = "reference";
+
 /// One command of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -378,6 +381,18 @@ impl Command {
             | Command::BufferStep { .. }
             | Command::MarkDurability { .. } => None,
         }
+    }
+
+    /// The client's own name for what the command books, which need not be unique: what its metadata have under
+    /// [`REFERENCE`]. Only where a client's transaction or reversal is taken in: what nodes propose in other sets is a part of it.
+    pub fn reference(&self) -> Option<&str> {
+        let metadata = match self {
+            Command::Transaction(transaction) => &transaction.metadata,
+            Command::Begin(begin) => &begin.transaction.metadata,
+            Command::Reversal(reversal) => &reversal.metadata,
+            _ => return None,
+        };
+        metadata.get(REFERENCE).map(String::as_str)
     }
 
     /// The account ids that the command names, in its order, repeated as it repeats them: what it is routed by. A

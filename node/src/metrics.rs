@@ -60,6 +60,7 @@ pub struct Metrics {
     /// Restrictions that leaders have put away.
     pub restrictions_expired: IntCounter,
     set_sweeps: IntGaugeVec,
+    set_references_unread: IntGaugeVec,
     /// What comes of the runs of sweeps.
     pub sweeps: SweepMetrics,
     set_holds_overdue: IntGaugeVec,
@@ -244,6 +245,11 @@ impl Metrics {
                 "twinset_node_restrictions_expired_total",
                 "Restrictions that were put away because their time had come.",
             )?,
+            set_references_unread: gauges(
+                "twinset_set_references_unread",
+                "Entries that the index of references lacks in the set's replica here.",
+                &["set"],
+            )?,
             set_sweeps: gauges(
                 "twinset_set_sweeps",
                 "Accounts that have a sweep in the set's replica here.",
@@ -317,6 +323,8 @@ impl Metrics {
                 self.render_parcels(&set, &ledger.state);
                 self.set_holds.with_label_values(&[&set]).set(signed(ledger.state.open_holds() as u64));
                 self.set_sweeps.with_label_values(&[&set]).set(signed(ledger.state.sweep_count() as u64));
+                let unread = ledger.state.references_unread();
+                self.set_references_unread.with_label_values(&[&set]).set(signed(unread));
                 let restrictions = ledger.state.open_restrictions() as u64;
                 self.set_restrictions.with_label_values(&[&set]).set(signed(restrictions));
                 let now = replica.fence.platform.now_unix_ns().max(ledger.state.last_time());

@@ -49,11 +49,13 @@ pub enum Code {
     BatchAcrossSets,
     /// A group that this router has not heard of yet.
     GroupUnknown,
+    /// What answers the question is still being put together.
+    IndexBuilding,
 }
 
 impl Code {
     /// Every code, in the order of the documentation.
-    pub const ALL: [Code; 19] = [
+    pub const ALL: [Code; 20] = [
         Code::Malformed,
         Code::BodyTooLarge,
         Code::BatchTooLarge,
@@ -73,6 +75,7 @@ impl Code {
         Code::Unknown,
         Code::BatchAcrossSets,
         Code::GroupUnknown,
+        Code::IndexBuilding,
     ];
 
     /// What clients see. Never changes.
@@ -97,6 +100,7 @@ impl Code {
             Code::Unknown => "unknown",
             Code::BatchAcrossSets => "batch_across_sets",
             Code::GroupUnknown => "group_unknown",
+            Code::IndexBuilding => "index_building",
         }
     }
 }
@@ -107,6 +111,7 @@ impl From<Kind> for Code {
             Kind::Malformed => Code::Malformed,
             Kind::NotFound => Code::NotFound,
             Kind::WrongSet => Code::WrongSet,
+            Kind::IndexBuilding => Code::IndexBuilding,
             Kind::QueueFull => Code::SetQueueFull,
             Kind::NoLeader => Code::NoLeader,
             Kind::DeadlineExceeded => Code::DeadlineExceeded,

@@ -278,6 +278,13 @@ impl Ledger for Service {
         .await
     }
 
+    async fn find_transactions(
+        &self,
+        request: Request<wire::FindTransactionsRequest>,
+    ) -> Reply<wire::FindTransactionsReply> {
+        self.call(Call::Read, request, async |api, request, deadline| api.find(request, deadline).await).await
+    }
+
     async fn place_hold(&self, request: Request<wire::PlaceHoldRequest>) -> Reply<wire::HoldReply> {
         self.hold(request, holds::grpc::place).await
     }

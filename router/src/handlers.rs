@@ -17,6 +17,7 @@ use crate::http::{Reply, json, typed};
 use crate::json::{reply, request, statement};
 use crate::openapi;
 use crate::query::Query;
+use crate::references;
 use crate::restrictions;
 use crate::routes::{Params, Route};
 use crate::status;
@@ -66,6 +67,7 @@ pub async fn ledger(
         Route::GetInTransit | Route::ListSuspense => {
             buffered::http::read(api, route, params, query, deadline).await
         }
+        Route::FindTransactions => references::find(api, query, deadline).await,
         Route::ListOverdueHolds => holds::http::overdue(api, query, deadline).await,
         Route::GetHold | Route::ListHolds => holds::http::read(api, params, query, deadline).await,
         Route::ReleaseRestriction => restrictions::http::release(api, params, body, deadline).await,
@@ -88,6 +90,7 @@ fn parameters(route: Route) -> &'static [&'static str] {
         | Route::ListSweeps
         | Route::ListEvents
         | Route::ListAllEvents => &["consistency", "after", "page_size"],
+        Route::FindTransactions => &["consistency", "after", "page_size", "reference", "set"],
         Route::ListOverdueHolds => &["consistency", "after", "page_size", "state", "set"],
         Route::ListHolds | Route::ListRestrictions => &["consistency", "after", "page_size", "state"],
         Route::GetStatement => &statement::STATEMENT_PARAMETERS,

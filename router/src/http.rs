@@ -141,6 +141,7 @@ fn call_of(route: Route, query: Option<&str>) -> Option<Call> {
         | Route::GetBalance
         | Route::GetTransaction
         | Route::ListTransactions
+        | Route::FindTransactions
         | Route::GetClearing
         | Route::GetRecovery
         | Route::GetRequest

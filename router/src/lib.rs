@@ -39,6 +39,7 @@ mod named;
 pub mod openapi;
 pub mod platform;
 pub mod query;
+mod references;
 pub mod restrictions;
 pub mod route;
 pub mod routes;

@@ -50,6 +50,11 @@ fn about(route: Route) -> (&'static str, Option<&'static str>, Option<&'static s
         Route::GetRecovery => {
             ("Read the recovery account of a set in a currency", None, Some("AccountFound"))
         }
+        Route::FindTransactions => (
+            "Read the transactions that have a reference of your own, of a set or of all sets",
+            None,
+            Some("FoundTransactions"),
+        ),
         Route::GetClearing => {
             ("Read the clearing account of a set in a currency", None, Some("AccountFound"))
         }
@@ -205,6 +210,15 @@ fn operation(route: Route, path: &str) -> OperationBuilder {
             "in_transit",
             "\"true\": also what is on its way to it from other sets, if it is buffered; no group. \"false\" without it.",
         )],
+        Route::FindTransactions => &[
+            (
+                "reference",
+                "What the metadata of a transaction have under \"reference\": 1 to 512 bytes. It must be there.",
+            ),
+            ("set", "The number of a set. Without it, all sets."),
+            ("after", "`next` of a page; the next one."),
+            ("page_size", "1 to 100; 100 without it."),
+        ],
         Route::ListOverdueHolds => &[
             ("state", "\"overdue\", and nothing else: holds in other states are listed by account."),
             ("set", "The number of a set. Without it, all sets."),
@@ -315,6 +329,7 @@ fn components() -> ComponentsBuilder {
         with::<reply::TransactionFound>,
         with::<reply::RequestFound>,
         with::<reply::TransactionPage>,
+        with::<reply::FoundTransactions>,
         with::<holds::OverdueHolds>,
         with::<holds::HoldChanged>,
         with::<holds::HoldFound>,

@@ -40,6 +40,8 @@ pub enum Route {
     ListTransactions,
     /// Reads the recovery account of a set.
     GetRecovery,
+    /// Reads the transactions that have a reference of the client's own.
+    FindTransactions,
     /// Reads the clearing account of a set.
     GetClearing,
     /// Reads what became of a request id.
@@ -95,8 +97,9 @@ pub enum Route {
 }
 
 /// Every route: its method and path, with parameters in braces.
-pub const TABLE: [(Route, Method, &str); 42] = [
+pub const TABLE: [(Route, Method, &str); 43] = [
     (Route::PostTransaction, Method::POST, "/v1/transactions"),
+    (Route::FindTransactions, Method::GET, "/v1/transactions"),
     (Route::PostBatch, Method::POST, "/v1/batches"),
     (Route::GetAccount, Method::GET, "/v1/accounts/{account}"),
     (Route::GetStatement, Method::GET, "/v1/accounts/{account}/statement"),
@@ -223,7 +226,8 @@ mod tests {
             (Method::GET, "/v1/accounts/%7Bm42%7D:fees", Ok((Route::GetAccount, &["{m42}:fees"]))),
             (Method::GET, "/v1/accounts/{m42}:fees", Ok((Route::GetAccount, &["{m42}:fees"]))),
             (Method::HEAD, "/v1/requests/a/b", Ok((Route::GetRequest, &["a", "b"]))),
-            (Method::HEAD, "/v1/transactions", Err("method_not_allowed")),
+            (Method::HEAD, "/v1/transactions", Ok((Route::FindTransactions, &[]))),
+            (Method::HEAD, "/v1/batches", Err("method_not_allowed")),
             (Method::GET, "/v1/requests/a/b", Ok((Route::GetRequest, &["a", "b"]))),
             (Method::GET, "/v1/accounts/", Err("route_not_found")),
             (Method::GET, "/v1/accounts/a/", Err("route_not_found")),
@@ -248,7 +252,8 @@ mod tests {
     #[test]
     fn a_path_tells_its_methods() {
         let table = [
-            ("/v1/transactions", "POST"),
+            ("/v1/transactions", "POST, GET, HEAD"),
+            ("/v1/batches", "POST"),
             ("/v1/accounts/a", "GET, HEAD"),
             ("/v1/currencies/EUR", "PUT"),
             ("/v1/accounts/a/holds", "POST, GET, HEAD"),

@@ -58,7 +58,7 @@ const NEW_ID_THERE: &str = "Name the right transaction. With the same one, this 
 const LATER: &str = "Send it again later, with the same request id.";
 
 /// The router's own codes, in the order of [`Code`].
-pub const ROUTER: [Entry; 19] = [
+pub const ROUTER: [Entry; 20] = [
     entry(
         2001,
         "malformed",
@@ -214,6 +214,16 @@ pub const ROUTER: [Entry; 19] = [
         Grpc::Unavailable,
         "The id is kept for a group of accounts that this router has not heard of yet.",
         LATER,
+    ),
+    entry(
+        2020,
+        "index_building",
+        N,
+        503,
+        Grpc::Unavailable,
+        "A set is still reading its log for references that were booked before it kept an index of them; the detail says how \
+         far it has come.",
+        "Ask again later.",
     ),
 ];
 

@@ -109,7 +109,7 @@ pub(crate) fn delete(engine: &Engine, generation: Generation) -> Result<(), Faul
     for name in [keys::PURGED, keys::COMMITTED] {
         batch.delete(Table::Raft, &keys::named(name, generation));
     }
-    for name in [keys::STATE, keys::DOCUMENT, MADE] {
+    for name in [keys::STATE, keys::DOCUMENT, keys::REFERENCES, MADE] {
         batch.delete(Table::Meta, &keys::named(name, generation));
     }
     engine.write(batch)

@@ -2,7 +2,7 @@
 //! log begins with its generation: a number that is unique on this node and changes when a snapshot is installed, so
 //! that old and new never mix. What belongs to an account (its records, its postings, its holds, its restrictions, its request ids) goes on with the
 //! account's slot, so that a slot is one range in each of these tables and can move one day. What belongs to a log index
-//! (records, outcomes, links) does not: it stays with the log.
+//! (records, outcomes, links, references) does not: it stays with the log.
 
 use twinset_ledger::id::TransactionId;
 
@@ -21,6 +21,8 @@ pub(crate) const COMMITTED: &str = "committed";
 pub(crate) const STATE: &str = "state";
 /// Name of the document of a generation, in the table `meta`.
 pub(crate) const DOCUMENT: &str = "document";
+/// Name of the record of how much of a generation's log the index of references covers, in the table `meta`.
+pub(crate) const REFERENCES: &str = "references";
 
 /// Part `part` of the log record at `index`.
 pub(crate) fn log(generation: Generation, index: u64, part: u16) -> [u8; 14] {
@@ -193,6 +195,16 @@ pub(crate) fn parse_link(key: &[u8]) -> Result<(u64, u64), BadRecord> {
     Ok((original, by))
 }
 
+/// A transaction at a position whose reference has this hash.
+pub(crate) fn reference(generation: Generation, hash: u64, position: u64) -> [u8; 20] {
+    link(generation, hash, position)
+}
+
+/// The hash and the position in the key of a reference.
+pub(crate) fn parse_reference(key: &[u8]) -> Result<(u64, u64), BadRecord> {
+    parse_link(key)
+}
+
 /// A key of the tables `raft` and `meta`: a name, a slash, a number.
 pub(crate) fn named(name: &str, number: u32) -> Vec<u8> {
     let mut key = name.as_bytes().to_vec();
@@ -223,6 +235,8 @@ mod tests {
         assert_eq!(parse_request(&request(3, 1 << 100)), Ok(1 << 100));
         assert_eq!(parse_outcome(&outcome(3, 1 << 40)), Ok(1 << 40));
         assert_eq!(parse_link(&link(3, 8, 9)), Ok((8, 9)));
+        assert_eq!(parse_reference(&reference(3, u64::MAX, 9)), Ok((u64::MAX, 9)));
+        assert!(reference(3, 8, u64::MAX) < reference(3, 9, 0));
         assert!(posting(1, 0, 2, u64::MAX) < posting(1, 0, 3, 0));
         let id = |set, index| TransactionId { set, incarnation: 1, position: Position::new(index, 0) };
         assert!(restriction(1, 0, 2, id(1, 255)) < restriction(1, 0, 2, id(1, 256)));

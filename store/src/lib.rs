@@ -45,7 +45,7 @@ pub use record::{LogId, Record, RecordKind};
 pub use replica::{
     ACKNOWLEDGED, About, Applied, Balance, Between, Booked, EncodedOutcomes, Event, EventPage, EventPlace,
     GIVEN, HoldPage, HoldRecord, LedgerReplica, LeftCommand, Listed, Membership, Moment, Outbound, Outgoing,
-    OverdueHolds, OverduePage, OwnBuffered, Page, Question, Read, Recollection, RestrictionPage,
+    OverdueHolds, OverduePage, OwnBuffered, Page, Question, Read, Recollection, Referred, RestrictionPage,
     RestrictionRecord, Said, Share, SnapshotMeta, SnapshotReader, SnapshotWriter, Spot, StagedSnapshot,
     Statement, StatementFilter, StatementLine, StatementQuery, StreamStanding, Sums, Suspended, SweepPage,
     SweepRecord, Totals, Tried, Verdict,

@@ -26,10 +26,12 @@ pub(crate) enum Table {
     Restriction = 10,
     /// Journals of documents.
     Journal = 11,
+    /// Which transactions have a reference of the client's own.
+    Reference = 12,
 }
 
 impl Table {
-    pub(crate) const ALL: [Table; 11] = [
+    pub(crate) const ALL: [Table; 12] = [
         Table::Log,
         Table::Raft,
         Table::Meta,
@@ -41,10 +43,11 @@ impl Table {
         Table::Hold,
         Table::Restriction,
         Table::Journal,
+        Table::Reference,
     ];
     /// The tables that hold a replica's state and log, by generation; snapshots of ledgers carry them in this order.
     /// A ledger has no journal.
-    pub(crate) const OF_REPLICA: [Table; 9] = [
+    pub(crate) const OF_REPLICA: [Table; 10] = [
         Table::Account,
         Table::Request,
         Table::Posting,
@@ -53,6 +56,7 @@ impl Table {
         Table::Hold,
         Table::Restriction,
         Table::Journal,
+        Table::Reference,
         Table::Log,
     ];
 
@@ -69,6 +73,7 @@ impl Table {
             Table::Hold => "hold",
             Table::Restriction => "restriction",
             Table::Journal => "journal",
+            Table::Reference => "reference",
         }
     }
 
@@ -102,11 +107,12 @@ mod tests {
                 (8, "link"),
                 (9, "hold"),
                 (10, "restriction"),
-                (11, "journal")
+                (11, "journal"),
+                (12, "reference")
             ]
         );
         assert!(Table::ALL.into_iter().all(|table| Table::ALL[table.place()] == table));
         assert_eq!(Table::from_number(6), Some(Table::Posting));
-        assert_eq!(Table::from_number(12), None);
+        assert_eq!(Table::from_number(13), None);
     }
 }

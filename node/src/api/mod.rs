@@ -8,6 +8,7 @@ mod drill_faults;
 mod dry_run;
 mod events;
 mod holds;
+mod references;
 mod restrictions;
 mod sets;
 mod statement;

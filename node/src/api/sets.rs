@@ -21,7 +21,7 @@ use wire::read_reply::Result as ReadResult;
 use wire::read_request::Query;
 use wire::sets_server::Sets as SetsApi;
 
-use super::{buffered, convert, dry_run, events, holds, restrictions, statement, sweeps};
+use super::{buffered, convert, dry_run, events, holds, references, restrictions, statement, sweeps};
 use crate::catalogue::CatalogueCell;
 use crate::freshness::Basis;
 use crate::metrics::Metrics;
@@ -282,6 +282,7 @@ async fn run_query(
         Query::Restrictions(asked) => restrictions::list(ledger, set, asked, basis).await,
         Query::Sweep(account) => Ok(sweeps::one(ledger, account, set, basis).await),
         Query::Sweeps(asked) => Ok(sweeps::list(ledger, asked, set, basis).await),
+        Query::Find(asked) => references::find(ledger, &replica.fence, asked, basis).await,
         Query::List(page) => {
             let after = after(&page.after)?.map(|after| after.position);
             let size = page.page_size.clamp(1, PAGE_MAX) as usize;
@@ -338,7 +339,7 @@ fn is_begun(booked: &Booked) -> bool {
 
 /// A request whose end is not known yet: there is no answer to give before that. Whoever asks hears to ask again, and not
 /// before it has ended here, if this is the replica that carries it on.
-async fn under_way(ledger: &Ledger, attempt: TransactionId) -> ReadResult {
+pub(super) async fn under_way(ledger: &Ledger, attempt: TransactionId) -> ReadResult {
     // Whatever it is, it is read from the log.
     let _ = ledger.across.end_of(attempt).await;
     refused(Reason::NotLeader, String::new(), &format!("transaction {attempt} is under way"))

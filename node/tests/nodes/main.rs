@@ -19,6 +19,7 @@ mod http;
 mod labels;
 mod leaving;
 mod own_data;
+mod references;
 mod restrictions;
 mod statement;
 mod sweeps;

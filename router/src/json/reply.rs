@@ -438,6 +438,34 @@ pub struct TransactionPage {
     pub age_ms: u64,
 }
 
+/// A page of the transactions that have a reference of the client's own, in the order of sets and, within one, of positions.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FoundTransactions {
+    /// The page: each once, as a whole, from the set of its scope account.
+    pub transactions: Vec<Transaction>,
+    /// Where the next page starts (`after`); empty at the end. A page may be short, or empty, before that.
+    pub next: String,
+    /// Sets that have not answered: what there is is not known. Where nothing is found and a set has not answered, the answer is
+    /// an error.
+    pub silent: Vec<u32>,
+    /// As of when, of each set that has answered.
+    pub as_of: Vec<Position>,
+    /// How old the oldest answer may be; 0 for a linearizable read.
+    pub age_ms: u64,
+}
+
+impl From<wire::FindTransactionsReply> for FoundTransactions {
+    fn from(reply: wire::FindTransactionsReply) -> FoundTransactions {
+        FoundTransactions {
+            transactions: reply.transactions.into_iter().map(Transaction::from).collect(),
+            next: reply.next,
+            silent: reply.silent,
+            as_of: reply.as_of.into_iter().map(Position::from).collect(),
+            age_ms: reply.age_ms,
+        }
+    }
+}
+
 impl From<wire::ListTransactionsReply> for TransactionPage {
     fn from(reply: wire::ListTransactionsReply) -> TransactionPage {
         TransactionPage {

@@ -378,7 +378,7 @@ async fn a_web_page_of_another_host_books_nothing() {
 async fn methods_are_told_and_head_is_get_without_its_body() {
     let (_cluster, router) = ready().await;
     for (method, path, allow) in [
-        ("PUT", "/v1/transactions", "POST"),
+        ("PUT", "/v1/transactions", "POST, GET, HEAD"),
         ("OPTIONS", "/v1/accounts/a", "GET, HEAD"),
         ("HEAD", "/v1/batches", "POST"),
     ] {

@@ -15,6 +15,7 @@ mod holds_across;
 mod holds_grpc;
 mod http;
 mod preconditions;
+mod references;
 mod restrictions;
 mod statement;
 mod support;

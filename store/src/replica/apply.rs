@@ -13,6 +13,7 @@ use super::LedgerReplica;
 use super::encoded::EncodedOutcomes;
 use super::entry::Opened;
 use super::outcomes;
+use super::references;
 use super::state::ReplicaState;
 use crate::fault::Fault;
 use crate::record::{Record, RecordKind};
@@ -127,6 +128,9 @@ impl ReplicaState {
         let booked = |outcome: &&Outcome| !outcome.replayed && outcome.result.as_ref().is_ok_and(books);
         self.about.transactions += out.iter().filter(booked).count() as u64;
         self.fresh.commands += out.len() as u64;
+        references::of_entry(index, &entry, &mut self.fresh.references, |offset| {
+            Ok(out.get(usize::from(offset)).is_some_and(references::is_to_be_found))
+        })?;
         let encoded = EncodedOutcomes::of(&out);
         if let Some(last) = (out.len() as u64).checked_sub(1) {
             let start = self.about.last_time - last;

@@ -10,6 +10,7 @@ use parking_lot::MutexGuard;
 
 use super::account::{FIGURES, WHO, encode_figures, encode_who};
 use super::holds;
+use super::references::Coverage;
 use super::requests;
 use super::restrictions;
 use super::set_state::{SetState, Witness};
@@ -26,6 +27,7 @@ struct Frozen {
     generation: Generation,
     fresh: Arc<Fresh>,
     about: SetState,
+    coverage: Coverage,
     /// New accounts and figures, encoded.
     accounts: Vec<([u8; 11], Vec<u8>)>,
     /// Holds that are new or have changed, encoded.
@@ -81,6 +83,11 @@ impl LedgerReplica {
             postings.put(&keys::posting(*generation, slot, account, first), value)
         })?;
         ingest(postings, &mut witnesses)?;
+        let mut references = Builder::new(engine, Table::Reference);
+        for (hash, position) in &fresh.references {
+            references.put(&keys::reference(*generation, *hash, *position), &[])?;
+        }
+        ingest(references, &mut witnesses)?;
         let mut batch = engine.batch();
         for (key, value) in &frozen.accounts {
             batch.put(Table::Account, key, value);
@@ -114,6 +121,7 @@ impl LedgerReplica {
         about.witnesses.append(&mut witnesses);
         let key = keys::named(keys::STATE, *generation);
         batch.put(Table::Meta, &key, &about.encode());
+        frozen.coverage.put(&mut batch, *generation);
         engine.write(batch)?;
         engine.sync()?;
         Ok(about.witnesses)
@@ -169,7 +177,7 @@ impl ReplicaState {
         let next = Fresh::after(&self.fresh, self.spare.take());
         let fresh = Arc::new(std::mem::replace(&mut self.fresh, next));
         self.frozen = Some(Arc::clone(&fresh));
-        let (generation, about) = (self.generation, self.about.clone());
-        Ok(Some(Frozen { generation, fresh, about, accounts, holds, restrictions }))
+        let (generation, about, coverage) = (self.generation, self.about.clone(), self.coverage);
+        Ok(Some(Frozen { generation, fresh, about, coverage, accounts, holds, restrictions }))
     }
 }

@@ -5,8 +5,9 @@
 use std::sync::Arc;
 
 use super::points::Points;
+use super::references::Coverage;
 use super::set_state::{SetState, Witness};
-use super::snapshot::{BLOCK_HEADER_BYTES, END, FORMAT, HEAD};
+use super::snapshot::{BLOCK_HEADER_BYTES, END, FORMAT, HEAD, WITH_REFERENCES};
 use super::state::ReplicaState;
 use super::{LedgerReplica, SnapshotMeta};
 use crate::engine::Engine;
@@ -32,6 +33,7 @@ pub struct SnapshotWriter {
     builder: Option<Builder>,
     built: Vec<(Table, Files)>,
     witnesses: Vec<Witness>,
+    with_references: bool,
     ended: bool,
 }
 
@@ -43,6 +45,7 @@ pub struct StagedSnapshot {
     last: LogId,
     about: SetState,
     built: Vec<(Table, Files)>,
+    with_references: bool,
 }
 
 impl LedgerReplica {
@@ -62,6 +65,7 @@ impl LedgerReplica {
             builder: None,
             built: Vec::new(),
             witnesses: Vec::new(),
+            with_references: false,
             ended: false,
         })
     }
@@ -69,7 +73,7 @@ impl LedgerReplica {
     /// Replaces state and log by the snapshot; log records above it stay if they follow on it. Atomic, and on disk
     /// before it returns. A snapshot that is not newer than the replica changes nothing.
     pub fn install(&self, staged: StagedSnapshot) -> Result<(), Fault> {
-        let StagedSnapshot { set, begun, last, about, built, .. } = staged;
+        let StagedSnapshot { set, begun, last, about, built, with_references, .. } = staged;
         if set != self.cell.set {
             return Err(refused(format!("it is of set {set}, this is set {}", self.cell.set)));
         }
@@ -83,6 +87,10 @@ impl LedgerReplica {
         for (table, files) in built {
             files.ingest(self.engine(), table)?;
         }
+        let coverage = if with_references { Coverage::default() } else { Coverage::after(last.index) };
+        let mut batch = self.engine().batch();
+        coverage.put(&mut batch, generation);
+        self.engine().write(batch)?;
         let stored = SnapshotMeta::new(set, &about.applied);
         let about_bytes = about.encode();
         let log = self.cell.log.clone();
@@ -91,6 +99,7 @@ impl LedgerReplica {
         begun.keep();
         *self.cell.stored.write() = Some(stored);
         drop(writing);
+        self.offer_indexing();
         generation::delete(self.engine(), old)
     }
 
@@ -154,7 +163,8 @@ impl SnapshotWriter {
             return Err(refused(format!("it is {}, not of {:?}", found.id, meta.last)));
         }
         let built = std::mem::take(&mut self.built);
-        Ok(StagedSnapshot { set: self.set, begun: self.begun, meta: found, last, about, built })
+        let (begun, with_references) = (self.begun, self.with_references);
+        Ok(StagedSnapshot { set: self.set, begun, meta: found, last, about, built, with_references })
     }
 
     fn take_block(&mut self, kind: u8, body: &[u8]) -> Result<(), Fault> {
@@ -163,6 +173,9 @@ impl SnapshotWriter {
         }
         match kind {
             HEAD if self.head.is_none() => self.take_head(body)?,
+            WITH_REFERENCES if self.head.is_some() && !self.with_references && body.is_empty() => {
+                self.with_references = true;
+            }
             END if self.head.is_some() => {
                 if body != self.blocks.to_le_bytes() {
                     return Err(refused("blocks are missing"));

@@ -20,7 +20,7 @@ pub(super) const LOOKS_PER_PAGE: usize = 10_000;
 /// Commands that are looked at under one lock, at most.
 pub(super) const LOOKS_PER_LOCK: usize = 1_000;
 /// Transactions that are read under one lock, at most.
-const READS_PER_LOCK: usize = 32;
+pub(super) const READS_PER_LOCK: usize = 32;
 
 /// What was booked in a part of the log: transactions, reversals, and this set's part of those over several sets, where its
 /// decision or its commit stands.
@@ -143,7 +143,7 @@ impl ReplicaState {
     }
 
     /// What an entry booked at some offsets, with what entries up to `upto` have taken back of it.
-    fn listed(&self, index: u64, offsets: &[u16], upto: u64) -> Result<Vec<Listed>, Fault> {
+    pub(super) fn listed(&self, index: u64, offsets: &[u16], upto: u64) -> Result<Vec<Listed>, Fault> {
         let (Some(first), Some(last)) = (offsets.first(), offsets.last()) else { return Ok(Vec::new()) };
         let at = |offset: u16| Position::new(index, offset);
         let mut taken_back = self.taken_back_between(at(*first), at(*last), upto)?;

@@ -11,6 +11,7 @@ use twinset_ledger::restriction::Restrictions;
 use super::account::{self, FIGURES, WHO};
 use super::bloom::Bloom;
 use super::entry::Entries;
+use super::references::Coverage;
 use super::requests::Seed;
 use super::set_state::SetState;
 use super::state::{Fresh, ReplicaState};
@@ -32,6 +33,7 @@ impl ReplicaState {
     ) -> Result<ReplicaState, Fault> {
         check_files(&engine, &about)?;
         let stored_end = about.applied.log_id.map_or(0, |last| last.index + 1);
+        let coverage = Coverage::load(&engine, generation, stored_end)?;
         let bloom = load_bloom(&engine, generation, about.requests)?;
         let accounts = about.accounts;
         let mut state = ReplicaState {
@@ -52,6 +54,7 @@ impl ReplicaState {
             spare: None,
             frozen: None,
             stored_end,
+            coverage,
             survey: None,
             current: None,
         };

@@ -13,6 +13,7 @@
 //! | `statement`, `history`, `moments` | what was posted to an account; its postings, from memory and disk; positions of times |
 //! | `holds`, `check_back` | holds on disk, and pages of them; which overdue ones wait for what |
 //! | `sweeps` | sweeps, all and those that are due |
+//! | `references` | which transactions have a reference; what was booked before the index was kept |
 //! | `points` | how far the replica has come, for heartbeats |
 //! | `checkpoint`, `load` | memory to disk and back |
 //! | `snapshot`, `install` | disk to another node |
@@ -46,6 +47,7 @@ mod postings;
 mod reads;
 mod rebuild;
 mod recollect;
+mod references;
 mod requests;
 mod restrictions;
 #[cfg(test)]
@@ -82,6 +84,7 @@ pub use outbox::{Outgoing, OwnBuffered, StreamStanding, Suspended};
 pub use postings::Spot;
 pub use reads::{Booked, Listed, Read, Said, Tried, Verdict};
 pub use recollect::{ACKNOWLEDGED, GIVEN, Question, Recollection};
+pub use references::Referred;
 pub use restrictions::{RestrictionPage, RestrictionRecord};
 pub use set_state::{Applied, Membership};
 pub use snapshot::SnapshotReader;
@@ -108,6 +111,8 @@ struct Cell {
     writing: Mutex<()>,
     /// A checkpoint waits for the background thread.
     queued: AtomicBool,
+    /// The next piece of the log waits for it, to be read for references.
+    indexing: AtomicBool,
     /// What the disk holds.
     stored: RwLock<Option<SnapshotMeta>>,
     /// The fault that stopped this replica.
@@ -151,11 +156,14 @@ impl LedgerReplica {
             surveying: Mutex::new(()),
             writing: Mutex::new(()),
             queued: AtomicBool::new(false),
+            indexing: AtomicBool::new(false),
             stored: RwLock::new(stored),
             failed: OnceLock::new(),
             shared,
         };
-        Ok(LedgerReplica { cell: Arc::new(cell) })
+        let replica = LedgerReplica { cell: Arc::new(cell) };
+        replica.offer_indexing();
+        Ok(replica)
     }
 
     /// Whether a fault has stopped this replica or the store. What is in memory may be as of the middle of an entry then:

@@ -4,7 +4,8 @@
 //!
 //! The stream is a run of blocks: kind (1), length (4), crc32c of the body (4), body. Kinds are table numbers, whose
 //! bodies are records (key length 2, value length 4, key without its generation, value) in the order of keys; 240, the
-//! head: format (1), set (4), snapshot id, state record; 255, the end: number of blocks before it (8).
+//! head: format (1), set (4), snapshot id, state record; 241, behind all records and with no body: the table of references was among them,
+//! whole; without it that is not there at all; 255, the end: number of blocks before it (8).
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -22,6 +23,7 @@ use crate::wire::{BadRecord, Fields, put_block};
 
 pub(super) const FORMAT: u8 = 1;
 pub(super) const HEAD: u8 = 240;
+pub(super) const WITH_REFERENCES: u8 = 241;
 pub(super) const END: u8 = 255;
 pub(super) const BLOCK_HEADER_BYTES: usize = 9;
 /// A block is ended at this size.
@@ -53,6 +55,8 @@ struct Source {
     generation: Generation,
     about: SetState,
     meta: SnapshotMeta,
+    /// The index of references covers all of it, and goes along. One that does not is made anew by the receiver.
+    with_references: bool,
 }
 
 /// How far the stream has come.
@@ -64,6 +68,8 @@ struct Place {
     table: usize,
     /// The first key of it that has not been looked at; None: from its beginning.
     next: Option<Vec<u8>>,
+    /// That references are there has been said.
+    told: bool,
     ended: bool,
 }
 
@@ -77,7 +83,9 @@ impl LedgerReplica {
             return Err(Fault::damaged("the state record", "it is not of the last checkpoint"));
         }
         let engine = Arc::clone(self.engine());
-        let source = Source { engine, set: self.cell.set, generation, about, meta: meta.clone() };
+        let with_references = self.cell.state.read().coverage.is_whole();
+        let source =
+            Source { engine, set: self.cell.set, generation, about, meta: meta.clone(), with_references };
         let blocks = match self.engine().lasting_view() {
             Some(view) => Blocks::Here(Box::new((source, view, Place::default()))),
             None => Blocks::Ahead(read_ahead(source)?),
@@ -153,6 +161,10 @@ impl Source {
             0 => (HEAD, self.head()),
             count => match self.next_records(view, place)? {
                 Some((table, body)) => (table as u8, body),
+                None if self.with_references && !place.told => {
+                    place.told = true;
+                    (WITH_REFERENCES, Vec::new())
+                }
                 None => {
                     place.ended = true;
                     (END, count.to_le_bytes().to_vec())
@@ -174,7 +186,11 @@ impl Source {
     /// The next records, of one table; None if there are no more.
     fn next_records(&self, view: &View<'_>, place: &mut Place) -> Result<Option<(Table, Vec<u8>)>, Fault> {
         let begin = keys::generation(self.generation);
-        let left_out = |table| table == Table::Request && canary::on(Canary::SnapshotWithoutRequests);
+        let left_out = |table| match table {
+            Table::Request => canary::on(Canary::SnapshotWithoutRequests),
+            Table::Reference => !self.with_references,
+            _ => false,
+        };
         while let Some(&table) = Table::OF_REPLICA.get(place.table) {
             let mut cursor = view.cursor(table, &keys::generation_end(self.generation));
             cursor.seek(place.next.as_deref().unwrap_or(&begin));
@@ -210,6 +226,7 @@ impl Source {
             Table::Request => Fields::new(value).u64()?,
             Table::Posting => keys::parse_posting(key)?,
             Table::Link => keys::parse_link(key)?.1,
+            Table::Reference => keys::parse_reference(key)?.1,
             Table::Hold => keys::parse_hold(key)?,
             Table::Restriction => restrictions::made_at(value)?,
             Table::Raft | Table::Meta | Table::Journal => return Ok(false),

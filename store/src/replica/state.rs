@@ -5,7 +5,7 @@
 //! Invariant: of what is on disk, only positions of entries below `stored_end` count. A crash may leave more there;
 //! replay writes the same again, so it is ignored, not removed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use twinset_ledger::account::{Account, AccountNo, Side};
@@ -23,6 +23,7 @@ use super::bloom::Bloom;
 use super::entry::{Entries, Opened};
 use super::links::Link;
 use super::postings::Journal;
+use super::references::Coverage;
 use super::requests::{self, Requests, Seed};
 use super::set_state::SetState;
 use super::totals::Survey;
@@ -56,6 +57,8 @@ pub(crate) struct ReplicaState {
     /// What the last one wrote, emptied: memory that need not be asked for again.
     pub(crate) spare: Option<Fresh>,
     pub(crate) stored_end: u64,
+    /// How much of the log the index of references covers.
+    pub(super) coverage: Coverage,
     /// Somebody reads all accounts as they were at one index.
     pub(super) survey: Option<Survey>,
     /// The entry being applied.
@@ -77,6 +80,8 @@ pub(crate) struct Fresh {
     pub(crate) outcomes: Vec<(u64, Vec<u8>)>,
     /// By original: the reversals, in the order in which they were booked.
     pub(crate) links: BTreeMap<u64, Vec<Link>>,
+    /// Hashes of references, and the positions of the transactions that have them.
+    pub(crate) references: BTreeSet<(u64, u64)>,
     /// Once it is frozen: the holds that had changed until then, in the order of their places.
     pub(crate) holds: Vec<Hold>,
     /// The same of restrictions, in the order of their names.
@@ -111,6 +116,7 @@ impl Fresh {
             requests: Requests::with_capacity(0),
             outcomes: Vec::new(),
             links: BTreeMap::new(),
+            references: BTreeSet::new(),
             holds: Vec::new(),
             restrictions: Vec::new(),
             commands: 0,

@@ -6,6 +6,7 @@
 mod buffered;
 mod events;
 mod holds;
+mod references;
 mod restrictions;
 pub mod statements;
 
@@ -16,7 +17,7 @@ use rust_decimal::Decimal;
 use twinset_ledger::account::Side;
 use twinset_ledger::attempt::{Ballot, Begin, Part, Step, Sum, Vote};
 use twinset_ledger::codec::{EntryBuilder, PackedId, Short, ShortScope, encode_command};
-use twinset_ledger::command::{Command, Leg, LegKind, Metadata, Reversal, Transaction};
+use twinset_ledger::command::{Command, Leg, LegKind, Metadata, REFERENCE, Reversal, Transaction};
 use twinset_ledger::hold::Capture;
 use twinset_ledger::id::{Position, TransactionId};
 use twinset_ledger::memory::MemoryState;
@@ -204,7 +205,7 @@ impl Load {
                     transaction: TransactionId { set: self.set, incarnation, position },
                     amount: (dice.roll(2) == 0).then(|| Decimal::new(1, 2)),
                     reason: 1,
-                    metadata: Metadata::new(),
+                    metadata: order(index / 2, offset / 2),
                 }))
             }
             8..=10 => Made::General(Command::Transaction(self.many_legs(index, offset, &mut dice))),
@@ -413,7 +414,9 @@ pub fn stamp(index: u64) -> u64 {
 /// What a client knows a transaction by; not all have it.
 fn order(index: u64, offset: u64) -> Metadata {
     let order = (!offset.is_multiple_of(3)).then(|| ("order".to_owned(), format!("o-{}", index % 9)));
-    order.into_iter().collect()
+    let of = (index * 7 + offset) % 31;
+    let reference = (!offset.is_multiple_of(4)).then(|| (REFERENCE.to_owned(), format!("r-{of}")));
+    order.into_iter().chain(reference).collect()
 }
 
 /// What a client has said of a transaction of another set; mostly something.
@@ -533,4 +536,5 @@ pub fn compare(replica: &LedgerReplica, model: &MemoryState, dice: &mut Dice) {
     assert_eq!(listed, booked);
     statements::compare(replica, model, dice);
     events::compare(replica, model, dice);
+    references::compare(replica, model, dice);
 }

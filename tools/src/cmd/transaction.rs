@@ -9,7 +9,7 @@ use super::account;
 use super::hold;
 use super::page::{self, Page};
 use super::restriction;
-use super::router::{self, Asked, CallError, RequestId, Router, add};
+use super::router::{self, Asked, CallError, Freshness, RequestId, Router, add};
 use crate::{error, out};
 
 /// Post, read, reverse and list transactions; find what became of a request.
@@ -31,6 +31,15 @@ pub enum Transaction {
     Reverse(Reverse),
     /// List what a set has booked, in order.
     List(List),
+    /// Find what was booked with a reference of your own, without naming an account.
+    #[command(
+        long_about = "Find what was booked with a reference of your own, without naming an account.\n\n\
+        A transaction's reference is what its metadata have under `reference`: `post --metadata reference=ORDER-1234`. References need \
+        not be unique. All sets are asked, or one; sets that do not answer are named, and what is there is not known.\n\n\
+        Examples:\n  twinset transaction find --reference ORDER-1234\n  \
+        twinset transaction find --reference ORDER-1234 --set 2 --json"
+    )]
+    Find(Find),
     /// Find what became of a request, after an answer that said `unknown`.
     #[command(long_about = "Find what became of a request, after an answer that said `unknown`.\n\n\
         Shows the transaction (or, for a request about an account, a hold or a restriction, that as it is now), or why it was rejected. Request ids are \
@@ -132,6 +141,22 @@ pub struct List {
     page: Page<1000>,
 }
 
+/// Arguments of `transaction find`.
+#[derive(Debug, Args)]
+#[command(mut_arg("after", |after| after.value_name("NEXT")))]
+pub struct Find {
+    /// What the metadata have under `reference`.
+    #[arg(long, value_name = "REFERENCE")]
+    reference: String,
+    /// Only of this set.
+    #[arg(long)]
+    set: Option<u32>,
+    #[command(flatten)]
+    page: Page<100>,
+    #[command(flatten)]
+    freshness: Freshness,
+}
+
 /// Arguments of `transaction request`.
 #[derive(Debug, Args)]
 pub struct Request {
@@ -155,6 +180,7 @@ pub async fn run(command: Transaction, context: &Context) -> anyhow::Result<()> 
         }
         Transaction::Reverse(arguments) => reverse(&mut router, arguments, context.json).await,
         Transaction::List(arguments) => list(&mut router, arguments, context.json).await,
+        Transaction::Find(arguments) => find(&mut router, arguments, context.json).await,
         Transaction::Request(arguments) => request(&mut router, arguments, context.json).await,
     }
 }
@@ -278,6 +304,36 @@ async fn list(router: &mut Router, arguments: List, json: bool) -> anyhow::Resul
         out::line(&one(transaction))?;
     }
     page::more(&reply, |next| format!("transaction list --set {set} --after {next}"));
+    Ok(())
+}
+
+async fn find(router: &mut Router, arguments: Find, json: bool) -> anyhow::Result<()> {
+    let Find { reference, set, page, freshness } = arguments;
+    let number = set.map(|set| set.to_string());
+    let parameters = [
+        ("reference", Some(reference.as_str())),
+        ("set", number.as_deref()),
+        ("consistency", freshness.consistency()),
+    ];
+    let path = page.path("/v1/transactions", &parameters);
+    let reply = router.read(&path, &format!("what has the reference {reference} cannot be told")).await?;
+    if json {
+        return out::json(&reply);
+    }
+    let found = reply["transactions"].as_array().map_or(&[][..], Vec::as_slice);
+    for transaction in found {
+        out::line(&one(transaction))?;
+    }
+    for set in reply["silent"].as_array().into_iter().flatten() {
+        out::say(&format!("set {set} does not answer: what is there is not known"));
+    }
+    if found.is_empty() && reply["next"] == "" {
+        out::say("nothing has that reference");
+    }
+    let of = number.map(|set| format!(" --set {set}")).unwrap_or_default();
+    // In quotes, which a reference may have itself.
+    let quoted = reference.replace('\'', r"'\''");
+    page::more(&reply, |next| format!("transaction find --reference '{quoted}'{of} --after {next}"));
     Ok(())
 }
 

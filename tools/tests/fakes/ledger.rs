@@ -100,6 +100,7 @@ not_scripted! {
     get_balance: GetBalanceRequest => GetBalanceReply,
     get_transaction: GetTransactionRequest => GetTransactionReply,
     list_transactions: ListTransactionsRequest => ListTransactionsReply,
+    find_transactions: FindTransactionsRequest => FindTransactionsReply,
     get_request: GetRequestRequest => GetRequestReply,
     list_events: ListEventsRequest => ListEventsReply,
     place_hold: PlaceHoldRequest => HoldReply,

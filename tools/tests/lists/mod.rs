@@ -50,3 +50,46 @@ async fn a_list_names_the_command_that_goes_on() {
     }
     assert!(asked.lock().unwrap().is_empty(), "nothing more was asked");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reference_finds_its_transactions_and_says_who_was_silent() {
+    let asked = Arc::<Mutex<Vec<String>>>::default();
+    let seen = asked.clone();
+    let url = fakes::router::start(move |_, path, _| {
+        seen.lock().unwrap().push(path.to_owned());
+        let transaction = json!({
+            "transaction": "2-1-8-0", "accounting_date": "2026-03-01", "request_id": "r",
+            "legs": [{"account": "a", "side": "debit", "amount": "5.00", "currency": "EUR"}],
+            "metadata": {"reference": "it's 1/2"},
+        });
+        Some(match path.contains("nobody") {
+            true => (200, json!({"transactions": [], "next": "", "silent": []}).to_string()),
+            false => {
+                (200, json!({"transactions": [transaction], "next": "2-1-8-0", "silent": [3]}).to_string())
+            }
+        })
+    })
+    .await;
+    let found =
+        against(&url, &["transaction", "find", "--reference", "it's 1/2", "--set", "2", "--stale"]).await;
+    let lines: Vec<String> =
+        stdout(&found).lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(lines, ["2-1-8-0 2026-03-01 request r", "debit a 5.00 EUR", "reference = it's 1/2"]);
+    assert_eq!(
+        stderr(&found),
+        "set 3 does not answer: what is there is not known\n\
+         more: twinset transaction find --reference 'it'\\''s 1/2' --set 2 --after 2-1-8-0\n"
+    );
+    let path = asked.lock().unwrap().pop();
+    let expected = "/v1/transactions?page_size=20&reference=it%27s%201%2F2&set=2&consistency=stale";
+    assert_eq!(path.as_deref(), Some(expected));
+    let none = against(&url, &["transaction", "find", "--reference", "nobody's"]).await;
+    assert_eq!(
+        (stdout(&none), stderr(&none), none.status.code()),
+        (String::new(), "nothing has that reference\n".to_owned(), Some(0))
+    );
+    let json = against(&url, &["transaction", "find", "--reference", "x", "--json"]).await;
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&json.stdout).unwrap()["silent"], json!([3]));
+    assert_eq!(stderr(&json), "");
+    assert_eq!(against(&url, &["transaction", "find"]).await.status.code(), Some(64));
+}

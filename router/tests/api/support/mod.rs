@@ -8,6 +8,7 @@ pub mod dry_run;
 pub mod events;
 pub mod holds;
 pub mod node;
+pub mod references;
 pub mod restrictions;
 pub mod statement;
 pub mod sweeps;
@@ -46,6 +47,8 @@ pub struct Shared {
     pub announce: bool,
     /// Sets of which nobody can be read.
     pub withheld: Mutex<BTreeSet<u32>>,
+    /// Sets whose index of references is being built.
+    pub unbuilt: Mutex<BTreeSet<u32>>,
 }
 
 pub struct Cluster {
@@ -90,8 +93,8 @@ impl Cluster {
         }
         let truth = BTreeMap::from([1, 2].map(|set| (set, (MemoryState::new(set), 1))));
         let (leaders, _) = watch::channel(Vec::new());
-        let (truth, withheld) = (Mutex::new(truth), Mutex::default());
-        let shared = Arc::new(Shared { catalogue, truth, leaders, announce, withheld });
+        let (truth, withheld, unbuilt) = (Mutex::new(truth), Mutex::default(), Mutex::default());
+        let shared = Arc::new(Shared { catalogue, truth, leaders, announce, withheld, unbuilt });
         let start =
             |((name, _), listener): (&(&str, &str), _)| FakeNode::start(name, listener, shared.clone());
         let nodes = NODES.iter().zip(listeners).map(start).collect();

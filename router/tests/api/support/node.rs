@@ -25,7 +25,7 @@ use twinset_proto::cluster::v1::{
 use twinset_proto::ledger::v1 as wire;
 
 use super::across::{self, Coordinator};
-use super::{Shared, buffered, dry_run, events, holds, restrictions, statement, sweeps};
+use super::{Shared, buffered, dry_run, events, holds, references, restrictions, statement, sweeps};
 
 /// What a node does with items.
 #[derive(Clone, Debug, PartialEq)]
@@ -145,6 +145,10 @@ impl FakeNode {
         Some(replies)
     }
 
+    fn is_unbuilt(&self, set: u32) -> bool {
+        self.shared.unbuilt.lock().expect("no test panicked with it").contains(&set)
+    }
+
     fn on_read(&self, request: &ReadRequest) -> read_reply::Result {
         let mut seen = self.seen.lock().expect("no test panicked with it");
         seen.reads += 1;
@@ -190,6 +194,16 @@ impl FakeNode {
             }
             Some(read_request::Query::Transaction(id)) => {
                 return holds::transaction(state, id, as_of, u64::from(stale));
+            }
+            Some(read_request::Query::Find(_)) if self.is_unbuilt(request.set) => {
+                return read_reply::Result::Refused(Refusal {
+                    reason: RefusalReason::IndexBuilding.into(),
+                    detail: "3 of 9".into(),
+                    ..Refusal::default()
+                });
+            }
+            Some(read_request::Query::Find(asked)) => {
+                return references::page(state, asked, as_of, u64::from(stale));
             }
             Some(read_request::Query::Statement(asked)) => return statement::statement(state, asked, as_of),
             Some(read_request::Query::Events(asked)) => {

@@ -99,7 +99,10 @@ mod tests {
     /// What a failed sync of the list leaves: the list names a file that stands only where it was built. Beside it stand
     /// others that were never taken over, and as many as `before` are in the database. Gives both places of the file.
     fn lost(dir: &Path, before: u8) -> (PathBuf, PathBuf) {
-        let rocks = open(dir).unwrap();
+        lost_by(open(dir).unwrap(), dir, before)
+    }
+
+    fn lost_by(rocks: Rocks, dir: &Path, before: u8) -> (PathBuf, PathBuf) {
         for number in 0..before {
             let path = built(&rocks, Table::Posting, &[number]);
             rocks.ingest(Table::Posting, vec![path]).unwrap();
@@ -132,6 +135,19 @@ mod tests {
             assert_whole(dir.path());
             // Now it is the database's own.
             assert_whole(dir.path());
+        }
+    }
+
+    #[test]
+    fn it_comes_back_into_a_database_that_does_not_have_all_tables_yet() {
+        for before in BEFORE {
+            let dir = tempfile::tempdir().unwrap();
+            let mut older = open(dir.path()).unwrap();
+            older.db.drop_cf(Table::Reference.name()).unwrap();
+            lost_by(older, dir.path(), before);
+            assert_whole(dir.path());
+            let rocks = open(dir.path()).unwrap();
+            assert_eq!(rocks.get(Table::Reference, b"key").unwrap().map(|value| value.to_vec()), None);
         }
     }
 
