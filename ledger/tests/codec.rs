@@ -22,8 +22,8 @@ use twinset_ledger::codec::{
 use twinset_ledger::command::{Expected, Metadata, Precondition};
 use twinset_ledger::hold::{Capture, PlaceHold};
 use twinset_ledger::{
-    Begin, Command, Durability, FreezeMode, Label, LegKind, Position, Rejection, Reversal, Side, Step,
-    Transaction,
+    Begin, Command, Durability, FreezeMode, Label, LegKind, LegPart, Position, Rejection, Reversal, Side,
+    Step, Transaction,
 };
 
 /// With what only captures and careful clients say.
@@ -89,10 +89,26 @@ fn commands() -> Vec<(Command, &'static str)> {
                 request_id,
                 transaction: transaction_id(),
                 amount: Some(Decimal::new(1, 0)),
+                legs: None,
                 reason: 9,
                 metadata: Metadata::new(),
             }),
             "09026964 0300000002000000 0700050000000000 0100010000000000000000000000 0900 00",
+        ),
+        (
+            Command::Reversal(Reversal {
+                request_id: text("id"),
+                transaction: transaction_id(),
+                amount: None,
+                legs: Some(vec![
+                    LegPart { leg: 0, amount: Decimal::new(1, 0) },
+                    LegPart { leg: 255, amount: Decimal::new(15, 1) },
+                ]),
+                reason: 9,
+                metadata: Metadata::new(),
+            }),
+            "2d026964 0300000002000000 0700050000000000 0200 0000 00010000000000000000000000 \
+             ff00 010f0000000000000000000000 0900 00",
         ),
         (Command::DefineGroup { group: "g".into() }, "2c0167"),
         (Command::MarkDurability { durability: Durability::Degraded }, "0a01"),

@@ -16,6 +16,7 @@ mod holds_grpc;
 mod http;
 mod preconditions;
 mod restrictions;
+mod reversals;
 mod statement;
 mod support;
 mod sweeps;

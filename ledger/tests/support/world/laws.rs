@@ -8,7 +8,7 @@ use twinset_ledger::codec::encode_outcome;
 use twinset_ledger::memory::MemoryState;
 use twinset_ledger::restriction::RestrictionEnd;
 use twinset_ledger::{
-    Account, Begin, Command, Effect, Outcome, Position, Rejection, Side, State, Step, TransactionId,
+    Account, Begin, Command, Effect, Outcome, Position, Rejection, Reversal, Side, State, Step, TransactionId,
 };
 
 use super::check_back::is_confirmation;
@@ -180,7 +180,7 @@ impl World {
 
     /// Reversals turn their original's legs round, and together never exceed it.
     fn check_reversals(&self) {
-        let mut taken_back = BTreeMap::<TransactionId, BTreeMap<TransactionId, i128>>::new();
+        let mut taken_back = BTreeMap::<TransactionId, BTreeMap<TransactionId, Vec<i128>>>::new();
         for (request, answer) in &self.answers {
             let (set, command) = &self.asked[*request];
             let (incarnation, position) = (answer.incarnation, answer.position);
@@ -188,19 +188,18 @@ impl World {
             let (Some(effect), Command::Reversal(reversal)) = (self.effects.get(&by), command) else {
                 continue;
             };
-            let original = &self.effects[&reversal.transaction];
-            let turned = |leg: &(String, Side, i128)| (leg.0.clone(), leg.1 != Side::Debit);
-            let straight = |leg: &(String, Side, i128)| (leg.0.clone(), leg.1 == Side::Debit);
-            assert!(effect.iter().map(turned).eq(original.iter().map(straight)), "the legs are turned round");
-            taken_back.entry(reversal.transaction).or_default().insert(by, effect[0].2);
+            let legs = taken_of(&self.effects[&reversal.transaction], effect, reversal);
+            taken_back.entry(reversal.transaction).or_default().insert(by, legs);
         }
         for (original, by) in taken_back {
-            let whole = self.effects[&original][0].2;
-            let sum = by.values().sum::<i128>();
-            assert!(sum <= whole, "{sum} of {whole} is taken back");
+            let whole: Vec<i128> = self.effects[&original].iter().map(|(.., amount)| *amount).collect();
             let reversed = self.state(original.set).reversed(original.position).expect("no fault");
+            for (leg, most) in whole.iter().enumerate() {
+                let sum = by.values().map(|legs| legs[leg]).sum::<i128>();
+                assert!(sum <= *most, "{sum} of {most} of leg {leg} of {original} is taken back");
+                assert_eq!(reversed.taken.of(leg, &whole), sum, "the original knows how much of leg {leg}");
+            }
             let known: BTreeSet<TransactionId> = reversed.by.iter().copied().collect();
-            assert_eq!(reversed.amount, sum, "the original knows how much of it");
             assert!(known.iter().eq(by.keys()), "and the original knows by what");
         }
     }
@@ -327,6 +326,39 @@ impl World {
             _ => {}
         }
     }
+}
+
+/// How much of each leg of the original a reversal has taken back, whose legs are turned round. Legs that it does not name
+/// stand in the original's order, and those that are left out had nothing left.
+fn taken_of(
+    original: &[(String, Side, i128)],
+    effect: &[(String, Side, i128)],
+    reversal: &Reversal,
+) -> Vec<i128> {
+    let is_turned = |at: usize, leg: &(String, Side, i128)| {
+        original[at].0 == leg.0 && original[at].1 != leg.1 && original[at].2 >= leg.2
+    };
+    let mut taken = vec![0; original.len()];
+    match &reversal.legs {
+        Some(named) => {
+            assert_eq!(named.len(), effect.len(), "as many legs as were named");
+            for (part, leg) in named.iter().zip(effect) {
+                assert!(is_turned(part.leg.into(), leg), "the legs are turned round");
+                taken[usize::from(part.leg)] = leg.2;
+            }
+        }
+        None => {
+            let mut at = 0;
+            for leg in effect {
+                at += (at..original.len())
+                    .position(|at| is_turned(at, leg))
+                    .expect("the legs are turned round");
+                taken[at] = leg.2;
+                at += 1;
+            }
+        }
+    }
+    taken
 }
 
 /// What an attempt that is not decided takes back.
