@@ -465,7 +465,6 @@ fn the_generator_reaches_all_of_it() {
             ("legs reversed over sets", 3),
             ("legs reversed in others alone", 1),
             ("legs reversed here", 3),
-            ("all but what was reversed by legs", 1),
             ("leg_not_found", 1),
             ("given up", 50),
             ("second attempt", 50),

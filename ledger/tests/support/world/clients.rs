@@ -58,7 +58,7 @@ impl World {
             Ask::Reversal { request_id, original, across, amount } => {
                 let parts = Parts::in_place_of(*amount, original);
                 let known: Vec<TransactionId> = match across {
-                    true if amount.is_none() && parts.is_none() => self.not_whole(),
+                    _ if amount.is_none() && original.index(2) == 0 => self.not_whole(),
                     true => self.settled_lately(),
                     false => self.effects.keys().copied().collect(),
                 };

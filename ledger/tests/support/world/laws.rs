@@ -178,27 +178,48 @@ impl World {
         }
     }
 
-    /// Reversals turn their original's legs round, and together never exceed it.
+    /// Reversals turn their original's legs round, and together never exceed any of them.
     fn check_reversals(&self) {
-        let mut taken_back = BTreeMap::<TransactionId, BTreeMap<TransactionId, Vec<i128>>>::new();
+        let mut reversals = BTreeMap::<TransactionId, BTreeMap<TransactionId, &Reversal>>::new();
         for (request, answer) in &self.answers {
             let (set, command) = &self.asked[*request];
             let (incarnation, position) = (answer.incarnation, answer.position);
             let by = TransactionId { set: *set, incarnation, position };
-            let (Some(effect), Command::Reversal(reversal)) = (self.effects.get(&by), command) else {
-                continue;
-            };
-            let legs = taken_of(&self.effects[&reversal.transaction], effect, reversal);
-            taken_back.entry(reversal.transaction).or_default().insert(by, legs);
+            let (Some(_), Command::Reversal(reversal)) = (self.effects.get(&by), command) else { continue };
+            reversals.entry(reversal.transaction).or_default().insert(by, reversal);
         }
-        for (original, by) in taken_back {
-            let whole: Vec<i128> = self.effects[&original].iter().map(|(.., amount)| *amount).collect();
-            let reversed = self.state(original.set).reversed(original.position).expect("no fault");
-            for (leg, most) in whole.iter().enumerate() {
-                let sum = by.values().map(|legs| legs[leg]).sum::<i128>();
-                assert!(sum <= *most, "{sum} of {most} of leg {leg} of {original} is taken back");
-                assert_eq!(reversed.taken.of(leg, &whole), sum, "the original knows how much of leg {leg}");
+        for (original, by) in reversals {
+            let legs = &self.effects[&original];
+            let mut left: Vec<i128> = legs.iter().map(|(.., amount)| *amount).collect();
+            let whole = left.clone();
+            // What takes all that was left of many legs came last, and says by its own legs what that was.
+            let of_the_rest =
+                |(_, reversal): &(&TransactionId, &&Reversal)| reversal.legs.is_none() && legs.len() > 2;
+            let (last, parts): (Vec<_>, Vec<_>) = by.iter().partition(of_the_rest);
+            assert!(last.len() <= 1, "all that is left of {original} is taken back once: {last:?}");
+            for (by, reversal) in parts.into_iter().chain(last) {
+                let effect = &self.effects[by];
+                let all = 0..legs.len();
+                let named: Vec<usize> = match &reversal.legs {
+                    Some(named) => named.iter().map(|part| usize::from(part.leg)).collect(),
+                    None => all.filter(|at| left[*at] > 0).collect(),
+                };
+                let turned = effect.iter().map(|leg| (leg.0.clone(), leg.1 != Side::Debit));
+                let straight = named.iter().map(|at| (legs[*at].0.clone(), legs[*at].1 == Side::Debit));
+                assert!(turned.eq(straight), "{by} turns legs of {original} round");
+                for (at, (.., amount)) in named.into_iter().zip(effect) {
+                    left[at] -= amount;
+                    assert!(left[at] >= 0, "no more of leg {at} of {original} than was booked, by {by}");
+                    assert!(
+                        reversal.legs.is_some() || legs.len() == 2 || left[at] == 0,
+                        "all of leg {at} by {by}"
+                    );
+                }
             }
+            let reversed = self.state(original.set).reversed(original.position).expect("no fault");
+            let taken: Vec<i128> = (0..legs.len()).map(|leg| reversed.taken.of(leg, &whole)).collect();
+            let expected: Vec<i128> = whole.iter().zip(&left).map(|(whole, left)| whole - left).collect();
+            assert_eq!(taken, expected, "the original knows how much of each leg");
             let known: BTreeSet<TransactionId> = reversed.by.iter().copied().collect();
             assert!(known.iter().eq(by.keys()), "and the original knows by what");
         }
@@ -326,39 +347,6 @@ impl World {
             _ => {}
         }
     }
-}
-
-/// How much of each leg of the original a reversal has taken back, whose legs are turned round. Legs that it does not name
-/// stand in the original's order, and those that are left out had nothing left.
-fn taken_of(
-    original: &[(String, Side, i128)],
-    effect: &[(String, Side, i128)],
-    reversal: &Reversal,
-) -> Vec<i128> {
-    let is_turned = |at: usize, leg: &(String, Side, i128)| {
-        original[at].0 == leg.0 && original[at].1 != leg.1 && original[at].2 >= leg.2
-    };
-    let mut taken = vec![0; original.len()];
-    match &reversal.legs {
-        Some(named) => {
-            assert_eq!(named.len(), effect.len(), "as many legs as were named");
-            for (part, leg) in named.iter().zip(effect) {
-                assert!(is_turned(part.leg.into(), leg), "the legs are turned round");
-                taken[usize::from(part.leg)] = leg.2;
-            }
-        }
-        None => {
-            let mut at = 0;
-            for leg in effect {
-                at += (at..original.len())
-                    .position(|at| is_turned(at, leg))
-                    .expect("the legs are turned round");
-                taken[at] = leg.2;
-                at += 1;
-            }
-        }
-    }
-    taken
 }
 
 /// What an attempt that is not decided takes back.
