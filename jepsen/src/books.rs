@@ -425,8 +425,12 @@ mod tests {
     #[test]
     fn requests_are_looked_for_where_they_may_stand() {
         let Ask::Transfer(transfer) = payment((3, 4), "x", 5) else { panic!("a payment is a transfer") };
-        let reversal =
-            |id: &str, text: &str| Ask::Reverse { id: id.into(), transaction: name(text), cents: None };
+        let reversal = |id: &str, text: &str| Ask::Reverse {
+            id: id.into(),
+            transaction: name(text),
+            cents: None,
+            parts: vec![],
+        };
         let left = Left {
             open: vec![Ask::Batch { items: vec![transfer], with_postings: false, atomic: false }],
             refused: vec![reversal("r", "1-1-7-0"), reversal("nothing", "1-1-8-0")],

@@ -116,6 +116,7 @@ const CAGES: &[Cage] = &[
     cage(Canary::AnyBodyIsTheSame, QUICK, 4, &["exactly_once"]),
     cage(Canary::ForgottenRejections, QUICK, 4, &["answers", "exactly_once"]),
     cage(Canary::EndlessReversal, QUICK, 4, &["answers"]),
+    cage(Canary::LegSumsForgotten, ("reversals", "kill"), 4, &["answers"]),
     cage(Canary::IgnoredFreeze, QUICK, 4, &["answers"]),
     cage(Canary::ExchangedResults, QUICK, 4, &["answers"]),
     cage(Canary::ReplayInANewPlace, QUICK, 4, &["answers", "exactly_once"]),

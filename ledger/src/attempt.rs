@@ -16,6 +16,7 @@ use crate::id::{Position, TransactionId};
 use crate::label::Label;
 use crate::outcome::Posted;
 use crate::rejection::Rejection;
+use crate::reversed::{Taken, TakenBack};
 
 /// Sets that one transaction can touch at most.
 pub const SETS_MAX: usize = 16;
@@ -220,8 +221,8 @@ pub struct Coordination {
     pub legs: Vec<Leg>,
     /// The set of each.
     pub sets: Vec<u32>,
-    /// If it takes back an earlier transaction: which one, and how much of its first leg is taken back.
-    pub reverses: Option<(TransactionId, i128)>,
+    /// If it takes back an earlier transaction: which one, and how much of it.
+    pub reverses: Option<(TransactionId, Taken)>,
     /// If it captures a hold: what it takes of it.
     pub captures: Option<Capturing>,
     /// Where it was decided that it is booked; None while the sets are asked.
@@ -244,11 +245,6 @@ pub struct Capturing {
 }
 
 impl Coordination {
-    /// The sets that take part, the coordinator's own included.
-    pub fn all_sets(&self) -> BTreeSet<u32> {
-        self.sets.iter().copied().collect()
-    }
-
     /// The sets that take part beside the coordinator's own.
     pub fn other_sets(&self, own: u32) -> BTreeSet<u32> {
         self.sets.iter().copied().filter(|&set| set != own).collect()
@@ -287,17 +283,20 @@ impl Attempts {
         self.open.is_empty()
     }
 
-    /// How much of the first leg of the transaction at `original` open attempts may yet take back.
-    pub fn reversing(&self, original: Position) -> i128 {
-        let amount = |attempt: &Attempt| match &attempt.role {
-            Role::Coordinator(Coordination { reverses: Some((of, amount)), decided: None, .. })
-                if of.position == original =>
-            {
-                *amount
+    /// How much of the transaction at `original` open attempts may yet take back.
+    pub fn reversing(&self, original: Position) -> TakenBack {
+        let mut reversing = TakenBack::default();
+        for attempt in self.open.values() {
+            match &attempt.role {
+                Role::Coordinator(Coordination { reverses: Some((of, taken)), decided: None, .. })
+                    if of.position == original =>
+                {
+                    reversing.add(taken);
+                }
+                _ => {}
             }
-            _ => 0,
-        };
-        self.open.values().map(amount).sum()
+        }
+        reversing
     }
 
     /// Opens an attempt. Panics if one of that name is open.

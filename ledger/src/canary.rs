@@ -140,11 +140,13 @@ pub enum Canary {
     DryRunOfNewIds,
     /// What was to be tried is booked.
     DryRunBooks,
+    /// What reversals took back by naming legs counts for none that comes later.
+    LegSumsForgotten,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 63] = [
+    pub const ALL: [Canary; 64] = [
         Canary::ReplyBeforeSafe,
         Canary::ForgottenRequests,
         Canary::StaleLeaderRead,
@@ -208,6 +210,7 @@ impl Canary {
         Canary::AtLeastIsMore,
         Canary::DryRunOfNewIds,
         Canary::DryRunBooks,
+        Canary::LegSumsForgotten,
     ];
 
     /// Its name.
@@ -276,6 +279,7 @@ impl Canary {
             Canary::AtLeastIsMore => "at-least-is-more",
             Canary::DryRunOfNewIds => "dry-run-of-new-ids",
             Canary::DryRunBooks => "dry-run-books",
+            Canary::LegSumsForgotten => "leg-sums-forgotten",
         }
     }
 

@@ -340,12 +340,23 @@ pub struct Reversal {
     pub request_id: String,
     /// The transaction to reverse, of the same set.
     pub transaction: TransactionId,
-    /// None: all that is left. A part is possible for a transaction of two legs.
+    /// So much of each leg of a transaction of two. Neither it nor `legs`: all that is left of every leg.
     pub amount: Option<Decimal>,
+    /// Parts of these legs and nothing of the others; at least one. Not beside an amount.
+    pub legs: Option<Vec<LegPart>>,
     /// The client's reason code.
     pub reason: u16,
     /// Free.
     pub metadata: Metadata,
+}
+
+/// A part of one leg of an earlier transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LegPart {
+    /// Which leg, in the order of that transaction, from 0. Of several parts they rise.
+    pub leg: u16,
+    /// In major units, above zero.
+    pub amount: Decimal,
 }
 
 impl Command {

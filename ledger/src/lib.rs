@@ -26,6 +26,7 @@ pub mod memory;
 pub mod outcome;
 pub mod rejection;
 pub mod restriction;
+pub mod reversed;
 pub mod state;
 pub mod sweep;
 
@@ -33,7 +34,7 @@ pub use account::{Account, AccountNo, FreezeMode, Limit, Side};
 pub use attempt::{Attempts, Begin, Step};
 pub use buffer::{Buffer, BufferStep, PostingMode};
 pub use check_back::{CheckBack, CheckedBack, OnExpiry};
-pub use command::{Command, Leg, LegKind, Reversal, Transaction};
+pub use command::{Command, Leg, LegKind, LegPart, Reversal, Transaction};
 pub use id::{Position, TransactionId, slot_of};
 pub use label::Label;
 pub use malformed::Malformed;

@@ -90,6 +90,9 @@ pub enum Malformed {
          daily"
     )]
     Sweep,
+    /// A reversal that names both an amount and legs, or no leg, or one twice.
+    #[error("a reversal names an amount, or at least one leg and each once")]
+    ReversalLegs,
     /// A group of no transactions.
     #[error("an atomic batch has at least one transaction")]
     EmptyGroup,
@@ -144,6 +147,7 @@ codes! {
     Precondition "malformed_precondition"
     RestrictedLeg "restricted_leg_not_alone"
     Sweep "malformed_sweep"
+    ReversalLegs "malformed_reversal_legs"
     EmptyGroup "empty_batch"
     Amount "amount_not_positive"
     Date "date_out_of_range"
@@ -412,6 +416,12 @@ impl Reversal {
     fn validate(&self) -> Result<(), Malformed> {
         check(is_valid(&self.request_id), Malformed::RequestId)?;
         check(self.amount.is_none_or(|amount| amount > Decimal::ZERO), Malformed::Amount)?;
+        if let Some(legs) = &self.legs {
+            let rising = legs.is_sorted_by(|a, b| a.leg < b.leg);
+            let possible = legs.last().is_some_and(|last| usize::from(last.leg) < LEGS_MAX);
+            check(self.amount.is_none() && rising && possible, Malformed::ReversalLegs)?;
+            check(legs.iter().all(|part| part.amount > Decimal::ZERO), Malformed::Amount)?;
+        }
         metadata_fits(&self.metadata)
     }
 }

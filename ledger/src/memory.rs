@@ -14,7 +14,7 @@ use crate::hold::{Hold, Holds};
 use crate::id::{Position, TransactionId};
 use crate::outcome::Outcome;
 use crate::restriction::{Restriction, RestrictionName, Restrictions};
-use crate::state::{Durability, Posting, Reversed, State};
+use crate::state::{Durability, Posting, Reversed, State, Taken};
 use crate::sweep::Sweeps;
 
 /// Why an entry's bytes could not be applied.
@@ -179,10 +179,8 @@ impl State for MemoryState {
         Ok(self.reversed.get(&position).cloned().unwrap_or_default())
     }
 
-    fn add_reversal(&mut self, original: Position, by: TransactionId, _: Position, amount: i128) {
-        let reversed = self.reversed.entry(original).or_default();
-        reversed.amount += amount;
-        reversed.by.push(by);
+    fn add_reversal(&mut self, original: Position, by: TransactionId, _: Position, taken: Taken) {
+        self.reversed.entry(original).or_default().add(by, &taken);
     }
 
     fn attempts(&self) -> &Attempts {

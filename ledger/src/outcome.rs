@@ -79,6 +79,17 @@ pub enum Effect {
     Ran(RunEnd),
 }
 
+impl Effect {
+    /// Whether legs were booked in this set. Where a coordinator has no leg in what it takes back, its decision books none.
+    pub fn books(&self) -> bool {
+        match self {
+            Effect::Posted(legs) => !legs.is_empty(),
+            Effect::Buffered { .. } | Effect::Suspended { .. } => true,
+            _ => false,
+        }
+    }
+}
+
 /// A hold's figures after a command, in minor units.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {

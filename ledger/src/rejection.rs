@@ -8,11 +8,11 @@
 //! |---|---|---|
 //! | 0 | `leg_on_group`, then `request_mismatch` | `request_mismatch` |
 //! | 1 | `account_not_found`, `transaction_not_found` | `suspense_not_found`, `suspense_resolved`; then `account_exists`, `account_not_found`, then `sweep_not_found` |
-//! | 2 | `not_reversible`, `partial_reversal_of_many_legs` | `subject_unknown`, then `currency_unknown` |
+//! | 2 | `not_reversible`, `partial_reversal_of_many_legs`, `leg_not_found` | `subject_unknown`, then `currency_unknown` |
 //! | 3 | `currency_mismatch` | `currency_mismatch`, of a hold, of what is suspended, and of who gets what is swept |
 //! | 4 | `excess_scale`, and `amount_overflow` of an amount that no minor units can hold; then the same of the leg's preconditions | the same, of the limit or amount, or of what a sweep keeps and then its threshold |
 //! | 5 | `restricted_outflow`; then `hold_not_found`, `hold_ended`, `capture_without_outflow`, `hold_exceeded`, `hold_journal_full` | `hold_not_found`, `hold_ended`, then `hold_exceeded` or `expiry_too_early`, then `hold_journal_full`; `restriction_exceeded` |
-//! | 6 | `unbalanced`, `reversal_exceeds` | |
+//! | 6 | `unbalanced`, then `reversal_exceeds` | |
 //! | 7 | `account_closed` | `account_closed` |
 //! | 8 | `account_frozen` | `account_frozen`, of placing a hold |
 //! | 9 | `precondition_failed` | |
@@ -168,12 +168,15 @@ pub enum Rejection {
         transaction: TransactionId,
     },
     /// More than what is left of the original.
-    #[error("only {} of the transaction is left to reverse", to_decimal_string(*left, *scale))]
+    #[error("only {} of {} is left to reverse", to_decimal_string(*left, *scale),
+        leg.map_or_else(|| "the transaction".to_owned(), |leg| format!("leg {leg}")))]
     ReversalExceeds {
-        /// What is left of the first leg.
+        /// What is left of the leg; if none was named, of the first one.
         left: i128,
         /// Of that.
         scale: u8,
+        /// The leg, if legs were named: the first of which too much was asked for.
+        leg: Option<u16>,
     },
     /// A step that nodes proposed does not fit what this set knows of the attempt, of the hold or the restriction that is to expire, or of
     /// the sweep. Clients
@@ -328,11 +331,19 @@ pub enum Rejection {
         /// The group's id.
         group: String,
     },
-    /// A part of a transaction with more than two legs is not defined.
-    #[error("{transaction} has more than two legs and can only be reversed as a whole")]
+    /// One amount says nothing of how a part of more than two legs is made up.
+    #[error("{transaction} has more than two legs: a part of it is reversed by naming legs")]
     PartialReversalOfManyLegs {
         /// As the client named it.
         transaction: TransactionId,
+    },
+    /// A reversal names a leg that the original does not have.
+    #[error("{transaction} has no leg {leg}")]
+    LegNotFound {
+        /// As the client named it.
+        transaction: TransactionId,
+        /// The first such leg, counted from 0.
+        leg: u16,
     },
 }
 
@@ -378,6 +389,7 @@ impl Rejection {
             Rejection::SweepNotFound { .. } => 36,
             Rejection::TooManySweeps { .. } => 37,
             Rejection::LegOnGroup { .. } => 38,
+            Rejection::LegNotFound { .. } => 39,
         }
     }
 
@@ -395,7 +407,7 @@ impl Rejection {
 }
 
 /// All codes, in the order of their numbers from 1.
-pub const CODES: [&str; 38] = [
+pub const CODES: [&str; 39] = [
     "request_mismatch",
     "account_not_found",
     "account_exists",
@@ -434,4 +446,5 @@ pub const CODES: [&str; 38] = [
     "sweep_not_found",
     "too_many_sweeps",
     "leg_on_group",
+    "leg_not_found",
 ];

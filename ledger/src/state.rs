@@ -9,6 +9,7 @@ use crate::hold::Hold;
 use crate::id::{Position, TransactionId};
 use crate::outcome::Outcome;
 use crate::restriction::{Restriction, RestrictionName};
+pub use crate::reversed::{Reversed, Taken, TakenBack};
 use crate::sweep::Sweeps;
 
 /// Whether answers of the set wait for the away site. Marked in the set's own log, entry by entry.
@@ -29,15 +30,6 @@ pub struct Posting {
     pub position: Position,
     /// In minor units; raises (inflow, positive) or lowers (outflow, negative) the account's posted balance.
     pub delta: i128,
-}
-
-/// What has been taken back of a transaction so far.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Reversed {
-    /// Minor units of the first leg that have been reversed.
-    pub amount: i128,
-    /// The reversals, in order.
-    pub by: Vec<TransactionId>,
 }
 
 /// The replicated state of one set, as apply sees it. A read must see every earlier write of the same entry. All
@@ -79,9 +71,9 @@ pub trait State {
 
     /// What has been reversed of the transaction at `position`.
     fn reversed(&self, position: Position) -> Result<Reversed, Self::Fault>;
-    /// Adds a reversal of `amount` minor units of the first leg to the transaction at `original`. `at` is where it is booked:
-    /// the command that is being applied, which of a reversal over several sets is not the one that it is named by.
-    fn add_reversal(&mut self, original: Position, by: TransactionId, at: Position, amount: i128);
+    /// Adds a reversal that takes so much to the transaction at `original`. `at` is where it is booked: the command that is
+    /// being applied, which of a reversal over several sets is not the one that it is named by.
+    fn add_reversal(&mut self, original: Position, by: TransactionId, at: Position, taken: Taken);
 
     /// The attempts that are open in this set.
     fn attempts(&self) -> &Attempts;

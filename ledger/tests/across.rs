@@ -5,6 +5,8 @@
 //! `cargo test -p twinset-ledger --test across` tries it first.
 
 mod model;
+#[path = "support/parts.rs"]
+mod parts;
 #[path = "support/recovered.rs"]
 mod recovered;
 mod support;
@@ -462,6 +464,10 @@ fn the_generator_reaches_all_of_it() {
             ("settled reversal", 40),
             ("reversal beside another", 3),
             ("reversal stopped by another", 1),
+            ("legs reversed over sets", 3),
+            ("legs reversed in others alone", 1),
+            ("legs reversed here", 3),
+            ("leg_not_found", 1),
             ("given up", 50),
             ("second attempt", 50),
             ("late prepare", 20),

@@ -22,8 +22,8 @@ use twinset_ledger::codec::{
 use twinset_ledger::command::{Expected, Metadata, Precondition};
 use twinset_ledger::hold::{Capture, PlaceHold};
 use twinset_ledger::{
-    Begin, Command, Durability, FreezeMode, Label, LegKind, Position, Rejection, Reversal, Side, Step,
-    Transaction,
+    Begin, Command, Durability, FreezeMode, Label, LegKind, LegPart, Position, Rejection, Reversal, Side,
+    Step, Transaction,
 };
 
 /// With what only captures and careful clients say.
@@ -89,10 +89,26 @@ fn commands() -> Vec<(Command, &'static str)> {
                 request_id,
                 transaction: transaction_id(),
                 amount: Some(Decimal::new(1, 0)),
+                legs: None,
                 reason: 9,
                 metadata: Metadata::new(),
             }),
             "09026964 0300000002000000 0700050000000000 0100010000000000000000000000 0900 00",
+        ),
+        (
+            Command::Reversal(Reversal {
+                request_id: text("id"),
+                transaction: transaction_id(),
+                amount: None,
+                legs: Some(vec![
+                    LegPart { leg: 0, amount: Decimal::new(1, 0) },
+                    LegPart { leg: 255, amount: Decimal::new(15, 1) },
+                ]),
+                reason: 9,
+                metadata: Metadata::new(),
+            }),
+            "2d026964 0300000002000000 0700050000000000 0200 0000 00010000000000000000000000 \
+             ff00 010f0000000000000000000000 0900 00",
         ),
         (Command::DefineGroup { group: "g".into() }, "2c0167"),
         (Command::MarkDurability { durability: Durability::Degraded }, "0a01"),
@@ -256,7 +272,7 @@ fn one_meaning_has_one_form() {
         assert_eq!(refused(&leg), DecodeError::OutOfRange { field: "leg kind" });
     }
     let decide = |rest: &str| refused(&format!("0d 0300000002000000 0700050000000000 {rest}"));
-    assert_eq!(decide("02 04000000"), DecodeError::OutOfRange { field: "ballot" });
+    assert_eq!(decide("03 04000000"), DecodeError::OutOfRange { field: "ballot" });
     assert_eq!(decide("01 01 04000000 02"), DecodeError::OutOfRange { field: "vote" });
     assert_eq!(decide("01 01 04000000 01 01 0120"), DecodeError::BadId);
 }

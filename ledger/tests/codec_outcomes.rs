@@ -21,6 +21,7 @@ use twinset_ledger::hold::{Ended, Hold, HoldChange, HoldEvent};
 use twinset_ledger::outcome::{Held, Restricted};
 use twinset_ledger::rejection::CODES;
 use twinset_ledger::restriction::{Restriction, RestrictionEnd, RestrictionEnded};
+use twinset_ledger::state::Taken;
 use twinset_ledger::{
     Attempts, Effect, Label, LegKind, Outcome, Position, Posted, Rejection, Side, TransactionId,
 };
@@ -67,7 +68,7 @@ fn rejections() -> Vec<(Rejection, &'static str)> {
         (Rejection::AccountNotEmpty { account }, a),
         (Rejection::TransactionNotFound { transaction }, t),
         (Rejection::NotReversible { transaction }, t),
-        (Rejection::ReversalExceeds { left: 1, scale: 2 }, golden(&[one, "02"])),
+        (Rejection::ReversalExceeds { left: 1, scale: 2, leg: None }, golden(&[one, "02"])),
         (Rejection::PartialReversalOfManyLegs { transaction }, t),
         (Rejection::StepOutOfPlace { attempt: transaction }, t),
         (Rejection::SetUnavailable { set: 5 }, "05000000"),
@@ -117,6 +118,7 @@ fn rejections() -> Vec<(Rejection, &'static str)> {
         (Rejection::SweepNotFound { account: text("a") }, a),
         (Rejection::TooManySweeps { most: 258 }, "02010000"),
         (Rejection::LegOnGroup { group: text("a") }, a),
+        (Rejection::LegNotFound { transaction, leg: 258 }, golden(&[t, "0201"])),
     ]
 }
 
@@ -185,6 +187,8 @@ fn outcomes_have_golden_bytes() {
     for (number, (rejection, fields)) in (1u8..).zip(rejections()) {
         cases.push((Err(rejection), format!("00 {number:02x}00 {fields}")));
     }
+    let of_a_leg = Rejection::ReversalExceeds { left: 1, scale: 2, leg: Some(258) };
+    cases.push((Err(of_a_leg), format!("00 1200 01{} 82 0201", "00".repeat(15))));
     for (result, golden) in cases {
         assert_golden(&outcome(result), &format!("{head} {golden}"), encoded_outcome, decode_outcome);
     }
@@ -239,7 +243,7 @@ fn attempts() -> Attempts {
     let coordination = Coordination {
         legs: transaction().legs,
         sets: vec![3, 4],
-        reverses: Some((transaction_id(), 5)),
+        reverses: Some((transaction_id(), Taken::Evenly(5))),
         captures: Some(Capturing { hold: Position::new(2, 1), amount: 7, is_final: true, confirms: Some(3) }),
         decided: Some(Position::new(1, 3)),
         label: Label::from(&transaction()),
@@ -251,12 +255,17 @@ fn attempts() -> Attempts {
         label: Label::default(),
         ..coordination.clone()
     };
+    let of_legs = Coordination {
+        reverses: Some((transaction_id(), Taken::Legs(vec![(1, 5), (258, 6)]))),
+        ..asking.clone()
+    };
     let id = |set| TransactionId { set, ..transaction_id() };
     let mut attempts = Attempts::default();
     attempts.open(id(4), attempt(Role::Participant { reverses: None }, vec![restricted, withdrawn]));
     attempts.open(id(5), attempt(Role::Participant { reverses: Some(id(3)) }, vec![planned]));
     attempts.open(id(2), attempt(Role::Coordinator(coordination), Vec::new()));
     attempts.open(id(3), attempt(Role::Coordinator(asking), vec![planned]));
+    attempts.open(id(6), attempt(Role::Coordinator(of_legs), Vec::new()));
     attempts
 }
 
@@ -273,7 +282,7 @@ fn attempts_have_golden_bytes() {
     let reserved = format!("01 07000000 02 {three}");
     let legs = "0200 01 0161 02960000000000000000000000 82 0162 010f0000000000000000000000 0145";
     let golden = [
-        text("04000000"),
+        text("05000000"),
         head(2),
         format!("00 02 {legs} 03000000 04000000"),
         text("01 0300000002000000 0700050000000000 05000000000000000000000000000000"),
@@ -285,6 +294,9 @@ fn attempts_have_golden_bytes() {
         format!("02 07000000 1a {three} 0201000000000000 07000000 22 {three} 00 00"),
         head(5),
         format!("{reserved} 00 01 0300000002000000 0700050000000000"),
+        head(6),
+        format!("00 01 {legs} 03000000 04000000 02 0300000002000000 0700050000000000 02"),
+        text("0100 05000000000000000000000000000000 0201 06000000000000000000000000000000 00 00"),
     ];
     assert_golden(&attempts(), &golden.join(" "), encoded_attempts, decode_attempts);
     assert_eq!(encoded_attempts(&Attempts::default()), [0; 4]);

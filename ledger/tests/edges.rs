@@ -282,6 +282,7 @@ fn a_part_is_taken_back_in_the_unit_of_the_first_leg() {
         request_id: "back".to_owned(),
         transaction: attempt,
         amount: Some(Decimal::new(40, 2)),
+        legs: None,
         reason: 0,
         metadata: Metadata::new(),
     };

@@ -4,6 +4,8 @@
 //! to `tests/holds.regressions`; then `cargo test -p twinset-ledger --test holds` tries it first.
 
 mod model;
+#[path = "support/parts.rs"]
+mod parts;
 #[path = "support/story/mod.rs"]
 mod story;
 mod support;
@@ -14,6 +16,7 @@ mod twin;
 
 use std::collections::BTreeMap;
 
+use parts::parts;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -86,8 +89,9 @@ fn ask() -> impl Strategy<Value = Ask> {
     let prepare = (vec(leg, 1..3), 1u64..30).prop_map(|(legs, attempt)| Ask::Prepare { legs, attempt });
     let end = (1u64..30, any::<bool>()).prop_map(|(attempt, commit)| Ask::End { attempt, commit });
     let decide = (any::<Index>(), 0u8..16).prop_map(|(attempt, how)| Ask::Decide { attempt, how });
-    let reverse = (any::<Index>(), prop::bool::weighted(0.8), option::weighted(0.2, amount()))
-        .prop_map(|(of, booked, amount)| Ask::Reverse { of, booked, amount });
+    let named = option::weighted(0.3, parts(amount()));
+    let reverse = (any::<Index>(), prop::bool::weighted(0.8), option::weighted(0.2, amount()), named)
+        .prop_map(|(of, booked, amount, parts)| Ask::Reverse { of, booked, amount, parts });
     let mode = select(vec![FreezeMode::Debit, FreezeMode::Credit, FreezeMode::Both]);
     let freeze = (0..ACCOUNTS.len(), mode, prop::bool::weighted(0.4))
         .prop_map(|(account, mode, on)| Ask::Freeze { account, mode, on });

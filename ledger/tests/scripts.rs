@@ -76,6 +76,7 @@ scenarios! {
     across_sets_participant
     across_sets_refused
     across_sets_reversal
+    across_sets_reversal_of_legs
     buffered
     buffered_mode
     buffered_parcels
@@ -118,6 +119,7 @@ scenarios! {
     restricted_across_sets
     restricted_refused
     reversal
+    reversal_of_legs
     reversal_of_many_legs
     scope
     sweeps
@@ -270,7 +272,11 @@ impl Script {
                     args.next_pos().and_then(|text| text.split_once('-')).ok_or("position?")?;
                 let reversed = state.reversed(Position::new(index.parse()?, offset.parse()?))?;
                 let by: Vec<String> = reversed.by.iter().map(ToString::to_string).collect();
-                writeln!(out, "{} by {by:?}", reversed.amount)?;
+                write!(out, "{}", reversed.taken.evenly)?;
+                for (leg, amount) in &reversed.taken.legs {
+                    write!(out, " leg {leg}: {amount}")?;
+                }
+                writeln!(out, " by {by:?}")?;
             }
             "attempts" => {
                 for (id, attempt) in state.attempts().iter() {

@@ -4,6 +4,8 @@
 //! written to `tests/sweeps.regressions`; then `cargo test -p twinset-ledger --test sweeps` tries it first.
 
 mod model;
+#[path = "support/parts.rs"]
+mod parts;
 mod support;
 #[path = "support/tally.rs"]
 mod tally;

@@ -244,6 +244,7 @@ mod tests {
             request_id: "reverse".to_owned(),
             transaction: attempt_of(set),
             amount: None,
+            legs: None,
             reason: 0,
             metadata: Metadata::new(),
         })

@@ -1,14 +1,16 @@
 //! gRPC messages to commands, and results to gRPC messages. Pure translation: what is missing or unreadable is
 //! malformed, everything else is for the core to judge.
 
-use twinset_ledger::{Command, FreezeMode, Leg, Reversal, Side, Transaction, TransactionId, amount, date};
+use twinset_ledger::{
+    Command, FreezeMode, Leg, LegPart, Reversal, Side, Transaction, TransactionId, amount, date,
+};
 use twinset_proto::ledger::v1 as wire;
 
 use crate::api::{Booked, BookedLeg, Receipt};
 use crate::batch::Batch;
 use crate::error::{At, Error};
 use crate::holds;
-use crate::json::request::parse_limit;
+use crate::json::request::{in_their_order, parse_limit};
 use crate::restrictions;
 use crate::status;
 
@@ -116,8 +118,12 @@ pub fn batch(request: wire::PostBatchRequest) -> Result<Batch, Error> {
     Ok(Batch { transactions, atomic: request.atomic, with_postings: request.with_postings })
 }
 
+fn parse_amount(text: &str) -> Result<rust_decimal::Decimal, Error> {
+    amount::parse(text).map_err(|error| Error::malformed(format!("amount: {error}")))
+}
+
 fn leg(leg: wire::Leg) -> Result<Leg, Error> {
-    let amount = amount::parse(&leg.amount).map_err(|error| Error::malformed(format!("amount: {error}")))?;
+    let amount = parse_amount(&leg.amount)?;
     let side = given(side(leg.side, "side")?, "side")?;
     let preconditions = leg.preconditions.as_ref().map(holds::grpc::preconditions).transpose()?;
     let kind = restrictions::grpc::kind(&leg)?;
@@ -138,12 +144,17 @@ pub fn reversal(
 ) -> Result<Command, Error> {
     let amount = match request.amount.as_str() {
         "" => None,
-        text => Some(amount::parse(text).map_err(|error| Error::malformed(format!("amount: {error}")))?),
+        text => Some(parse_amount(text)?),
     };
+    let part = |part: wire::LegPart| {
+        Ok(LegPart { leg: narrow(part.leg, "leg")?, amount: parse_amount(&part.amount)? })
+    };
+    let parts = |legs: wire::LegParts| legs.parts.into_iter().map(part).collect::<Result<Vec<_>, Error>>();
     Ok(Command::Reversal(Reversal {
         request_id: request.request_id,
         transaction,
         amount,
+        legs: request.legs.map(parts).transpose()?.map(in_their_order),
         reason: narrow(request.reason, "reason")?,
         metadata: request.metadata.into_iter().collect(),
     }))

@@ -74,7 +74,10 @@ const RANKS: [(&str, &str); 13] = [
         "`account_not_found`, `transaction_not_found`",
         "`suspense_not_found`, `suspense_resolved`; then `account_exists`, `account_not_found`, then `sweep_not_found`",
     ),
-    ("`not_reversible`, `partial_reversal_of_many_legs`", "`subject_unknown`, then `currency_unknown`"),
+    (
+        "`not_reversible`, `partial_reversal_of_many_legs`, `leg_not_found`",
+        "`subject_unknown`, then `currency_unknown`",
+    ),
     (
         "`currency_mismatch`",
         "`currency_mismatch`, of a hold, of what is suspended, and of who gets what is swept",
@@ -87,7 +90,7 @@ const RANKS: [(&str, &str); 13] = [
         "`restricted_outflow`; then `hold_not_found`, `hold_ended`, `capture_without_outflow`, `hold_exceeded`, `hold_journal_full`",
         "`hold_not_found`, `hold_ended`, then `hold_exceeded` or `expiry_too_early`, then `hold_journal_full`; `restriction_exceeded`",
     ),
-    ("`unbalanced`, `reversal_exceeds`", ""),
+    ("`unbalanced`, then `reversal_exceeds`", ""),
     ("`account_closed`", "`account_closed`"),
     ("`account_frozen`", "`account_frozen`, of placing a hold"),
     ("`precondition_failed`", ""),
@@ -106,7 +109,7 @@ const PRECEDENCE_HEAD: &str = "
    `method_not_allowed`, `overloaded`, `unsupported_media_type`; then its size, `body_too_large`.
 2. What cannot be read: `malformed`, the first in the text. `batch_too_large`.
 3. What no ledger would take: the request id, the number of legs, the legs in their order (account, currency, amount,
-   preconditions), `same_account`, `restricted_leg_not_alone`, `scope_account_without_leg`, `capture_without_scope_account`, the date, the metadata. Of an
+   preconditions), `same_account`, `restricted_leg_not_alone`, `scope_account_without_leg`, `capture_without_scope_account`, the date, `malformed_reversal_legs`, the metadata. Of an
    atomic batch `empty_batch`, then its first transaction that is malformed (`item` is its place), and none is sent.
 4. Where it would go: `no_catalogue`; `not_found` of a set; `too_many_legs_across_sets`, then `too_many_sets`; of an atomic
    batch `batch_across_sets`.

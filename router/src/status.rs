@@ -228,7 +228,7 @@ pub const ROUTER: [Entry; 20] = [
 ];
 
 /// The codes of commands that the ledger would never take.
-pub const MALFORMED: [Entry; 23] = [
+pub const MALFORMED: [Entry; 24] = [
     malformed(1001, "malformed_request_id", "The request id is not 1-64 of A-Za-z0-9._:-{}."),
     malformed(1002, "malformed_account_id", "An account id is not 1-64 of A-Za-z0-9._:-{}."),
     malformed(1003, "malformed_currency", "A currency code is not 1-64 of A-Za-z0-9._:-{}."),
@@ -266,6 +266,11 @@ pub const MALFORMED: [Entry; 23] = [
         "malformed_sweep",
         "A sweep keeps less than nothing, or its interval is not 1 to 31622400 seconds, or its threshold is below what it keeps.",
     ),
+    malformed(
+        1037,
+        "malformed_reversal_legs",
+        "A reversal names both an amount and legs, or no leg, or one twice, or one that no transaction has.",
+    ),
     malformed(1019, "empty_batch", "An atomic batch has no transaction."),
     malformed(
         1020,
@@ -279,7 +284,7 @@ const fn malformed(number: u16, code: &'static str, title: &'static str) -> Entr
 }
 
 /// The ledger's rejections, in the order of their numbers.
-pub const REJECTIONS: [Entry; 38] = [
+pub const REJECTIONS: [Entry; 39] = [
     entry(
         1,
         "request_mismatch",
@@ -313,7 +318,7 @@ pub const REJECTIONS: [Entry; 38] = [
     rejected(
         19,
         "partial_reversal_of_many_legs",
-        "A transaction of more than two legs can only be reversed as a whole.",
+        "A part of a transaction of more than two legs is reversed by naming `legs`, not an amount.",
     ),
     entry(
         20,
@@ -370,6 +375,7 @@ pub const REJECTIONS: [Entry; 38] = [
         "A leg is on a group of accounts that this router has not heard of yet. Nothing was booked, or looked for.",
         LATER,
     ),
+    rejected(39, "leg_not_found", "A reversal names a leg that the original does not have."),
 ];
 
 const fn rejected(number: u16, code: &'static str, title: &'static str) -> Entry {
@@ -525,7 +531,13 @@ fn fields(rejection: &Rejection) -> BTreeMap<&'static str, String> {
         Rejection::SuspenseNotFound { item } | Rejection::SuspenseResolved { item } => {
             vec![("suspended", item.to_string())]
         }
-        Rejection::ReversalExceeds { left, scale } => vec![("left", money(left, scale))],
+        Rejection::ReversalExceeds { left, scale, leg } => {
+            let leg = leg.map(|leg| ("leg", leg.to_string()));
+            [("left", money(left, scale))].into_iter().chain(leg).collect()
+        }
+        Rejection::LegNotFound { transaction, leg } => {
+            vec![("transaction", transaction.to_string()), ("leg", leg.to_string())]
+        }
         Rejection::StepOutOfPlace { attempt } => vec![("attempt", attempt.to_string())],
         Rejection::SetUnavailable { set } => vec![("set", set.to_string())],
         Rejection::HoldNotFound { account, hold } => {

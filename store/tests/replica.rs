@@ -14,7 +14,7 @@ use twinset_ledger::codec::EntryBuilder;
 use twinset_ledger::hold::{Ended, Hold};
 use twinset_ledger::memory::MemoryState;
 use twinset_ledger::restriction::{Restriction, RestrictionEnd};
-use twinset_ledger::{Command, Effect, Outcome, Position, Rejection, State, TransactionId};
+use twinset_ledger::{Command, Effect, Outcome, Position, Rejection, Reversal, State, TransactionId};
 use twinset_store::{Fault, LedgerReplica, Log, LogId, SnapshotReader};
 
 #[test]
@@ -418,6 +418,7 @@ fn the_load_takes_attempts_from_their_beginning_to_their_end() {
         for (_, command, outcome) in model.history().filter(|(_, _, outcome)| !outcome.replayed) {
             let what = match (command, &outcome.result) {
                 (Command::Reversal(_), Ok(Effect::Begun)) => "reversal begun",
+                (Command::Reversal(Reversal { legs: Some(_), .. }), Ok(Effect::Posted(_))) => "legs reversed",
                 (_, Ok(Effect::Begun)) => "begun",
                 (_, Ok(Effect::Prepared(_))) => "prepared",
                 (_, Ok(Effect::Aborted)) => "aborted",
@@ -461,6 +462,7 @@ fn the_load_takes_attempts_from_their_beginning_to_their_end() {
         ("begun", 100),
         ("second attempt", 5),
         ("reversal begun", 20),
+        ("legs reversed", 5),
         ("prepared", 100),
         ("aborted", 50),
         ("decided", 50),

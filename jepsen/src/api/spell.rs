@@ -30,10 +30,17 @@ pub fn call(accounts: &Recorder, ask: &Ask) -> (Method, String, String) {
             let body = format!("{{\"transactions\":[{items}],\"with_postings\":{with_postings}{atomic}}}");
             (Method::POST, "/v1/batches".into(), body)
         }
-        Ask::Reverse { id, transaction, cents } => {
+        Ask::Reverse { id, transaction, cents, parts } => {
             let amount =
                 cents.map_or_else(String::new, |cents| format!(",\"amount\":\"{}\"", decimal(cents)));
-            let body = format!("{{\"request_id\":\"{id}\"{amount}}}");
+            let part =
+                |(leg, cents): &(u16, i64)| format!("{{\"leg\":{leg},\"amount\":\"{}\"}}", decimal(*cents));
+            let parts: Vec<String> = parts.iter().map(part).collect();
+            let legs = match parts.is_empty() {
+                true => String::new(),
+                false => format!(",\"legs\":[{}]", parts.join(",")),
+            };
+            let body = format!("{{\"request_id\":\"{id}\"{amount}{legs}}}");
             (Method::POST, format!("/v1/transactions/{transaction}/reversals"), body)
         }
         Ask::Open { id, account, subject, currency, limit } => {

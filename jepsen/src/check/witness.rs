@@ -450,8 +450,10 @@ fn asks_for(history: &History, body: Body<'_>, found: &Found) -> bool {
         Body::Other(Ask::ResolveSuspense { account, .. }) => {
             found.legs.get(1).is_some_and(|leg| leg.0 == *account) && found.reverses.is_none()
         }
-        Body::Other(Ask::Reverse { transaction, cents, .. }) => {
+        Body::Other(Ask::Reverse { transaction, cents, parts, .. }) => {
+            let named = parts.iter().map(|(_, cents)| *cents);
             found.reverses == Some(*transaction)
+                && (parts.is_empty() || found.legs.iter().map(|(_, leg)| leg.abs()).eq(named))
                 && cents.is_none_or(|cents| found.legs.first().is_some_and(|(_, leg)| leg.abs() == cents))
         }
         Body::Other(_) => false,

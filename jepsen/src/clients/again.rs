@@ -89,6 +89,7 @@ fn other_body(ask: &Ask) -> Option<Ask> {
         }
         Ask::Transfer(transfer) => more(&mut transfer.legs),
         Ask::Batch { items, .. } => more(&mut items.first_mut()?.legs),
+        Ask::Reverse { parts, .. } if !parts.is_empty() => parts[0].1 += 1,
         Ask::Reverse { cents, .. } => *cents = Some(cents.map_or(1, |cents| cents + 1)),
         Ask::SetLimit { limit, .. } | Ask::Open { limit, .. } => {
             *limit = limit.map_or(Some(-1), |limit| Some(limit - 1));

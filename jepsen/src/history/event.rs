@@ -288,8 +288,14 @@ pub enum Ask {
     Transfer(Transfer),
     /// Ask what would come of a transaction.
     DryRun(Transfer),
-    /// Take one back, whole or so much of it.
-    Reverse { id: String, transaction: Name, cents: Option<i64> },
+    /// Take one back, whole or so much of it, or parts of its legs: which leg, and how much.
+    Reverse {
+        id: String,
+        transaction: Name,
+        cents: Option<i64>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        parts: Vec<(u16, i64)>,
+    },
     /// Book many, each for itself or, if it is `atomic`, all or none.
     Batch {
         items: Vec<Transfer>,

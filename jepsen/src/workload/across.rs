@@ -119,7 +119,7 @@ impl Across {
         match self.recent(hand) {
             Some((transaction, cents)) => {
                 let part = hand.chance(60).then(|| hand.cents(cents.max(1) as usize));
-                Ask::Reverse { id: hand.id(), transaction, cents: part }
+                Ask::Reverse { id: hand.id(), transaction, cents: part, parts: vec![] }
             }
             None => self.ask(Self::over_sets, hand),
         }

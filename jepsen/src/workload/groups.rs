@@ -249,7 +249,7 @@ impl Groups {
     fn reverse(&self, hand: &mut Hand) -> Option<Ask> {
         let (transaction, cents) = self.recent(hand)?;
         let part = hand.chance(50).then(|| hand.cents(cents.max(1) as usize));
-        Some(Ask::Reverse { id: hand.id(), transaction, cents: part })
+        Some(Ask::Reverse { id: hand.id(), transaction, cents: part, parts: vec![] })
     }
 }
 

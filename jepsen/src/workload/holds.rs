@@ -205,6 +205,6 @@ impl Holds {
         let part = hand.chance(50).then(|| hand.cents(200));
         let captured = self.captured.lock().unwrap_or_else(PoisonError::into_inner);
         let (transaction, _): (Name, i64) = captured.get(at).copied()?;
-        Some(Ask::Reverse { id: hand.id(), transaction, cents: part })
+        Some(Ask::Reverse { id: hand.id(), transaction, cents: part, parts: vec![] })
     }
 }

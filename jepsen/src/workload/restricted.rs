@@ -206,7 +206,7 @@ impl Restricted {
             }
             46..62 => {
                 let part = hand.chance(50).then(|| unit * hand.cents((cents / unit) as usize));
-                Ask::Reverse { id: hand.id(), transaction: restriction, cents: part }
+                Ask::Reverse { id: hand.id(), transaction: restriction, cents: part, parts: vec![] }
             }
             62..66 => {
                 // Of another account it restricts nothing.

@@ -1,5 +1,5 @@
-//! Reversals: whole, in parts, several at once by different clients, of many legs, of a reversal, of what is not there, and
-//! where the money has gone on. All of them together never take back more than the original.
+//! Reversals: whole, in parts, by legs, several at once by different clients, of many legs, of a reversal, of what is not there,
+//! and where the money has gone on. All of them together never take back more than the original, of any of its legs.
 
 use std::sync::{Arc, PoisonError};
 
@@ -36,15 +36,18 @@ impl Generate for Reversals {
         };
         let set = hand.pick(self.ground.sets());
         match (recent, hand.random.below(100)) {
-            (Some((transaction, cents)), 0..45) => {
+            (Some((transaction, cents)), 0..18) => {
+                Ask::Reverse { id: hand.id(), transaction, cents: None, parts: parts(cents, hand) }
+            }
+            (Some((transaction, cents)), 18..45) => {
                 let part = hand.chance(60).then(|| hand.cents(cents.max(1) as usize));
-                Ask::Reverse { id: hand.id(), transaction, cents: part }
+                Ask::Reverse { id: hand.id(), transaction, cents: part, parts: vec![] }
             }
             (Some((transaction, _)), 45..53) => Ask::ReadTransaction { transaction, level: hand.level(40) },
             (_, 53..55) => {
                 let position = Position::new(1 << 40, 0);
                 let transaction = Name(TransactionId { set, incarnation: 1, position });
-                Ask::Reverse { id: hand.id(), transaction, cents: None }
+                Ask::Reverse { id: hand.id(), transaction, cents: None, parts: vec![] }
             }
             (_, 55..63) => {
                 let (payee, payer) = self.pick(set, hand);
@@ -58,7 +61,7 @@ impl Generate for Reversals {
                     legs: vec![(payee, cents), (payer, -cents)],
                 })
             }
-            (_, 63..70) => {
+            (_, 63..78) => {
                 let (payee, payer) = self.pick(set, hand);
                 let (one, two) = (hand.cents(300), hand.cents(300));
                 let other = self.pick(set, hand).0;
@@ -101,6 +104,23 @@ impl Generate for Reversals {
             booked.pop_front();
         }
     }
+}
+
+/// Parts of what one paid to another or to two, who have the second leg and the third. The payer's comes to as much, mostly.
+fn parts(cents: i64, hand: &mut Hand) -> Vec<(u16, i64)> {
+    let part = |hand: &mut Hand| hand.cents((cents / 3).max(1) as usize);
+    let (one, two) = (part(hand), part(hand));
+    let mut parts = match hand.random.below(100) {
+        0..35 => vec![(0, one), (1, one)],
+        35..65 => vec![(0, two), (2, two)],
+        65..90 => vec![(0, one + two), (1, one), (2, two)],
+        90..95 => vec![(1, one), (3, one)],
+        _ => vec![(1, one)],
+    };
+    if hand.chance(6) {
+        parts[0].1 += 1;
+    }
+    parts
 }
 
 impl Reversals {

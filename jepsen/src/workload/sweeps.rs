@@ -127,6 +127,6 @@ impl Sweeps {
         let back = hand.random.below(RECENT);
         let transaction = *self.runs.iter().rev().nth(back)?;
         let cents = hand.chance(50).then(|| hand.cents(200));
-        Some(Ask::Reverse { id: hand.id(), transaction, cents })
+        Some(Ask::Reverse { id: hand.id(), transaction, cents, parts: vec![] })
     }
 }

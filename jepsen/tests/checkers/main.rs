@@ -8,6 +8,7 @@ mod faults;
 mod groups;
 mod lives;
 mod once;
+mod parts;
 mod past;
 mod preconditions;
 mod restricted;

@@ -383,7 +383,8 @@ fn what_may_be_set_aside_may_be_read_so_or_so_and_nothing_else_may() {
 fn a_reversal_that_is_refused_needs_somebody_who_takes_it_back() {
     let name = |text: &str| Name(text.parse().unwrap());
     let place = |index: u64| Place { set: 1, index, time_ns: index * 10 };
-    let reverse = |id: &str| Ask::Reverse { id: id.into(), transaction: name("1-1-12-0"), cents: None };
+    let reverse =
+        |id: &str| Ask::Reverse { id: id.into(), transaction: name("1-1-12-0"), cents: None, parts: vec![] };
     let op = |at_ns: u64, ask: Ask, answer: Answer| {
         let (process, end_ns) = (at_ns as u32, Some(at_ns + 2));
         Op { process, site: 0, router: 0, begin_ns: at_ns, end_ns, retry: None, ask, answer }

@@ -225,7 +225,7 @@ impl<S: State> Turn<'_, S> {
                 }
             }
         };
-        let (reverses, captures) = (coordination.reverses, coordination.captures);
+        let (reverses, captures) = (coordination.reverses.clone(), coordination.captures);
         let reserved = reserved.to_vec();
         if let Err(rejection) = verdict {
             if !canary::on(Canary::GivesNothingBack) {
@@ -240,14 +240,15 @@ impl<S: State> Turn<'_, S> {
         if let Some(capturing) = captures {
             self.capture_decided(capturing, id);
         }
-        let posted = self.book_part(id, reverses.map(|(original, _)| original), &reserved);
+        let original = reverses.as_ref().map(|(original, _)| *original);
+        let posted = self.book_part(id, original, &reserved);
         let attempt = self.state.attempts_mut().get_mut(id).expect("it is open");
         attempt.reserved.clear();
         if let Role::Coordinator(coordination) = &mut attempt.role {
             coordination.decided = Some(self.position);
         }
-        if let Some((original, amount)) = reverses {
-            self.state.add_reversal(original.position, id, self.position, amount);
+        if let Some((original, taken)) = reverses {
+            self.state.add_reversal(original.position, id, self.position, taken);
         }
         Ok(Effect::Posted(posted))
     }
@@ -469,9 +470,9 @@ fn out_of_place(attempt: TransactionId) -> Rejection {
 /// None if the parts are not what was asked for.
 pub fn told(coordination: &Coordination, own: &Part, parts: &[Part]) -> Option<Vec<Posted>> {
     let part_of = |set: u32| [own].into_iter().chain(parts).find(|part| part.set == set);
-    let sets = coordination.all_sets();
-    // As many parts as sets, and one of each.
-    if sets.len() != parts.len() + 1 || sets.iter().any(|set| part_of(*set).is_none()) {
+    // As many parts as other sets, and one of each. The coordinator need not have a leg itself.
+    let others = coordination.other_sets(own.set);
+    if others.len() != parts.len() || others.iter().any(|set| part_of(*set).is_none()) {
         return None;
     }
     let legs = coordination.legs.iter().zip(&coordination.sets).enumerate();

@@ -11,7 +11,7 @@ use super::{ApplyError, Turn};
 use crate::account::Side;
 use crate::canary::{self, Canary};
 use crate::chart::normal_side;
-use crate::command::{Command, Leg, LegKind, Metadata, Reversal, Transaction};
+use crate::command::{Command, Leg, LegKind, LegPart, Metadata, Reversal, Transaction};
 use crate::hold::PlaceHold;
 use crate::id::Position;
 use crate::outcome::Outcome;
@@ -168,7 +168,7 @@ fn difference<S: State>(state: &S, first: &Command, second: &Command) -> Option<
         (Command::Begin(_), Command::Transaction(_)) | (Command::Transaction(_), Command::Begin(_)) => {
             Some("legs")
         }
-        (Command::Reversal(a), Command::Reversal(b)) => reversal_difference(a, b),
+        (Command::Reversal(a), Command::Reversal(b)) => return reversal_difference(a, b),
         (Command::PlaceHold(a), Command::PlaceHold(b)) => hold_difference(state, a, b),
         (
             Command::ReleaseHold { hold: a, amount: a_amount, .. },
@@ -229,11 +229,24 @@ fn open_difference(a: Opening<'_>, b: Opening<'_>) -> Option<&'static str> {
         .or(differs(a.4 != b.4, "metadata"))
 }
 
-fn reversal_difference(a: &Reversal, b: &Reversal) -> Option<&'static str> {
+fn reversal_difference(a: &Reversal, b: &Reversal) -> Option<String> {
     differs(a.transaction != b.transaction, "transaction")
         .or(differs(a.amount != b.amount, "amount"))
-        .or(differs(a.reason != b.reason, "reason"))
-        .or(differs(a.metadata != b.metadata, "metadata"))
+        .map(str::to_owned)
+        .or_else(|| parts_difference(a.legs.as_deref(), b.legs.as_deref()))
+        .or_else(|| differs(a.reason != b.reason, "reason").map(str::to_owned))
+        .or_else(|| differs(a.metadata != b.metadata, "metadata").map(str::to_owned))
+}
+
+fn parts_difference(a: Option<&[LegPart]>, b: Option<&[LegPart]>) -> Option<String> {
+    if a.map(<[_]>::len) != b.map(<[_]>::len) {
+        return Some("legs".to_owned());
+    }
+    let pairs = a.unwrap_or_default().iter().zip(b.unwrap_or_default()).enumerate();
+    pairs.into_iter().find_map(|(at, (a, b))| {
+        let field = differs(a.leg != b.leg, "leg").or(differs(a.amount != b.amount, "amount"))?;
+        Some(format!("legs[{at}].{field}"))
+    })
 }
 
 fn hold_difference<S: State>(state: &S, a: &PlaceHold, b: &PlaceHold) -> Option<&'static str> {

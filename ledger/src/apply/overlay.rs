@@ -11,7 +11,7 @@ use crate::hold::Hold;
 use crate::id::{Position, TransactionId};
 use crate::outcome::Outcome;
 use crate::restriction::{Restriction, RestrictionName};
-use crate::state::{Durability, Posting, Reversed, State};
+use crate::state::{Durability, Posting, Reversed, State, Taken};
 use crate::sweep::Sweeps;
 
 pub(super) struct Overlay<'a, S> {
@@ -110,12 +110,10 @@ impl<S: State> State for Overlay<'_, S> {
         }
     }
 
-    fn add_reversal(&mut self, original: Position, by: TransactionId, _: Position, amount: i128) {
+    fn add_reversal(&mut self, original: Position, by: TransactionId, _: Position, taken: Taken) {
         // A fault of the base shows again where the reversal is applied to that.
         let before = self.base.reversed(original).unwrap_or_default();
-        let reversed = self.reversed.entry(original).or_insert(before);
-        reversed.amount += amount;
-        reversed.by.push(by);
+        self.reversed.entry(original).or_insert(before).add(by, &taken);
     }
 
     fn attempts(&self) -> &Attempts {

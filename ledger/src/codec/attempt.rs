@@ -9,10 +9,11 @@ use super::outcome::{posted_legs, put_posted_legs};
 use super::rejection::{put_rejection, rejection};
 use super::wire::{Reader, put_text, put_unsigned};
 use crate::attempt::{Attempt, Attempts, Ballot, Capturing, Coordination, Part, Planned, Role, Sum, Vote};
-use crate::id::Position;
+use crate::id::{Position, TransactionId};
 use crate::label::Label;
+use crate::reversed::Taken;
 
-/// The leading byte of a ballot, of what a vote says, and of a role. Numbers never change and are never reused.
+/// The leading byte of a ballot, of what a vote says, of a role, and of what is taken back. Numbers never change and are never reused.
 mod form {
     pub const GIVEN_UP: u8 = 0;
     pub const VOTES: u8 = 1;
@@ -22,6 +23,9 @@ mod form {
     pub const PARTICIPANT: u8 = 0;
     pub const COORDINATOR: u8 = 1;
     pub const COORDINATOR_OF_LABELLED: u8 = 2;
+    pub const NOTHING: u8 = 0;
+    pub const EVENLY: u8 = 1;
+    pub const BY_LEGS: u8 = 2;
 }
 
 pub(super) fn put_ballot(out: &mut Vec<u8>, ballot: &Ballot) {
@@ -183,11 +187,7 @@ fn planned(r: &mut Reader<'_>) -> Result<Planned, DecodeError> {
 fn put_coordination(out: &mut Vec<u8>, coordination: &Coordination) {
     put_legs(out, &coordination.legs);
     put_sets(out, &coordination.sets, coordination.legs.len());
-    out.push(u8::from(coordination.reverses.is_some()));
-    if let Some((original, amount)) = coordination.reverses {
-        put_transaction_id(out, original);
-        out.extend_from_slice(&amount.to_le_bytes());
-    }
+    put_reverses(out, coordination.reverses.as_ref());
     out.push(u8::from(coordination.captures.is_some()));
     if let Some(Capturing { hold, amount, is_final, confirms }) = coordination.captures {
         out.extend_from_slice(&hold.0.to_le_bytes());
@@ -205,7 +205,7 @@ fn put_coordination(out: &mut Vec<u8>, coordination: &Coordination) {
 fn coordination(r: &mut Reader<'_>) -> Result<Coordination, DecodeError> {
     let legs = legs(r)?;
     let sets = sets(r, legs.len())?;
-    let reverses = if r.bool("reverses present")? { Some((transaction_id(r)?, r.i128()?)) } else { None };
+    let reverses = reverses(r)?;
     let captures = if r.bool("captures present")? {
         Some(Capturing {
             hold: Position(r.u64()?),
@@ -218,6 +218,43 @@ fn coordination(r: &mut Reader<'_>) -> Result<Coordination, DecodeError> {
     };
     let decided = if r.bool("decided present")? { Some(Position(r.u64()?)) } else { None };
     Ok(Coordination { legs, sets, reverses, captures, decided, label: Label::default() })
+}
+
+fn put_reverses(out: &mut Vec<u8>, reverses: Option<&(TransactionId, Taken)>) {
+    match reverses {
+        None => out.push(form::NOTHING),
+        Some((original, Taken::Evenly(amount))) => {
+            out.push(form::EVENLY);
+            put_transaction_id(out, *original);
+            out.extend_from_slice(&amount.to_le_bytes());
+        }
+        Some((original, Taken::Legs(legs))) => {
+            out.push(form::BY_LEGS);
+            put_transaction_id(out, *original);
+            put_count(out, legs.len());
+            for (leg, amount) in legs {
+                out.extend_from_slice(&leg.to_le_bytes());
+                out.extend_from_slice(&amount.to_le_bytes());
+            }
+        }
+    }
+}
+
+fn reverses(r: &mut Reader<'_>) -> Result<Option<(TransactionId, Taken)>, DecodeError> {
+    Ok(match r.u8()? {
+        form::NOTHING => None,
+        form::EVENLY => Some((transaction_id(r)?, Taken::Evenly(r.i128()?))),
+        form::BY_LEGS => {
+            let original = transaction_id(r)?;
+            let legs = many(r, |r| Ok((r.u16()?, r.i128()?)))?;
+            let rise = legs.is_sorted_by(|(a, _), (b, _)| a < b);
+            if legs.is_empty() || !rise || legs.iter().any(|(_, amount)| *amount <= 0) {
+                return Err(DecodeError::OutOfRange { field: "legs taken back" });
+            }
+            Some((original, Taken::Legs(legs)))
+        }
+        _ => return Err(DecodeError::OutOfRange { field: "reverses present" }),
+    })
 }
 
 /// The set of each leg. Their count is the legs', which stands before them.

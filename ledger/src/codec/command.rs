@@ -8,7 +8,7 @@ use super::attempt::{
 use super::buffer::{buffer_step, posting_mode, put_buffer_step};
 use super::check_back::{checked_back, on_expiry, put_checked_back, put_on_expiry};
 use super::label::{label, put_label};
-use super::leg::{legs, put_legs};
+use super::leg::{legs, parts_of_legs, put_legs, put_parts_of_legs};
 use super::sweep::{put_set_sweep, set_sweep};
 use super::wire::{Reader, put_amount, put_long_text, put_text, side_of};
 use crate::account::{FreezeMode, Side};
@@ -58,6 +58,7 @@ pub(super) mod kind {
     pub const PREPARE_LABELLED: u8 = 42;
     pub const CREDIT_LABELLED: u8 = 43;
     pub const DEFINE_GROUP: u8 = 44;
+    pub const REVERSAL_OF_LEGS: u8 = 45;
     pub const LOST: u8 = 50;
     pub const RESTORE: u8 = 51;
     pub const LOST_PARCELS: u8 = 52;
@@ -262,7 +263,7 @@ fn command(r: &mut Reader<'_>) -> Result<Command, DecodeError> {
             Command::EndRun { account: r.id()?.to_owned(), sweep: transaction_id(r)?, run: r.u32()? }
         }
         kind::TRANSACTION => Command::Transaction(transaction(r)?),
-        kind::REVERSAL => Command::Reversal(reversal(r)?),
+        of @ (kind::REVERSAL | kind::REVERSAL_OF_LEGS) => Command::Reversal(reversal(r, of)?),
         kind::PLACE_HOLD => Command::PlaceHold(PlaceHold {
             request_id: r.id()?.to_owned(),
             account: r.id()?.to_owned(),
@@ -370,22 +371,24 @@ fn transaction_request_id(r: &mut Reader<'_>) -> Result<String, DecodeError> {
 }
 
 fn put_reversal(out: &mut Vec<u8>, reversal: &Reversal) {
-    out.push(kind::REVERSAL);
+    out.push(if reversal.legs.is_some() { kind::REVERSAL_OF_LEGS } else { kind::REVERSAL });
     put_text(out, &reversal.request_id);
     put_transaction_id(out, reversal.transaction);
-    put_optional_amount(out, reversal.amount);
+    match &reversal.legs {
+        Some(parts) => put_parts_of_legs(out, parts),
+        None => put_optional_amount(out, reversal.amount),
+    }
     out.extend_from_slice(&reversal.reason.to_le_bytes());
     put_metadata(out, &reversal.metadata);
 }
 
-fn reversal(r: &mut Reader<'_>) -> Result<Reversal, DecodeError> {
-    Ok(Reversal {
-        request_id: r.id()?.to_owned(),
-        transaction: transaction_id(r)?,
-        amount: optional_amount(r)?,
-        reason: r.u16()?,
-        metadata: metadata(r)?,
-    })
+fn reversal(r: &mut Reader<'_>, kind: u8) -> Result<Reversal, DecodeError> {
+    let (request_id, transaction) = (r.id()?.to_owned(), transaction_id(r)?);
+    let (amount, legs) = match kind {
+        kind::REVERSAL_OF_LEGS => (None, Some(parts_of_legs(r)?)),
+        _ => (optional_amount(r)?, None),
+    };
+    Ok(Reversal { request_id, transaction, amount, legs, reason: r.u16()?, metadata: metadata(r)? })
 }
 
 fn put_step(out: &mut Vec<u8>, attempt: TransactionId, step: &Step) {

@@ -5,7 +5,7 @@ use super::DecodeError;
 use super::wire::{Reader, put_amount, put_text, side_of};
 use crate::LEGS_MAX;
 use crate::account::Side;
-use crate::command::{Expected, Leg, LegKind, Precondition};
+use crate::command::{Expected, Leg, LegKind, LegPart, Precondition};
 
 /// Set beside a leg's side when it names its currency.
 pub(super) const HAS_CURRENCY: u8 = 0x80;
@@ -78,6 +78,29 @@ pub(super) fn legs(r: &mut Reader<'_>) -> Result<Vec<Leg>, DecodeError> {
         return Err(DecodeError::OutOfRange { field: "legs" });
     }
     (0..count).map(|_| leg(r)).collect()
+}
+
+/// Parts of legs of an earlier transaction: which leg, and how much.
+pub(super) fn put_parts_of_legs(out: &mut Vec<u8>, parts: &[LegPart]) {
+    let count = u16::try_from(parts.len()).expect("validated reversals name few legs");
+    out.extend_from_slice(&count.to_le_bytes());
+    for LegPart { leg, amount } in parts {
+        out.extend_from_slice(&leg.to_le_bytes());
+        put_amount(out, *amount);
+    }
+}
+
+/// At least one; the legs rise strictly, so that one meaning has one form.
+pub(super) fn parts_of_legs(r: &mut Reader<'_>) -> Result<Vec<LegPart>, DecodeError> {
+    let mut parts: Vec<LegPart> = Vec::new();
+    for _ in 0..r.u16()? {
+        let part = LegPart { leg: r.u16()?, amount: r.amount()? };
+        if parts.last().is_some_and(|last| last.leg >= part.leg) || usize::from(part.leg) >= LEGS_MAX {
+            return Err(DecodeError::OutOfRange { field: "leg order" });
+        }
+        parts.push(part);
+    }
+    if parts.is_empty() { Err(DecodeError::OutOfRange { field: "legs" }) } else { Ok(parts) }
 }
 
 fn leg(r: &mut Reader<'_>) -> Result<Leg, DecodeError> {

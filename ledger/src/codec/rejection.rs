@@ -7,6 +7,9 @@ use super::wire::{Reader, put_text};
 use crate::id::Position;
 use crate::rejection::Rejection;
 
+/// Set beside the scale of what is left to reverse when it is of a leg that was named. No scale is so large.
+const HAS_LEG: u8 = 0x80;
+
 pub(super) fn put_rejection(out: &mut Vec<u8>, rejection: &Rejection) {
     out.extend_from_slice(&rejection.number().to_le_bytes());
     match rejection {
@@ -61,7 +64,14 @@ pub(super) fn put_rejection(out: &mut Vec<u8>, rejection: &Rejection) {
         Rejection::TransactionNotFound { transaction }
         | Rejection::NotReversible { transaction }
         | Rejection::PartialReversalOfManyLegs { transaction } => put_transaction_id(out, *transaction),
-        Rejection::ReversalExceeds { left, scale } => put_minors(out, &[*left], *scale),
+        Rejection::ReversalExceeds { left, scale, leg } => {
+            put_minors(out, &[*left], *scale | leg.map_or(0, |_| HAS_LEG));
+            leg.iter().for_each(|leg| out.extend_from_slice(&leg.to_le_bytes()));
+        }
+        Rejection::LegNotFound { transaction, leg } => {
+            put_transaction_id(out, *transaction);
+            out.extend_from_slice(&leg.to_le_bytes());
+        }
         Rejection::StepOutOfPlace { attempt } => put_transaction_id(out, *attempt),
         Rejection::SuspenseNotFound { item } | Rejection::SuspenseResolved { item } => {
             put_transaction_id(out, *item);
@@ -125,7 +135,11 @@ pub(super) fn rejection(r: &mut Reader<'_>) -> Result<Rejection, DecodeError> {
         15 => Rejection::AccountNotEmpty { account: text()? },
         16 => Rejection::TransactionNotFound { transaction: transaction_id(r)? },
         17 => Rejection::NotReversible { transaction: transaction_id(r)? },
-        18 => Rejection::ReversalExceeds { left: r.i128()?, scale: r.u8()? },
+        18 => {
+            let (left, scale) = (r.i128()?, r.u8()?);
+            let leg = if scale & HAS_LEG != 0 { Some(r.u16()?) } else { None };
+            Rejection::ReversalExceeds { left, scale: scale & !HAS_LEG, leg }
+        }
         19 => Rejection::PartialReversalOfManyLegs { transaction: transaction_id(r)? },
         20 => Rejection::StepOutOfPlace { attempt: transaction_id(r)? },
         21 => Rejection::SetUnavailable { set: r.u32()? },
@@ -154,6 +168,7 @@ pub(super) fn rejection(r: &mut Reader<'_>) -> Result<Rejection, DecodeError> {
         36 => Rejection::SweepNotFound { account: text()? },
         37 => Rejection::TooManySweeps { most: r.u32()? },
         38 => Rejection::LegOnGroup { group: text()? },
+        39 => Rejection::LegNotFound { transaction: transaction_id(r)?, leg: r.u16()? },
         30 => Rejection::RestrictedOutflow { account: text()? },
         31 => Rejection::WithdrawableExceeded {
             account: text()?,

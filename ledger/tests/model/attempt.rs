@@ -15,6 +15,7 @@ use twinset_ledger::{
 use super::account::Account;
 use super::booking::{Move, SUM_MAX, balanced, minor, per_account};
 use super::hold::Taking;
+use super::reversal::Back;
 use super::{Here, Model, check_back};
 
 /// Where each kind of step was taken, and where the request went on after a failure.
@@ -57,8 +58,8 @@ pub(super) struct Open {
 pub(super) struct Asked {
     pub legs: Vec<Leg>,
     pub sets: Vec<u32>,
-    /// What it takes back, and how much of its first leg.
-    pub reverses: Option<(TransactionId, i128)>,
+    /// What it takes back.
+    pub reverses: Option<Back>,
     /// What it has in hand of a hold.
     pub taking: Option<Taking>,
     /// What was booked here, and where, once it was decided that all book.
@@ -86,7 +87,7 @@ impl Open {
             Some(Asked { legs, sets, reverses, taking, booked, label }) => Role::Coordinator(Coordination {
                 legs: legs.clone(),
                 sets: sets.clone(),
-                reverses: *reverses,
+                reverses: reverses.as_ref().map(Back::taken),
                 captures: taking.as_ref().map(|taking| Capturing {
                     hold: taking.hold.position,
                     amount: taking.amount,
@@ -151,7 +152,7 @@ impl Model {
             self.take_in_hand(here, taking);
         }
         asked.taking = taking;
-        let reverses = asked.reverses.map(|(original, _)| original);
+        let reverses = asked.reverses.as_ref().map(|back| back.of);
         let open = Open { legs, day, since_ns: here.time_unix_ns, reverses, asked: Some(asked) };
         self.open.insert(here.id(), open);
         Ok(Effect::Begun)
@@ -315,8 +316,9 @@ impl Model {
         let booked = self.book_promised(here, id, &open);
         let asked = open.asked.as_mut().expect("it is coordinated here");
         asked.booked = Some((here.position, booked.clone()));
-        if let Some((original, amount)) = asked.reverses {
-            self.take_back(original.position, id, amount);
+        let reverses = asked.reverses.clone();
+        if let Some(back) = reverses {
+            self.take_back(id, back);
         }
         open.legs.clear();
         self.open.insert(id, open);

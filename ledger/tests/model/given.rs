@@ -99,7 +99,7 @@ impl Model {
     pub fn left(&self, position: Position) -> Option<i128> {
         let id = TransactionId { set: self.set, incarnation: self.incarnation_at(position), position };
         let original = self.original(Position(u64::MAX), id).ok().filter(Original::is_settled)?;
-        Some(self.left_of(&original, position))
+        Some(self.left_of(&original, position)[0])
     }
 
     /// Lets the set have heard that an account of another set need not be asked, or that it is to be asked, whatever it had heard

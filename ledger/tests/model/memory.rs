@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use twinset_ledger::{
-    Command, Effect, Leg, LegKind, Outcome, Position, Rejection, Reversal, Schedule, Side, Transaction,
-    TransactionId,
+    Command, Effect, Leg, LegKind, LegPart, Outcome, Position, Rejection, Reversal, Schedule, Side,
+    Transaction, TransactionId,
 };
 
 use super::{Here, Model, attempt};
@@ -200,9 +200,11 @@ impl Model {
                 named("command", "reversal".to_owned()),
                 named("transaction", r.transaction.to_string()),
                 named("amount", format!("{:?}", r.amount.map(|amount| amount.normalize()))),
-                named("reason", r.reason.to_string()),
-                named("metadata", format!("{:?}", r.metadata)),
-            ],
+            ]
+            .into_iter()
+            .chain(parts(r.legs.as_deref()))
+            .chain([named("reason", r.reason.to_string()), named("metadata", format!("{:?}", r.metadata))])
+            .collect(),
             Command::OpenAccount { subject, currency, normal_side, limit, metadata, .. } => {
                 let side = normal_side.or_else(|| self.subject_side(subject));
                 vec![
@@ -298,6 +300,16 @@ impl Model {
         let own = self.accounts.get(account).map(|account| &account.currency);
         format!("{:?}", named.as_ref().filter(|named| Some(*named) != own))
     }
+}
+
+/// The legs that a reversal names, if it does.
+fn parts(legs: Option<&[LegPart]>) -> Vec<(String, String)> {
+    let mut fields = vec![("legs".to_owned(), format!("{:?}", legs.map(<[_]>::len)))];
+    for (at, part) in legs.unwrap_or_default().iter().enumerate() {
+        fields.push((format!("legs[{at}].leg"), part.leg.to_string()));
+        fields.push((format!("legs[{at}].amount"), part.amount.normalize().to_string()));
+    }
+    fields
 }
 
 /// As it is meant, however its threshold is written.

@@ -55,8 +55,8 @@ pub struct Model {
     /// By scope, by request id.
     answered: BTreeMap<String, BTreeMap<String, Position>>,
     log: BTreeMap<Position, Decided>,
-    /// By what was reversed: each reversal, with what it took back of the first leg.
-    taken_back: BTreeMap<Position, Vec<(TransactionId, i128)>>,
+    /// By what was reversed: each reversal, with what it took back of each leg.
+    taken_back: BTreeMap<Position, Vec<(TransactionId, Vec<i128>)>>,
     /// All that were ever heard of.
     attempts: BTreeMap<TransactionId, Attempt>,
     /// Those that are under way.
@@ -207,9 +207,9 @@ impl Model {
         self.open.iter().map(|(id, open)| (*id, open.record(planned))).collect()
     }
 
-    /// The reversals of the transaction at a position, with what each took back of its first leg, in their order.
+    /// The reversals of the transaction at a position, with what each took back of each leg, in their order.
     #[allow(dead_code, reason = "not every test asks")]
-    pub fn reversals(&self, original: Position) -> &[(TransactionId, i128)] {
+    pub fn reversals(&self, original: Position) -> &[(TransactionId, Vec<i128>)] {
         self.taken_back.get(&original).map_or(&[], Vec::as_slice)
     }
 

@@ -306,10 +306,13 @@ impl Story {
             (_, Step::Prepare { .. }) => {}
             (Role::Coordinator(coordination), step) => {
                 *attempt = *id;
-                let own = coordination.legs_of(SET).next().expect("the coordinator has a leg");
                 let accounts = self.model.records();
-                let own = accounts.iter().find(|account| account.id == own.account).expect("it was found");
-                fit(step, coordination, (&own.currency, own.scale), twist);
+                // A reversal need have no leg here.
+                let unit = coordination.legs_of(SET).next().map_or(("EUR", 2), |own| {
+                    let own = accounts.iter().find(|account| account.id == own.account);
+                    own.map(|own| (own.currency.as_str(), own.scale)).expect("it was found")
+                });
+                fit(step, coordination, unit, twist);
             }
             (Role::Participant { .. }, _) => *attempt = *id,
         }

@@ -1,6 +1,8 @@
 //! Random commands from a small world, so that ids, accounts and amounts meet often.
 
-use proptest::collection::vec;
+use std::collections::BTreeSet;
+
+use proptest::collection::{btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -11,8 +13,8 @@ use twinset_ledger::command::{Expected, Metadata, Precondition};
 use twinset_ledger::hold::{Capture, PlaceHold};
 use twinset_ledger::sweep::run_id;
 use twinset_ledger::{
-    Begin, Command, Durability, FreezeMode, Label, Leg, LegKind, Position, Posted, Rejection, Reversal,
-    Schedule, SetSweep, Side, Step, Transaction, TransactionId,
+    Begin, Command, Durability, FreezeMode, Label, Leg, LegKind, LegPart, Position, Posted, Rejection,
+    Reversal, Schedule, SetSweep, Side, Step, Transaction, TransactionId,
 };
 
 /// Account ids; not all of them get opened.
@@ -394,11 +396,26 @@ fn finish((transaction, scope): (Transaction, Option<usize>), legs: Vec<Leg>) ->
 }
 
 fn reversal() -> impl Strategy<Value = Command> {
-    (request_id(), earlier(), option::of(amount()), 0u16..2, metadata()).prop_map(
-        |(request_id, transaction, amount, reason, metadata)| {
-            Command::Reversal(Reversal { request_id, transaction, amount, reason, metadata })
+    (request_id(), earlier(), part(), 0u16..2, metadata()).prop_map(
+        |(request_id, transaction, (amount, legs), reason, metadata)| {
+            Command::Reversal(Reversal { request_id, transaction, amount, legs, reason, metadata })
         },
     )
+}
+
+/// All that is left, an amount, or parts of the first legs: mostly as much of each.
+fn part() -> impl Strategy<Value = (Option<Decimal>, Option<Vec<LegPart>>)> {
+    let legs = |amount: &dyn Fn(usize) -> Decimal, places: BTreeSet<u16>| {
+        places.into_iter().enumerate().map(|(at, leg)| LegPart { leg, amount: amount(at) }).collect()
+    };
+    let places = || btree_set(0u16..4, 1..4);
+    prop_oneof![
+        4 => Just((None, None)),
+        3 => amount().prop_map(|amount| (Some(amount), None)),
+        3 => (places(), amount()).prop_map(move |(places, amount)| (None, Some(legs(&|_| amount, places)))),
+        1 => (places(), vec(amount(), 4))
+            .prop_map(move |(places, amounts)| (None, Some(legs(&|at| amounts[at], places)))),
+    ]
 }
 
 /// Where something may have been booked or placed.

@@ -7,7 +7,7 @@ use twinset_ledger::command::{Expected, Precondition};
 use twinset_ledger::hold::{Capture, PlaceHold};
 use twinset_ledger::rejection::CODES;
 use twinset_ledger::{
-    Begin, Command, Durability, FreezeMode, Label, Leg, LegKind, Reversal, Side, Transaction,
+    Begin, Command, Durability, FreezeMode, Label, Leg, LegKind, LegPart, Reversal, Side, Transaction,
 };
 
 use super::Fallible;
@@ -55,6 +55,7 @@ pub fn read(name: &str, args: &mut ArgumentConsumer<'_>) -> Fallible<Command> {
             request_id: next()?,
             transaction: next()?.parse()?,
             amount: args.take_key("amount").map(parse).transpose()?,
+            legs: leg_parts(args)?,
             reason: number(args, "reason")?,
             metadata: metadata(args),
         }),
@@ -110,6 +111,18 @@ pub fn read(name: &str, args: &mut ArgumentConsumer<'_>) -> Fallible<Command> {
         },
         _ => return Err(format!("no command {name}").into()),
     })
+}
+
+/// What is left of the words, each `LEG/AMOUNT`. `legs=none`: legs are named, and none of them.
+fn leg_parts(args: &mut ArgumentConsumer<'_>) -> Fallible<Option<Vec<LegPart>>> {
+    let part = |part: &str| -> Fallible<LegPart> {
+        let (leg, amount) = part.split_once('/').ok_or("a part of a leg is LEG/AMOUNT")?;
+        Ok(LegPart { leg: leg.parse()?, amount: parse(amount)? })
+    };
+    let parts: Vec<LegPart> =
+        std::iter::from_fn(|| args.next_pos()).map(|word| part(word)).collect::<Fallible<_>>()?;
+    let are_named = args.take_key("legs").is_some() || !parts.is_empty();
+    Ok(are_named.then_some(parts))
 }
 
 pub fn came(text: &str, next_ns: u64) -> Fallible<Came> {

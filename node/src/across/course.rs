@@ -125,7 +125,7 @@ impl Course {
         match (&self.phase, from) {
             (Phase::Asking(votes), Target::Set(set)) if !votes.contains_key(&set) => {
                 let legs = self.coordination.legs_of(set).cloned().collect();
-                let reverses = self.coordination.reverses.map(|(original, _)| original);
+                let reverses = self.coordination.reverses.as_ref().map(|(original, _)| *original);
                 let label = self.coordination.label.clone();
                 Some(Step::Prepare { legs, accounting_date: self.accounting_date, reverses, label })
             }
@@ -204,7 +204,7 @@ impl Course {
                     legs: self.coordination.legs_of(set).cloned().collect(),
                     sums: None,
                     accounting_date: self.accounting_date,
-                    reverses: self.coordination.reverses.map(|(original, _)| original),
+                    reverses: self.coordination.reverses.as_ref().map(|(original, _)| *original),
                     label: self.coordination.label.clone(),
                 };
                 Ok(vec![Order { to: Target::Set(set), step: Step::Restore(part) }].into())
@@ -304,6 +304,24 @@ mod tests {
 
     fn steps(orders: &[Order]) -> Vec<(Target, &'static str)> {
         orders.iter().map(|order| (order.to, order.step.key())).collect()
+    }
+
+    #[test]
+    fn a_coordinator_without_a_leg_of_its_own_decides_for_the_others() {
+        use Target::{Own, Set};
+        let mut attempt = attempt(None);
+        let Role::Coordinator(coordination) = &mut attempt.role else { unreachable!("it decides") };
+        (coordination.legs, coordination.sets) = (vec![leg("x"), leg("z")], vec![2, 3]);
+        let mut course = Course::of(OWN, &attempt).unwrap();
+        assert_eq!(steps(&course.orders()), [(Set(2), "~vote"), (Set(3), "~vote")]);
+        assert_eq!(course.heard(Set(2), yes()), Ok(Next::default()));
+        assert_eq!(steps(&course.heard(Set(3), yes()).unwrap().orders), [(Own, "~decision")]);
+        let next = course.heard(Own, posted()).unwrap();
+        assert_eq!(steps(&next.orders), [(Set(2), "~end"), (Set(3), "~end")]);
+        assert_eq!(course.heard(Set(2), booked("x")), Ok(Next::default()));
+        let next = course.heard(Set(3), booked("z")).unwrap();
+        assert_eq!(steps(&next.orders), [(Own, "~result")]);
+        assert_eq!(next.result, Some(Ok(Effect::Settled(vec![part("x"), part("z")]))));
     }
 
     #[test]

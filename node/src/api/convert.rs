@@ -134,6 +134,11 @@ pub fn transaction(booked: &Listed) -> Option<api::Transaction> {
         }
         _ => return None,
     }
+    for (leg, (taken, scale)) in out.legs.iter_mut().zip(&booked.taken_back) {
+        if *taken != 0 {
+            leg.reversed = to_decimal_string(*taken, *scale);
+        }
+    }
     Some(out)
 }
 
@@ -171,3 +176,35 @@ fn posted(posted: &Posted) -> api::Leg {
 }
 
 const NS_PER_DAY: u64 = 86_400_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use twinset_ledger::amount::parse;
+    use twinset_ledger::{Position, TransactionId};
+
+    use super::*;
+
+    #[test]
+    fn a_leg_shows_what_has_been_taken_back_of_it() {
+        let leg = |account: &str, side, amount| Leg::new(account, side, parse(amount).unwrap());
+        let legs = vec![leg("a", Side::Debit, "9"), leg("b", Side::Credit, "5"), leg("c", Side::Credit, "4")];
+        let command = Command::Transaction(Transaction { legs, ..Transaction::default() });
+        let listed = Listed {
+            id: TransactionId { set: 1, incarnation: 1, position: Position::new(7, 0) },
+            time_unix_ns: 1,
+            command,
+            legs: Vec::new(),
+            scope_account: None,
+            reversed: Default::default(),
+            said_of_step: None,
+            in_transit: Vec::new(),
+            taken_back: Vec::new(),
+        };
+        let shown = |listed: &Listed| -> Vec<String> {
+            transaction(listed).unwrap().legs.into_iter().map(|leg| leg.reversed).collect()
+        };
+        assert_eq!(shown(&listed), ["", "", ""]);
+        let taken_back = vec![(350, 2), (350, 2), (0, 2)];
+        assert_eq!(shown(&Listed { taken_back, ..listed }), ["3.50", "3.50", ""]);
+    }
+}

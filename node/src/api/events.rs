@@ -273,6 +273,7 @@ fn booked(event: &Event, legs: &[Posted]) -> Option<api::BookedEvent> {
         reversed: Default::default(),
         said_of_step: event.said_of_step.clone(),
         in_transit: Vec::new(),
+        taken_back: Vec::new(),
     };
     let mut transaction = convert::part(&listed)?;
     for (leg, currency) in transaction.legs.iter_mut().zip(&event.currencies) {

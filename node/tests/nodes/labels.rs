@@ -114,6 +114,7 @@ fn what_is_said_of_a_payment_is_found_at_the_payee() {
         request_id: "back".to_owned(),
         transaction: asked,
         amount: Some(11.into()),
+        legs: None,
         reason: 9,
         metadata: order(4712),
     };

@@ -91,6 +91,7 @@ fn a_payment_is_found_by_its_reference_once_and_as_a_whole() {
         request_id: "back".to_owned(),
         transaction: asked,
         amount: Some(2.into()),
+        legs: None,
         reason: 0,
         metadata: referring(ORDER),
     };

@@ -356,6 +356,9 @@ pub struct Leg {
     /// True if the leg is on its way to a buffered account of another set, and was not seen booked there; absent otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub in_transit: bool,
+    /// How much of it reversals have taken back; absent: nothing.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reversed: String,
     /// Whether it is a withdrawal; absent: it is none.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub withdrawal: bool,
@@ -372,6 +375,7 @@ impl From<wire::Transaction> for Transaction {
             amount: leg.amount,
             currency: leg.currency,
             in_transit: leg.in_transit,
+            reversed: leg.reversed,
             withdrawal: leg.withdrawal,
             restricted: leg.restricted.map(RestrictedFound::from),
         };

@@ -7,7 +7,9 @@ use std::fmt;
 
 use rust_decimal::Decimal;
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
-use twinset_ledger::{Command, FreezeMode, Leg, Reversal, Side, Transaction, TransactionId, amount, date};
+use twinset_ledger::{
+    Command, FreezeMode, Leg, LegPart, Reversal, Side, Transaction, TransactionId, amount, date,
+};
 use utoipa::ToSchema;
 
 use super::holds::{Capture, Preconditions};
@@ -266,15 +268,29 @@ pub struct PostBatch {
 pub struct Reverse {
     /// The idempotency key, within the original's scope account.
     pub request_id: String,
-    /// Absent: all that is left. A part is possible for a transaction of two legs.
+    /// So much of each leg of a transaction of two. Neither it nor `legs`: all that is left of every leg.
     #[schema(value_type = Option<String>, example = "10.50")]
     pub amount: Option<Amount>,
+    /// Parts of these legs, and nothing of the others: at least one, in any order, none twice. Together they balance. Not beside an
+    /// amount.
+    pub legs: Option<Vec<ReverseLeg>>,
     /// Yours.
     #[serde(default)]
     pub reason: u16,
     /// Free.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
+}
+
+/// A part of a leg.
+#[derive(Debug, serde::Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReverseLeg {
+    /// Which leg, in the order of the transaction, from 0.
+    pub leg: u16,
+    /// In major units.
+    #[schema(value_type = String, example = "10.50")]
+    pub amount: Amount,
 }
 
 impl OpenAccount {
@@ -351,10 +367,20 @@ impl Reverse {
             request_id: self.request_id,
             transaction,
             amount: self.amount.map(|amount| amount.0),
+            legs: self.legs.map(|legs| {
+                in_their_order(legs.into_iter().map(|part| LegPart { leg: part.leg, amount: part.amount.0 }))
+            }),
             reason: self.reason,
             metadata: self.metadata,
         })
     }
+}
+
+/// Parts of legs as the ledger takes them, whatever order they came in.
+pub(crate) fn in_their_order(parts: impl IntoIterator<Item = LegPart>) -> Vec<LegPart> {
+    let mut parts: Vec<LegPart> = parts.into_iter().collect();
+    parts.sort_by_key(|part| part.leg);
+    parts
 }
 
 /// Reads a body.

@@ -109,9 +109,16 @@ async fn it_is_told_in_the_clients_order_replayed_and_reversed() {
     assert_eq!(mismatch.problem(), (409, "request_mismatch".into(), "rejected".into()));
 
     let reversals = format!("/v1/transactions/{id}/reversals");
+    let body = r#"{"request_id":"r-0","legs":[{"leg":3,"amount":"1"},{"leg":1,"amount":"1.00"}]}"#;
+    let of_one_set = ground.router.post(&reversals, body).await;
+    assert_eq!(accounts(&of_one_set.json()["postings"]), [a, b], "{:?}", of_one_set.body);
+    assert_eq!(ground.cluster.settled(), 1, "the other set is not asked");
+    let body = r#"{"request_id":"r-00","legs":[{"leg":0,"amount":"1"},{"leg":2,"amount":"1.01"}]}"#;
+    let uneven = ground.router.post(&reversals, body).await;
+    assert_eq!(uneven.problem(), (422, "unbalanced".into(), "rejected".into()));
     let reversed = ground.router.post(&reversals, r#"{"request_id":"r-1"}"#).await;
     assert_eq!(reversed.status, 200, "{:?}", reversed.body);
-    assert_eq!(accounts(&reversed.json()["postings"]), [d, a, c, b]);
+    assert_eq!(accounts(&reversed.json()["postings"]), [d, a, c]);
     assert_eq!(ground.cluster.settled(), 2);
     let more = ground.router.post(&reversals, r#"{"request_id":"r-2"}"#).await;
     assert_eq!(more.problem(), (422, "reversal_exceeds".into(), "rejected".into()));

@@ -16,12 +16,12 @@ use twinset_proto::ledger::v1::ledger_client::LedgerClient;
 use crate::support::node::Mode;
 use crate::support::{Cluster, Router, eventually};
 
-async fn connect(router: &Router) -> LedgerClient<Channel> {
+pub(crate) async fn connect(router: &Router) -> LedgerClient<Channel> {
     LedgerClient::connect(format!("http://{}", router.handle.grpc)).await.expect("connects")
 }
 
 /// Code and outcome of an error.
-fn said(status: &tonic::Status) -> (String, String) {
+pub(crate) fn said(status: &tonic::Status) -> (String, String) {
     (metadata(status, "twinset-code"), metadata(status, "twinset-outcome"))
 }
 

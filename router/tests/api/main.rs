@@ -17,6 +17,7 @@ mod http;
 mod preconditions;
 mod references;
 mod restrictions;
+mod reversals;
 mod statement;
 mod support;
 mod sweeps;

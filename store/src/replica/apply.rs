@@ -122,10 +122,8 @@ impl ReplicaState {
             }
             Err(error) => return Err(bad(&error)),
         }
-        let books = |effect: &Effect| {
-            matches!(effect, Effect::Posted(_) | Effect::Buffered { .. } | Effect::Suspended { .. })
-        };
-        let booked = |outcome: &&Outcome| !outcome.replayed && outcome.result.as_ref().is_ok_and(books);
+        let booked =
+            |outcome: &&Outcome| !outcome.replayed && outcome.result.as_ref().is_ok_and(Effect::books);
         self.about.transactions += out.iter().filter(booked).count() as u64;
         self.fresh.commands += out.len() as u64;
         references::of_entry(index, &entry, &mut self.fresh.references, |offset| {

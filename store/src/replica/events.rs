@@ -89,14 +89,12 @@ pub struct EventPage {
 /// Whether what a command did is an event: what changed something, but for the steps that lead to a booking.
 fn is_event(effect: &Effect) -> bool {
     match effect {
-        Effect::Posted(_)
-        | Effect::Account
+        Effect::Posted(_) | Effect::Buffered { .. } | Effect::Suspended { .. } => effect.books(),
+        Effect::Account
         | Effect::Held(_)
         | Effect::Restricted(_)
         | Effect::Marked
-        | Effect::Ran(RunEnd::Refused(_))
-        | Effect::Buffered { .. }
-        | Effect::Suspended { .. } => true,
+        | Effect::Ran(RunEnd::Refused(_)) => true,
         Effect::Defined { changed } => *changed,
         Effect::Ran(RunEnd::Nothing | RunEnd::Booked)
         | Effect::Begun

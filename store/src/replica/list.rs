@@ -2,15 +2,16 @@
 //! little it finds there, and holds the lock of the state for one piece of work at a time: a client's question never
 //! holds up apply.
 
+use twinset_ledger::amount::to_minor;
 use twinset_ledger::canary::{self, Canary};
 use twinset_ledger::codec::decode_outcome;
-use twinset_ledger::command::Command;
+use twinset_ledger::command::{Command, Leg};
 use twinset_ledger::id::{Position, TransactionId};
 use twinset_ledger::outcome::Effect;
 
 use super::LedgerReplica;
 use super::outcomes::Kept;
-use super::reads::{Booked, Listed, Read};
+use super::reads::{Booked, Listed, Read, taken_back};
 use super::rebuild::{Became, Decided, no_transaction};
 use super::state::ReplicaState;
 use crate::fault::Fault;
@@ -42,7 +43,7 @@ pub(super) struct Looked {
 }
 
 fn is_booking(effect: &Effect) -> bool {
-    matches!(effect, Effect::Posted(_) | Effect::Buffered { .. } | Effect::Suspended { .. })
+    effect.books()
 }
 
 impl LedgerReplica {
@@ -146,16 +147,17 @@ impl ReplicaState {
     pub(super) fn listed(&self, index: u64, offsets: &[u16], upto: u64) -> Result<Vec<Listed>, Fault> {
         let (Some(first), Some(last)) = (offsets.first(), offsets.last()) else { return Ok(Vec::new()) };
         let at = |offset: u16| Position::new(index, offset);
-        let mut taken_back = self.taken_back_between(at(*first), at(*last), upto)?;
+        let mut reversals = self.taken_back_between(at(*first), at(*last), upto)?;
         let mut listed = Vec::with_capacity(offsets.len());
         for offset in offsets {
             let position = at(*offset);
             let Some(Decided { command, incarnation, became }) = self.decided(position)? else { continue };
             let named = |incarnation| TransactionId { set: self.set, incarnation, position };
-            let reversed = taken_back.remove(&position).unwrap_or_default();
+            let reversed = reversals.remove(&position).unwrap_or_default();
             match became {
                 Became::Booked { time_unix_ns } if matches!(command, Command::Transaction(_)) => {
                     let (id, scope_account) = (named(incarnation), self.scope_of(&command, None)?);
+                    let taken_back = taken_back(&reversed, || self.minor_legs(&command));
                     let legs = Vec::new();
                     let said_of_step = None;
                     listed.push(Listed {
@@ -167,6 +169,7 @@ impl ReplicaState {
                         reversed,
                         said_of_step,
                         in_transit: Vec::new(),
+                        taken_back,
                     });
                 }
                 Became::Booked { .. } => return Err(no_transaction()),
@@ -191,15 +194,30 @@ impl ReplicaState {
         }
         Ok(listed)
     }
+
+    /// The legs of a booked transaction of this set, in minor units with their decimal places.
+    fn minor_legs(&self, command: &Command) -> Vec<(i128, u8)> {
+        let Command::Transaction(transaction) = command else { return Vec::new() };
+        let minor = |leg: &Leg| {
+            let scale = self.account_by_id(&leg.account).expect("it was booked on").scale;
+            (to_minor(leg.amount, scale).expect("it was booked"), scale)
+        };
+        transaction.legs.iter().map(minor).collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use twinset_ledger::account::Side;
-    use twinset_ledger::attempt::{Ballot, Step};
+    use twinset_ledger::attempt::{Ballot, Begin, Step};
+    use twinset_ledger::command::Transaction;
+    use twinset_ledger::outcome::Posted;
     use twinset_ledger::rejection::Rejection;
 
-    use super::super::sample::{Fed, decide_and_settle, open, pay, pay_far, take_back_a_cent};
+    use super::super::events::EventPlace;
+    use super::super::sample::{
+        Fed, decide_and_settle, open, pay, pay_far, take_back_a_cent, take_back_legs,
+    };
     use super::*;
 
     #[test]
@@ -232,7 +250,7 @@ mod tests {
             let amount = |upto| {
                 let state = fed.replica.cell.state.read();
                 let booked = state.booked(Position::new(begun, 0), upto).unwrap().unwrap();
-                (booked.reversed.amount, booked.reversed.by.first().map(|by| by.position.index()))
+                (booked.reversed.taken.evenly, booked.reversed.by.first().map(|by| by.position.index()))
             };
             // It is named by where it began, and counts from where it was booked.
             assert_eq!((amount(reversed - 1), amount(reversed)), ((0, None), (1, Some(reversing))));
@@ -289,7 +307,7 @@ mod tests {
             let booked = state.booked(position, upto).unwrap().unwrap();
             let listed = state.listed(index, &[0], upto).unwrap();
             assert_eq!(Some(&listed[0]), booked.clone().listed().as_ref());
-            (booked.reversed.amount, booked.reversed.by.len())
+            (booked.reversed.taken.evenly, booked.reversed.by.len())
         };
         // In memory and on disk.
         for _ in 0..2 {
@@ -300,6 +318,106 @@ mod tests {
         }
         let listed = fed.replica.list(None, 10).unwrap();
         assert_eq!((listed.index, listed.value.booked.len(), listed.value.next), (reversals[1], 3, None));
-        assert_eq!(listed.value.booked[0].reversed.amount, 2);
+        assert_eq!(listed.value.booked[0].reversed.taken.evenly, 2);
+    }
+
+    #[test]
+    fn what_is_taken_back_of_each_leg_is_known_in_memory_and_on_disk() {
+        let fed = Fed::new();
+        fed.feed(&[open("a"), open("b"), open("c")]);
+        let Command::Transaction(two) = pay("p", "a", "b", 9) else { unreachable!("it pays") };
+        let Command::Transaction(more) = pay("p", "a", "c", 4) else { unreachable!("it pays") };
+        let legs = [two.legs.clone(), more.legs].concat();
+        let index = fed.feed(&[Command::Transaction(Transaction { legs, ..two })]);
+        let position = Position::new(index, 0);
+        let cents: [&[(u16, i64)]; 4] =
+            [&[(0, 5), (1, 5)], &[(0, 4), (1, 1), (3, 3)], &[(0, 1), (1, 1)], &[]];
+        let reversals =
+            [0, 1, 2].map(|at| fed.feed(&[take_back_legs(&format!("r{at}"), position, cents[at])]));
+        let reversed = |upto| fed.replica.cell.state.read().taken_back(position, upto).unwrap();
+        // In memory and on disk.
+        for _ in 0..2 {
+            let of_legs = |upto| [0, 1, 2, 3].map(|leg| reversed(upto).taken.of(leg, &[9, 9, 4, 4]));
+            assert_eq!(of_legs(index), [0; 4]);
+            assert_eq!(of_legs(reversals[0]), [5, 5, 0, 0]);
+            assert_eq!(of_legs(reversals[1]), [9, 6, 0, 3]);
+            // More than is left of the first leg.
+            assert_eq!(of_legs(reversals[2]), [9, 6, 0, 3]);
+            assert_eq!(reversed(u64::MAX).by.len(), 2);
+            let listed = fed.replica.list(None, 1).unwrap().value.booked.remove(0);
+            assert_eq!(listed.taken_back, [(9, 2), (6, 2), (0, 2), (3, 2)]);
+            let booked = fed.replica.transaction(position).unwrap().value.unwrap();
+            assert_eq!(booked.listed(), Some(listed));
+            fed.replica.checkpoint().unwrap();
+        }
+        // What the disk knows counts: the rest, and nothing beyond.
+        let rest = fed.feed(&[
+            take_back_legs("r3", position, &[(1, 3), (2, 4), (3, 1)]),
+            take_back_a_cent("r4", position),
+        ]);
+        assert_eq!([0, 1, 2, 3].map(|leg| reversed(rest).taken.of(leg, &[9, 9, 4, 4])), [9, 9, 4, 4]);
+        let told = |id: &str| fed.replica.request("a", id).unwrap().value.unwrap().outcome.result;
+        assert!(matches!(told("r2"), Err(Rejection::ReversalExceeds { left: 0, leg: Some(0), .. })));
+        assert!(matches!(told("r4"), Err(Rejection::PartialReversalOfManyLegs { .. })));
+    }
+
+    #[test]
+    fn a_coordinator_without_a_leg_in_it_books_nothing() {
+        let fed = Fed::new();
+        fed.feed(&[open("a"), open("b")]);
+        let (here, far) = (pay("p", "a", "b", 5), pay_far("p", "a", 5));
+        let (Command::Transaction(here), Command::Begin(far)) = (here, far) else { unreachable!("they pay") };
+        let other = |at: usize, side| Leg { side, ..far.transaction.legs[at].clone() };
+        let (one, two) = (other(1, Side::Debit), other(1, Side::Credit));
+        let legs = [here.legs.clone(), vec![one, two]].concat();
+        let transaction = Transaction { legs, scope_account: Some("a".to_owned()), ..here };
+        let begun = fed.feed(&[Command::Begin(Begin { transaction, sets: vec![1, 1, 2, 2] })]);
+        let position = Position::new(begun, 0);
+        let [decide, settle] = both_far(begun, 5);
+        fed.feed(&[decide]);
+        fed.feed(&[settle]);
+        let reversing = fed.feed(&[take_back_legs("r", position, &[(2, 3), (3, 3)])]);
+        let before = fed.replica.totals().value.transactions;
+        let [decide, settle] = both_far(reversing, -3);
+        let decided = fed.feed(&[decide]);
+        fed.feed(&[settle]);
+        // In memory and on disk.
+        for _ in 0..2 {
+            let told = fed.replica.request("a", "r").unwrap().value.unwrap().outcome.result;
+            assert!(matches!(&told, Ok(Effect::Settled(legs)) if legs.len() == 2), "{told:?}");
+            let reversed = fed.replica.cell.state.read().taken_back(position, decided).unwrap();
+            assert_eq!([0, 1, 2, 3].map(|leg| reversed.taken.of(leg, &[5; 4])), [0, 0, 3, 3]);
+            let list = fed.replica.list(None, 10).unwrap().value;
+            assert!(list.iter().all(|listed| listed.id.position.index() < reversing), "{list:?}");
+            assert_eq!(fed.replica.totals().value.transactions, before);
+            let events =
+                fed.replica.events(EventPlace::default(), 100, u64::MAX).unwrap().value.unwrap().events;
+            assert!(events.iter().all(|event| event.id.position.index() < reversing), "{events:?}");
+            fed.replica.checkpoint().unwrap();
+        }
+    }
+
+    /// The other set agrees to a debit and a credit of its one account, or the other way round, and has booked them.
+    fn both_far(begun: u64, cents: i64) -> [Command; 2] {
+        let sides = if cents > 0 { [Side::Debit, Side::Credit] } else { [Side::Credit, Side::Debit] };
+        let [decide, settle] = decide_and_settle(begun, sides[0], cents.abs());
+        let with = |command, change: &dyn Fn(&mut Step)| match command {
+            Command::Step { attempt, mut step } => {
+                change(&mut step);
+                Command::Step { attempt, step }
+            }
+            _ => unreachable!("it is a step"),
+        };
+        let decide = with(decide, &|step| {
+            let Step::Decide(Ballot::Votes(votes)) = step else { unreachable!("it decides") };
+            let sums = votes[0].said.as_mut().unwrap();
+            (sums[0].debits, sums[0].credits) = (cents.abs().into(), cents.abs().into());
+        });
+        let settle = with(settle, &|step| {
+            let Step::Settle { parts } = step else { unreachable!("it settles") };
+            let other = Posted { side: sides[1], ..parts[0].legs[0].clone() };
+            parts[0].legs.push(other);
+        });
+        [decide, settle]
     }
 }

@@ -72,8 +72,11 @@ pub(crate) fn encode(
 /// Whether the outcome can be made again from the command and the postings.
 fn stands_in_postings(outcome: &Outcome) -> bool {
     match &outcome.result {
+        // Only a step books nothing: of a transaction there are postings.
         Ok(Effect::Posted(legs)) => {
-            !outcome.replayed && legs.iter().all(|leg| leg.account.is_empty() && leg.posted == leg.available)
+            !outcome.replayed
+                && !legs.is_empty()
+                && legs.iter().all(|leg| leg.account.is_empty() && leg.posted == leg.available)
         }
         _ => false,
     }

@@ -86,6 +86,9 @@ pub struct Listed {
     pub said_of_step: Option<Said>,
     /// As [`Booked::in_transit`].
     pub in_transit: Vec<u8>,
+    /// How much of each leg of the command has been taken back, in minor units, and their decimal places; empty if nothing of any
+    /// has.
+    pub taken_back: Vec<(i128, u8)>,
 }
 
 /// What a coordinator has decided of an attempt.
@@ -104,6 +107,7 @@ impl Booked {
     pub fn listed(self) -> Option<Listed> {
         let Booked { id, time_unix_ns, command, outcome, scope_account, reversed, said_of_step, in_transit } =
             self;
+        let taken_back = taken_back(&reversed, || whole(&command, &outcome));
         let (Ok(Effect::Posted(legs) | Effect::Settled(legs))
         | Ok(Effect::Buffered { booked: legs, .. } | Effect::Suspended { booked: legs, .. })) =
             outcome.result
@@ -114,7 +118,44 @@ impl Booked {
             Command::Transaction(_) => Vec::new(),
             _ => legs,
         };
-        Some(Listed { id, time_unix_ns, command, legs, scope_account, reversed, said_of_step, in_transit })
+        Some(Listed {
+            id,
+            time_unix_ns,
+            command,
+            legs,
+            scope_account,
+            reversed,
+            said_of_step,
+            in_transit,
+            taken_back,
+        })
+    }
+}
+
+/// As [`Listed::taken_back`], of legs with these amounts and decimal places.
+pub(super) fn taken_back(reversed: &Reversed, legs: impl FnOnce() -> Vec<(i128, u8)>) -> Vec<(i128, u8)> {
+    if reversed.by.is_empty() {
+        return Vec::new();
+    }
+    let legs = legs();
+    let amounts: Vec<i128> = legs.iter().map(|(amount, _)| *amount).collect();
+    legs.iter().enumerate().map(|(at, (_, scale))| (reversed.taken.of(at, &amounts), *scale)).collect()
+}
+
+/// All legs of what can be taken back, in the client's order.
+fn whole(command: &Command, outcome: &Outcome) -> Vec<(i128, u8)> {
+    let minor = |posted: &Posted| (posted.amount, posted.scale);
+    match (&outcome.result, command) {
+        (Ok(Effect::Posted(legs) | Effect::Settled(legs)), _) => legs.iter().map(minor).collect(),
+        (Ok(Effect::Buffered { booked, sent }), Command::Begin(begin)) => {
+            let mut booked = booked.iter();
+            let leg = |at: usize| match sent.iter().find(|sent| usize::from(sent.leg) == at) {
+                Some(sent) => (sent.amount, sent.scale),
+                None => booked.next().map(minor).expect("what was not sent was booked"),
+            };
+            (0..begin.transaction.legs.len()).map(leg).collect()
+        }
+        _ => Vec::new(),
     }
 }
 

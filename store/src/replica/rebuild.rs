@@ -198,9 +198,7 @@ impl ReplicaState {
             let at = Position(at);
             let link = Link::decode(value, self.set, at).map_err(bad("a reversal link"))?;
             if at.index() < self.stored_end && at.index() <= upto {
-                let reversed = all.entry(Position(original)).or_default();
-                reversed.amount += link.amount;
-                reversed.by.push(link.by);
+                all.entry(Position(original)).or_default().add(link.by, &link.taken);
             }
             cursor.next();
         }
@@ -208,9 +206,7 @@ impl ReplicaState {
         for memory in self.frozen.as_deref().into_iter().chain([&self.fresh]) {
             for (original, links) in memory.links.range(first.0..=last.0) {
                 for link in links.iter().filter(|link| link.at.index() <= upto) {
-                    let reversed = all.entry(Position(*original)).or_default();
-                    reversed.amount += link.amount;
-                    reversed.by.push(link.by);
+                    all.entry(Position(*original)).or_default().add(link.by, &link.taken);
                 }
             }
         }

@@ -13,9 +13,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rust_decimal::Decimal;
 use twinset_ledger::account::Side;
 use twinset_ledger::apply::CLEARING_SUBJECT;
-use twinset_ledger::attempt::{Attempt, Ballot, DECISION, END, RESULT, Restore, Role, Step, Sum, VOTE, Vote};
+use twinset_ledger::attempt::{
+    Attempt, Ballot, Begin, DECISION, END, RESULT, Restore, Role, Step, Sum, VOTE, Vote,
+};
 use twinset_ledger::buffer::{BufferStep, ParcelName, StreamName};
 use twinset_ledger::codec::decode_outcome;
 use twinset_ledger::command::{Command, Leg};
@@ -358,14 +361,18 @@ impl ReplicaState {
                 else {
                     return Ok(None);
                 };
-                let legs = told.iter().zip(&original.sets).filter(|(_, set)| **set == of);
+                // It may be of some of the legs; an account says of which set they are.
+                let Begin { transaction, sets } = original;
+                let set_of = |posted: &&Posted| {
+                    let at = transaction.legs.iter().position(|leg| leg.account == posted.account);
+                    at.is_some_and(|at| sets[at] == of)
+                };
                 let leg = |posted: &Posted| {
-                    let amount =
-                        rust_decimal::Decimal::from_i128_with_scale(posted.amount, posted.scale.into());
+                    let amount = Decimal::from_i128_with_scale(posted.amount, posted.scale.into());
                     Leg::new(&posted.account, posted.side, amount)
                 };
                 Restore {
-                    legs: legs.map(|(posted, _)| leg(posted)).collect(),
+                    legs: told.iter().filter(set_of).map(leg).collect(),
                     sums,
                     accounting_date: outcome.day(),
                     reverses: Some(reversal.transaction),
@@ -403,7 +410,6 @@ fn sums_of(net: &Net) -> Vec<Sum> {
 
 #[cfg(test)]
 mod tests {
-    use rust_decimal::Decimal;
     use twinset_ledger::buffer::Credit;
     use twinset_ledger::label::Label;
 

@@ -7,7 +7,7 @@ use twinset_ledger::account::Side;
 use twinset_ledger::attempt::{Ballot, Begin, Part, Step, Sum, Vote};
 use twinset_ledger::buffer::{Announcement, BufferStep};
 use twinset_ledger::codec::{EntryBuilder, encode_command};
-use twinset_ledger::command::{Command, Leg, Metadata, Reversal, Transaction};
+use twinset_ledger::command::{Command, Leg, LegPart, Metadata, Reversal, Transaction};
 use twinset_ledger::id::{Position, TransactionId};
 use twinset_ledger::outcome::Posted;
 
@@ -118,12 +118,25 @@ pub(super) fn announce(account: &str) -> Command {
     Command::BufferStep { by, step: BufferStep::Announce(account) }
 }
 
+/// Takes back cents of legs.
+pub(super) fn take_back_legs(request_id: &str, position: Position, cents: &[(u16, i64)]) -> Command {
+    let part = |&(leg, cents): &(u16, i64)| LegPart { leg, amount: Decimal::new(cents, 2) };
+    match take_back_a_cent(request_id, position) {
+        Command::Reversal(reversal) => {
+            let legs = Some(cents.iter().map(part).collect());
+            Command::Reversal(Reversal { amount: None, legs, ..reversal })
+        }
+        _ => unreachable!("it is one"),
+    }
+}
+
 /// Takes back a cent.
 pub(super) fn take_back_a_cent(request_id: &str, position: Position) -> Command {
     Command::Reversal(Reversal {
         request_id: request_id.to_owned(),
         transaction: TransactionId { set: SET, incarnation: 1, position },
         amount: Some(Decimal::new(1, 2)),
+        legs: None,
         reason: 0,
         metadata: Metadata::new(),
     })

@@ -16,7 +16,7 @@ use twinset_ledger::hold::{Hold, Holds};
 use twinset_ledger::id::{Position, TransactionId};
 use twinset_ledger::outcome::Outcome;
 use twinset_ledger::restriction::{Restriction, RestrictionName, Restrictions};
-use twinset_ledger::state::{Durability, Posting, Reversed, State};
+use twinset_ledger::state::{Durability, Posting, Reversed, State, Taken};
 use twinset_ledger::sweep::Sweeps;
 
 use super::bloom::Bloom;
@@ -209,8 +209,8 @@ impl State for ReplicaState {
         self.taken_back(position, u64::MAX)
     }
 
-    fn add_reversal(&mut self, original: Position, by: TransactionId, at: Position, amount: i128) {
-        self.fresh.links.entry(original.0).or_default().push(Link { by, at, amount });
+    fn add_reversal(&mut self, original: Position, by: TransactionId, at: Position, taken: Taken) {
+        self.fresh.links.entry(original.0).or_default().push(Link { by, at, taken });
     }
 
     fn attempts(&self) -> &Attempts {

@@ -17,7 +17,7 @@ use rust_decimal::Decimal;
 use twinset_ledger::account::Side;
 use twinset_ledger::attempt::{Ballot, Begin, Part, Step, Sum, Vote};
 use twinset_ledger::codec::{EntryBuilder, PackedId, Short, ShortScope, encode_command};
-use twinset_ledger::command::{Command, Leg, LegKind, Metadata, REFERENCE, Reversal, Transaction};
+use twinset_ledger::command::{Command, Leg, LegKind, LegPart, Metadata, REFERENCE, Reversal, Transaction};
 use twinset_ledger::hold::Capture;
 use twinset_ledger::id::{Position, TransactionId};
 use twinset_ledger::memory::MemoryState;
@@ -200,10 +200,24 @@ impl Load {
                 // Some are mistyped, with a request id that goes on to reverse something else, or did so before.
                 let typo = u32::from(dice.roll(5) == 0);
                 let incarnation = incarnation(earlier) + typo;
+                let amount = (dice.roll(2) == 0).then(|| Decimal::new(1, 2));
+                let part = |leg, cents| LegPart { leg, amount: Decimal::new(cents, 2) };
+                let has_many = || match self.command(earlier, offset_there) {
+                    Made::General(Command::Transaction(transaction)) => transaction.legs.len() > 2,
+                    _ => false,
+                };
+                // Mostly so that they balance.
+                let legs =
+                    (amount.is_none() && dice.roll(2) == 0 && has_many()).then(|| match dice.roll(4) {
+                        0 => vec![part(0, 7), part(1, 3), part(2, 4)],
+                        1 => vec![part(1, 2), part(3, 1)],
+                        _ => vec![part(0, 9), part(2, 9)],
+                    });
                 Made::General(Command::Reversal(Reversal {
                     request_id: format!("reversal-{}-{}", index / 2, offset / 2),
                     transaction: TransactionId { set: self.set, incarnation, position },
-                    amount: (dice.roll(2) == 0).then(|| Decimal::new(1, 2)),
+                    amount,
+                    legs,
                     reason: 1,
                     metadata: order(index / 2, offset / 2),
                 }))

@@ -123,6 +123,9 @@ pub struct Reverse {
     /// A part of it, for a transaction of two legs. Default: all that is left.
     #[arg(long)]
     amount: Option<String>,
+    /// A part of a leg, LEG=AMOUNT; legs count from 0 in the order that `get` shows. Together they balance.
+    #[arg(long = "leg", value_name = "LEG=AMOUNT", conflicts_with = "amount")]
+    legs: Vec<String>,
     /// A number that says why.
     #[arg(long)]
     reason: Option<u32>,
@@ -258,10 +261,24 @@ async fn dry_run(router: &mut Router, body: &Value, json: bool) -> anyhow::Resul
     postings(&reply)
 }
 
+/// `LEG=AMOUNT` as a part of a leg.
+fn part(text: &str) -> anyhow::Result<Value> {
+    let part = text.split_once('=').and_then(|(leg, amount)| Some((leg.parse::<u16>().ok()?, amount)));
+    match part {
+        Some((leg, amount)) if !amount.is_empty() => Ok(json!({ "leg": leg, "amount": amount })),
+        _ => Err(error::usage(
+            format!("{text} is no part of a leg"),
+            "give it as --leg LEG=AMOUNT, for example --leg 0=3.00 --leg 2=3.00; the first leg is 0",
+        )),
+    }
+}
+
 async fn reverse(router: &mut Router, arguments: Reverse, json: bool) -> anyhow::Result<()> {
+    let legs = arguments.legs.iter().map(|text| part(text)).collect::<anyhow::Result<Vec<_>>>()?;
     let request_id = arguments.id.or_new();
     let mut body = json!({ "request_id": request_id });
     add(&mut body, "amount", arguments.amount);
+    add(&mut body, "legs", (!legs.is_empty()).then_some(legs));
     add(&mut body, "reason", arguments.reason);
     let path = format!("/v1/transactions/{}/reversals", router::segment(&arguments.transaction));
     let asked = Asked { what: &arguments.transaction, done: "reversed", id: &request_id, scope: None };
@@ -363,6 +380,9 @@ fn one(transaction: &Value) -> String {
             leg["currency"].as_str().unwrap_or_default(),
             restriction::of_leg(leg)
         ));
+        if let Some(reversed) = leg["reversed"].as_str() {
+            lines.push(format!("         reversed {reversed}"));
+        }
     }
     for (key, value) in transaction["metadata"].as_object().into_iter().flatten() {
         lines.push(format!("  {key} = {}", text(value)));
@@ -382,6 +402,14 @@ mod tests {
     fn the_amount_of_a_leg_follows_the_last_colon() {
         let leg = leg("{shop}:cash:10.00", "debit").unwrap();
         assert_eq!(leg, json!({ "account": "{shop}:cash", "side": "debit", "amount": "10.00" }));
+    }
+
+    #[test]
+    fn a_part_of_a_leg_is_its_number_and_an_amount() {
+        assert_eq!(part("2=3.00").unwrap(), json!({ "leg": 2, "amount": "3.00" }));
+        for bad in ["2", "2=", "=3.00", "a=3.00", "-1=3.00", "70000=1"] {
+            assert!(part(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

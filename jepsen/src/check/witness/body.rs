@@ -10,7 +10,7 @@ use twinset_ledger::command::{Expected, Precondition};
 use twinset_ledger::hold::{self, PlaceHold};
 use twinset_ledger::sweep::{SWEEP_KEY, Schedule, SetSweep};
 use twinset_ledger::{
-    Begin, Command, FreezeMode, Leg, LegKind, OnExpiry, Reversal, Side, Transaction, TransactionId,
+    Begin, Command, FreezeMode, Leg, LegKind, LegPart, OnExpiry, Reversal, Side, Transaction, TransactionId,
 };
 
 use super::Body;
@@ -140,10 +140,13 @@ impl<'h> Body<'h> {
                 Ask::Close { id, account } => {
                     Command::CloseAccount { request_id: id, account: name(account) }
                 }
-                Ask::Reverse { id, transaction, cents } => Command::Reversal(Reversal {
+                Ask::Reverse { id, transaction, cents, parts } => Command::Reversal(Reversal {
                     request_id: id,
                     transaction: transaction.0,
                     amount: cents.map(money),
+                    legs: (!parts.is_empty()).then(|| {
+                        parts.iter().map(|&(leg, cents)| LegPart { leg, amount: money(cents) }).collect()
+                    }),
                     reason: 0,
                     metadata: BTreeMap::new(),
                 }),

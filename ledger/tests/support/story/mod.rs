@@ -17,6 +17,7 @@ use twinset_ledger::{
     State, Step, Transaction, TransactionId,
 };
 
+use crate::parts::{Parts, legs_at};
 use crate::support::SET;
 use crate::tally::Seen;
 use crate::twin::Twin;
@@ -100,6 +101,7 @@ pub enum Ask {
         of: Index,
         booked: bool,
         amount: Option<Decimal>,
+        parts: Option<Parts>,
     },
     Freeze {
         account: usize,
@@ -286,7 +288,7 @@ impl Story {
                 legs: self.legs(from, &legs),
                 ..Transaction::default()
             }),
-            Ask::Reverse { of, booked, amount } => {
+            Ask::Reverse { of, booked, amount, parts } => {
                 let state = &self.twin.books.short;
                 let is_booked = |outcome: &Outcome| {
                     let told = came_of(state, outcome.clone()).expect("no fault");
@@ -301,7 +303,9 @@ impl Story {
                 let (position, incarnation) = (!all.is_empty()).then(|| *of.get(&all))?;
                 let (reason, metadata) = (0, Metadata::new());
                 let transaction = TransactionId { set: SET, incarnation, position };
-                Command::Reversal(Reversal { request_id, transaction, amount, reason, metadata })
+                let legs = parts.map(|parts| parts.of(&legs_at(state, position), |_| false));
+                let amount = amount.filter(|_| legs.is_none());
+                Command::Reversal(Reversal { request_id, transaction, amount, legs, reason, metadata })
             }
             Ask::Freeze { account, mode, on } => {
                 let account = ACCOUNTS[account].0.to_owned();

@@ -13,6 +13,7 @@ use twinset_ledger::{
 
 use super::laws::home;
 use super::{ACCOUNTS, Ask, OnHold, World};
+use crate::parts::{Parts, legs_at};
 
 impl World {
     /// The command, and the set that it is sent to. `id_of`: the request whose id it takes over. None if it is malformed, or
@@ -55,15 +56,20 @@ impl World {
                 Some(sent_to(labelled(transaction), sets))
             }
             Ask::Reversal { request_id, original, across, amount } => {
+                let parts = Parts::in_place_of(*amount, original);
                 let known: Vec<TransactionId> = match across {
+                    _ if amount.is_none() && original.index(2) == 0 => self.not_whole(),
                     true => self.settled_lately(),
                     false => self.effects.keys().copied().collect(),
                 };
                 let transaction = *known.get(original.index(known.len().max(1)))?;
+                let legs = || legs_at(self.state(transaction.set), transaction.position);
+                let amount = amount.filter(|_| parts.is_none());
                 let reversal = Reversal {
                     request_id: request_id.clone(),
                     transaction,
-                    amount: *amount,
+                    amount,
+                    legs: parts.map(|parts| parts.of(&legs(), |leg| home(&leg.account) != transaction.set)),
                     // What is asked alike is labelled alike.
                     reason: u16::from(amount.is_none()),
                     metadata: amount.iter().map(|n| ("part".to_owned(), n.to_string())).collect(),
@@ -208,6 +214,16 @@ impl World {
         newest.into_values().collect()
     }
 
+    /// Transactions of which parts of legs were taken back; if there are none, any over several sets.
+    fn not_whole(&self) -> Vec<TransactionId> {
+        let taken = |id: &&TransactionId| {
+            let reversed = self.state(id.set).reversed(id.position).expect("no fault");
+            !reversed.taken.legs.is_empty()
+        };
+        let known: Vec<TransactionId> = self.effects.keys().filter(taken).copied().collect();
+        if known.is_empty() { self.settled_lately() } else { known }
+    }
+
     pub(super) fn ask(&mut self, set: u32, command: Command) {
         self.asked.push((set, command));
         self.ask_again(self.asked.len() - 1);
@@ -239,7 +255,10 @@ impl World {
                 return;
             }
             Err(_) => {}
-            Ok(Effect::Posted(legs)) => self.effect(request, outcome, legs),
+            Ok(Effect::Posted(legs)) => {
+                self.note_parts(request, legs);
+                self.effect(request, outcome, legs);
+            }
             Ok(Effect::Buffered { booked, sent }) => {
                 self.saw("paid without asking");
                 let Command::Begin(begin) = &self.asked[request].1 else {
@@ -250,6 +269,7 @@ impl World {
             }
             Ok(Effect::Settled(legs)) => {
                 self.saw("settled");
+                self.note_parts(request, legs);
                 if matches!(self.asked[request].1, Command::Reversal(_)) {
                     self.saw("settled reversal");
                 }
@@ -260,6 +280,23 @@ impl World {
         let answer = Outcome { replayed: false, ..outcome.clone() };
         let known = self.answers.entry(request).or_insert_with(|| answer.clone());
         assert_eq!(*known, answer, "there is one answer to {:?}", self.asked[request]);
+    }
+
+    /// Counts what came of a reversal that names legs, or that takes what is left beside ones that did.
+    fn note_parts(&mut self, request: usize, legs: &[Posted]) {
+        let (set, command) = &self.asked[request];
+        let Command::Reversal(Reversal { legs: named, transaction, .. }) = command else { return };
+        let of_several = legs.iter().any(|leg| home(&leg.account) != *set);
+        let own = legs.iter().any(|leg| home(&leg.account) == *set);
+        let reversed = self.state(*set).reversed(transaction.position).expect("no fault");
+        let what = match (named, of_several, own) {
+            (Some(_), true, true) => "legs reversed over sets",
+            (Some(_), true, false) => "legs reversed in others alone",
+            (Some(_), false, _) => "legs reversed here",
+            (None, ..) if !reversed.taken.legs.is_empty() => "all but what was reversed by legs",
+            (None, ..) => return,
+        };
+        self.saw(what);
     }
 
     /// What a command did, by its own legs where it has some.

@@ -8,7 +8,7 @@ use twinset_ledger::codec::encode_outcome;
 use twinset_ledger::memory::MemoryState;
 use twinset_ledger::restriction::RestrictionEnd;
 use twinset_ledger::{
-    Account, Begin, Command, Effect, Outcome, Position, Rejection, Side, State, Step, TransactionId,
+    Account, Begin, Command, Effect, Outcome, Position, Rejection, Reversal, Side, State, Step, TransactionId,
 };
 
 use super::check_back::is_confirmation;
@@ -185,29 +185,49 @@ impl World {
         }
     }
 
-    /// Reversals turn their original's legs round, and together never exceed it.
+    /// Reversals turn their original's legs round, and together never exceed any of them.
     fn check_reversals(&self) {
-        let mut taken_back = BTreeMap::<TransactionId, BTreeMap<TransactionId, i128>>::new();
+        let mut reversals = BTreeMap::<TransactionId, BTreeMap<TransactionId, &Reversal>>::new();
         for (request, answer) in &self.answers {
             let (set, command) = &self.asked[*request];
             let (incarnation, position) = (answer.incarnation, answer.position);
             let by = TransactionId { set: *set, incarnation, position };
-            let (Some(effect), Command::Reversal(reversal)) = (self.effects.get(&by), command) else {
-                continue;
-            };
-            let original = &self.effects[&reversal.transaction];
-            let turned = |leg: &(String, Side, i128)| (leg.0.clone(), leg.1 != Side::Debit);
-            let straight = |leg: &(String, Side, i128)| (leg.0.clone(), leg.1 == Side::Debit);
-            assert!(effect.iter().map(turned).eq(original.iter().map(straight)), "the legs are turned round");
-            taken_back.entry(reversal.transaction).or_default().insert(by, effect[0].2);
+            let (Some(_), Command::Reversal(reversal)) = (self.effects.get(&by), command) else { continue };
+            reversals.entry(reversal.transaction).or_default().insert(by, reversal);
         }
-        for (original, by) in taken_back {
-            let whole = self.effects[&original][0].2;
-            let sum = by.values().sum::<i128>();
-            assert!(sum <= whole, "{sum} of {whole} is taken back");
+        for (original, by) in reversals {
+            let legs = &self.effects[&original];
+            let mut left: Vec<i128> = legs.iter().map(|(.., amount)| *amount).collect();
+            let whole = left.clone();
+            // What takes all that was left of many legs came last, and says by its own legs what that was.
+            let of_the_rest =
+                |(_, reversal): &(&TransactionId, &&Reversal)| reversal.legs.is_none() && legs.len() > 2;
+            let (last, parts): (Vec<_>, Vec<_>) = by.iter().partition(of_the_rest);
+            assert!(last.len() <= 1, "all that is left of {original} is taken back once: {last:?}");
+            for (by, reversal) in parts.into_iter().chain(last) {
+                let effect = &self.effects[by];
+                let all = 0..legs.len();
+                let named: Vec<usize> = match &reversal.legs {
+                    Some(named) => named.iter().map(|part| usize::from(part.leg)).collect(),
+                    None => all.filter(|at| left[*at] > 0).collect(),
+                };
+                let turned = effect.iter().map(|leg| (leg.0.clone(), leg.1 != Side::Debit));
+                let straight = named.iter().map(|at| (legs[*at].0.clone(), legs[*at].1 == Side::Debit));
+                assert!(turned.eq(straight), "{by} turns legs of {original} round");
+                for (at, (.., amount)) in named.into_iter().zip(effect) {
+                    left[at] -= amount;
+                    assert!(left[at] >= 0, "no more of leg {at} of {original} than was booked, by {by}");
+                    assert!(
+                        reversal.legs.is_some() || legs.len() == 2 || left[at] == 0,
+                        "all of leg {at} by {by}"
+                    );
+                }
+            }
             let reversed = self.state(original.set).reversed(original.position).expect("no fault");
+            let taken: Vec<i128> = (0..legs.len()).map(|leg| reversed.taken.of(leg, &whole)).collect();
+            let expected: Vec<i128> = whole.iter().zip(&left).map(|(whole, left)| whole - left).collect();
+            assert_eq!(taken, expected, "the original knows how much of each leg");
             let known: BTreeSet<TransactionId> = reversed.by.iter().copied().collect();
-            assert_eq!(reversed.amount, sum, "the original knows how much of it");
             assert!(known.iter().eq(by.keys()), "and the original knows by what");
         }
     }

@@ -140,7 +140,7 @@ impl World {
                 None => Step::Prepare {
                     legs: coordination.legs_of(other).cloned().collect(),
                     accounting_date: attempt.accounting_date,
-                    reverses: coordination.reverses.map(|(original, _)| original),
+                    reverses: coordination.reverses.as_ref().map(|(original, _)| *original),
                     label: coordination.label.clone(),
                 },
             };

@@ -3,12 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rust_decimal::Decimal;
 use twinset_ledger::attempt::{Attempt, Ballot, Coordination, Restore, Role, Sum, Vote};
 use twinset_ledger::buffer::{BufferStep, ParcelName, StreamName};
+use twinset_ledger::reversed::Taken;
 use twinset_ledger::{
     Begin, Command, Effect, Leg, Outcome, Position, Posted, Side, State, Step, TransactionId,
 };
 
+use super::laws::home;
 use super::{Message, SETS, World};
 use crate::twin::Twin;
 
@@ -196,7 +199,7 @@ impl World {
                 legs,
                 sums,
                 accounting_date: outcome.day(),
-                reverses: asked.reverses.map(|(original, _)| original),
+                reverses: asked.reverses.as_ref().map(|(original, _)| *original),
                 label: asked.label,
             };
             self.saw("restored");
@@ -227,22 +230,23 @@ impl World {
             other => panic!("nothing was begun by {other:?}"),
         };
         let Begin { transaction, sets } = begin;
-        let mut legs = transaction.legs.clone();
+        let (mut legs, mut of_sets) = (transaction.legs.clone(), sets.clone());
         if reversal.is_some() {
             let end = self.step_taken(set, attempt, Step::Settle { parts: Vec::new() }.key());
             let Some(Outcome { result: Ok(Effect::Settled(posted)), .. }) = end else {
                 panic!("it is settled")
             };
-            for (leg, posted) in legs.iter_mut().zip(posted) {
-                leg.side = posted.side;
-                leg.kind = twinset_ledger::LegKind::Ordinary;
-                leg.preconditions.clear();
-                leg.amount = rust_decimal::Decimal::from_i128_with_scale(posted.amount, posted.scale.into());
-            }
+            // Perhaps of some of the legs.
+            let leg = |posted: &Posted| {
+                let amount = Decimal::from_i128_with_scale(posted.amount, posted.scale.into());
+                Leg::new(&posted.account, posted.side, amount)
+            };
+            legs = posted.iter().filter(|posted| !posted.account.starts_with('@')).map(leg).collect();
+            of_sets = legs.iter().map(|leg| home(&leg.account)).collect();
         }
-        let reverses = reversal.map(|reversal| (reversal.transaction, 0));
+        let reverses = reversal.map(|reversal| (reversal.transaction, Taken::Evenly(0)));
         let label = reversal.map_or_else(|| (&transaction).into(), Into::into);
-        Coordination { legs, sets, reverses, captures: None, decided: None, label }
+        Coordination { legs, sets: of_sets, reverses, captures: None, decided: None, label }
     }
 
     /// Parcels that `other` has taken in and `set` does not know that it has sent.

@@ -123,7 +123,7 @@ pub enum Ask {
         original: Index,
         /// Among the newest over several sets.
         across: bool,
-        /// None: what is left.
+        /// None: what is left. In place of some, parts of legs.
         amount: Option<Decimal>,
     },
     /// The release of a restriction.

@@ -67,7 +67,7 @@ fn carry_out(truth: &mut Truth, set: u32, begun: Outcome, coordinator: Coordinat
                 .map(|&set| {
                     let legs = asked.legs_of(set).cloned().collect();
                     let accounting_date = open.accounting_date;
-                    let reverses = asked.reverses.map(|(original, _)| original);
+                    let reverses = asked.reverses.as_ref().map(|(original, _)| *original);
                     let label = asked.label.clone();
                     let prepare = Step::Prepare { legs, accounting_date, reverses, label };
                     let said = step(truth, set, attempt, prepare).result.map(|effect| match effect {

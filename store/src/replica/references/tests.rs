@@ -138,7 +138,7 @@ fn a_booking_is_found_by_its_reference_and_nothing_else_is() {
             Referred::Page(Page::default())
         );
         let Referred::Page(page) = answer(&fed.replica, ORDER) else { unreachable!() };
-        assert_eq!(page.booked[0].reversed.amount, 1);
+        assert_eq!(page.booked[0].reversed.taken.evenly, 1);
         fed.replica.checkpoint().unwrap();
     }
 }
