@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::{Action, Outcome, Record};
 use crate::catalogue::{Catalogue, Durability, EndedSwitch, Node, Set, SwitchEnd, SwitchIntent};
 use crate::command::Command;
+use crate::control_recovery;
 use crate::drill;
 use crate::durability::{self, Wanted};
 use crate::envelope::Envelope;
@@ -72,6 +73,11 @@ pub enum Effect {
         /// The set's incarnation now.
         incarnation: u32,
     },
+    /// The control set goes on with its survivors.
+    ControlRecovered {
+        /// Its incarnation now.
+        incarnation: u32,
+    },
     /// The lost replica may be thrown away.
     ReplicaReleased,
     /// The set has another copy.
@@ -130,6 +136,8 @@ pub enum Effect {
 #[derive(Clone, Copy)]
 pub(crate) struct At<'a> {
     pub(crate) index: u64,
+    /// The id of what it begins: the index, beyond those that lost majorities of the control set may have given.
+    pub(crate) id: u64,
     pub(crate) time_unix_ns: u64,
     pub(crate) proof: &'a Proof,
 }
@@ -156,7 +164,8 @@ pub fn apply(
 /// Applies the entry at `index`, or says why not and changes nothing.
 pub fn apply_entry(catalogue: &mut Catalogue, index: u64, entry: Envelope) -> Result<Reply, Rejection> {
     let Envelope { rules, time_unix_ns, proof, command } = entry;
-    let at = At { index, time_unix_ns, proof: &proof };
+    let id = index + catalogue.control.ids_from;
+    let at = At { index, id, time_unix_ns, proof: &proof };
     let (effect, record) = match command {
         Command::Plan(command) => {
             let (effect, record, changed) = plan::apply(catalogue, at, command)?;
@@ -168,7 +177,7 @@ pub fn apply_entry(catalogue: &mut Catalogue, index: u64, entry: Envelope) -> Re
         }
         Command::BeginSwitch { set, to, owner, who, why, expected_epoch, plan } => {
             plan::check_switch(catalogue, set, &to, plan)?;
-            let (id, from, keep, proof) = (index, String::new(), 0, proof.clone());
+            let (from, keep, proof) = (String::new(), 0, proof.clone());
             let intent = SwitchIntent { id, from, to, owner, keep, who, proof, why };
             begin_switch(catalogue, at, set, intent, expected_epoch)?
         }
@@ -210,6 +219,11 @@ pub fn apply_entry(catalogue: &mut Catalogue, index: u64, entry: Envelope) -> Re
         }
         Command::CompleteRecovery { set, id, from, end, last_safe_index } => {
             recovery::complete(catalogue, at, set, id, (from, end, last_safe_index))?
+        }
+        Command::RecoverControl { plan, incarnation, survivors, from, end, who, why } => {
+            check_who_why(&who, &why)?;
+            let told = control_recovery::Told { plan, incarnation, survivors, from, end, who, why };
+            control_recovery::record(catalogue, at, told)?
         }
         Command::ReleaseReplica { set, replica, who, why } => {
             check_who_why(&who, &why)?;
@@ -288,6 +302,7 @@ fn begin_switch(
         return Err(Rejection::BeingRecovered { set, id: open.id });
     }
     catalogue.check_not_replaced(set)?;
+    catalogue.check_proven(set)?;
     if now.epoch != expected_epoch {
         return Err(Rejection::EpochChanged { set, expected: expected_epoch, epoch: now.epoch });
     }
@@ -305,7 +320,7 @@ fn begin_switch(
     let keep = intent.keep;
     let record = switch_record(at, set, &intent, Outcome::Begun);
     find_mut(catalogue, set).switch = Some(intent);
-    Ok((Effect::SwitchBegun { id: at.index, keep }, Some(record)))
+    Ok((Effect::SwitchBegun { id: at.id, keep }, Some(record)))
 }
 
 fn complete_switch(catalogue: &mut Catalogue, at: At<'_>, set: u32, id: u64) -> Result<Done, Rejection> {
@@ -316,6 +331,7 @@ fn complete_switch(catalogue: &mut Catalogue, at: At<'_>, set: u32, id: u64) -> 
     let Some(intent) = switch_to_end(now, id, SwitchEnd::Completed)? else {
         return Ok((Effect::SwitchCompleted { epoch: now.epoch }, None));
     };
+    catalogue.check_proven(set)?;
     let placement = catalogue.placement_after_switch(now, &intent.to)?;
     let record = switch_record(at.ends(&intent.proof), set, &intent, Outcome::Done);
     let set = find_mut(catalogue, set);
@@ -340,6 +356,7 @@ fn abort_switch(
     let Some(intent) = switch_to_end(find(catalogue, set)?, id, SwitchEnd::Aborted)? else {
         return Ok((Effect::SwitchAborted, None));
     };
+    catalogue.check_proven(set)?;
     let record = switch_record(at.ends(&intent.proof), set, &intent, Outcome::Aborted { reason });
     let set = find_mut(catalogue, set);
     set.switch = None;

@@ -11,7 +11,6 @@ use crate::apply::{self, At, Done, Effect, find};
 use crate::audit::{Action, Outcome, Record};
 use crate::catalogue::{Catalogue, Replica, Role};
 use crate::proof::Proof;
-use crate::recovery::LostReplica;
 use crate::rejection::Rejection;
 
 /// A replacement that was begun and has not ended.
@@ -118,7 +117,7 @@ pub(crate) fn begin(
     let (new, old) = (catalogue.next_replica_id, old.id);
     catalogue.next_replica_id += 1;
     let Asked { node, who, why, .. } = asked;
-    let (id, proof) = (at.index, at.proof.clone());
+    let (id, proof) = (at.id, at.proof.clone());
     let intent = Replacement { id, old, new, given_up: false, who, proof, why };
     let record = record(at, set, &intent, &node, Outcome::Begun);
     let (replicas, replacement) = catalogue.group_mut(set);
@@ -138,10 +137,10 @@ fn check_at_rest(catalogue: &Catalogue, set: u32, node: &str) -> Result<(), Reje
         if let Some(open) = &now.switch {
             return Err(Rejection::SwitchInProgress { set, id: open.id, owner: open.owner.clone() });
         }
-        let kept = |lost: &&LostReplica| lost.node == node && lost.kept;
-        if let Some(lost) = now.recovered.as_ref().and_then(|recovered| recovered.lost.iter().find(kept)) {
-            return Err(Rejection::Kept { set, replica: lost.id, node: node.to_owned() });
-        }
+    }
+    catalogue.check_proven(set)?;
+    if let Some(lost) = catalogue.lost(set).iter().find(|lost| lost.node == node && lost.kept) {
+        return Err(Rejection::Kept { set, replica: lost.id, node: node.to_owned() });
     }
     if let Some(plan) = catalogue.active_plans().next() {
         return Err(Rejection::PlanInProgress { plan: plan.id, set });
@@ -165,6 +164,7 @@ pub(crate) fn give_up(
     if open.given_up {
         return Ok((Effect::ReplacementGivenUp, None));
     }
+    catalogue.check_proven(set)?;
     let what = Action::GiveUpReplacement { set, id, replica: open.new };
     if let (_, Some(open)) = catalogue.group_mut(set) {
         open.given_up = true;
@@ -190,6 +190,7 @@ pub(crate) fn end(
     if let Some(open) = catalogue.sets.get(&set).and_then(|set| set.recovery.as_ref()) {
         return Err(Rejection::BeingRecovered { set, id: open.id });
     }
+    catalogue.check_proven(set)?;
     if !replaced && !open.given_up {
         return Err(Rejection::NotGivenUp { set, id });
     }
@@ -228,10 +229,9 @@ pub(crate) fn remove_node(
     if let Some((set, replica)) = hosted {
         return Err(Rejection::StillHosts { node, set, replica });
     }
-    for set in catalogue.sets.values() {
-        let mut lost = set.recovered.iter().flat_map(|recovered| &recovered.lost);
-        if let Some(lost) = lost.find(|lost| lost.kept && lost.node == node) {
-            return Err(Rejection::Kept { set: set.id, replica: lost.id, node });
+    for set in std::iter::once(CONTROL_SET).chain(catalogue.sets.keys().copied()) {
+        if let Some(lost) = catalogue.lost(set).iter().find(|lost| lost.kept && lost.node == node) {
+            return Err(Rejection::Kept { set, replica: lost.id, node });
         }
     }
     if catalogue.removed_nodes.contains(&node) {
