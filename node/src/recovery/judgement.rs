@@ -1,7 +1,8 @@
 //! Which sets are lost, and which copies are missing, by what the voters of the control set have heard. Pure.
 
+use twinset_control::control_recovery::REPLICAS_MAX;
 use twinset_control::recovery::may_lose;
-use twinset_control::{Catalogue, Durability, Replica, Role, Set};
+use twinset_control::{CONTROL_SET, Catalogue, Durability, Node, Replica, Role, Set};
 
 /// What the control set's voters have heard.
 pub trait Hearing {
@@ -17,7 +18,8 @@ pub trait Hearing {
 /// whole site, and both of its replicas in the other one are alive. A lone survivor, a set that was DEGRADED, or replicas that are
 /// lost in both sites are an operator's decision.
 pub fn recoverable<'a>(catalogue: &'a Catalogue, set: &Set, heard: &impl Hearing) -> Option<&'a str> {
-    if set.recovery.is_some() || set.durability != Durability::Sync || heard.is_led(set.id) {
+    let known = set.durability == Durability::Sync && !set.is_unproven();
+    if set.recovery.is_some() || !known || heard.is_led(set.id) {
         return None;
     }
     catalogue.data_sites().find(|site| {
@@ -37,7 +39,7 @@ pub fn recoverable<'a>(catalogue: &'a Catalogue, set: &Set, heard: &impl Hearing
 /// A node that is to get a copy of a set which has fewer than two in its site: the one that hosts the fewest. Those that are alive
 /// and hold nothing that an operator must see first.
 pub fn place_for<'a>(catalogue: &'a Catalogue, set: &Set, heard: &impl Hearing) -> Option<&'a str> {
-    if set.recovery.is_some() || set.switch.is_some() {
+    if set.recovery.is_some() || set.switch.is_some() || set.is_unproven() {
         return None;
     }
     let site_lacks = |site: &&str| {
@@ -56,6 +58,28 @@ pub fn place_for<'a>(catalogue: &'a Catalogue, set: &Set, heard: &impl Hearing) 
             && set.replicas.iter().all(|replica| replica.node != node.name)
     });
     candidates.map(|node| node.name.as_str()).min_by_key(|node| catalogue.replicas_on(node).count())
+}
+
+/// A node that is to get a copy of the control set, which was recovered without its majority: in a place that has none, the arbiter's
+/// first, or beside the only copy of a site. One after the other, so that each votes before the next one learns.
+pub fn place_for_control<'a>(catalogue: &'a Catalogue, heard: &impl Hearing) -> Option<&'a str> {
+    let replicas = &catalogue.control.replicas;
+    let waits = replicas.iter().any(|replica| replica.role == Role::Learner);
+    if catalogue.control.recovered.is_none() || replicas.len() >= REPLICAS_MAX || waits {
+        return None;
+    }
+    let there = |site: &str| {
+        replicas.iter().filter(|replica| catalogue.site_of_node(&replica.node) == Some(site)).count()
+    };
+    let lost = catalogue.lost(CONTROL_SET);
+    let candidates = catalogue.nodes.values().filter(|node| {
+        heard.is_alive(&node.name)
+            && there(&node.site) + 1 < REPLICAS_MAX
+            && !lost.iter().any(|lost| lost.kept && lost.node == node.name)
+            && replicas.iter().all(|replica| replica.node != node.name)
+    });
+    let order = |node: &&Node| (there(&node.site), !node.arbiter, catalogue.replicas_on(&node.name).count());
+    candidates.min_by_key(order).map(|node| node.name.as_str())
 }
 
 #[cfg(test)]
