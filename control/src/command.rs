@@ -185,7 +185,8 @@ pub enum Command {
         set: u32,
         /// The replica that is to leave.
         replica: u64,
-        /// The node of its successor: of the same site, and without any of the set.
+        /// The node of its successor: without any of the set, and of the same site; of the control set also of one that has no copy, if
+        /// the other one's site has two.
         node: String,
         /// Who asks for it.
         who: String,

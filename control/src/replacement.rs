@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::CONTROL_SET;
 use crate::apply::{self, At, Done, Effect, find};
 use crate::audit::{Action, Outcome, Record};
-use crate::catalogue::{Catalogue, Replica, Role};
+use crate::catalogue::{Catalogue, Node, Replica, Role};
 use crate::proof::Proof;
 use crate::rejection::Rejection;
 
@@ -94,7 +94,8 @@ pub(crate) fn begin(
     if set != CONTROL_SET {
         find(catalogue, set)?;
     }
-    let Some(by) = catalogue.nodes.get(&asked.node).filter(|node| !node.arbiter) else {
+    let may_host = |node: &&Node| !node.arbiter || set == CONTROL_SET;
+    let Some(by) = catalogue.nodes.get(&asked.node).filter(may_host) else {
         return Err(Rejection::UnknownNode { node: asked.node });
     };
     let hosted = catalogue.replicas(set).iter().find(|replica| replica.node == asked.node);
@@ -106,7 +107,7 @@ pub(crate) fn begin(
         return Err(Rejection::NoReplica { set, replica: asked.replica });
     };
     let site = catalogue.site_of_node(&old.node).unwrap_or_default();
-    if by.site != site {
+    if by.site != site && !spreads(catalogue, set, &by.site, site) {
         let (node, site) = (asked.node, site.to_owned());
         return Err(Rejection::OtherSite { node, site, replica: asked.replica, set });
     }
@@ -125,6 +126,15 @@ pub(crate) fn begin(
     replicas.push(Replica { id: new, node, role: Role::Learner });
     *replacement = Some(intent);
     Ok((Effect::ReplacementBegun { id, replica: new }, Some(record)))
+}
+
+/// After a recovery the control set may have two copies in one site, and none in another: one of them may go there.
+fn spreads(catalogue: &Catalogue, set: u32, to: &str, from: &str) -> bool {
+    let copies = |site: &str| {
+        let there = |replica: &&Replica| catalogue.site_of_node(&replica.node) == Some(site);
+        catalogue.replicas(set).iter().filter(there).count()
+    };
+    set == CONTROL_SET && copies(to) == 0 && copies(from) >= 2
 }
 
 /// Nothing else goes on that moves the set, or is about to; and the node keeps nothing of it for anybody to see.

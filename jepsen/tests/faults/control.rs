@@ -28,6 +28,10 @@ const RECOVERED: &[Allowed] = &[
     Allowed { part: "the control set is being recovered", why: "an operator has asked for it" },
     Allowed { part: "no vote for the control set's learner yet", why: "it was electing" },
     Allowed { part: "the control set's voters are not changed yet", why: "a copy gets its vote" },
+    Allowed { part: "this replica belongs to its set no more", why: "the arbiter is back and takes a place" },
+    Allowed { part: "learner not added yet", why: "the lead has just gone over" },
+    Allowed { part: "the replica has not left the group yet", why: "the lead has just gone over" },
+    Allowed { part: "the end of the replacement is not recorded yet", why: "the control set was electing" },
 ];
 
 fn seeds(stage: &Stage) -> Vec<String> {
@@ -182,7 +186,12 @@ async fn comes_back(stage: &Stage, probes: &mut [Probe; 2], before: &Catalogue) 
     for set in [1, 2] {
         stage.becomes(set, Durability::Sync).await;
     }
-    let back = recorded(stage, |known| voters(known).len() == 3).await;
+    let spread = |known: &Catalogue| {
+        let mut sites: Vec<&str> = voters(known).iter().filter_map(|node| known.site_of_node(node)).collect();
+        sites.sort_unstable();
+        sites == ["A", "B", "C"] && known.control.replacement.is_none()
+    };
+    let back = recorded(stage, spread).await;
     for set in std::iter::once(CONTROL_SET).chain(back.sets.keys().copied()) {
         let is_lost = |id: u64| back.lost(set).iter().any(|lost| lost.id == id);
         let (old, new) = (before.replicas(set), back.replicas(set));

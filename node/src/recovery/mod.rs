@@ -27,7 +27,7 @@ use twinset_ledger::canary::{self, Canary};
 use twinset_proto::cluster::v1 as wire;
 use wire::admin_client::AdminClient;
 
-use self::judgement::{Hearing, place_for, place_for_control, recoverable};
+use self::judgement::{Hearing, place_for, place_for_control, recoverable, spread_control};
 use crate::catalogue::CatalogueCell;
 use crate::control_client::ControlClient;
 use crate::dial;
@@ -145,14 +145,21 @@ impl Recoverer {
         Ok(())
     }
 
-    /// After a recovery on an operator's word the control set gets as many copies as nodes can have.
+    /// After a recovery on an operator's word the control set gets as many copies as nodes can have, and in the end one in each place.
     async fn complete_control(&self, catalogue: &Catalogue) -> Result<(), String> {
-        let Some(node) = place_for_control(catalogue, &Heard { recoverer: self, catalogue }) else {
-            return Ok(());
+        let (heard, who) = (Heard { recoverer: self, catalogue }, WHO.to_owned());
+        let command = match (place_for_control(catalogue, &heard), spread_control(catalogue, &heard)) {
+            (Some(node), _) => {
+                let (node, why) = (node.to_owned(), "the control set lacks a copy".to_owned());
+                Command::PlaceReplica { set: CONTROL_SET, node, who, why }
+            }
+            (None, Some((replica, node))) => {
+                let why = "the control set has two copies in its site, and none there".to_owned();
+                Command::BeginReplacement { set: CONTROL_SET, replica, node: node.to_owned(), who, why }
+            }
+            (None, None) => return Ok(()),
         };
-        let why = "the control set lacks a copy".to_owned();
-        let (node, who) = (node.to_owned(), WHO.to_owned());
-        self.propose(&Command::PlaceReplica { set: CONTROL_SET, node, who, why }).await
+        self.propose(&command).await
     }
 
     async fn propose(&self, command: &Command) -> Result<(), String> {
