@@ -31,6 +31,25 @@ pub fn log_end(log: &Log) -> LogEnd {
     log.last().map_or(LogEnd::default(), |last| LogEnd { term: last.term, index: last.index })
 }
 
+/// The last index up to which a log may be the same as one that has gone on after `end`. What has a greater term is none of that one's,
+/// although its index may be smaller: its leader was elected by others. Terms only rise, so one look each halves what is left.
+pub fn shared_until(log: &Log, end: LogEnd) -> Result<u64, twinset_store::Fault> {
+    let last = log.last().map_or(0, |last| last.index);
+    // Up to the first it is the same, from the second on it is not.
+    let (mut same, mut other) = (0, end.index.min(last) + 1);
+    while other - same > 1 {
+        let middle = same + (other - same) / 2;
+        // What a snapshot has taken the place of was committed by all of them.
+        let term = log.read(middle, middle + 1, 1)?.first().map_or(0, |record| record.id.term);
+        if term <= end.term {
+            same = middle;
+        } else {
+            other = middle;
+        }
+    }
+    Ok(same)
+}
+
 /// Lets the log of replica `own` go on after `end` in `term` with `voters` alone, by their nodes' names, and with `first` as the first
 /// command of its new life, if there is one. On disk when this returns; done twice it changes nothing. Nobody may have the log
 /// open.
@@ -76,6 +95,34 @@ mod tests {
     use super::super::types::{decode_membership, store_id};
     use super::*;
     use openraft::storage::RaftLogReader;
+
+    #[test]
+    fn what_a_log_shares_with_the_one_that_goes_on_ends_where_its_terms_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Options::default()).unwrap();
+        let log = store.log(1).unwrap();
+        let at = |term, index| LogEnd { term, index };
+        assert_eq!(shared_until(&log, at(3, 4)).unwrap(), 0, "an empty one");
+        let blank = |(term, index)| {
+            to_record(&Entries { log_id: LogId::new_term_index(term, index), payload: EntryPayload::Blank })
+        };
+        let entries = [(1, 1), (1, 2), (2, 3), (2, 4), (5, 5), (5, 6), (7, 7)];
+        log.append(entries.into_iter().map(blank).collect(), Box::new(drop)).unwrap();
+        for (end, expected) in [
+            (at(7, 7), 7),
+            (at(9, 20), 7),
+            (at(5, 6), 6),
+            (at(2, 3), 3),
+            // Theirs is longer, and by an older leader.
+            (at(2, 9), 4),
+            (at(4, 6), 4),
+            (at(1, 4), 2),
+            (at(0, 0), 0),
+        ] {
+            assert_eq!(shared_until(&log, end).unwrap(), expected, "{end:?}");
+        }
+        store.close();
+    }
 
     #[tokio::test]
     async fn a_log_goes_on_with_the_survivors_once_and_only_where_it_was_fenced() {

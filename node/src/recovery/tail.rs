@@ -128,10 +128,11 @@ pub fn keep_report(store: &Store, catalogue: &Catalogue, old: ReplicaRecord) -> 
     if names.contains(&name(old)) {
         return Ok(());
     }
-    let end = raft::log_end(&store.log(old.set)?);
+    let log = store.log(old.set)?;
+    let (end, shared) = (raft::log_end(&log), raft::shared_until(&log, recovered_at)?);
     let (count, commands) = match old.set {
-        CONTROL_SET => records_after(store, recovered_at.index)?,
-        set => commands_after(store, set, recovered_at.index)?,
+        CONTROL_SET => records_after(store, shared)?,
+        set => commands_after(store, set, shared)?,
     };
     let report = TailReport {
         set: old.set,
