@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
-use twinset_control::{Catalogue, Command, Proof};
+use twinset_control::{CONTROL_SET, Catalogue, Command, Proof};
 use twinset_ledger::attempt::{Coordination, Role as Part};
 use twinset_ledger::{Command as LedgerCommand, Durability, Effect};
 use twinset_proto::cluster::v1 as wire;
@@ -297,6 +297,11 @@ impl Admin for AdminService {
         operators::from_node(&request).ok_or(operators::Refused::OfNodes)?;
         let request = request.into_inner();
         check_cluster(&self.node, &request.cluster_id)?;
+        if request.set == CONTROL_SET {
+            return Err(Status::invalid_argument(
+                "the control set is fenced for a plan of an operator alone",
+            ));
+        }
         let fenced = self.node.fence(request.set, request.replica, request.incarnation).await;
         let Fenced { end, safe } = fenced.map_err(Status::from)?;
         Ok(Response::new(wire::FenceReply { last_term: end.term, last_index: end.index, safe_index: safe }))

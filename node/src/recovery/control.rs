@@ -162,8 +162,11 @@ impl Node {
                 ));
             }
             None => {
-                let known = self.identified_catalogue().map_or(0, |known| known.control.incarnation);
-                let newest = record.incarnation.max(known);
+                let known = self.identified_catalogue();
+                if known.as_ref().is_none_or(|known| known.replica(CONTROL_SET, replica).is_none()) {
+                    return refused(format!("replica {replica} belongs to the control set no more"));
+                }
+                let newest = record.incarnation.max(known.map_or(0, |known| known.control.incarnation));
                 if wanted.incarnation <= newest {
                     return refused(format!("the control set has incarnation {newest} already"));
                 }
@@ -227,5 +230,66 @@ impl Node {
         let command = Command::RecoverControl { plan, incarnation, survivors, from, end, who, why };
         let envelope = Envelope::new(self.platform.now_unix_ns(), proof, command);
         String::from_utf8(envelope.encode()).expect("JSON is UTF-8")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn promise() -> Promise {
+        Promise {
+            plan: "p".to_owned(),
+            incarnation: 2,
+            survivors: [(3, "b1".to_owned())].into(),
+            who: "ann".to_owned(),
+            proof: Proof::Declared,
+            why: "fire".to_owned(),
+            go_on: None,
+        }
+    }
+
+    /// A node must find the promise of an earlier build.
+    #[test]
+    fn golden_promises() {
+        let (end, entry) = (LogEnd { term: 4, index: 50 }, "{}".to_owned());
+        let revived = Promise { proof: Proof::Token, go_on: Some(GoOn { from: 3, end, entry }), ..promise() };
+        for (promise, json) in [
+            (promise(), r#"{"plan":"p","incarnation":2,"survivors":{"3":"b1"},"who":"ann","why":"fire"}"#),
+            (
+                revived,
+                concat!(
+                    r#"{"plan":"p","incarnation":2,"survivors":{"3":"b1"},"who":"ann","proof":"token","why":"fire","#,
+                    r#""go_on":{"from":3,"end":{"term":4,"index":50},"entry":"{}"}}"#
+                ),
+            ),
+        ] {
+            assert_eq!(serde_json::to_string(&promise).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Promise>(json).unwrap(), promise);
+            assert!(serde_json::from_str::<Promise>(&json[..json.len() - 1]).is_err());
+        }
+    }
+
+    #[test]
+    fn only_who_was_told_to_go_on_is_open_in_a_new_incarnation() {
+        let topology = include_str!("../../../deploy/examples/topology.toml");
+        let topology: twinset_control::Topology = toml::from_str(topology).unwrap();
+        let mut catalogue = topology.place("c").unwrap();
+        let fenced = promise();
+        let go_on = GoOn { from: 3, end: LogEnd::default(), entry: String::new() };
+        let revived = Promise { go_on: Some(go_on), ..promise() };
+        let of = |promise: &Promise, catalogue: &Catalogue, replica| {
+            Promise::incarnation_of(Some(promise), catalogue, replica)
+        };
+        assert_eq!(Promise::incarnation_of(None, &catalogue, 3), 1);
+        assert_eq!([of(&fenced, &catalogue, 3), of(&revived, &catalogue, 3)], [1, 2]);
+        assert_eq!(of(&revived, &catalogue, 4), 1, "another copy than the one that was fenced");
+        catalogue.control.incarnation = 5;
+        assert_eq!(of(&revived, &catalogue, 3), 5, "a later recovery");
+        let record = |replica_id, incarnation| ReplicaRecord { set: CONTROL_SET, replica_id, incarnation };
+        assert!(revived.going_on(record(3, 2)).is_some() && fenced.going_on(record(3, 2)).is_none());
+        for other in [record(3, 1), record(3, 5), record(4, 2), ReplicaRecord { set: 1, ..record(3, 2) }] {
+            assert!(revived.going_on(other).is_none(), "{other:?}");
+        }
     }
 }

@@ -8,6 +8,8 @@ use twinset_control::{CONTROL_SET, Catalogue, Durability, Node, Replica, Role, S
 pub trait Hearing {
     /// The node was heard a moment ago.
     fn is_alive(&self, node: &str) -> bool;
+    /// The node was heard a moment ago by this one itself.
+    fn is_heard(&self, node: &str) -> bool;
     /// The node is silent to the arbiter, and to the voter in `site` alike.
     fn is_silent(&self, node: &str, site: &str) -> bool;
     /// Somebody leads the set, with a majority behind him, or did a moment ago.
@@ -61,7 +63,8 @@ pub fn place_for<'a>(catalogue: &'a Catalogue, set: &Set, heard: &impl Hearing) 
 }
 
 /// A node that is to get a copy of the control set, which was recovered without its majority: in a place that has none, the arbiter's
-/// first, or beside the only copy of a site. One after the other, so that each votes before the next one learns.
+/// first, or beside the only copy of a site. One after the other, so that each votes before the next one learns; so a node that
+/// is only not known to be dead will not do.
 pub fn place_for_control<'a>(catalogue: &'a Catalogue, heard: &impl Hearing) -> Option<&'a str> {
     let replicas = &catalogue.control.replicas;
     let waits = replicas.iter().any(|replica| replica.role == Role::Learner);
@@ -73,7 +76,7 @@ pub fn place_for_control<'a>(catalogue: &'a Catalogue, heard: &impl Hearing) -> 
     };
     let lost = catalogue.lost(CONTROL_SET);
     let candidates = catalogue.nodes.values().filter(|node| {
-        heard.is_alive(&node.name)
+        heard.is_heard(&node.name)
             && there(&node.site) + 1 < REPLICAS_MAX
             && !lost.iter().any(|lost| lost.kept && lost.node == node.name)
             && replicas.iter().all(|replica| replica.node != node.name)
@@ -98,7 +101,7 @@ pub fn spread_control<'a>(catalogue: &'a Catalogue, heard: &impl Hearing) -> Opt
     let lost = catalogue.lost(CONTROL_SET);
     let to = catalogue.nodes.values().find(|node| {
         there(&node.site) == 0
-            && heard.is_alive(&node.name)
+            && heard.is_heard(&node.name)
             && !lost.iter().any(|lost| lost.kept && lost.node == node.name)
     })?;
     let twice = replicas.iter().filter(|replica| site(replica).is_some_and(|of| there(of) >= 2));
@@ -119,6 +122,10 @@ mod tests {
     impl Hearing for World {
         fn is_alive(&self, node: &str) -> bool {
             self.0.contains(node)
+        }
+
+        fn is_heard(&self, node: &str) -> bool {
+            self.is_alive(node)
         }
 
         fn is_silent(&self, node: &str, _: &str) -> bool {

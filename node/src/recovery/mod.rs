@@ -250,6 +250,11 @@ impl Hearing for Heard<'_> {
         node == self.recoverer.me || self.silent(&Subject::Node(node.to_owned())).0 <= FRESH
     }
 
+    fn is_heard(&self, node: &str) -> bool {
+        let subject = Subject::Node(node.to_owned());
+        node == self.recoverer.me || self.recoverer.vigil.heard().was_heard(Instant::now(), &subject, FRESH)
+    }
+
     fn is_silent(&self, node: &str, site: &str) -> bool {
         if node == self.recoverer.me {
             return false;
