@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use serde_json::Value;
-use twinset_control::{CONTROL_SET, Catalogue, Command, Durability, Role};
+use twinset_control::{CONTROL_SET, Catalogue, Durability, Role};
 use twinset_jepsen::logs::{self, Allowed};
 use twinset_jepsen::wait;
 use twinset_proto::cluster::v1::ListTailsRequest;
@@ -106,6 +106,8 @@ async fn a_control_set_without_its_majority_goes_on_and_what_comes_back_harms_no
     for probe in &mut probes {
         probe.cannot_pay(&stage, "rb", "unproven", 1, SHORT).await;
     }
+    let copies = recorded(&stage, |_| true).await.control.replicas;
+    assert_eq!(copies.len(), 2, "none on a node that is dead: {copies:?}");
     let survey = admin::survey(&seeds(&stage)).await;
     let plan = recover::plan(&survey, "B").unwrap();
     assert_eq!(plan.sets.len(), 2, "the one whose majority is here as well: {plan:?}");
@@ -179,8 +181,8 @@ async fn comes_back(stage: &Stage, probes: &mut [Probe; 2], before: &Catalogue) 
     for set in std::iter::once(CONTROL_SET).chain(known.sets.keys().copied()) {
         for lost in known.lost(set) {
             assert!(lost.kept, "set {set}: {lost:?}");
-            let (who, why) = ("test".to_owned(), "seen".to_owned());
-            stage.propose(Command::ReleaseReplica { set, replica: lost.id, who, why }).await;
+            let release = format!("recover release --set {set} --replica {} --yes --why seen", lost.id);
+            twinset(stage, &release).await.unwrap();
         }
     }
     for set in [1, 2] {
