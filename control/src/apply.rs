@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::{Action, Outcome, Record};
 use crate::catalogue::{Catalogue, Durability, EndedSwitch, Node, Set, SwitchEnd, SwitchIntent};
 use crate::command::Command;
+use crate::control_recovery;
 use crate::drill;
 use crate::durability::{self, Wanted};
 use crate::envelope::Envelope;
@@ -74,6 +75,11 @@ pub enum Effect {
     },
     /// The set may answer clients.
     Reconciled,
+    /// The control set goes on with its survivors.
+    ControlRecovered {
+        /// Its incarnation now.
+        incarnation: u32,
+    },
     /// The lost replica may be thrown away.
     ReplicaReleased,
     /// The set has another copy.
@@ -132,6 +138,8 @@ pub enum Effect {
 #[derive(Clone, Copy)]
 pub(crate) struct At<'a> {
     pub(crate) index: u64,
+    /// The id of what it begins: the index, beyond those that lost majorities of the control set may have given.
+    pub(crate) id: u64,
     pub(crate) time_unix_ns: u64,
     pub(crate) proof: &'a Proof,
 }
@@ -158,7 +166,8 @@ pub fn apply(
 /// Applies the entry at `index`, or says why not and changes nothing.
 pub fn apply_entry(catalogue: &mut Catalogue, index: u64, entry: Envelope) -> Result<Reply, Rejection> {
     let Envelope { rules, time_unix_ns, proof, command } = entry;
-    let at = At { index, time_unix_ns, proof: &proof };
+    let id = index + catalogue.control.ids_from;
+    let at = At { index, id, time_unix_ns, proof: &proof };
     let (effect, record) = match command {
         Command::Plan(command) => {
             let (effect, record, changed) = plan::apply(catalogue, at, command)?;
@@ -170,7 +179,7 @@ pub fn apply_entry(catalogue: &mut Catalogue, index: u64, entry: Envelope) -> Re
         }
         Command::BeginSwitch { set, to, owner, who, why, expected_epoch, plan } => {
             plan::check_switch(catalogue, set, &to, plan)?;
-            let (id, from, keep, proof) = (index, String::new(), 0, proof.clone());
+            let (from, keep, proof) = (String::new(), 0, proof.clone());
             let intent = SwitchIntent { id, from, to, owner, keep, who, proof, why };
             begin_switch(catalogue, at, set, intent, expected_epoch)?
         }
@@ -216,6 +225,11 @@ pub fn apply_entry(catalogue: &mut Catalogue, index: u64, entry: Envelope) -> Re
         Command::EndReconciliation { set, id, who, why } => {
             check_who_why(&who, &why)?;
             recovery::reconciled(catalogue, at, set, id, (who, why))?
+        }
+        Command::RecoverControl { plan, incarnation, survivors, from, end, who, why } => {
+            check_who_why(&who, &why)?;
+            let told = control_recovery::Told { plan, incarnation, survivors, from, end, who, why };
+            control_recovery::record(catalogue, at, told)?
         }
         Command::ReleaseReplica { set, replica, who, why } => {
             check_who_why(&who, &why)?;
@@ -294,6 +308,7 @@ fn begin_switch(
         return Err(Rejection::BeingRecovered { set, id: open.id });
     }
     catalogue.check_not_replaced(set)?;
+    catalogue.check_proven(set)?;
     if now.epoch != expected_epoch {
         return Err(Rejection::EpochChanged { set, expected: expected_epoch, epoch: now.epoch });
     }
@@ -311,7 +326,7 @@ fn begin_switch(
     let keep = intent.keep;
     let record = switch_record(at, set, &intent, Outcome::Begun);
     find_mut(catalogue, set).switch = Some(intent);
-    Ok((Effect::SwitchBegun { id: at.index, keep }, Some(record)))
+    Ok((Effect::SwitchBegun { id: at.id, keep }, Some(record)))
 }
 
 fn complete_switch(catalogue: &mut Catalogue, at: At<'_>, set: u32, id: u64) -> Result<Done, Rejection> {
@@ -322,6 +337,7 @@ fn complete_switch(catalogue: &mut Catalogue, at: At<'_>, set: u32, id: u64) -> 
     let Some(intent) = switch_to_end(now, id, SwitchEnd::Completed)? else {
         return Ok((Effect::SwitchCompleted { epoch: now.epoch }, None));
     };
+    catalogue.check_proven(set)?;
     let placement = catalogue.placement_after_switch(now, &intent.to)?;
     let record = switch_record(at.ends(&intent.proof), set, &intent, Outcome::Done);
     let set = find_mut(catalogue, set);
@@ -346,6 +362,7 @@ fn abort_switch(
     let Some(intent) = switch_to_end(find(catalogue, set)?, id, SwitchEnd::Aborted)? else {
         return Ok((Effect::SwitchAborted, None));
     };
+    catalogue.check_proven(set)?;
     let record = switch_record(at.ends(&intent.proof), set, &intent, Outcome::Aborted { reason });
     let set = find_mut(catalogue, set);
     set.switch = None;

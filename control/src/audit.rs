@@ -112,6 +112,15 @@ pub enum Action {
         /// The site that survives.
         site: String,
     },
+    /// To let the control set go on without its majority.
+    RecoverControl {
+        /// The plan that was confirmed.
+        plan: String,
+        /// Its incarnation since then.
+        incarnation: u32,
+        /// Its replicas since then.
+        survivors: Vec<u64>,
+    },
     /// To go on without a survivor that died before it was fenced.
     GiveUp {
         /// The set.

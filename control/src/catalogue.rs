@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Audit;
+use crate::control_recovery::ControlRecovered;
 use crate::drill::Drill;
 use crate::durability::Policy;
 use crate::groups::Group;
@@ -201,7 +202,7 @@ pub struct Set {
     pub configured_home: String,
     /// Raised by every change of home; starts at 1. Only routers and plans compare it.
     pub epoch: u64,
-    /// Raised only by a forced recovery; starts at 1. The fence on every message between nodes.
+    /// Raised only by a forced recovery; starts at 1. The fence on every message between nodes. Numbers may be left out.
     pub incarnation: u32,
     /// Its copies; the first one was meant to lead when the cluster was made.
     pub replicas: Vec<Replica>,
@@ -221,6 +222,11 @@ pub struct Set {
     /// When the set was last recorded as SYNC again, in nanoseconds since 1970 by the control set's leader; 0: never.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub synced_unix_ns: u64,
+    /// Since when nobody knows whether what stands here of the set is the last that was recorded, in nanoseconds since 1970: the
+    /// control set was recovered then, without those who may have recorded more. 0: it is. Until then the set is neither moved nor
+    /// let go on in one site, but on an operator's word.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unproven_since_unix_ns: u64,
     /// The switch under way, if any.
     pub switch: Option<SwitchIntent>,
     /// The last switch that ended, if any.
@@ -246,14 +252,30 @@ pub struct Set {
 pub struct ControlSet {
     /// As [`Set::incarnation`].
     pub incarnation: u32,
-    /// Voters all, but for one that is to take another's place.
+    /// Voters all, but for one that is to take another's place, or has not caught up after a recovery.
     pub replicas: Vec<Replica>,
     /// The replacement of a replica under way, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replacement: Option<Replacement>,
+    /// As [`Set::lives`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lives: Vec<u64>,
+    /// The last recovery on an operator's word, if there ever was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovered: Option<ControlRecovered>,
+    /// Added to log indices to make ids of them: an index may have a second life, an id has not.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub ids_from: u64,
+    /// The least incarnation that a recovery gives a set: those below may have been given by the ones that were lost.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub set_incarnations_from: u32,
 }
 
 pub(crate) fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+fn is_none(number: &u32) -> bool {
     *number == 0
 }
 

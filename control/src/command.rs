@@ -1,6 +1,8 @@
 //! What can be asked of the control set. A command says what its sender knew (an epoch, the id of a switch), so
 //! that one that comes late or twice changes nothing. What each does stands in `apply.rs`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::Durability;
@@ -136,9 +138,27 @@ pub enum Command {
         /// Why.
         why: String,
     },
+    /// The control set's majority was lost, and these go on without it, on an operator's word. Nobody proposes it: the node whose log
+    /// goes on writes it there as the first entry of the new life.
+    RecoverControl {
+        /// The plan that the operator has confirmed.
+        plan: String,
+        /// The control set's incarnation from now on.
+        incarnation: u32,
+        /// Its replicas from now on, by their nodes: those that were fenced.
+        survivors: BTreeMap<u64, String>,
+        /// The one with the greatest log.
+        from: u64,
+        /// Where that log ended.
+        end: LogEnd,
+        /// Who asked for it.
+        who: String,
+        /// Why.
+        why: String,
+    },
     /// An operator has seen what a lost replica holds: its node may throw it away.
     ReleaseReplica {
-        /// The set.
+        /// The set; [`crate::CONTROL_SET`] too.
         set: u32,
         /// The lost replica.
         replica: u64,
@@ -149,7 +169,7 @@ pub enum Command {
     },
     /// Gives a set another copy: a learner under a new id.
     PlaceReplica {
-        /// The set.
+        /// The set; [`crate::CONTROL_SET`] too.
         set: u32,
         /// The node, which has none of it.
         node: String,
@@ -160,7 +180,7 @@ pub enum Command {
     },
     /// Gives a learner its vote.
     PromoteReplica {
-        /// The set.
+        /// The set; [`crate::CONTROL_SET`] too.
         set: u32,
         /// The learner.
         replica: u64,
@@ -176,7 +196,8 @@ pub enum Command {
         set: u32,
         /// The replica that is to leave.
         replica: u64,
-        /// The node of its successor: of the same site, and without any of the set.
+        /// The node of its successor: without any of the set, and of the same site; of the control set also of one that has no copy, if
+        /// the other one's site has two.
         node: String,
         /// Who asks for it.
         who: String,
@@ -296,6 +317,7 @@ impl Command {
             Command::CompleteSwitch { .. }
             | Command::AbortSwitch { .. }
             | Command::CompleteRecovery { .. }
+            | Command::RecoverControl { .. }
             | Command::EndReplacement { .. }
             | Command::Plan(
                 Told::Record { .. } | Told::Advance { .. } | Told::RollBack { .. } | Told::End { .. },

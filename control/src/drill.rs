@@ -191,10 +191,10 @@ fn begin(
     if let Some(drill) = catalogue.active_drill() {
         return Err(Rejection::DrillInProgress { drill: drill.id });
     }
-    let what = Action::Drill { id: at.index, scenario: scenario.clone(), set };
+    let what = Action::Drill { id: at.id, scenario: scenario.clone(), set };
     let record = apply::record(at, (who.clone(), why.clone()), what, Outcome::Begun);
     let drill = Drill {
-        id: at.index,
+        id: at.id,
         request_id,
         scenario,
         set,
@@ -206,7 +206,7 @@ fn begin(
         ended_unix_ns: None,
     };
     catalogue.drills.insert(drill.id, drill);
-    Ok((Effect::DrillBegun { id: at.index }, Some(record), true))
+    Ok((Effect::DrillBegun { id: at.id }, Some(record), true))
 }
 
 fn until(at: At<'_>, lease_ms: u64) -> Result<u64, Rejection> {

@@ -66,6 +66,10 @@ pub(crate) fn record(
     if let Some(open) = &known.recovery {
         return Err(Rejection::BeingRecovered { set, id: open.id });
     }
+    // SYNC is marked in the set's log first, and both sites have that: whatever was on record before, it holds now.
+    if durability == Durability::Degraded {
+        catalogue.check_proven(set)?;
+    }
     if expected != epoch {
         return Err(Rejection::DurabilityEpochChanged { set, expected, epoch });
     }
@@ -76,6 +80,7 @@ pub(crate) fn record(
     now.durability_epoch += 1;
     now.last_safe_index = safe;
     now.pinned = pinned;
+    now.unproven_since_unix_ns = 0;
     if durability == Durability::Sync && from == Durability::Degraded {
         now.synced_unix_ns = at.time_unix_ns;
     }

@@ -13,6 +13,7 @@ pub mod audit;
 pub mod catalogue;
 pub mod chain;
 pub mod command;
+pub mod control_recovery;
 pub mod document;
 pub mod drill;
 pub mod durability;
@@ -32,6 +33,7 @@ pub use catalogue::{
     SwitchIntent,
 };
 pub use command::Command;
+pub use control_recovery::ControlRecovered;
 pub use drill::Drill;
 pub use durability::{LEASE_MS, Policy};
 pub use envelope::{Envelope, decode_answer, encode_answer};

@@ -4,9 +4,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::CONTROL_SET;
 use crate::apply::{self, At, Done, Effect, find, find_mut};
 use crate::audit::{Action, Outcome};
 use crate::catalogue::{Catalogue, Durability, EndedSwitch, Replica, Role, Set, SwitchEnd};
+use crate::control_recovery;
 use crate::proof::Proof;
 use crate::rejection::Rejection;
 use crate::replacement::Replacement;
@@ -58,7 +60,7 @@ pub struct Recovered {
     /// The term that it goes on in: above any that the lost ones could reach by elections.
     pub term: u64,
     /// What was on record when it began: from DEGRADED, what was acknowledged may be lost. That is also said where a survivor was
-    /// given up.
+    /// given up, and where nobody knew what was recorded last.
     pub was: Durability,
     /// The greatest index that was known to be safe.
     pub last_safe_index: u64,
@@ -87,7 +89,7 @@ pub struct LostReplica {
 }
 
 /// Terms between the survivors' last one and the one that they go on in: no election of the lost ones comes that far.
-const TERM_STEP: u64 = 1 << 20;
+pub(crate) const TERM_STEP: u64 = 1 << 20;
 
 /// Who asks, and what he knows.
 pub(crate) struct Asked {
@@ -101,9 +103,12 @@ pub(crate) struct Asked {
     pub(crate) why: String,
 }
 
-/// Why the survivors in `site` may lack what was acknowledged, if they may: in DEGRADED, and without a replica that is being
-/// replaced there, which may have the site's only copy of it.
+/// Why the survivors in `site` may lack what was acknowledged, if they may: in DEGRADED, where nobody knows whether it was SYNC, and
+/// without a replica that is being replaced there, which may have the site's only copy of it.
 pub fn may_lose(catalogue: &Catalogue, set: &Set, site: &str, without_replaced: bool) -> Option<Rejection> {
+    if set.is_unproven() {
+        return Some(Rejection::MayLoseUnproven { set: set.id, last_safe_index: set.last_safe_index });
+    }
     if set.durability == Durability::Degraded {
         return Some(Rejection::MayLose { set: set.id, last_safe_index: set.last_safe_index });
     }
@@ -151,13 +156,13 @@ pub(crate) fn begin(
     if !can_go_on(now, &survivors) {
         return Err(Rejection::NoSurvivor { set, site: asked.site });
     }
-    let incarnation = now.incarnation + 1;
+    let incarnation = (now.incarnation + 1).max(catalogue.control.set_incarnations_from);
     let Asked { site, who, why, .. } = asked;
-    let (id, proof) = (at.index, at.proof.clone());
+    let (id, proof) = (at.id, at.proof.clone());
     let intent = RecoveryIntent { id, incarnation, site, survivors, given_up, who, proof, why };
     let record = record(at, set, &intent, Outcome::Begun);
     find_mut(catalogue, set).recovery = Some(intent);
-    Ok((Effect::RecoveryBegun { id: at.index, incarnation }, Some(record)))
+    Ok((Effect::RecoveryBegun { id: at.id, incarnation }, Some(record)))
 }
 
 /// A survivor has died before it was fenced: the others go on without it. It alone may have held what was acknowledged, so that
@@ -209,7 +214,8 @@ pub(crate) fn complete(
     }
     let third = third(now, &intent.survivors, from);
     let survives = |replica: &Replica| intent.survivors.contains(&replica.id) && Some(replica.id) != third;
-    let was = if intent.given_up.is_empty() { now.durability } else { Durability::Degraded };
+    let certain = intent.given_up.is_empty() && !now.is_unproven();
+    let was = if certain { now.durability } else { Durability::Degraded };
     let left = now.replicas.iter().filter(|replica| !survives(replica));
     let left = left.map(|replica| LostReplica {
         id: replica.id,
@@ -237,7 +243,9 @@ pub(crate) fn complete(
     set.replicas.sort_by_key(|replica| replica.id != from);
     set.replicas.iter_mut().for_each(|replica| replica.role = Role::Voter);
     set.incarnation = intent.incarnation;
-    set.lives.push(end.index);
+    // Those that were left out have ended there as well, without an entry.
+    set.lives.resize(intent.incarnation as usize - 1, end.index);
+    set.unproven_since_unix_ns = 0;
     set.epoch += 1;
     set.home = intent.site;
     set.durability = Durability::Degraded;
@@ -298,9 +306,14 @@ pub(crate) fn release(
     replica: u64,
     who_why: (String, String),
 ) -> Result<Done, Rejection> {
-    find(catalogue, set)?;
-    let recovered = find_mut(catalogue, set).recovered.as_mut();
-    let lost = recovered.and_then(|recovered| recovered.lost.iter_mut().find(|lost| lost.id == replica));
+    let lost = match set {
+        CONTROL_SET => catalogue.control.recovered.as_mut().map(|recovered| &mut recovered.lost),
+        _ => {
+            find(catalogue, set)?;
+            find_mut(catalogue, set).recovered.as_mut().map(|recovered| &mut recovered.lost)
+        }
+    };
+    let lost = lost.and_then(|lost| lost.iter_mut().find(|lost| lost.id == replica));
     let lost = lost.ok_or(Rejection::NotLost { set, replica })?;
     if !std::mem::take(&mut lost.kept) {
         return Ok((Effect::ReplicaReleased, None));
@@ -317,6 +330,9 @@ pub(crate) fn place(
     node: String,
     who_why: (String, String),
 ) -> Result<Done, Rejection> {
+    if set == CONTROL_SET {
+        return control_recovery::place(catalogue, at, node, who_why);
+    }
     let now = find(catalogue, set)?;
     let Some(site) = catalogue.nodes.get(&node).filter(|node| !node.arbiter).map(|node| node.site.clone())
     else {
@@ -328,9 +344,8 @@ pub(crate) fn place(
     if let Some(open) = &now.recovery {
         return Err(Rejection::BeingRecovered { set, id: open.id });
     }
-    let kept = |lost: &&LostReplica| lost.node == node && lost.kept;
-    let lost = now.recovered.as_ref().and_then(|recovered| recovered.lost.iter().find(kept));
-    if let Some(lost) = lost {
+    catalogue.check_proven(set)?;
+    if let Some(lost) = catalogue.lost(set).iter().find(|lost| lost.node == node && lost.kept) {
         return Err(Rejection::Kept { set, replica: lost.id, node });
     }
     let there = now.replicas.iter().filter(|r| catalogue.site_of_node(&r.node) == Some(&site)).count();
@@ -352,6 +367,9 @@ pub(crate) fn promote(
     replica: u64,
     who_why: (String, String),
 ) -> Result<Done, Rejection> {
+    if set == CONTROL_SET {
+        return control_recovery::promote(catalogue, at, replica, who_why);
+    }
     let now = find(catalogue, set)?;
     let Some(known) = now.replicas.iter().find(|known| known.id == replica) else {
         return Err(Rejection::NoReplica { set, replica });
@@ -366,6 +384,7 @@ pub(crate) fn promote(
         return Err(Rejection::SwitchInProgress { set, id: open.id, owner: open.owner.clone() });
     }
     catalogue.check_not_replaced(set)?;
+    catalogue.check_proven(set)?;
     let site = catalogue.site_of_node(&known.node);
     let voters = now.replicas.iter().filter(|r| r.role == Role::Voter);
     let there = voters.filter(|r| catalogue.site_of_node(&r.node) == site).count();

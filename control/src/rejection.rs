@@ -151,6 +151,26 @@ pub enum Rejection {
         /// The replica that is to leave.
         replica: u64,
     },
+    /// The control set was recovered, and the set may have gone on without that being on record here.
+    #[error(
+        "since the control set was recovered nobody knows whether set {set} has gone on in the lost site alone: what it acknowledged \
+         there may be lost (after index {last_safe_index}, as far as that is on record); that must be accepted"
+    )]
+    MayLoseUnproven {
+        /// The set.
+        set: u32,
+        /// The greatest index that is on record as safe.
+        last_safe_index: u64,
+    },
+    /// The control set was recovered, and the set has not shown since that both sites have all of it.
+    #[error(
+        "set {set} may be further than the recovered control set knows: it must return to SYNC first, which it does by itself when \
+         both sites are there, or be recovered (`twinset recover plan`)"
+    )]
+    Unproven {
+        /// The set.
+        set: u32,
+    },
     /// Nothing of the set is there to go on.
     #[error("set {set} has no such replica in site {site:?}")]
     NoSurvivor {
@@ -419,6 +439,8 @@ impl Rejection {
             Rejection::IncarnationChanged { .. } => "incarnation_changed",
             Rejection::MayLose { .. } => "may_lose",
             Rejection::MayLoseReplaced { .. } => "may_lose_replaced",
+            Rejection::MayLoseUnproven { .. } => "may_lose_unproven",
+            Rejection::Unproven { .. } => "unproven",
             Rejection::NoSurvivor { .. } => "no_survivor",
             Rejection::NoRecovery { .. } => "no_recovery",
             Rejection::NotLost { .. } => "not_lost",

@@ -9,9 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::CONTROL_SET;
 use crate::apply::{self, At, Done, Effect, find};
 use crate::audit::{Action, Outcome, Record};
-use crate::catalogue::{Catalogue, Replica, Role};
+use crate::catalogue::{Catalogue, Node, Replica, Role};
 use crate::proof::Proof;
-use crate::recovery::LostReplica;
 use crate::rejection::Rejection;
 
 /// A replacement that was begun and has not ended.
@@ -95,7 +94,8 @@ pub(crate) fn begin(
     if set != CONTROL_SET {
         find(catalogue, set)?;
     }
-    let Some(by) = catalogue.nodes.get(&asked.node).filter(|node| !node.arbiter) else {
+    let may_host = |node: &&Node| !node.arbiter || set == CONTROL_SET;
+    let Some(by) = catalogue.nodes.get(&asked.node).filter(may_host) else {
         return Err(Rejection::UnknownNode { node: asked.node });
     };
     let hosted = catalogue.replicas(set).iter().find(|replica| replica.node == asked.node);
@@ -107,7 +107,7 @@ pub(crate) fn begin(
         return Err(Rejection::NoReplica { set, replica: asked.replica });
     };
     let site = catalogue.site_of_node(&old.node).unwrap_or_default();
-    if by.site != site {
+    if by.site != site && !spreads(catalogue, set, &by.site, site) {
         let (node, site) = (asked.node, site.to_owned());
         return Err(Rejection::OtherSite { node, site, replica: asked.replica, set });
     }
@@ -118,7 +118,7 @@ pub(crate) fn begin(
     let (new, old) = (catalogue.next_replica_id, old.id);
     catalogue.next_replica_id += 1;
     let Asked { node, who, why, .. } = asked;
-    let (id, proof) = (at.index, at.proof.clone());
+    let (id, proof) = (at.id, at.proof.clone());
     let intent = Replacement { id, old, new, given_up: false, who, proof, why };
     let record = record(at, set, &intent, &node, Outcome::Begun);
     let (replicas, replacement) = catalogue.group_mut(set);
@@ -126,6 +126,15 @@ pub(crate) fn begin(
     replicas.push(Replica { id: new, node, role: Role::Learner });
     *replacement = Some(intent);
     Ok((Effect::ReplacementBegun { id, replica: new }, Some(record)))
+}
+
+/// After a recovery the control set may have two copies in one site, and none in another: one of them may go there.
+fn spreads(catalogue: &Catalogue, set: u32, to: &str, from: &str) -> bool {
+    let copies = |site: &str| {
+        let there = |replica: &&Replica| catalogue.site_of_node(&replica.node) == Some(site);
+        catalogue.replicas(set).iter().filter(there).count()
+    };
+    set == CONTROL_SET && copies(to) == 0 && copies(from) >= 2
 }
 
 /// Nothing else goes on that moves the set, or is about to; and the node keeps nothing of it for anybody to see.
@@ -138,10 +147,10 @@ fn check_at_rest(catalogue: &Catalogue, set: u32, node: &str) -> Result<(), Reje
         if let Some(open) = &now.switch {
             return Err(Rejection::SwitchInProgress { set, id: open.id, owner: open.owner.clone() });
         }
-        let kept = |lost: &&LostReplica| lost.node == node && lost.kept;
-        if let Some(lost) = now.recovered.as_ref().and_then(|recovered| recovered.lost.iter().find(kept)) {
-            return Err(Rejection::Kept { set, replica: lost.id, node: node.to_owned() });
-        }
+    }
+    catalogue.check_proven(set)?;
+    if let Some(lost) = catalogue.lost(set).iter().find(|lost| lost.node == node && lost.kept) {
+        return Err(Rejection::Kept { set, replica: lost.id, node: node.to_owned() });
     }
     if let Some(plan) = catalogue.active_plans().next() {
         return Err(Rejection::PlanInProgress { plan: plan.id, set });
@@ -165,6 +174,7 @@ pub(crate) fn give_up(
     if open.given_up {
         return Ok((Effect::ReplacementGivenUp, None));
     }
+    catalogue.check_proven(set)?;
     let what = Action::GiveUpReplacement { set, id, replica: open.new };
     if let (_, Some(open)) = catalogue.group_mut(set) {
         open.given_up = true;
@@ -190,6 +200,7 @@ pub(crate) fn end(
     if let Some(open) = catalogue.sets.get(&set).and_then(|set| set.recovery.as_ref()) {
         return Err(Rejection::BeingRecovered { set, id: open.id });
     }
+    catalogue.check_proven(set)?;
     if !replaced && !open.given_up {
         return Err(Rejection::NotGivenUp { set, id });
     }
@@ -228,10 +239,9 @@ pub(crate) fn remove_node(
     if let Some((set, replica)) = hosted {
         return Err(Rejection::StillHosts { node, set, replica });
     }
-    for set in catalogue.sets.values() {
-        let mut lost = set.recovered.iter().flat_map(|recovered| &recovered.lost);
-        if let Some(lost) = lost.find(|lost| lost.kept && lost.node == node) {
-            return Err(Rejection::Kept { set: set.id, replica: lost.id, node });
+    for set in std::iter::once(CONTROL_SET).chain(catalogue.sets.keys().copied()) {
+        if let Some(lost) = catalogue.lost(set).iter().find(|lost| lost.kept && lost.node == node) {
+            return Err(Rejection::Kept { set, replica: lost.id, node });
         }
     }
     if catalogue.removed_nodes.contains(&node) {

@@ -255,6 +255,10 @@ impl Topology {
             incarnation: 1,
             replicas: self.control_replicas(&data_nodes, &mut dealer),
             replacement: None,
+            lives: Vec::new(),
+            recovered: None,
+            ids_from: 0,
+            set_incarnations_from: 0,
         };
         let mut sets = BTreeMap::new();
         for id in 1..=self.cluster.sets {
@@ -274,6 +278,7 @@ impl Topology {
                 policy: self.cluster.durability,
                 pinned: false,
                 synced_unix_ns: 0,
+                unproven_since_unix_ns: 0,
                 switch: None,
                 last_switch: None,
                 recovery: None,

@@ -59,6 +59,36 @@ fn golden_catalogue() {
     assert_eq!(rules_1, Catalogue { audit, ..catalogue }, "the same without a chain");
 }
 
+/// What a recovery of the control set leaves in the catalogue, by itself: all else is as it was.
+#[test]
+fn golden_control_recovery() {
+    let mut catalogue = catalogue();
+    let command = Command::RecoverControl {
+        plan: "p".into(),
+        incarnation: 2,
+        survivors: [(2, "b1".to_string())].into(),
+        from: 2,
+        end: twinset_control::LogEnd { term: 4, index: 50 },
+        who: "ops".into(),
+        why: "burnt".into(),
+    };
+    apply(&mut catalogue, 52, 11, command).unwrap();
+    let text = String::from_utf8(catalogue.to_json()).unwrap();
+    for part in [
+        concat!(
+            r#""control":{"incarnation":2,"replicas":[{"id":2,"node":"b1","role":"voter"}],"lives":[50],"#,
+            r#""recovered":{"plan":"p","from":2,"end":{"term":4,"index":50},"term":1048580,"at_unix_ns":11,"lost":["#,
+            r#"{"id":1,"node":"a1","kept":true},{"id":3,"node":"c1","kept":true}]},"#,
+            r#""ids_from":4294967296,"set_incarnations_from":101}"#
+        ),
+        r#""version":4294967298,"#,
+        r#""unproven_since_unix_ns":11,"#,
+    ] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    assert_eq!(Catalogue::from_json(text.as_bytes()).unwrap(), catalogue);
+}
+
 /// Of the sets at home in A, in a cluster of two.
 fn evacuate() -> plan::Command {
     plan::Command::Begin {
@@ -133,6 +163,21 @@ fn golden_entries() {
             concat!(
                 r#"{"upsert_node_address":{"node":"a1","site":"A","api_addr":"h:1","peer_addr":"h:2","#,
                 r#""http_addr":"h:3","who":"ops","why":"moved"}}"#
+            ),
+        ),
+        (
+            Command::RecoverControl {
+                plan: "p".into(),
+                incarnation: 2,
+                survivors: [(3, "b1".to_string())].into(),
+                from: 3,
+                end: twinset_control::LogEnd { term: 4, index: 50 },
+                who: "ops".into(),
+                why: "burnt".into(),
+            },
+            concat!(
+                r#"{"recover_control":{"plan":"p","incarnation":2,"survivors":{"3":"b1"},"from":3,"#,
+                r#""end":{"term":4,"index":50},"who":"ops","why":"burnt"}}"#
             ),
         ),
         (
@@ -304,6 +349,8 @@ fn a_rejections_code_is_its_name_on_the_wire() {
         Rejection::WrongSwitch { set: 1, id: 2, current: None },
         Rejection::SwitchEnded { set: 1, id: 2, completed: true },
         Rejection::MayLoseReplaced { set: 1, replica: 4 },
+        Rejection::MayLoseUnproven { set: 1, last_safe_index: 7 },
+        Rejection::Unproven { set: 1 },
         Rejection::NodeGone { node: node.clone() },
         Rejection::BeingReplaced { set: 1, replica: 4, id: 7 },
         Rejection::OtherSite { set: 1, replica: 4, site: site.clone(), node: node.clone() },

@@ -93,6 +93,16 @@ enum Line {
         #[arg(key)]
         safe: Option<u64>,
     },
+    /// The control set goes on with these replicas alone. Example: control 2 p1 2 term=3 index=50
+    Control {
+        incarnation: u32,
+        plan: String,
+        survivors: String,
+        #[arg(key)]
+        term: u64,
+        #[arg(key)]
+        index: u64,
+    },
     /// Goes on without a survivor. Example: giveup 1 id=10 replica=6
     Giveup {
         set: u32,
@@ -371,6 +381,22 @@ impl goldenscript::Runner for Script {
                     last_safe_index: safe.unwrap_or(0),
                 })
             }
+            Line::Control { incarnation, plan, survivors, term, index } => {
+                let survivors: Vec<u64> = survivors.split(',').map(str::parse).collect::<Result<_, _>>()?;
+                let node = |id: &u64| {
+                    let known = self.catalogue().ok()?.replica(0, *id)?;
+                    Some((*id, known.node.clone()))
+                };
+                self.command(Command::RecoverControl {
+                    plan: plan.clone(),
+                    incarnation: *incarnation,
+                    from: survivors[0],
+                    survivors: survivors.iter().filter_map(node).collect(),
+                    end: LogEnd { term: *term, index: *index },
+                    who,
+                    why,
+                })
+            }
             Line::Giveup { set, id, replica } => {
                 self.command(Command::GiveUpSurvivor { set: *set, id: *id, replica: *replica, who, why })
             }
@@ -553,7 +579,7 @@ macro_rules! scripts {
 }
 
 scripts! {
-    abort, audit, audit_proofs, bootstrap, bootstrap_without_arbiter, conflicts, degrade, drills, evacuate, faults, groups,
+    abort, audit, audit_proofs, bootstrap, bootstrap_without_arbiter, conflicts, control_recovery, degrade, drills, evacuate, faults, groups,
     isolate, node_addresses, plan_conflicts, plan_rolls_back, plans_are_forgotten, recovery, replacement, replacement_conflicts,
     replacement_given_up, return_home, spread, stop, switch
 }

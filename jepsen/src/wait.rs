@@ -119,6 +119,7 @@ mod tests {
         let catalogue = topology.place("c").unwrap();
         let replica = |set: u32| ReplicaStatus {
             set,
+            incarnation: 1,
             role: "leader".into(),
             committed_index: 9,
             applied_index: 9,

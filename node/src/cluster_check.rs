@@ -161,13 +161,18 @@ pub async fn check_own(config: &Config, identity: &Identity, cell: &CatalogueCel
     let catalogue = || cell.get().context("the catalogue is missing from the data directory");
     let stored = catalogue()?;
     if let Err(Stray::Elsewhere(_) | Stray::TakenOut { .. }) = owned(config, identity, &stored) {
-        let peers = stored.nodes.values().filter(|node| node.name != config.node.name);
-        let known =
-            join_all(peers.map(async |node| catalogue_at(cell.platform(), &node.api_addr).await)).await;
-        known.into_iter().flatten().for_each(|known| cell.offer(known));
+        hear_news(cell, &config.node.name).await;
     }
     owned(config, identity, &*catalogue()?)?;
     Ok(())
+}
+
+/// Takes the newest catalogue that another node has, of those that answer at once.
+pub async fn hear_news(cell: &CatalogueCell, me: &str) {
+    let Some(stored) = cell.get() else { return };
+    let peers = stored.nodes.values().filter(|node| node.name != me);
+    let known = join_all(peers.map(async |node| catalogue_at(cell.platform(), &node.api_addr).await)).await;
+    known.into_iter().flatten().for_each(|known| cell.offer(known));
 }
 
 /// What is to be done with the log that is here, by the replica that the catalogue has here.

@@ -124,6 +124,10 @@ impl ControlClient {
         let Ok(command) = serde_json::from_slice::<Command>(command_json) else {
             return Answer::Unavailable("not a command of the control set".into());
         };
+        // It stands in a log where a recovery has put it, before anybody could propose anything.
+        if matches!(command, Command::RecoverControl { .. }) {
+            return Answer::Unavailable("nobody proposes the recovery of the control set".into());
+        }
         let Some(replica) = self.sets.control() else { return Answer::NotLeaderHint(String::new()) };
         let leader = || self.leader_hint().unwrap_or_default();
         if !replica.group.is_leader() {
@@ -157,7 +161,9 @@ impl ControlClient {
                     self.propose_here(&known.cluster_id, command, proof).await
                 } else {
                     let (command_json, cluster_id) = (command.clone(), known.cluster_id.clone());
-                    let request = wire::ControlRequest { command_json, cluster_id, forward };
+                    let control_incarnation = known.control.incarnation;
+                    let request =
+                        wire::ControlRequest { command_json, cluster_id, forward, control_incarnation };
                     ask(self.cell.platform(), known, &node, on_behalf(proof, request), within).await?
                 };
                 Ok(match answer {
@@ -244,6 +250,9 @@ impl ControlClient {
     /// A command that an operator or another node has sent, as [`ControlClient::propose_here`]; handed on to the
     /// leader, if it asks for that.
     pub async fn take(&self, request: wire::ControlRequest, proof: &Proof) -> Answer {
+        if let Err(why) = self.check_incarnation(request.control_incarnation) {
+            return Answer::Unavailable(why);
+        }
         let answer = self.propose_here(&request.cluster_id, &request.command_json, proof).await;
         let Answer::NotLeaderHint(leader) = &answer else { return answer };
         let (true, Some(catalogue)) = (self.hands_on(request.forward, leader), self.cell.get()) else {
@@ -252,6 +261,15 @@ impl ControlClient {
         let onward = on_behalf(proof, wire::ControlRequest { forward: false, ..request });
         let asked = ask(self.cell.platform(), &catalogue, leader, onward, ATTEMPT).await;
         asked.unwrap_or_else(Answer::Unavailable)
+    }
+
+    /// After a recovery of the control set, those who have heard of it and those who have not have nothing to say to each other.
+    fn check_incarnation(&self, theirs: u32) -> Result<(), String> {
+        let own = self.sets.control().map(|replica| replica.fence.incarnation);
+        match own.filter(|own| theirs != 0 && theirs != *own) {
+            Some(own) => Err(format!("wrong incarnation {theirs} of the control set: here it is {own}")),
+            None => Ok(()),
+        }
     }
 
     fn hands_on(&self, forward: bool, leader: &str) -> bool {
@@ -279,7 +297,8 @@ impl ControlClient {
             let ask = |node: String, forward: bool| {
                 let asked = async move {
                     let cluster_id = known.cluster_id.clone();
-                    let request = wire::LeaseRequest { cluster_id, sets: sets.to_vec(), forward };
+                    let (sets, control_incarnation) = (sets.to_vec(), known.control.incarnation);
+                    let request = wire::LeaseRequest { cluster_id, sets, forward, control_incarnation };
                     let result = if node == self.me {
                         self.lease_here(&request).await
                     } else {
@@ -299,6 +318,9 @@ impl ControlClient {
 
     /// What another node asks for, as [`ControlClient::lease`].
     pub async fn take_lease(&self, request: wire::LeaseRequest) -> LeaseResult {
+        if let Err(why) = self.check_incarnation(request.control_incarnation) {
+            return LeaseResult::Unavailable(why);
+        }
         let result = self.lease_here(&request).await;
         let LeaseResult::NotLeaderHint(leader) = &result else { return result };
         let (true, Some(catalogue)) = (self.hands_on(request.forward, leader), self.cell.get()) else {
@@ -332,6 +354,7 @@ impl ControlClient {
                 set.incarnation == asked.incarnation
                     && set.durability == Durability::Degraded
                     && set.recovery.is_none()
+                    && !set.is_unproven()
             })
         };
         LeaseResult::Leased(wire::Leased {

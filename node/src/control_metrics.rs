@@ -2,10 +2,10 @@
 //! the same on every node but for those that are behind.
 
 use prometheus::{IntGaugeVec, Registry, register_int_gauge_vec_with_registry};
-use twinset_control::Catalogue;
+use twinset_control::{CONTROL_SET, Catalogue};
 
 /// What is counted, in the order in which it is shown.
-const WHAT: [&str; 9] = [
+const WHAT: [&str; 10] = [
     "plans_active",
     "plans_stopped",
     "drills_active",
@@ -13,6 +13,7 @@ const WHAT: [&str; 9] = [
     "recoveries_open",
     "sets_away",
     "sets_pinned",
+    "sets_unproven",
     "sites_isolated",
     "replicas_kept",
 ];
@@ -25,7 +26,7 @@ impl ControlMetrics {
     /// Registers them.
     pub fn new(registry: &Registry) -> prometheus::Result<Self> {
         let help = "What is on record in the control set, by what it is: plans_active, plans_stopped, drills_active, switches_open, \
-                    recoveries_open, sets_away, sets_pinned, sites_isolated, replicas_kept.";
+                    recoveries_open, sets_away, sets_pinned, sets_unproven, sites_isolated, replicas_kept.";
         let gauge =
             register_int_gauge_vec_with_registry!("twinset_control_on_record", help, &["what"], registry)?;
         let metrics = ControlMetrics(gauge);
@@ -39,8 +40,8 @@ impl ControlMetrics {
         let plans = |of: fn(State) -> bool| catalogue.plans.values().filter(|plan| of(plan.state)).count();
         let sets =
             |of: fn(&twinset_control::Set) -> bool| catalogue.sets.values().filter(|set| of(set)).count();
-        let recovered = catalogue.sets.values().filter_map(|set| set.recovered.as_ref());
-        let kept = recovered.flat_map(|recovered| &recovered.lost).filter(|lost| lost.kept).count();
+        let groups = std::iter::once(CONTROL_SET).chain(catalogue.sets.keys().copied());
+        let kept = groups.flat_map(|set| catalogue.lost(set)).filter(|lost| lost.kept).count();
         self.set(&[
             plans(State::is_active),
             plans(|state| state == State::Stopped),
@@ -49,6 +50,7 @@ impl ControlMetrics {
             sets(|set| set.recovery.is_some()),
             sets(|set| set.home != set.configured_home),
             sets(|set| set.pinned),
+            sets(twinset_control::Set::is_unproven),
             catalogue.sites.values().filter(|site| site.isolated).count(),
             kept,
         ]);

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
-use twinset_control::{CONTROL_SET, Catalogue, LogEnd};
+use twinset_control::{CONTROL_SET, Catalogue, LogEnd, control_recovery};
 use twinset_ledger::canary::{self, Canary};
 use twinset_store::ReplicaRecord;
 
@@ -39,6 +39,7 @@ use crate::proposer::Proposer;
 use crate::raft::{self, Group, Machine};
 use crate::reader::Reader;
 use crate::reconciliation::Reconciler;
+use crate::recovery::control::Promise;
 use crate::recovery::tail;
 use crate::set::{Fence, Kind, Ledger, Replica, replica_sites, tell_sites};
 use crate::sweeps::Sweeper;
@@ -120,13 +121,17 @@ impl Node {
         }
     }
 
-    async fn reconcile(&self, catalogue: &Catalogue) -> anyhow::Result<()> {
+    pub(crate) async fn reconcile(&self, catalogue: &Catalogue) -> anyhow::Result<()> {
         let _one_at_a_time = self.hosting.changing.lock().await;
         let held: BTreeMap<u32, ReplicaRecord> =
             self.store.replicas()?.into_iter().map(|record| (record.set, record)).collect();
+        let promise = Promise::of(&self.store)?;
         let mut placed = BTreeMap::new();
         for (set, replica) in catalogue.replicas_on(&self.config.node.name) {
-            let incarnation = catalogue.incarnation(set).context("not in the catalogue")?;
+            let incarnation = match set {
+                CONTROL_SET => Promise::incarnation_of(promise.as_ref(), catalogue, replica.id),
+                _ => catalogue.incarnation(set).context("not in the catalogue")?,
+            };
             placed.insert(set, ReplicaRecord { set, replica_id: replica.id, incarnation });
         }
         for record in held.values().filter(|record| !placed.contains_key(&record.set)) {
@@ -256,8 +261,9 @@ impl Node {
                 catalogue.replicas(set).iter().filter(|replica| replica.role == twinset_control::Role::Voter);
             let voters = survivors.map(|replica| (replica.id, replica.node.clone())).collect();
             let log = self.store.log(set)?;
-            raft::revive(&log, record.replica_id, recovered.end, recovered.term, voters)?;
+            raft::revive(&log, record.replica_id, recovered.end, recovered.term, voters, None)?;
         }
+        self.revive_control_log(record)?;
         let life = Life { tasks: TaskTracker::new(), ending: self.ending.child_token() };
         let ways = self.hosting.ways.get().context("the node has not begun")?;
         let replica = self.open_replica(catalogue, record, ways, &life).await?;
@@ -295,6 +301,15 @@ impl Node {
         self.spawn_of(&life, keeper.run());
         self.hosting.lives.lock().insert(set, life);
         Ok(replica)
+    }
+
+    /// As an operator's word has decided, and only in the incarnation that it was for.
+    fn revive_control_log(&self, record: ReplicaRecord) -> anyhow::Result<()> {
+        let Some(promise) = Promise::of(&self.store)? else { return Ok(()) };
+        let Some(go_on) = promise.going_on(record) else { return Ok(()) };
+        let (log, term) = (self.store.log(CONTROL_SET)?, control_recovery::term_after(go_on.end));
+        let first = Some(go_on.entry.clone().into());
+        Ok(raft::revive(&log, record.replica_id, go_on.end, term, promise.survivors.clone(), first)?)
     }
 
     /// Runs a task until it ends, or its replica is closed, or this node ends.

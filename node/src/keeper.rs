@@ -87,9 +87,12 @@ impl Keeper {
                 self.yield_to_a_better_clock(&catalogue, &view).await;
                 continue;
             }
-            // Whoever leads with an old catalogue would bring back what was replaced.
+            // Whoever leads with an old catalogue would bring back what was replaced, or what a recovery has left behind.
             let members = || view.voters.iter().chain(&view.learners);
-            if members().any(|id| *id >= catalogue.next_replica_id) {
+            let fence = &self.replica.fence;
+            if members().any(|id| *id >= catalogue.next_replica_id)
+                || catalogue.incarnation(fence.set) != Some(fence.incarnation)
+            {
                 continue;
             }
             // Before anything is done about a replacement: from here on nobody counts on the one that leaves.
@@ -98,7 +101,9 @@ impl Keeper {
                 self.tidy_control(&catalogue, &view, &mut vouched).await;
                 continue;
             }
-            let Some(set) = catalogue.sets.get(&self.replica.fence.set) else { continue };
+            // What the catalogue has of a set that is unproven may be old: its voters are left as they are until it is known.
+            let set = catalogue.sets.get(&self.replica.fence.set).filter(|set| !set.is_unproven());
+            let Some(set) = set else { continue };
             let settle = open.lasts(set.switch.is_some(), SETTLE_AFTER);
             let leader_away =
                 catalogue.site_of_replica(set.id, self.replica.group.replica()) != Some(&set.home);
@@ -116,7 +121,10 @@ impl Keeper {
 
     fn is_weaker_than(&self, set: &Set) -> bool {
         let in_force = self.replica.fence.gate.durability();
-        set.durability == Durability::Sync && in_force == twinset_ledger::Durability::Degraded
+        // Of one that is unproven nothing but SYNC is recorded.
+        set.durability == Durability::Sync
+            && in_force == twinset_ledger::Durability::Degraded
+            && !set.is_unproven()
     }
 
     /// Only to another voter of the home: a leader elsewhere would be sent home again, to this one.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::interceptor::InterceptedService;
 use tracing::{info, warn};
-use twinset_control::Catalogue;
+use twinset_control::{CONTROL_SET, Catalogue};
 use twinset_proto::cluster::v1::{
     admin_server::AdminServer, drill_faults_server::DrillFaultsServer, peer_server::PeerServer,
     sets_server::SetsServer,
@@ -85,6 +85,8 @@ pub struct Node {
     pub(crate) takes_part: AtomicBool,
     switching: Mutex<BTreeMap<u32, SwitchLock>>,
     bootstrapping: tokio::sync::Mutex<()>,
+    /// Held by whoever recovers the control set on an operator's word.
+    pub(crate) recovering_control: tokio::sync::Mutex<()>,
 }
 
 /// Why a node cannot take its place in a cluster.
@@ -170,11 +172,17 @@ impl Node {
                 hosting: Hosting::default(),
                 switching: Mutex::default(),
                 bootstrapping: tokio::sync::Mutex::default(),
+                recovering_control: tokio::sync::Mutex::default(),
                 config,
             });
             if identity.is_some() {
                 let catalogue = node.cell.get().expect("it was checked");
                 // A replica's record is older than its first word to others.
+                // Whoever was left behind by a recovery of the control set must not lead it, or be led, before it hears of that.
+                if node.store.replicas()?.iter().any(|record| record.set == CONTROL_SET) {
+                    cluster_check::hear_news(&node.cell, &node.config.node.name).await;
+                }
+                let catalogue = node.cell.get().unwrap_or(catalogue);
                 let began = !node.store.replicas()?.is_empty() || Joined::of(&node.store)?.is_some();
                 if began || catalogue.replicas_on(&node.config.node.name).next().is_none() {
                     node.host_replicas(&catalogue).await?;

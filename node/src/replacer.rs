@@ -7,8 +7,10 @@
 //! the catalogue forgets it. What this leader and those before it have let out stands in its log by the time that the other is
 //! no member any more, and nobody counts on one that is no member.
 
+use std::collections::BTreeSet;
+
 use tracing::{info, warn};
-use twinset_control::{CONTROL_SET, Catalogue, Command, Replacement, Role};
+use twinset_control::{CONTROL_SET, Catalogue, Command, Replacement, Replica, Role};
 
 use crate::handover;
 use crate::keeper::{HOME_LAG_MAX, Keeper, PROMOTE_SILENCE_MAX};
@@ -34,8 +36,35 @@ impl Keeper {
         }
         match catalogue.replacement(CONTROL_SET) {
             Some(open) => drop(self.replace(catalogue, open, view, vouched).await),
+            None if self.promote_control(catalogue, view).await => {}
             None => drop(self.dismiss(catalogue, view).await),
         }
+    }
+
+    /// After a recovery the control set gets its copies back: each votes when it has caught up. True if there was something to do.
+    async fn promote_control(&self, catalogue: &Catalogue, view: &View) -> bool {
+        let replicas = &catalogue.control.replicas;
+        let learner = replicas.iter().find(|it| it.role == Role::Learner && self.follows(it.id));
+        if let Some(Replica { id, node, .. }) = learner {
+            let (who, why) = ("keeper".to_owned(), "the control set has too few voters".to_owned());
+            let command = Command::PromoteReplica { set: CONTROL_SET, replica: *id, who, why };
+            match self.control.propose(&command).await {
+                Ok(_) => info!(replica = id, node, "the control set's learner gets its vote"),
+                Err(error) => warn!(replica = id, %error, "no vote for the control set's learner yet"),
+            }
+            return true;
+        }
+        let voters: BTreeSet<u64> =
+            replicas.iter().filter(|it| it.role == Role::Voter).map(|it| it.id).collect();
+        // With an old catalogue it would take a vote away that was given since.
+        if voters == view.voters || !self.is_newest(catalogue).await {
+            return false;
+        }
+        info!(from = ?view.voters, to = ?voters, "the control set's voters as in the catalogue");
+        if let Err(error) = self.replica.group.change_voters(voters).await {
+            warn!(?error, "the control set's voters are not changed yet");
+        }
+        true
     }
 
     /// Adds a replica of the catalogue that is no member yet, as a learner. True if there was one.
@@ -184,8 +213,6 @@ fn is_member(view: &View, replica: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use twinset_control::Proof;
 
     use super::*;

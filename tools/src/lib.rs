@@ -8,6 +8,7 @@ pub mod audit;
 pub mod cli;
 pub mod cluster;
 pub mod cmd;
+pub mod control_recovery;
 pub mod drama;
 pub mod drill;
 pub mod error;

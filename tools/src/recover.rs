@@ -82,13 +82,22 @@ fn planned(survey: &Survey, set: &Set, site: &str) -> anyhow::Result<Result<Plan
     if let Some(recovery) = &set.recovery {
         return Ok(Err(format!("recovery {} in site {} is under way", recovery.id, recovery.site)));
     }
-    if let Some((_, leader)) = survey.leader(set.id) {
-        return Ok(Err(format!("{} leads it", leader.node)));
-    }
     let status = |replica: &Replica| {
         let reply = survey.replies().find(|reply| reply.node == replica.node)?;
         reply.replicas.iter().find(|status| status.set == set.id && status.replica == replica.id)
     };
+    // Where nobody knows whether it went on in the other site alone, a majority here proves nothing while that one is silent.
+    let away = set.replicas.iter().filter(|replica| catalogue.site_of_node(&replica.node) != Some(site));
+    let whole = away.clone().any(|replica| status(replica).is_some());
+    let unproven = set.is_unproven() && !whole;
+    if let Some((_, leader)) = survey.leader(set.id).filter(|_| !unproven) {
+        let until = if set.is_unproven() {
+            ": it returns to SYNC by itself when both sites have all of it"
+        } else {
+            ""
+        };
+        return Ok(Err(format!("{} leads it{until}", leader.node)));
+    }
     // One that is being replaced is usually dead, and then nobody waits for it.
     let replaced = replaced_in(catalogue, set, site);
     let replaced = set.replicas.iter().find(|replica| Some(replica.id) == replaced);
@@ -102,7 +111,12 @@ fn planned(survey: &Survey, set: &Set, site: &str) -> anyhow::Result<Result<Plan
         .map(|replica| Survivor {
             replica: replica.id,
             node: replica.node.clone(),
-            last_log_index: status(replica).map(|status| status.last_log_index),
+            last_log_index: match status(replica) {
+                Some(status) => Some(status.last_log_index),
+                // A recovery that the control set has forgotten has fenced it: it is closed, and there.
+                None if unproven && survey.reply_of(&replica.node).is_some() => Some(0),
+                None => None,
+            },
         })
         .collect();
     if survivors.is_empty() {
@@ -113,13 +127,18 @@ fn planned(survey: &Survey, set: &Set, site: &str) -> anyhow::Result<Result<Plan
     }
     let voters = set.replicas.iter().filter(|replica| replica.role == Role::Voter);
     let (mine, all) = (voters.clone().filter(here).count(), voters.count());
-    if mine > all / 2 {
+    if mine > all / 2 && !unproven {
         return Ok(Err(format!("it has its majority in site {site}: it elects a leader by itself")));
     }
     let lost =
         set.replicas.iter().filter(|replica| !here(replica)).map(|replica| replica.node.clone()).collect();
     let loss = may_lose(catalogue, set, site, dead.is_some());
     let cost = match set.durability {
+        _ if set.is_unproven() => format!(
+            "whether it went on in the other site alone after index {} cannot be known: what was acknowledged there then may be lost; \
+             the lost copies are kept until somebody has seen them",
+            set.last_safe_index
+        ),
         Durability::Sync if loss.is_some() => {
             "a copy is being replaced there: what only that one held may be lost; the lost copies are kept until \
              somebody has seen them"
@@ -144,18 +163,22 @@ fn planned(survey: &Survey, set: &Set, site: &str) -> anyhow::Result<Result<Plan
     }))
 }
 
-/// FNV-1a over what is planned, but for how far the logs have come: a survivor may still be receiving.
+/// Of what is planned, but for how far the logs have come: a survivor may still be receiving.
 fn id(site: &str, sets: &[PlannedSet]) -> String {
+    let each = sets.iter().map(|set| {
+        let survivors: Vec<u64> = set.survivors.iter().map(|survivor| survivor.replica).collect();
+        format!("{} {} {} {} {survivors:?}", set.set, set.incarnation, set.durability, set.may_lose)
+    });
+    name_of(std::iter::once(site.to_owned()).chain(each))
+}
+
+/// A plan's name: FNV-1a over what it says.
+pub(crate) fn name_of(texts: impl Iterator<Item = String>) -> String {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    let mut take = |text: String| {
+    for text in texts {
         for byte in text.bytes().chain([0]) {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }
-    };
-    take(site.to_owned());
-    for set in sets {
-        let survivors: Vec<u64> = set.survivors.iter().map(|survivor| survivor.replica).collect();
-        take(format!("{} {} {} {} {survivors:?}", set.set, set.incarnation, set.durability, set.may_lose));
     }
     format!("{hash:016x}")
 }

@@ -349,7 +349,9 @@ pub fn lag(leader: &ReplicaStatus, replica: u64) -> u64 {
 fn rpo(survey: &Survey, set: Option<&Set>, leader: Option<&ReplicaStatus>) -> Rpo {
     let Some(set) = set else { return Rpo::NotApplicable };
     let last_safe_index = last_safe(survey, set);
-    let Some(leader) = leader else { return Rpo::Unknown { last_safe_index } };
+    // The control set was recovered, and nobody knows what it lacks of this set.
+    let known = leader.filter(|_| !set.is_unproven());
+    let Some(leader) = known else { return Rpo::Unknown { last_safe_index } };
     // Both must say SYNC: the record weakens before the leader does, and strengthens after it.
     if set.durability == Durability::Sync && leader.durability == "SYNC" {
         return Rpo::Proven { waiting: leader.committed_index.saturating_sub(leader.safe_index) };

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic anywhere, in its helpers too")]
 
 mod audit;
+mod control;
 mod fakes;
 mod holds;
 mod lists;
@@ -40,6 +41,7 @@ fn wrong_questions_exit_with_64_and_say_what_to_try() {
         &["audit", "verify", "--head", "7"],
         &["status", "--operator-token-file", "no/such/file"],
         &["durability", "--set", "1"],
+        &["recover", "control", "apply", "--plan", "7"],
         &["node", "replace", "a1"],
         &["node", "replace", "a1", "--by", "a3", "--dry-run", "--yes"],
         &["node", "add", "a3", "--site", "A"],
@@ -76,6 +78,7 @@ fn help_goes_to_stdout_and_teaches_by_example() {
         &["bench", "--help"],
         &["dev", "up", "--help"],
         &["dev", "add", "--help"],
+        &["recover", "control", "--help"],
         &["node", "--help"],
         &["node", "add", "--help"],
         &["node", "replace", "--help"],

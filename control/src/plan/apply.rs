@@ -92,11 +92,11 @@ fn begin(
     check_sites(catalogue, &wanted.kind)?;
     let steps = steps(catalogue, &wanted, order)?;
     check_alone(catalogue, &wanted.kind, &steps)?;
-    let what = Action::Plan { id: at.index, kind: wanted.kind.clone() };
+    let what = Action::Plan { id: at.id, kind: wanted.kind.clone() };
     let record = apply::record(at, (wanted.who.clone(), wanted.why.clone()), what, Outcome::Begun);
     mark_isolated(catalogue, &wanted.kind);
     let plan = Plan {
-        id: at.index,
+        id: at.id,
         request_id: wanted.request_id,
         kind: wanted.kind,
         pace: wanted.pace,
@@ -114,7 +114,7 @@ fn begin(
         steps_forgotten: 0,
     };
     catalogue.plans.insert(plan.id, plan);
-    Ok((Effect::PlanBegun { id: at.index }, Some(record), true))
+    Ok((Effect::PlanBegun { id: at.id }, Some(record), true))
 }
 
 fn check_pace(kind: &Kind, pace: &Pace) -> Result<(), Rejection> {

@@ -32,6 +32,9 @@ pub fn show_set(catalogue: &Catalogue, set: u32) -> Result<String, Box<dyn Error
     if set.synced_unix_ns > 0 {
         writeln!(out, "  SYNC again at {}", set.synced_unix_ns)?;
     }
+    if set.is_unproven() {
+        writeln!(out, "  unproven since {}", set.unproven_since_unix_ns)?;
+    }
     writeln!(out, "  replicas {}", replicas(&set.replicas))?;
     if let Some(s) = &set.switch {
         writeln!(out, "  switch {}: {} to {}, owner {}, keep #{}", s.id, s.from, s.to, s.owner, s.keep)?;
@@ -47,7 +50,16 @@ pub fn show_set(catalogue: &Catalogue, set: u32) -> Result<String, Box<dyn Error
         )?;
     }
     if !set.lives.is_empty() {
-        writeln!(out, "  earlier lives ended at {:?}", set.lives)?;
+        let mut runs: Vec<(u64, u32)> = Vec::new();
+        for end in &set.lives {
+            match runs.last_mut().filter(|run| run.0 == *end) {
+                Some(run) => run.1 += 1,
+                None => runs.push((*end, 1)),
+            }
+        }
+        let run = |(end, times)| if times == 1 { format!("{end}") } else { format!("{end} ({times} times)") };
+        let runs: Vec<String> = runs.into_iter().map(run).collect();
+        writeln!(out, "  earlier lives ended at [{}]", runs.join(", "))?;
     }
     if let Some(done) = &set.recovered {
         let kept = |kept: bool| if kept { " kept" } else { "" };
@@ -88,6 +100,21 @@ pub fn show_cluster(catalogue: &Catalogue) -> Result<String, Box<dyn Error>> {
     writeln!(out, "  control {}", replicas(&catalogue.control.replicas))?;
     if let Some(open) = &catalogue.control.replacement {
         writeln!(out, "  {}", replacement(open))?;
+    }
+    if let Some(done) = &catalogue.control.recovered {
+        let kept = |kept: bool| if kept { " kept" } else { "" };
+        let lost = done.lost.iter().map(|lost| format!("{}#{}{}", lost.node, lost.id, kept(lost.kept)));
+        writeln!(
+            out,
+            "  incarnation {}, recovered by {} from #{} at {}/{} in term {}, lost {}",
+            catalogue.control.incarnation,
+            done.plan,
+            done.from,
+            done.end.term,
+            done.end.index,
+            done.term,
+            lost.collect::<Vec<_>>().join(" ")
+        )?;
     }
     writeln!(out, "  next replica id {}", catalogue.next_replica_id)?;
     Ok(out)

@@ -6,6 +6,7 @@
 mod across;
 mod buffered;
 mod clients;
+mod control;
 mod disk;
 mod drills;
 mod followers;

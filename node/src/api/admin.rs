@@ -7,17 +7,17 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
-use twinset_control::{Catalogue, Command, Proof};
+use twinset_control::{CONTROL_SET, Catalogue, Command, Proof};
 use twinset_ledger::attempt::{Coordination, Role as Part};
 use twinset_ledger::{Command as LedgerCommand, Durability, Effect};
 use twinset_proto::cluster::v1 as wire;
 use wire::admin_server::Admin;
 
-use super::{audit, convert, verify};
+use super::{audit, control_recovery, convert, verify};
 use crate::birth::Refused;
 use crate::durability::sentinel::Standing;
 use crate::durability::{self, Change};
-use crate::hosting::{FenceError, Fenced};
+use crate::hosting::Fenced;
 use crate::node::{BootstrapError, Node};
 use crate::operators;
 use crate::own_commands;
@@ -284,7 +284,7 @@ impl Admin for AdminService {
         request: Request<wire::AliveRequest>,
     ) -> Result<Response<wire::AliveReply>, Status> {
         let request = request.into_inner();
-        self.check_cluster(&request.cluster_id)?;
+        check_cluster(&self.node, &request.cluster_id)?;
         self.node.vigil.take(request);
         Ok(Response::new(wire::AliveReply { now_unix_ns: self.node.platform.now_unix_ns() }))
     }
@@ -296,13 +296,14 @@ impl Admin for AdminService {
         // The recovery that asks for it is on record; by itself it would be an act that nobody could see.
         operators::from_node(&request).ok_or(operators::Refused::OfNodes)?;
         let request = request.into_inner();
-        self.check_cluster(&request.cluster_id)?;
+        check_cluster(&self.node, &request.cluster_id)?;
+        if request.set == CONTROL_SET {
+            return Err(Status::invalid_argument(
+                "the control set is fenced for a plan of an operator alone",
+            ));
+        }
         let fenced = self.node.fence(request.set, request.replica, request.incarnation).await;
-        let fenced = fenced.map_err(|error| match error {
-            FenceError::Refused(_) => Status::failed_precondition(error.to_string()),
-            FenceError::Failed(_) => Status::unavailable(error.to_string()),
-        })?;
-        let Fenced { end, safe } = fenced;
+        let Fenced { end, safe } = fenced.map_err(Status::from)?;
         Ok(Response::new(wire::FenceReply { last_term: end.term, last_index: end.index, safe_index: safe }))
     }
 
@@ -313,6 +314,28 @@ impl Admin for AdminService {
         let reports = self.node.tail_reports().map_err(|error| Status::internal(format!("{error:#}")))?;
         let reports_json = serde_json::to_vec(&reports).expect("plain data has a JSON form").into();
         Ok(Response::new(wire::ListTailsReply { reports_json }))
+    }
+
+    async fn inspect_control(
+        &self,
+        _: Request<wire::InspectControlRequest>,
+    ) -> Result<Response<wire::InspectControlReply>, Status> {
+        let copy = self.node.inspect_control();
+        copy.map(Response::new).map_err(|error| Status::internal(format!("{error:#}")))
+    }
+
+    async fn fence_control(
+        &self,
+        request: Request<wire::FenceControlRequest>,
+    ) -> Result<Response<wire::FenceControlReply>, Status> {
+        control_recovery::fence(&self.node, request).await.map(Response::new)
+    }
+
+    async fn revive_control(
+        &self,
+        request: Request<wire::ReviveControlRequest>,
+    ) -> Result<Response<wire::ReviveControlReply>, Status> {
+        control_recovery::revive(&self.node, request).await.map(Response::new)
     }
 
     async fn list_audit(
@@ -350,14 +373,6 @@ impl AdminService {
         Ok((request, proof))
     }
 
-    fn check_cluster(&self, cluster_id: &str) -> Result<(), Status> {
-        let own = self.node.identified_catalogue();
-        match own.is_some_and(|catalogue| catalogue.cluster_id == cluster_id) {
-            true => Ok(()),
-            false => Err(Status::failed_precondition(format!("wrong cluster {cluster_id}"))),
-        }
-    }
-
     fn leading(&self, set: u32) -> Result<Arc<Replica>, Status> {
         let replica =
             self.node.sets.get(set).ok_or_else(|| Status::not_found("the set is not hosted here"))?;
@@ -375,8 +390,16 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn or_default(text: &str, default: &str) -> String {
+pub(super) fn or_default(text: &str, default: &str) -> String {
     if text.is_empty() { default } else { text }.to_owned()
+}
+
+/// A call that is for the nodes of one cluster.
+pub(super) fn check_cluster(node: &Node, cluster_id: &str) -> Result<(), Status> {
+    match node.identified_catalogue().is_some_and(|catalogue| catalogue.cluster_id == cluster_id) {
+        true => Ok(()),
+        false => Err(Status::failed_precondition(format!("wrong cluster {cluster_id}"))),
+    }
 }
 
 fn replica_status(replica: &Replica, catalogue: &Catalogue) -> wire::ReplicaStatus {

@@ -3,6 +3,7 @@
 mod admin;
 mod audit;
 mod buffered;
+mod control_recovery;
 mod convert;
 mod drill_faults;
 mod dry_run;

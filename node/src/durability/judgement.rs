@@ -46,6 +46,9 @@ pub struct Facts {
     pub recorded: Durability,
     /// Whether the set may go on with one site alone.
     pub policy: Policy,
+    /// The control set was recovered, and does not know whether this set was SYNC to the last: it gives it no lease, and records
+    /// nothing but SYNC.
+    pub unproven: bool,
     /// DEGRADED until an operator says otherwise.
     pub pinned: bool,
     /// For how long the oldest committed entry that is not safe has waited.
@@ -102,6 +105,13 @@ pub fn judge(facts: &Facts, config: &DurabilityConfig) -> Verdict {
         facts.followed.is_some_and(|followed| followed >= Duration::from_millis(config.return_after_ms));
     match (facts.in_force, facts.recorded) {
         _ if !may_mark => Verdict::Keep,
+        _ if facts.unproven => {
+            if followed {
+                Verdict::Return
+            } else {
+                Verdict::Keep
+            }
+        }
         (Durability::Sync, Durability::Degraded)
             if facts.policy != Policy::MaxProtection && (facts.pinned || facts.followed.is_none()) =>
         {
@@ -155,6 +165,7 @@ mod tests {
 
     fn well() -> Facts {
         Facts {
+            unproven: false,
             in_force: Durability::Sync,
             recorded: Durability::Sync,
             policy: Policy::MaxAvailability,

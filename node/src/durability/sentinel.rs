@@ -145,6 +145,7 @@ impl Sentinel {
                 twinset_control::Durability::Degraded => Durability::Degraded,
             },
             policy: set.policy,
+            unproven: set.is_unproven(),
             // A site that is to be powered off is not waited for again before it has returned.
             pinned: set.pinned || catalogue.has_isolated(set),
             waited: memory.backlog.observe(now, applied, gate.horizon().safe),

@@ -31,7 +31,7 @@ use twinset_ledger::canary::{self, Canary};
 pub use convert::Malformed;
 pub use machine::{Machine, SnapshotData};
 pub use peer_side::{DecodedAppend, PeerError};
-pub use revive::{ReviveError, log_end, revive};
+pub use revive::{ReviveError, log_end, revive, shared_until};
 pub use types::Applied;
 
 use self::log::LogStore;

@@ -7,6 +7,7 @@
 //! leader gets no word from the site that it would need. Only then are their logs compared; that the one with the greatest end
 //! goes on is recorded, as DEGRADED, and the survivors open by what is on record.
 
+pub mod control;
 mod judgement;
 pub mod tail;
 
@@ -19,12 +20,14 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{info, warn};
-use twinset_control::{Catalogue, Command, Durability, LEASE_MS, LogEnd, RecoveryIntent, Role, Set};
+use twinset_control::{
+    CONTROL_SET, Catalogue, Command, Durability, LEASE_MS, LogEnd, RecoveryIntent, Role, Set,
+};
 use twinset_ledger::canary::{self, Canary};
 use twinset_proto::cluster::v1 as wire;
 use wire::admin_client::AdminClient;
 
-use self::judgement::{Hearing, place_for, recoverable};
+use self::judgement::{Hearing, place_for, place_for_control, recoverable, spread_control};
 use crate::catalogue::CatalogueCell;
 use crate::control_client::ControlClient;
 use crate::dial;
@@ -88,9 +91,12 @@ impl Recoverer {
                 }
                 _ = tick.tick() => {}
             }
-            let leads = self.sets.control().is_some_and(|replica| replica.group.is_leader());
-            let Some(catalogue) = self.cell.get().filter(|_| leads) else { continue };
-            for set in catalogue.sets.keys().copied() {
+            let leading = self.sets.control().filter(|replica| replica.group.is_leader());
+            let Some(incarnation) = leading.map(|replica| replica.fence.incarnation) else { continue };
+            // After a recovery of the control set, its record comes first.
+            let current = |known: &Arc<Catalogue>| known.control.incarnation == incarnation;
+            let Some(catalogue) = self.cell.get().filter(current) else { continue };
+            for set in std::iter::once(CONTROL_SET).chain(catalogue.sets.keys().copied()) {
                 if busy.insert(set) {
                     working.push(self.look_after(catalogue.clone(), set));
                 }
@@ -100,13 +106,15 @@ impl Recoverer {
 
     /// Does what is to be done for a set now; gives the set.
     async fn look_after(&self, catalogue: Arc<Catalogue>, number: u32) -> u32 {
-        let Some(set) = catalogue.sets.get(&number) else { return number };
-        let done = match &set.recovery {
-            Some(intent) => self.carry_on(&catalogue, set, intent).await,
-            None => self.begin(&catalogue, set).await,
+        let done = match catalogue.sets.get(&number) {
+            None => self.complete_control(&catalogue).await,
+            Some(set) => match &set.recovery {
+                Some(intent) => self.carry_on(&catalogue, set, intent).await,
+                None => self.begin(&catalogue, set).await,
+            },
         };
         if let Err(reason) = done {
-            warn!(set = set.id, reason, "not recovered yet");
+            warn!(set = number, reason, "not recovered yet");
             // Not an answer to anything: it only keeps the log readable.
             tokio::time::sleep(FRESH).await;
         }
@@ -135,6 +143,23 @@ impl Recoverer {
             return self.propose(&Command::PlaceReplica { set: set.id, node, who, why }).await;
         }
         Ok(())
+    }
+
+    /// After a recovery on an operator's word the control set gets as many copies as nodes can have, and in the end one in each place.
+    async fn complete_control(&self, catalogue: &Catalogue) -> Result<(), String> {
+        let (heard, who) = (Heard { recoverer: self, catalogue }, WHO.to_owned());
+        let command = match (place_for_control(catalogue, &heard), spread_control(catalogue, &heard)) {
+            (Some(node), _) => {
+                let (node, why) = (node.to_owned(), "the control set lacks a copy".to_owned());
+                Command::PlaceReplica { set: CONTROL_SET, node, who, why }
+            }
+            (None, Some((replica, node))) => {
+                let why = "the control set has two copies in its site, and none there".to_owned();
+                Command::BeginReplacement { set: CONTROL_SET, replica, node: node.to_owned(), who, why }
+            }
+            (None, None) => return Ok(()),
+        };
+        self.propose(&command).await
     }
 
     async fn propose(&self, command: &Command) -> Result<(), String> {
@@ -223,6 +248,11 @@ impl Heard<'_> {
 impl Hearing for Heard<'_> {
     fn is_alive(&self, node: &str) -> bool {
         node == self.recoverer.me || self.silent(&Subject::Node(node.to_owned())).0 <= FRESH
+    }
+
+    fn is_heard(&self, node: &str) -> bool {
+        let subject = Subject::Node(node.to_owned());
+        node == self.recoverer.me || self.recoverer.vigil.heard().was_heard(Instant::now(), &subject, FRESH)
     }
 
     fn is_silent(&self, node: &str, site: &str) -> bool {

@@ -56,6 +56,12 @@ impl Heard {
         }
     }
 
+    /// Whether `subject` was heard here so lately: that it was not silent for long yet is not enough.
+    pub fn was_heard(&self, now: Instant, subject: &Subject, lately: Duration) -> bool {
+        let state = self.state.lock();
+        state.here.get(subject).is_some_and(|&heard| now.saturating_duration_since(heard) <= lately)
+    }
+
     /// How long each of `subjects` has been silent to this node alone.
     pub fn silent_here(
         &self,

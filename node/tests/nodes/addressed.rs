@@ -62,6 +62,7 @@ async fn control(channel: &Channel, cluster_id: &str) -> wire::control_reply::Re
         cluster_id: cluster_id.to_owned(),
         command_json: Bytes::from_static(b"{}"),
         forward: false,
+        control_incarnation: 0,
     };
     let reply = tokio::time::timeout(DEADLINE, AdminClient::new(channel.clone()).control(request)).await;
     reply.unwrap().unwrap().into_inner().result.unwrap()

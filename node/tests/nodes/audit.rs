@@ -33,7 +33,12 @@ fn call<T>(token: Option<&str>, message: T) -> Request<T> {
 
 fn control(command: &Command) -> wire::ControlRequest {
     let command_json = serde_json::to_vec(command).unwrap().into();
-    wire::ControlRequest { command_json, cluster_id: CLUSTER.to_owned(), forward: true }
+    wire::ControlRequest {
+        command_json,
+        cluster_id: CLUSTER.to_owned(),
+        forward: true,
+        control_incarnation: 0,
+    }
 }
 
 /// Asks one node for a command, over the port for operators.

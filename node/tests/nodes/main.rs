@@ -10,6 +10,7 @@ mod buffered;
 mod check_back;
 mod config_example;
 mod control_majority;
+mod control_recovery;
 mod drill_faults;
 mod durability;
 mod elected_ahead;

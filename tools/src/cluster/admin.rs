@@ -141,10 +141,13 @@ impl Survey {
         })
     }
 
-    /// The address of the node that leads `set`: the one with the highest term of those that say so.
+    /// The address of the node that leads `set`: the one with the highest term of those that say so. Whoever leads it in an
+    /// incarnation that a recovery has left behind does not lead it.
     pub fn leader(&self, set: u32) -> Option<(String, &StatusReply)> {
+        let newest = self.catalogue.as_ref().and_then(|known| known.incarnation(set)).unwrap_or_default();
         let leads = |reply: &StatusReply| {
-            reply.replicas.iter().find(|r| r.set == set && r.role == "leader").map(|r| r.term)
+            let led = |r: &&ReplicaStatus| r.set == set && r.role == "leader" && r.incarnation >= newest;
+            reply.replicas.iter().find(led).map(|r| r.term)
         };
         let found = self.answers.iter().filter_map(|(addr, answer)| {
             let reply = answer.as_ref().ok()?;

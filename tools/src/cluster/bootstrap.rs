@@ -219,6 +219,7 @@ mod tests {
         let catalogue = topology().place(cluster_id).unwrap();
         let leader = ReplicaStatus {
             set: 1,
+            incarnation: 1,
             role: "leader".into(),
             term: 1,
             matched: leader_matched.iter().copied().collect(),

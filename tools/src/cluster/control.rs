@@ -40,6 +40,7 @@ pub async fn propose(
         command_json: command_json.into(),
         cluster_id: catalogue.cluster_id.clone(),
         forward: true,
+        control_incarnation: catalogue.control.incarnation,
     };
     let deadline = Instant::now() + patience;
     loop {

@@ -23,6 +23,7 @@ mod page;
 pub mod plan;
 pub mod planned;
 pub mod recover;
+pub mod recover_control;
 pub mod restriction;
 pub mod return_home;
 pub mod router;

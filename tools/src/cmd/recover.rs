@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use twinset_control::{Catalogue, Command};
 use twinset_proto::cluster::v1::ListTailsRequest;
 
-use super::Context;
+use super::{Context, recover_control};
 use crate::cluster::admin::Survey;
 use crate::cluster::{admin, control};
 use crate::recover::{Plan, plan};
@@ -27,7 +27,7 @@ pub const HELP: &str = "Let sets that have lost their majority with a site go on
     that were DEGRADED when their site died, and clusters without an arbiter. `plan` changes nothing: it shows per set who \
     survives, the last index that both sites had, and what may be lost. `apply` wants the plan's id and your word that the other \
     site is off or cut off: a leader that goes on there could not be told of it. `verify` shows what came of it.\n\n\
-    When the lost site comes back, what its copies hold beyond what goes on is kept where it may have been acknowledged; `report` \
+    Where the control set has lost its majority as well, `control` comes first. When the lost site comes back, what its copies hold beyond what goes on is kept where it may have been acknowledged; `report` \
     lists it by request id, account and amount, and `release` lets a copy be thrown away and built anew.\n\n\
     A set that was recovered from DEGRADED asks all others what they have seen of the end that it has lost, and books what they have \
     booked, before it answers clients; `verify` says so, and `open` has it answer all the same.\n\n\
@@ -50,6 +50,9 @@ pub enum Recover {
     Open(Open),
     /// Show which sets were recovered, and whether they serve.
     Verify,
+    /// Let the control set go on without the majority of its copies: before any set can be recovered.
+    #[command(subcommand, long_about = recover_control::HELP)]
+    Control(recover_control::Control),
     /// List what the lost copies hold beyond what goes on.
     Report,
     /// Let a lost copy be thrown away: what is in it was seen.
@@ -151,6 +154,7 @@ pub async fn run(command: Recover, context: &Context) -> anyhow::Result<()> {
         Recover::GiveUp(arguments) => give_up(arguments, context).await,
         Recover::Open(arguments) => open(arguments, context).await,
         Recover::Verify => verify(context).await,
+        Recover::Control(command) => recover_control::run(command, context).await,
         Recover::Report => report(context).await,
         Recover::Release(arguments) => release(arguments, context).await,
     }
@@ -389,8 +393,10 @@ async fn verify(context: &Context) -> anyhow::Result<()> {
 
 async fn report(context: &Context) -> anyhow::Result<()> {
     let mut reports: Vec<Value> = Vec::new();
-    for addr in context.nodes()? {
-        let asked = admin::client(&addr)?.list_tails(ListTailsRequest {}).await;
+    // Whoever was left behind is often none of those that were named.
+    let survey = admin::survey(&context.nodes()?).await;
+    for addr in survey.answers.keys() {
+        let asked = admin::client(addr)?.list_tails(ListTailsRequest {}).await;
         match asked {
             Ok(reply) => {
                 let of_node: Vec<Value> = serde_json::from_slice(&reply.into_inner().reports_json)?;
@@ -420,7 +426,13 @@ async fn report(context: &Context) -> anyhow::Result<()> {
                 let parts = command[key].as_array().into_iter().flatten().filter_map(Value::as_str);
                 parts.collect::<Vec<_>>().join(", ")
             };
-            let what = if command["legs"].is_array() { parts("legs") } else { parts("accounts") };
+            let what = if command["record"].is_string() {
+                command["record"].as_str().unwrap_or_default().to_owned()
+            } else if command["legs"].is_array() {
+                parts("legs")
+            } else {
+                parts("accounts")
+            };
             let id = command["request_id"].as_str().unwrap_or("-");
             text.push_str(&format!("  {} {id}: {what}\n", command["index"]));
         }

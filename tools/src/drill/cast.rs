@@ -166,7 +166,13 @@ mod tests {
             let leads = |set: u32| {
                 let first = catalogue.replicas(set).first()?;
                 let role = if first.node == node.name { "leader" } else { "follower" };
-                Some(ReplicaStatus { set, role: role.into(), term: 1, ..ReplicaStatus::default() })
+                Some(ReplicaStatus {
+                    set,
+                    role: role.into(),
+                    term: 1,
+                    incarnation: 1,
+                    ..ReplicaStatus::default()
+                })
             };
             let reply = StatusReply {
                 node: node.name.clone(),

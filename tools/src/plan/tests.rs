@@ -130,6 +130,7 @@ fn status(catalogue: &Catalogue, set: u32, replica: &twinset_control::Replica) -
         replica: replica.id,
         role: if leads { "leader" } else { "follower" }.to_owned(),
         term: 1,
+        incarnation: 1,
         last_log_index: 1_000,
         matched: replicas.iter().map(|r| (r.id, 1_000)).collect(),
         voters: ids(Role::Voter),

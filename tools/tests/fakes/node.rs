@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
-use twinset_control::{Catalogue, Topology};
+use twinset_control::{Catalogue, Command, LogEnd, Topology};
 use twinset_proto::OPERATOR_TOKEN;
 use twinset_proto::cluster::v1::admin_server::{Admin, AdminServer};
 use twinset_proto::cluster::v1::*;
@@ -36,8 +36,45 @@ pub struct Script {
     pub tokens: Vec<String>,
     /// It takes commands with a token alone.
     pub required: bool,
+    /// Its copy of the control set, for who asks of that directly; whoever says what it holds decides what is done.
+    pub control: InspectControlReply,
     /// The figures of each set; the applied index grows to the one asked for.
     pub figures: VerifyReply,
+}
+
+impl Script {
+    /// As a node does it: one plan for one incarnation.
+    fn fence_control(&mut self, asked: FenceControlRequest) -> Result<FenceControlReply, Status> {
+        let FenceControlRequest { plan, incarnation, survivors, who, .. } = asked;
+        match &self.control.promise {
+            Some(kept) if kept.plan != plan => {
+                return Err(Status::failed_precondition("another plan is under way"));
+            }
+            Some(_) => {}
+            None => {
+                self.control.promise =
+                    Some(ControlPromise { plan, incarnation, survivors, who, revived: false });
+                (self.control.incarnation, self.control.open) = (incarnation, false);
+            }
+        }
+        let (last_term, last_index) = (self.control.last_term, self.control.last_index);
+        Ok(FenceControlReply { last_term, last_index })
+    }
+
+    fn revive_control(&mut self, asked: ReviveControlRequest) -> Result<ReviveControlReply, Status> {
+        let ReviveControlRequest { plan, incarnation, from, last_term, last_index, .. } = asked;
+        let promise = self.control.promise.as_mut().filter(|kept| kept.plan == plan && !self.control.open);
+        let promise = promise.ok_or_else(|| Status::failed_precondition("not fenced for that plan"))?;
+        promise.revived = true;
+        self.control.open = true;
+        let catalogue = self.catalogue.as_mut().expect("it has a place in a cluster");
+        let (survivors, end) =
+            (promise.survivors.clone().into_iter().collect(), LogEnd { term: last_term, index: last_index });
+        let (who, why) = (promise.who.clone(), "test".to_owned());
+        let command = Command::RecoverControl { plan, incarnation, survivors, from, end, who, why };
+        twinset_control::apply(catalogue, last_index + 2, 7, command).unwrap();
+        Ok(ReviveControlReply {})
+    }
 }
 
 #[derive(Clone)]
@@ -139,7 +176,7 @@ impl Admin for FakeNode {
                     last_log_index: 5,
                     applied_index: 5,
                     durability: "SYNC".into(),
-                    incarnation: 1,
+                    incarnation: catalogue.incarnation(set).unwrap(),
                     ..Default::default()
                 }
             });
@@ -216,6 +253,27 @@ impl Admin for FakeNode {
 
     async fn list_tails(&self, _: Request<ListTailsRequest>) -> Result<Response<ListTailsReply>, Status> {
         Err(Status::unimplemented("a fake node was never left behind"))
+    }
+
+    async fn inspect_control(
+        &self,
+        _: Request<InspectControlRequest>,
+    ) -> Result<Response<InspectControlReply>, Status> {
+        Ok(Response::new(self.with(|script| script.control.clone())))
+    }
+
+    async fn fence_control(
+        &self,
+        request: Request<FenceControlRequest>,
+    ) -> Result<Response<FenceControlReply>, Status> {
+        self.with(|script| script.fence_control(request.into_inner())).map(Response::new)
+    }
+
+    async fn revive_control(
+        &self,
+        request: Request<ReviveControlRequest>,
+    ) -> Result<Response<ReviveControlReply>, Status> {
+        self.with(|script| script.revive_control(request.into_inner())).map(Response::new)
     }
 
     async fn list_audit(
