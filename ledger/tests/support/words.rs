@@ -119,8 +119,7 @@ fn leg_parts(args: &mut ArgumentConsumer<'_>) -> Fallible<Option<Vec<LegPart>>> 
         let (leg, amount) = part.split_once('/').ok_or("a part of a leg is LEG/AMOUNT")?;
         Ok(LegPart { leg: leg.parse()?, amount: parse(amount)? })
     };
-    let parts: Vec<LegPart> =
-        std::iter::from_fn(|| args.next_pos()).map(|word| part(word)).collect::<Fallible<_>>()?;
+    let parts: Vec<LegPart> = std::iter::from_fn(|| args.next_pos()).map(part).collect::<Fallible<_>>()?;
     let are_named = args.take_key("legs").is_some() || !parts.is_empty();
     Ok(are_named.then_some(parts))
 }

@@ -77,7 +77,7 @@ mod tests {
         let by = TransactionId { set: 3, incarnation: 7, position: at };
         let here = Link { by, at, taken: Taken::Evenly(-2) };
         let begun = Link { by: TransactionId { position: Position::new(8, 0), ..by }, ..here.clone() };
-        let of_legs = Link { taken: Taken::Legs(vec![(0, 3), (258, 4)]), ..begun.clone() };
+        let of_legs = Link { taken: Taken::Legs(vec![(0, 3), (258, 4)]), ..begun };
         assert_eq!(here.encode()[..6], [7, 0, 0, 0, 254, 255]);
         assert_eq!(begun.encode()[20..], [0, 0, 8, 0, 0, 0, 0, 0]);
         let legs = [0, 0, 3].into_iter().chain([0; 15]).chain([2, 1, 4]).chain([0; 15]);
@@ -96,7 +96,7 @@ mod tests {
             assert!(Link::decode(&[&bytes[..], &[0]].concat(), 3, at).is_err());
         }
         for legs in [vec![(0, 3), (0, 4)], vec![(1, 3), (0, 4)], vec![(0, 0)], vec![(0, -1)]] {
-            let bad = Link { taken: Taken::Legs(legs), ..of_legs.clone() }.encode();
+            let bad = Link { taken: Taken::Legs(legs), ..of_legs }.encode();
             assert!(Link::decode(&bad, 3, at).is_err());
         }
         let mut beside = of_legs.encode();
