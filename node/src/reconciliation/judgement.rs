@@ -111,10 +111,8 @@ pub fn judge(
         for statement in &theirs {
             let Command::Step { attempt, step } = statement else { continue };
             match step {
-                Step::Restore(part) => {
-                    if !stands(*attempt)?.1 {
-                        proposals.own.push(restored(*attempt, part));
-                    }
+                Step::Restore(part) if !stands(*attempt)?.1 => {
+                    proposals.own.push(restored(*attempt, part));
                 }
                 Step::Lost { votes } => {
                     let held = held.entry(*attempt).or_default();
@@ -326,7 +324,7 @@ mod tests {
         let part = Restore { legs, sums: None, accounting_date: 7, reverses: None, label };
         let restore = step(id(PEER, 4), Step::Restore(part));
         let proposals = judged(known(vec![restore.clone()], Vec::new()));
-        assert_eq!(proposals.own, [restore.clone()]);
+        assert_eq!(proposals.own, std::slice::from_ref(&restore));
         let there = |_| Ok((None, true));
         assert!(judge(OWN, NOW, known(vec![restore], Vec::new()), there).unwrap().is_empty());
     }

@@ -54,6 +54,9 @@ pub struct Reconciler {
     pub control: ControlClient,
 }
 
+/// One round of bringing it together is over, whatever came of it.
+struct Ended;
+
 /// What clients of such a set are told.
 pub const UNRECONCILED: &str = "the set was recovered and is being brought together with its peers";
 
@@ -74,15 +77,14 @@ impl Reconciler {
     async fn lead(&self, leads: &mut Leads) {
         let mut course: Option<BoxFuture<'_, ()>> = None;
         loop {
-            let step = async {
-                match &mut course {
-                    Some(course) => Some(course.await),
-                    None => std::future::pending().await,
-                }
+            let ended = async {
+                let Some(course) = &mut course else { return std::future::pending().await };
+                course.await;
+                Some(Ended)
             };
-            match leads.look(step).await {
+            match leads.look(ended).await {
                 None => return,
-                Some(Some(())) => course = None,
+                Some(Some(Ended)) => course = None,
                 Some(None) => {}
             }
             let catalogue = self.catalogue.borrow().clone();

@@ -168,12 +168,7 @@ impl ReplicaState {
                 let Kept::Outcome(bytes) = kept else { continue };
                 let outcome =
                     decode_outcome(bytes).map_err(|e| Fault::damaged("an outcome", e.to_string()))?;
-                let is_wanted = match &outcome.result {
-                    Ok(Effect::Prepared(_) | Effect::Aborted | Effect::Posted(_)) => true,
-                    Ok(Effect::Buffered { .. } | Effect::Suspended { .. }) => true,
-                    _ => false,
-                };
-                if is_wanted {
+                if outcome.result.as_ref().is_ok_and(is_between_sets) {
                     offsets.push(offset);
                 }
             }
@@ -186,11 +181,10 @@ impl ReplicaState {
         let Some((command, outcome)) = self.remembered(at)? else { return Ok(()) };
         let of = question.of;
         match (&command, &outcome.result) {
-            (Command::Step { attempt, .. }, _) if attempt.set == of => {
-                if question.concerns(*attempt) {
-                    found.attempts.insert(*attempt);
-                }
+            (Command::Step { attempt, .. }, _) if question.concerns(*attempt) => {
+                found.attempts.insert(*attempt);
             }
+            (Command::Step { attempt, .. }, _) if attempt.set == of => {}
             (Command::Step { attempt, step: Step::Decide(_) | Step::Lost { .. } }, Ok(_)) => {
                 found.decided.push(*attempt);
             }
@@ -383,6 +377,18 @@ impl ReplicaState {
         };
         Ok((!part.legs.is_empty()).then_some(part))
     }
+}
+
+/// Whether it may have come of something between sets.
+fn is_between_sets(effect: &Effect) -> bool {
+    matches!(
+        effect,
+        Effect::Prepared(_)
+            | Effect::Aborted
+            | Effect::Posted(_)
+            | Effect::Buffered { .. }
+            | Effect::Suspended { .. }
+    )
 }
 
 fn add(net: &mut Net, side: Side, amount: i128, (currency, scale): (&str, u8)) {
