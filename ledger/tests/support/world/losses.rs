@@ -163,11 +163,12 @@ impl World {
     /// What `other` has decided and `set` has lost its part of.
     fn restored(&mut self, set: u32, other: u32) -> Vec<(u32, Command)> {
         let decided = self.decided_in(other).filter_map(|(_, command, outcome)| match command {
-            Command::Step { attempt, step } if outcome.result.is_ok() => match step {
-                Step::Decide(Ballot::Votes(votes) | Ballot::Booked { votes, .. })
-                | Step::Lost { votes: Some(votes) } => Some((*attempt, votes.clone())),
-                _ => None,
-            },
+            Command::Step {
+                attempt,
+                step:
+                    Step::Decide(Ballot::Votes(votes) | Ballot::Booked { votes, .. })
+                    | Step::Lost { votes: Some(votes) },
+            } if outcome.result.is_ok() => Some((*attempt, votes.clone())),
             _ => None,
         });
         let decided: Vec<(TransactionId, Vec<Vote>)> = decided.collect();
@@ -230,7 +231,7 @@ impl World {
             other => panic!("nothing was begun by {other:?}"),
         };
         let Begin { transaction, sets } = begin;
-        let (mut legs, mut of_sets) = (transaction.legs.clone(), sets.clone());
+        let (mut legs, mut of_sets) = (transaction.legs.clone(), sets);
         if reversal.is_some() {
             let end = self.step_taken(set, attempt, Step::Settle { parts: Vec::new() }.key());
             let Some(Outcome { result: Ok(Effect::Settled(posted)), .. }) = end else {
