@@ -10,6 +10,7 @@ use twinset_ledger::{Begin, BufferStep, Command, Step, Transaction, codec, slot_
 use twinset_proto::cluster::v1::RefusalReason as Reason;
 
 use crate::check_back::Initiators;
+use crate::reconciliation::{UNRECONCILED, is_unreconciled};
 
 /// How a client's command enters the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,6 +131,7 @@ pub fn check_step(
     // A set that has lost what it had taken in asks for it once more, by its sender's name.
     if let Command::BufferStep { by, step: BufferStep::SendAgain { to, .. } } = &command
         && (by.set, *to) == (set.id, from)
+        && was_recovered(catalogue, from)
     {
         return Ok(command);
     }
@@ -140,20 +142,28 @@ pub fn check_step(
         return Err(malformed(format!("attempt {named} is not one of set {from}")));
     }
     match &command {
+        // Its accounts may be about to change by what it has lost.
+        Command::Step { step: Step::Prepare { .. }, .. } if is_unreconciled(set) => {
+            Err((Reason::NotLeader, UNRECONCILED.to_owned()))
+        }
         Command::Step { step: Step::Prepare { legs, .. }, .. } => {
             match legs.iter().find(|leg| !set.owns(slot_of(&leg.account))) {
                 Some(leg) => Err(foreign_account(&leg.account, set)),
                 None => Ok(command),
             }
         }
-        Command::Step { step: Step::Restore(part), .. } => {
+        Command::Step { step: Step::Restore(part), .. } if was_recovered(catalogue, set.id) => {
             match part.legs.iter().find(|leg| !set.owns(slot_of(&leg.account))) {
                 Some(leg) => Err(foreign_account(&leg.account, set)),
                 None => Ok(command),
             }
         }
         // What its stream has more than is known here, of what both have lost.
-        Command::BufferStep { step: BufferStep::Lost { to, .. }, .. } if *to == set.id => Ok(command),
+        Command::BufferStep { step: BufferStep::Lost { to, .. }, .. }
+            if *to == set.id && was_recovered(catalogue, set.id) =>
+        {
+            Ok(command)
+        }
         Command::Step { step: Step::Commit | Step::Abort, .. } => Ok(command),
         // A credit is taken in wherever its account is: what cannot be booked goes to the suspense account.
         Command::BufferStep {
@@ -163,6 +173,11 @@ pub fn check_step(
         Command::BufferStep { .. } => Err(malformed("only a set itself says what has come to its end there")),
         _ => Err(malformed("only the coordinator itself decides")),
     }
+}
+
+/// Whether a set has ever gone on without the end of its log, perhaps: nothing else is to be restored.
+fn was_recovered(catalogue: &Catalogue, set: u32) -> bool {
+    catalogue.sets.get(&set).is_some_and(|set| set.recovered.is_some())
 }
 
 /// The beginning of an attempt in place of a transaction with accounts of other sets, if this set coordinates it.

@@ -18,6 +18,7 @@ use twinset_store::SweepRecord;
 use crate::across::Across;
 use crate::duty::{AGAIN_AFTER, Duty, Leads};
 use crate::faults::{self, Point};
+use crate::reconciliation;
 
 /// Runs of a set that are under way at a time.
 const RUNS_AT_A_TIME: usize = 64;
@@ -90,7 +91,8 @@ impl Sweeper {
             if let Some(account) = done {
                 running.remove(&account);
             }
-            let room = RUNS_AT_A_TIME - running.len();
+            let is_closed = reconciliation::is_closed(&self.catalogue, self.duty.fence.set);
+            let room = if is_closed { 0 } else { RUNS_AT_A_TIME - running.len() };
             let is_forgotten = |sweep: &Sweep| sweep.runs >= 2 && canary::on(Canary::ForgottenSweep);
             let free = |sweep: &Sweep| !running.contains(&sweep.account) && !is_forgotten(sweep);
             // In turn, so that those which come to nothing do not keep the others from theirs.

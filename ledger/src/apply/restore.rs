@@ -1,4 +1,4 @@
-//! What a set has lost in a recovery, and other sets know (ADR 27): money that another set has booked is booked here after all.
+//! What a set has lost in a recovery, and other sets know (ADR 30): money that another set has booked is booked here after all.
 //! Nobody is asked: limits and freezes are passed over, and what no account here takes stands on the set's recovery account,
 //! for people to resolve. The other sets' books are never changed; what nobody has booked is given up.
 //!

@@ -76,12 +76,19 @@ pub struct Course {
     own: Option<Part>,
     /// Sets that are told their parts once more, because they have lost them.
     restoring: BTreeSet<u32>,
+    /// It was begun in an incarnation that is over.
+    is_of_earlier_life: bool,
+    /// Sets that have given back, as that incarnation had told them.
+    aborted: BTreeSet<u32>,
     phase: Phase,
 }
 
 impl Course {
     /// From what the log of the set `own` says of an attempt; None if another set coordinates it.
-    pub fn of(own: u32, attempt: &Attempt) -> Option<Course> {
+    ///
+    /// `is_of_earlier_life`: it was begun in an incarnation that is over, which may have decided it, and lost that. Then it is not given
+    /// up before all have said that they have not booked.
+    pub fn of(own: u32, attempt: &Attempt, is_of_earlier_life: bool) -> Option<Course> {
         let Role::Coordinator(coordination) = &attempt.role else { return None };
         let phase = match coordination.decided {
             None => Phase::Asking(BTreeMap::new()),
@@ -95,6 +102,8 @@ impl Course {
             accounting_date: attempt.accounting_date,
             own: None,
             restoring: BTreeSet::new(),
+            is_of_earlier_life,
+            aborted: BTreeSet::new(),
             phase,
         })
     }
@@ -123,7 +132,9 @@ impl Course {
     /// What it waits for from that log, if anything.
     pub fn wants(&self, from: Target) -> Option<Step> {
         match (&self.phase, from) {
-            (Phase::Asking(votes), Target::Set(set)) if !votes.contains_key(&set) => {
+            (Phase::Asking(votes), Target::Set(set))
+                if !votes.contains_key(&set) && !self.aborted.contains(&set) =>
+            {
                 let legs = self.coordination.legs_of(set).cloned().collect();
                 let reverses = self.coordination.reverses.as_ref().map(|(original, _)| *original);
                 let label = self.coordination.label.clone();
@@ -145,6 +156,9 @@ impl Course {
     /// Waits for no further vote.
     pub fn give_up(&mut self) -> Vec<Order> {
         let Phase::Asking(votes) = &self.phase else { return Vec::new() };
+        if self.is_of_earlier_life {
+            return Vec::new();
+        }
         let Some(&set) = self.others.iter().find(|set| !votes.contains_key(set)) else { return Vec::new() };
         self.enter(Phase::Deciding(Ballot::GivenUp { set }))
     }
@@ -153,6 +167,10 @@ impl Course {
     pub fn heard(&mut self, from: Target, outcome: Outcome) -> Result<Next, Stale> {
         let Outcome { position, result, .. } = outcome;
         match (&mut self.phase, from, result) {
+            (Phase::Asking(votes), Target::Set(_), said) if self.is_of_earlier_life => {
+                let votes = std::mem::take(votes);
+                self.heard_again(from, votes, said)
+            }
             (Phase::Asking(votes), Target::Set(set), said) => {
                 let said = match said {
                     Ok(Effect::Prepared(sums)) => Ok(sums),
@@ -231,6 +249,39 @@ impl Course {
         }
     }
 
+    /// A vote on what an earlier incarnation may have decided. What it has had booked is booked; nobody's refusal counts before all
+    /// have answered.
+    fn heard_again(
+        &mut self,
+        from: Target,
+        mut votes: BTreeMap<u32, Vote>,
+        said: Result<Effect, Rejection>,
+    ) -> Result<Next, Stale> {
+        let Target::Set(set) = from else { return Err(Stale) };
+        match said {
+            Ok(Effect::Prepared(sums)) => drop(votes.insert(set, Vote { set, said: Ok(sums) })),
+            Ok(Effect::Aborted) => drop(self.aborted.insert(set)),
+            Err(refusal) if refusal.is_remembered() => {
+                votes.insert(set, Vote { set, said: Err(refusal) });
+            }
+            Ok(Effect::Posted(_)) => {
+                let votes = votes.into_values().filter(|vote| vote.said.is_ok()).collect();
+                return Ok(self.enter(Phase::Deciding(Ballot::Booked { set, votes })).into());
+            }
+            _ => return Err(Stale),
+        }
+        if votes.len() + self.aborted.len() < self.others.len() {
+            self.phase = Phase::Asking(votes);
+            return Ok(Next::default());
+        }
+        let refused = votes.values().any(|vote| vote.said.is_err());
+        let ballot = match self.aborted.first() {
+            Some(&set) if !refused => Ballot::GivenUp { set },
+            _ => Ballot::Votes(votes.into_values().collect()),
+        };
+        Ok(self.enter(Phase::Deciding(ballot)).into())
+    }
+
     fn enter(&mut self, phase: Phase) -> Vec<Order> {
         self.phase = phase;
         self.orders()
@@ -246,7 +297,7 @@ impl From<Vec<Order>> for Next {
 #[cfg(test)]
 mod tests {
     use twinset_ledger::attempt::Sum;
-    use twinset_ledger::{Label, Leg, Position, Posted, Side};
+    use twinset_ledger::{Label, Leg, Position, Posted, Side, TransactionId};
 
     use super::*;
 
@@ -274,7 +325,7 @@ mod tests {
     }
 
     fn course() -> Course {
-        Course::of(OWN, &attempt(None)).unwrap()
+        Course::of(OWN, &attempt(None), false).unwrap()
     }
 
     fn outcome(result: Result<Effect, Rejection>) -> Outcome {
@@ -312,7 +363,7 @@ mod tests {
         let mut attempt = attempt(None);
         let Role::Coordinator(coordination) = &mut attempt.role else { unreachable!("it decides") };
         (coordination.legs, coordination.sets) = (vec![leg("x"), leg("z")], vec![2, 3]);
-        let mut course = Course::of(OWN, &attempt).unwrap();
+        let mut course = Course::of(OWN, &attempt, false).unwrap();
         assert_eq!(steps(&course.orders()), [(Set(2), "~vote"), (Set(3), "~vote")]);
         assert_eq!(course.heard(Set(2), yes()), Ok(Next::default()));
         assert_eq!(steps(&course.heard(Set(3), yes()).unwrap().orders), [(Own, "~decision")]);
@@ -354,7 +405,7 @@ mod tests {
     #[test]
     fn who_has_not_heard_the_decision_waits_for_the_last_entry() {
         use Target::{Own, Set};
-        let mut course = Course::of(OWN, &attempt(Some(Position::new(8, 0)))).unwrap();
+        let mut course = Course::of(OWN, &attempt(Some(Position::new(8, 0))), false).unwrap();
         course.heard(Set(2), booked("x")).unwrap();
         assert_eq!(course.heard(Set(3), booked("z")).unwrap().result, None);
         let settled = Ok(Effect::Settled(["x", "y", "z"].map(part).into()));
@@ -398,13 +449,13 @@ mod tests {
 
     #[test]
     fn what_was_decided_before_is_not_asked_for_again() {
-        let mut course = Course::of(OWN, &attempt(Some(Position::new(8, 0)))).unwrap();
+        let mut course = Course::of(OWN, &attempt(Some(Position::new(8, 0))), false).unwrap();
         assert!(course.orders().iter().all(|order| order.step == Step::Commit) && course.orders().len() == 2);
         course.heard(Target::Set(2), posted()).unwrap();
         let next = course.heard(Target::Set(3), posted()).unwrap();
         assert_eq!((steps(&next.orders), next.result), (vec![(Target::Own, "~result")], None));
         let participant = Attempt { role: Role::Participant { reverses: None }, ..attempt(None) };
-        assert!(Course::of(OWN, &participant).is_none());
+        assert!(Course::of(OWN, &participant, false).is_none());
     }
 
     #[test]
@@ -422,5 +473,60 @@ mod tests {
         assert_eq!(deciding.clone().heard(Own, out_of_place()), Err(Stale));
         deciding.heard(Own, posted()).unwrap();
         assert_eq!(deciding.heard(Set(2), outcome(Ok(Effect::Aborted))), Err(Stale));
+    }
+
+    fn earlier() -> Course {
+        Course::of(OWN, &attempt(None), true).unwrap()
+    }
+
+    #[test]
+    fn what_an_earlier_life_has_had_booked_is_booked() {
+        use Target::{Own, Set};
+        let mut course = earlier();
+        assert_eq!(course.heard(Set(3), yes()), Ok(Next::default()));
+        assert_eq!(course.give_up(), [], "nobody knows what it has decided");
+        let next = course.heard(Set(2), booked("x")).unwrap();
+        let votes = vec![Vote { set: 3, said: Ok(Vec::new()) }];
+        let step = Step::Decide(Ballot::Booked { set: 2, votes });
+        assert_eq!(next.orders, [Order { to: Own, step }]);
+        assert_eq!(steps(&course.heard(Own, posted()).unwrap().orders), [(Set(2), "~end"), (Set(3), "~end")]);
+    }
+
+    #[test]
+    fn no_refusal_counts_before_all_have_said_that_they_have_not_booked() {
+        use Target::Set;
+        let mut course = earlier();
+        assert_eq!(course.heard(Set(2), outcome(Err(no()))), Ok(Next::default()));
+        assert_eq!(course.wants(Set(2)), None, "it has answered");
+        let next = course.heard(Set(3), yes()).unwrap();
+        let Step::Decide(Ballot::Votes(votes)) = &next.orders[0].step else { panic!("{next:?}") };
+        assert_eq!(votes.len(), 2);
+
+        // One that was told to give back has: nothing can be booked any more.
+        let mut course = earlier();
+        assert_eq!(course.heard(Set(3), outcome(Ok(Effect::Aborted))), Ok(Next::default()));
+        assert_eq!(course.wants(Set(3)), None);
+        let next = course.heard(Set(2), yes()).unwrap();
+        assert_eq!(next.orders[0].step, Step::Decide(Ballot::GivenUp { set: 3 }));
+        let mut course = earlier();
+        assert_eq!(course.heard(Set(3), outcome(Ok(Effect::Aborted))), Ok(Next::default()));
+        let next = course.heard(Set(2), booked("x")).unwrap();
+        assert!(matches!(next.orders[0].step, Step::Decide(Ballot::Booked { set: 2, .. })), "{next:?}");
+    }
+
+    #[test]
+    fn a_part_that_a_set_has_lost_is_told_in_full_once() {
+        use Target::Set;
+        let mut course = Course::of(OWN, &attempt(Some(Position::new(8, 0))), false).unwrap();
+        let lost = || {
+            outcome(Err(Rejection::StepOutOfPlace {
+                attempt: TransactionId { set: OWN, incarnation: 1, position: Position(0) },
+            }))
+        };
+        let next = course.heard(Set(2), lost()).unwrap();
+        let Step::Restore(part) = &next.orders[0].step else { panic!("{next:?}") };
+        assert_eq!((&part.legs[..], part.accounting_date, &part.label), (&[leg("x")][..], 7, &label()));
+        assert_eq!(course.heard(Set(2), lost()), Err(Stale), "it is looked at again later");
+        assert_eq!(course.heard(Set(2), booked("x")), Ok(Next::default()));
     }
 }

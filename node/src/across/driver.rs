@@ -94,6 +94,8 @@ struct Load {
 /// What a coordinator said.
 struct Inquired {
     attempt: TransactionId,
+    /// Of its coordinator, when that was asked.
+    incarnation: Option<u32>,
     verdict: Result<Option<Verdict>, String>,
 }
 
@@ -219,12 +221,17 @@ impl<'a> Lead<'a> {
         }
         // If it has ended meanwhile, its answer is in the log: whoever waits asks again.
         let Some(open) = self.driver.state.attempt(attempt) else { return };
-        let Some(course) = Course::of(self.driver.fence.set, &open) else { return };
-        if !self.is_safe(attempt, &open) {
+        let Some(course) = self.course_of(attempt, &open) else { return };
+        if !self.may_decide || !self.is_safe(attempt, &open) {
             return self.early.push(Registration { attempt, ended });
         }
         faults::reached(Point::AcrossBegun);
         self.start(attempt, course, vec![ended]);
+    }
+
+    fn course_of(&self, id: TransactionId, attempt: &Attempt) -> Option<Course> {
+        let Fence { set, incarnation, .. } = *self.driver.fence;
+        Course::of(set, attempt, id.incarnation < incarnation)
     }
 
     /// Whether what the log says of an attempt that this set coordinates may be told to others.
@@ -286,6 +293,9 @@ impl<'a> Lead<'a> {
         self.incarnations = now;
         if !reborn.is_empty() {
             self.running.retain(|_, running| running.course.others().is_disjoint(&reborn));
+            for steps in self.waiting.values_mut() {
+                steps.retain(|(attempt, _)| !reborn.contains(&attempt.set));
+            }
         }
         let own = catalogue.sets.get(&self.driver.fence.set);
         self.may_decide = own.is_some_and(|set| !is_unreconciled(set));
@@ -376,12 +386,12 @@ impl<'a> Lead<'a> {
 
     /// Takes up what is open and not under way here.
     fn scan(&mut self, now: Instant) {
-        let Driver { fence, state, .. } = self.driver;
+        let state = &self.driver.state;
         let found = state.attempts_as(SCAN_MAX, |id, attempt| {
             if !self.may_decide || self.running.contains_key(&id) || !self.is_safe(id, attempt) {
                 return None;
             }
-            Some((id, Course::of(fence.set, attempt)?))
+            Some((id, self.course_of(id, attempt)?))
         });
         for (attempt, course) in found {
             faults::reached(Point::AcrossResumed);
@@ -402,12 +412,16 @@ impl<'a> Lead<'a> {
             faults::reached(Point::AcrossInquiring);
             self.driver.metrics.inquiries.inc();
             let verdict = self.driver.ways.verdict(attempt, now + STEP_WAIT);
-            self.inquiring.push(async move { Inquired { attempt, verdict: verdict.await } }.boxed());
+            let incarnation = self.incarnation_of(Target::Set(attempt.set));
+            let inquired = async move { Inquired { attempt, incarnation, verdict: verdict.await } };
+            self.inquiring.push(inquired.boxed());
         }
     }
 
     /// Only the coordinator ends what it has begun; it was asked what it has decided.
-    fn on_inquired(&mut self, Inquired { attempt, verdict }: Inquired) {
+    fn on_inquired(&mut self, Inquired { attempt, incarnation, verdict }: Inquired) {
+        let is_stale = self.incarnation_of(Target::Set(attempt.set)) != incarnation;
+        let verdict = if is_stale { Err("it was recovered meanwhile".to_owned()) } else { verdict };
         faults::reached(Point::AcrossInquired);
         self.inquiries.asked(attempt, verdict.is_ok());
         let set = self.driver.fence.set;

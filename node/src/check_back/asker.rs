@@ -23,6 +23,7 @@ use super::metrics::CheckBackMetrics;
 use crate::across::Across;
 use crate::duty::{AGAIN_AFTER, Duty, Leads};
 use crate::faults::{self, Point};
+use crate::reconciliation;
 
 /// What the task of one hosted replica needs.
 pub struct Asker {
@@ -94,6 +95,9 @@ impl Asker {
                 running.entry(initiator).or_default().remove(&hold);
             }
             self.name_the_unknown(&mut unknown);
+            if reconciliation::is_closed(&self.catalogue, self.duty.fence.set) {
+                continue;
+            }
             self.start(&mut running, &courses, &exhausted);
         }
     }

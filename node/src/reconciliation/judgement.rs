@@ -27,13 +27,8 @@ pub struct Proposals {
 }
 
 impl Proposals {
-    /// Whether there is nothing.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.own.len() + self.peers.values().map(Vec::len).sum::<usize>()
     }
 }
@@ -123,6 +118,11 @@ pub fn judge(
                     held.booked.get_or_insert(*set);
                     held.votes.extend(votes.iter().cloned());
                 }
+                Step::Decide(Ballot::Votes(votes)) => {
+                    let held = held.entry(*attempt).or_default();
+                    held.votes.extend(votes.iter().cloned());
+                    held.left_open.extend(votes.iter().cloned());
+                }
                 _ => {}
             }
         }
@@ -158,7 +158,7 @@ struct Held {
     booked: Option<u32>,
     /// What those said who still know it.
     votes: Vec<Vote>,
-    /// What those have booked who have.
+    /// What those have booked who have, and what those will who are prepared.
     left_open: Vec<Vote>,
 }
 
@@ -294,10 +294,16 @@ mod tests {
             step(asked, Step::Lost { votes: None }),
         ];
         let mut all = known(theirs, Vec::new());
-        // A third set has only prepared.
-        all.push(Known { peer: 3, theirs: vec![step(booked, Step::Lost { votes: None })], ours: Vec::new() });
+        // A third set has only prepared, and will book when it hears of it; a fourth one has nothing to do with it any more.
+        let prepared = vote(3, vec![sum(40, 0)]);
+        let of_third = [
+            step(booked, Step::Lost { votes: None }),
+            step(booked, Step::Decide(Ballot::Votes(vec![prepared.clone()]))),
+        ];
+        all.push(Known { peer: 3, theirs: of_third.to_vec(), ours: Vec::new() });
+        all.push(Known { peer: 4, theirs: vec![step(booked, Step::Lost { votes: None })], ours: Vec::new() });
         let both = [
-            step(booked, Step::Lost { votes: Some(vec![vote(PEER, vec![sum(0, 695)])]) }),
+            step(booked, Step::Lost { votes: Some(vec![vote(PEER, vec![sum(0, 695)]), prepared]) }),
             step(asked, Step::Lost { votes: None }),
         ];
         assert_eq!(judged(all), Proposals { own: both.to_vec(), ..Proposals::default() });
@@ -314,7 +320,7 @@ mod tests {
         let proposals = judge(OWN, NOW, known(theirs.clone(), Vec::new()), open).unwrap();
         assert_eq!(proposals, Proposals { own: vec![decided], ..Proposals::default() });
         let ended = |_| Ok((Some(true), false));
-        assert!(judge(OWN, NOW, known(theirs, Vec::new()), ended).unwrap().is_empty());
+        assert_eq!(judge(OWN, NOW, known(theirs, Vec::new()), ended).unwrap().count(), 0);
     }
 
     #[test]
@@ -326,7 +332,7 @@ mod tests {
         let proposals = judged(known(vec![restore.clone()], Vec::new()));
         assert_eq!(proposals.own, std::slice::from_ref(&restore));
         let there = |_| Ok((None, true));
-        assert!(judge(OWN, NOW, known(vec![restore], Vec::new()), there).unwrap().is_empty());
+        assert_eq!(judge(OWN, NOW, known(vec![restore], Vec::new()), there).unwrap().count(), 0);
     }
 
     #[test]
@@ -346,7 +352,7 @@ mod tests {
         let proposals = judged(known(theirs(70, 30), ours.clone()));
         assert_eq!(proposals.own, [stream(OWN, PEER, ACKNOWLEDGED, 5, vec![sum(40, 0)])]);
         // Of the present incarnation nothing is lost.
-        assert!(judge(OWN, 1, known(theirs(70, 30), ours), nothing).unwrap().is_empty());
+        assert_eq!(judge(OWN, 1, known(theirs(70, 30), ours), nothing).unwrap().count(), 0);
     }
 
     #[test]

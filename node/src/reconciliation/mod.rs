@@ -20,9 +20,9 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 use twinset_control::{Catalogue, Set};
 use twinset_dispatch::pending::Origin;
-use twinset_ledger::{Command, Position, Step, TransactionId, codec};
+use twinset_ledger::{Command, Outcome, Position, Rejection, Step, TransactionId, codec};
 use twinset_proto::cluster::v1 as wire;
-use twinset_store::Question;
+use twinset_store::{Question, Recollection};
 
 use self::judgement::{Known, Proposals, judge};
 use crate::across::Ways;
@@ -35,6 +35,8 @@ use crate::platform;
 const WAIT: Duration = Duration::from_secs(10);
 /// Before all are asked anew, where something did not answer.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// How often a part of an answer is asked for.
+const TRIES: u32 = 3;
 /// Commands that are proposed together.
 const AT_ONCE: usize = 500;
 /// How often nothing must have followed.
@@ -63,6 +65,11 @@ pub const UNRECONCILED: &str = "the set was recovered and is being brought toget
 /// Whether a set answers no client yet.
 pub fn is_unreconciled(set: &Set) -> bool {
     set.recovered.as_ref().is_some_and(|recovered| recovered.unreconciled)
+}
+
+/// The same of a set by its number.
+pub fn is_closed(catalogue: &watch::Receiver<Option<Arc<Catalogue>>>, set: u32) -> bool {
+    catalogue.borrow().as_ref().is_some_and(|all| all.sets.get(&set).is_some_and(is_unreconciled))
 }
 
 impl Reconciler {
@@ -110,22 +117,28 @@ impl Reconciler {
         let own = self.duty.fence.set;
         let set = catalogue.sets.get(&own).ok_or("the set is not in the catalogue")?;
         let recovered = set.recovered.as_ref().ok_or("the set was never recovered")?;
-        let (mut quiet, mut proposed) = (0, 0);
+        let (mut quiet, mut proposed, mut left_open) = (0, 0, 0);
         while quiet < QUIET {
             let mut all = Vec::new();
             for peer in catalogue.sets.values().filter(|peer| peer.id != own) {
                 all.push(self.known_of(set, peer).await.map_err(|why| format!("set {}: {why}", peer.id))?);
             }
             let proposals = judge(own, self.duty.fence.incarnation, all, |attempt| self.stands(attempt))?;
-            quiet = if proposals.is_empty() { quiet + 1 } else { 0 };
-            proposed += proposals.len();
-            self.carry_out(proposals).await?;
+            let wanted = proposals.count();
+            let taken = self.carry_out(proposals).await?;
+            proposed += taken;
+            // What no log takes, it will not take the next time either: it stays open, and is said.
+            quiet = if taken == 0 { quiet + 1 } else { 0 };
+            left_open = wanted - taken;
+        }
+        if left_open > 0 {
+            warn!(set = own, left_open, "not all that was lost finds its place; `twinset indoubt` shows it");
         }
         let command = twinset_control::Command::EndReconciliation {
             set: own,
             id: recovered.id,
             who: WHO.to_owned(),
-            why: format!("{proposed} steps were lost here and known to others"),
+            why: format!("{proposed} steps were lost here and known to others, {left_open} find no place"),
         };
         self.control.propose(&command).await.map_err(|error| error.to_string())?;
         info!(
@@ -145,8 +158,15 @@ impl Reconciler {
         let mut question = self.duty.state.question_to(peer.id, set.lives.clone());
         let mut from = Some(Position(0));
         while let Some(at) = from {
-            let part = self.ways.recollect(peer.id, &question, at, Instant::now() + WAIT).await?;
-            theirs.extend(part.statements);
+            let part = self.part(peer.id, &question, at).await?;
+            for statement in part.statements {
+                // What stands here is most of it, and need not be kept.
+                let is_here = match &statement {
+                    Command::Step { attempt, step: Step::Restore(_) } => self.stands(*attempt)?.1,
+                    _ => false,
+                };
+                theirs.extend((!is_here).then_some(statement));
+            }
             from = part.next;
         }
         debug!(set = fence.set, peer = peer.id, statements = theirs.len(), "a peer has said what it knows");
@@ -164,15 +184,27 @@ impl Reconciler {
         Ok(Known { peer: peer.id, theirs, ours })
     }
 
+    /// A part of an answer; it is asked for once more, as whoever answers may change.
+    async fn part(&self, peer: u32, question: &Question, at: Position) -> Result<Recollection, String> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.ways.recollect(peer, question, at, Instant::now() + WAIT).await {
+                Err(why) if tries < TRIES => debug!(peer, why, "a part is asked for once more"),
+                answer => return answer,
+            }
+        }
+    }
+
     /// Comes into the peer's log behind all that the old life has said there, and does nothing.
     async fn follow(&self, peer: u32) -> Result<(), String> {
         let fence = &self.duty.fence;
         let position = Position(0);
         let attempt = TransactionId { set: fence.set, incarnation: fence.incarnation, position };
-        self.ask(peer, &[Command::Step { attempt, step: Step::Abort }]).await
+        self.ask(peer, &[Command::Step { attempt, step: Step::Abort }]).await.map(drop)
     }
 
-    async fn ask(&self, peer: u32, commands: &[Command]) -> Result<(), String> {
+    async fn ask(&self, peer: u32, commands: &[Command]) -> Result<Vec<Outcome>, String> {
         let fence = &self.duty.fence;
         let encoded = |command: &Command| {
             let mut bytes = Vec::new();
@@ -181,25 +213,48 @@ impl Reconciler {
         };
         let from = Origin::Set { set: fence.set, incarnation: fence.incarnation };
         let commands = commands.iter().map(encoded).collect();
-        self.ways.ask(peer, from, commands, Instant::now() + WAIT).await.map(drop)
+        let answers = self.ways.ask(peer, from, commands, Instant::now() + WAIT).await?;
+        let outcomes = answers.iter().map(|bytes| codec::decode_outcome(bytes));
+        outcomes.collect::<Result<_, _>>().map_err(|error| error.to_string())
     }
 
     fn stands(&self, attempt: TransactionId) -> Result<(Option<bool>, bool), String> {
         self.duty.state.stands(attempt).map_err(|fault| fault.to_string())
     }
 
-    async fn carry_out(&self, Proposals { own, peers }: Proposals) -> Result<(), String> {
-        for commands in own.chunks(AT_ONCE) {
+    /// Puts them into the logs; gives how many of them these have taken.
+    async fn carry_out(&self, Proposals { own, peers }: Proposals) -> Result<usize, String> {
+        let mut taken = 0;
+        for commands in sound(own).chunks(AT_ONCE) {
             let done = own_commands::decide(&self.duty.proposer, commands).await;
-            done.ok_or("the own log does not take it in")?;
+            taken += count(&done.ok_or("the own log does not take it in")?);
         }
         for (peer, commands) in peers {
-            for commands in commands.chunks(AT_ONCE) {
-                self.ask(peer, commands).await.map_err(|why| format!("set {peer}: {why}"))?;
+            for commands in sound(commands).chunks(AT_ONCE) {
+                let done = self.ask(peer, commands).await.map_err(|why| format!("set {peer}: {why}"))?;
+                taken += count(&done);
             }
         }
-        Ok(())
+        Ok(taken)
     }
+}
+
+/// Those that may be put into a log: what is malformed there stops every replica. They come of what other sets say.
+fn sound(commands: Vec<Command>) -> Vec<Command> {
+    let is_sound = |command: &Command| match command.validate() {
+        Ok(()) => true,
+        Err(error) => {
+            warn!(?command, %error, "what peers say does not fit together; it is left open");
+            false
+        }
+    };
+    commands.into_iter().filter(is_sound).collect()
+}
+
+/// What did not fit in what stands in the log may fit later, or never.
+fn count(outcomes: &[Outcome]) -> usize {
+    let refused = |outcome: &Outcome| matches!(outcome.result, Err(Rejection::StepOutOfPlace { .. }));
+    outcomes.iter().filter(|outcome| !refused(outcome)).count()
 }
 
 /// A question in its form for the wire, and back.

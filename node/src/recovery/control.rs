@@ -20,6 +20,9 @@ use crate::node::Node;
 use crate::raft::{self, Role};
 use crate::set::Replica;
 
+/// Incarnations that one recovery may leave out.
+const LEAP_MAX: u32 = 1_000;
+
 /// Whoever has heard a leader so lately has one.
 const HEARD: Duration = Duration::from_secs(2);
 const BLOB: &str = "control-recovery";
@@ -170,6 +173,10 @@ impl Node {
                 if wanted.incarnation <= newest {
                     return refused(format!("the control set has incarnation {newest} already"));
                 }
+                // The record of lives grows by what is left out.
+                if wanted.incarnation - newest > LEAP_MAX {
+                    return refused(format!("incarnation {} leaves out too many", wanted.incarnation));
+                }
                 if let Some(leader) = self.sets.control().and_then(|replica| heard_leader(&replica)) {
                     return refused(format!(
                         "replica {leader} leads the control set: nothing is to be recovered"
@@ -204,7 +211,8 @@ impl Node {
             return refused(format!("replica {from} does not survive, or this copy is not fenced yet"));
         };
         match &promise.go_on {
-            Some(kept) if (kept.from, kept.end) == (from, end) => {}
+            // Whoever asks again may have read the end that it has gone on to since.
+            Some(kept) if kept.from == from => {}
             Some(kept) => {
                 return refused(format!("the log of replica {} goes on, after {:?}", kept.from, kept.end));
             }

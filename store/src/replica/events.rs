@@ -196,6 +196,8 @@ impl ReplicaState {
         let Outcome { incarnation, time_unix_ns, result, .. } = outcome;
         let Ok(effect) = result else { return Err(missing(position)) };
         let begun = match &command {
+            // Its beginning is lost, and something else may stand there.
+            Command::Step { step: Step::Lost { .. }, .. } => None,
             Command::Step { attempt, .. } if attempt.set == self.set => {
                 Some(self.decided(attempt.position)?.ok_or_else(|| missing(attempt.position))?.command)
             }

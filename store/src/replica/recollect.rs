@@ -3,7 +3,7 @@
 //!
 //! - `Lost` of an attempt that the other set coordinated, and has lost or not decided: without votes it is not booked here; with a
 //!   vote it is, and that is what the clearing legs show;
-//! - `Decide(Booked)` of the same, where it is booked and the vote is still known;
+//! - `Decide(Booked)` of the same, where it is booked, with the vote if that is still known; `Decide(Votes)`, where it is prepared;
 //! - `Restore` of an attempt that is decided here: the part of the other set;
 //! - `Lost` of a stream: how far it reaches here, and what was booked of it, as it counts where the stream goes; of a stream that
 //!   comes from here, named by [`ACKNOWLEDGED`] and by [`GIVEN`], so far as it is acknowledged and all of it;
@@ -239,7 +239,14 @@ impl ReplicaState {
                     let votes = vote.map(|sums| Vote { set: own, said: Ok(sums) }).into_iter().collect();
                     say(Step::Decide(Ballot::Booked { set: own, votes }));
                 }
-                _ => say(Step::Lost { votes: None }),
+                ended => {
+                    say(Step::Lost { votes: None });
+                    // Prepared: it will be booked if it is decided so.
+                    if let (None, Some(sums)) = (ended, vote) {
+                        let vote = Vote { set: own, said: Ok(sums) };
+                        say(Step::Decide(Ballot::Votes(vec![vote])));
+                    }
+                }
             }
         }
         for attempt in found.decided {
@@ -361,12 +368,14 @@ impl ReplicaState {
                     let at = transaction.legs.iter().position(|leg| leg.account == posted.account);
                     at.is_some_and(|at| sets[at] == of)
                 };
+                // What had to be restored before stands on no account that could be named.
+                let is_whole = told.iter().all(|posted| !posted.account.starts_with('@'));
                 let leg = |posted: &Posted| {
                     let amount = Decimal::from_i128_with_scale(posted.amount, posted.scale.into());
                     Leg::new(&posted.account, posted.side, amount)
                 };
                 Restore {
-                    legs: told.iter().filter(set_of).map(leg).collect(),
+                    legs: told.iter().filter(|_| is_whole).filter(set_of).map(leg).collect(),
                     sums,
                     accounting_date: outcome.day(),
                     reverses: Some(reversal.transaction),
@@ -375,7 +384,8 @@ impl ReplicaState {
             }
             _ => return Ok(None),
         };
-        Ok((!part.legs.is_empty()).then_some(part))
+        let says_something = !part.legs.is_empty() || part.sums.is_some();
+        Ok(says_something.then_some(part))
     }
 }
 
@@ -419,7 +429,10 @@ mod tests {
     use twinset_ledger::buffer::Credit;
     use twinset_ledger::label::Label;
 
-    use super::super::sample::{Fed, announce, decide_and_settle, open, pay_far};
+    use super::super::events::EventPlace;
+    use super::super::reads::Verdict;
+    use super::super::sample::{Fed, announce, decide_and_settle, open, pay, pay_far};
+    use super::super::statement::{StatementFilter, StatementQuery};
     use super::*;
 
     const OWN: u32 = 1;
@@ -476,7 +489,11 @@ mod tests {
             step(booked, Step::Lost { votes: Some(vec![vote.clone()]) }),
             step(booked, Step::Decide(Ballot::Booked { set: OWN, votes: vec![vote] })),
         ];
-        let mut expected = vec![step(asked, Step::Lost { votes: None })];
+        let prepared = Vote { set: OWN, said: Ok(vec![euros(0, 2)]) };
+        let mut expected = vec![
+            step(asked, Step::Lost { votes: None }),
+            step(asked, Step::Decide(Ballot::Votes(vec![prepared]))),
+        ];
         expected.extend(of_booked.clone());
         assert_eq!(told(&fed, &asks(&[10])), expected);
         // Nothing is lost: it is told of what it asks about.
@@ -563,5 +580,33 @@ mod tests {
             [],
             "it has nothing to do with others"
         );
+    }
+
+    #[test]
+    fn what_is_booked_for_a_lost_attempt_has_an_event_and_a_line_and_says_nothing_of_others() {
+        let fed = Fed::new();
+        fed.feed(&[open("a"), open("b")]);
+        let vote = |credits| vec![Vote { set: OTHER, said: Ok(vec![euros(0, credits)]) }];
+        let lost = |index, votes| step(of_own(index, 0), Step::Lost { votes: Some(votes) });
+        // The one would stand beyond the log, and something else stands where the other one did.
+        let beyond = fed.feed_in(2, &[lost(1_000, vote(7))]);
+        let other = fed.feed_in(2, &[pay("of-another", "a", "b", 1)]);
+        let replaced = fed.feed_in(2, &[lost(other, vote(5))]);
+        for index in [beyond, replaced] {
+            let page = fed.replica.events(EventPlace::default(), 100, u64::MAX).unwrap().value.unwrap();
+            let event = page.events.iter().find(|event| event.id.position.index() == index).unwrap();
+            assert_eq!((&event.begun, &event.hold_changes[..]), (&None, &[][..]));
+        }
+        let read = |id: TransactionId| fed.replica.verdict(id).unwrap().value;
+        assert_eq!(read(of_own(1_000, 0)), Some(Verdict::Booked));
+        assert_eq!(read(of_own(other, 0)), Some(Verdict::Booked));
+        assert_eq!(read(of_own(2_000, 0)), None);
+        let (filter, at) = (StatementFilter::default(), None);
+        let query = StatementQuery { times: (None, None), filter, newest_first: false, at, limit: 10 };
+        let lines = fed.replica.statement("@recovery-1:EUR", &query).unwrap();
+        let lines = lines.value.unwrap().lines;
+        let said: Vec<(Option<TransactionId>, &str)> =
+            lines.iter().map(|line| (line.part_of, line.request_id.as_str())).collect();
+        assert_eq!(said, [(Some(of_own(1_000, 0)), ""), (Some(of_own(other, 0)), "")]);
     }
 }

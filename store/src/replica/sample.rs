@@ -48,9 +48,22 @@ impl Fed {
         self.log.append(records, Box::new(|result| result.unwrap())).unwrap();
     }
 
+    /// The same in another incarnation.
+    pub(super) fn feed_in(&self, incarnation: u32, commands: &[Command]) -> u64 {
+        let index = self.log.last().map_or(0, |last| last.index + 1);
+        let record = self.record_in(incarnation, index, commands);
+        self.append(vec![record.clone()]);
+        self.replica.apply(&record).unwrap();
+        index
+    }
+
     /// The entry of these commands.
     pub(super) fn record(&self, index: u64, commands: &[Command]) -> Record {
-        let mut builder = EntryBuilder::new(RULES_VERSION, 1, 1_700_000_000_000_000_000 + index);
+        self.record_in(1, index, commands)
+    }
+
+    fn record_in(&self, incarnation: u32, index: u64, commands: &[Command]) -> Record {
+        let mut builder = EntryBuilder::new(RULES_VERSION, incarnation, 1_700_000_000_000_000_000 + index);
         for command in commands {
             let mut bytes = Vec::new();
             encode_command(command, &mut bytes);

@@ -362,6 +362,7 @@ impl ReplicaState {
                 // All that the client asked is known where it began; what it said of it, in every set.
                 if attempt.set == self.set
                     && let Some(begun) = self.decided(attempt.position)?
+                    && begun.incarnation == attempt.incarnation
                 {
                     line.describe(&begun.command);
                 }

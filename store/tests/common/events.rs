@@ -85,6 +85,7 @@ fn events(model: &MemoryState) -> Vec<Event> {
             continue;
         }
         let begun = match command {
+            Command::Step { step: Step::Lost { .. }, .. } => None,
             Command::Step { attempt, .. } if attempt.set == model.set() => {
                 Some(model.original(attempt.position).unwrap().unwrap().0)
             }

@@ -19,6 +19,11 @@ pub struct Page<const MAX: i64> {
 }
 
 impl<const MAX: i64> Page<MAX> {
+    /// Whether it begins at the beginning.
+    pub fn is_first(&self) -> bool {
+        self.after.is_none()
+    }
+
     /// The path of this page of a list, of what these parameters leave of it.
     pub fn path(&self, list: &str, parameters: &[(&str, Option<&str>)]) -> String {
         let mut path = format!("{list}?page_size={}", self.page_size);

@@ -344,7 +344,7 @@ async fn find(router: &mut Router, arguments: Find, json: bool) -> anyhow::Resul
     for set in reply["silent"].as_array().into_iter().flatten() {
         out::say(&format!("set {set} does not answer: what is there is not known"));
     }
-    if found.is_empty() && reply["next"] == "" {
+    if found.is_empty() && reply["next"] == "" && page.is_first() {
         out::say("nothing has that reference");
     }
     let of = number.map(|set| format!(" --set {set}")).unwrap_or_default();
