@@ -123,7 +123,9 @@ async fn a_lost_node_is_replaced_and_harms_nothing_when_it_comes_back() {
         });
     closed.await.unwrap();
     let log = stage.log(LOST, said);
-    assert_eq!(log.matches("this replica belongs to its set no more").count(), had.len(), "{log}");
+    // It asks its peers before it opens anything; where nobody answers in time it opens its copies, and closes them all.
+    let closed = log.matches("this replica belongs to its set no more").count();
+    assert!(closed == 0 || closed == had.len(), "{log}");
     let (status, said) = {
         stage.cluster.stop_process(LOST).await.unwrap();
         stage.run_to_end(&stage.cluster.layout().config_path(LOST)).await
