@@ -107,6 +107,8 @@ struct Lead<'a> {
     early: Vec<Registration>,
     /// Steps that wait to be sent, by log, in order.
     waiting: BTreeMap<Target, VecDeque<(TransactionId, Step)>>,
+    /// Of the catalogue that was looked at last; 0: none.
+    seen_version: u64,
     /// In which incarnation each set is.
     incarnations: BTreeMap<u32, u32>,
     /// The own set has not lost what others know of its attempts, or has been told.
@@ -153,6 +155,7 @@ impl<'a> Lead<'a> {
             running: BTreeMap::new(),
             early: Vec::new(),
             waiting: BTreeMap::new(),
+            seen_version: 0,
             incarnations: BTreeMap::new(),
             may_decide: false,
             loads: BTreeMap::new(),
@@ -281,8 +284,11 @@ impl<'a> Lead<'a> {
 
     /// What sets have said in an incarnation that is over counts no more: what waits for them is read again.
     fn on_catalogue(&mut self) {
-        let catalogue = self.driver.catalogue.borrow().clone();
-        let Some(catalogue) = catalogue else { return };
+        // Called in every turn of the loop, and mostly for nothing.
+        let seen = self.seen_version;
+        let newer = self.driver.catalogue.borrow().as_ref().filter(|all| all.version != seen).cloned();
+        let Some(catalogue) = newer else { return };
+        self.seen_version = catalogue.version;
         let now: BTreeMap<u32, u32> = catalogue.sets.values().map(|set| (set.id, set.incarnation)).collect();
         let reborn: BTreeSet<u32> = self
             .incarnations
