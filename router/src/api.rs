@@ -15,7 +15,6 @@ use twinset_dispatch::reads::Reads;
 use twinset_dispatch::retry::Done;
 use twinset_dispatch::topology::Views;
 use twinset_dispatch::view::View;
-use twinset_ledger::apply::{clearing_account, recovery_account};
 use twinset_ledger::buffer::Sent;
 use twinset_ledger::codec::{decode_outcome, encode_command};
 use twinset_ledger::id::is_request_id;
@@ -300,32 +299,18 @@ impl Api {
         }
     }
 
-    /// The clearing account of a set in a currency.
-    pub async fn clearing(
+    /// An account of a set's own in a currency: its clearing or its recovery account, as `named` calls it.
+    pub async fn account_of_a_set(
         &self,
-        set: u32,
-        currency: &str,
+        named: fn(u32, &str) -> String,
+        (set, currency): (u32, &str),
         consistency: wire::Consistency,
         deadline: Instant,
     ) -> Result<wire::GetAccountReply, Error> {
         if !twinset_ledger::id::is_valid(currency) {
             return Err(Malformed::Currency.into());
         }
-        self.account(&clearing_account(set, currency), consistency, deadline).await
-    }
-
-    /// The recovery account of a set in a currency.
-    pub async fn recovery(
-        &self,
-        set: u32,
-        currency: &str,
-        consistency: wire::Consistency,
-        deadline: Instant,
-    ) -> Result<wire::GetAccountReply, Error> {
-        if !twinset_ledger::id::is_valid(currency) {
-            return Err(Malformed::Currency.into());
-        }
-        self.account(&recovery_account(set, currency), consistency, deadline).await
+        self.account(&named(set, currency), consistency, deadline).await
     }
 
     /// A transaction.

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use twinset_ledger::Command;
+use twinset_ledger::apply::{clearing_account, recovery_account};
 
 use crate::api::{Api, parse_transaction};
 use crate::buffered;
@@ -142,14 +143,12 @@ async fn read(
             let found = api.request(&id, &request_id, consistency, deadline).await?;
             Ok(written(&reply::RequestFound::from(found)))
         }
-        Route::GetRecovery => {
+        Route::GetClearing | Route::GetRecovery => {
+            let named: fn(u32, &str) -> String =
+                if route == Route::GetClearing { clearing_account } else { recovery_account };
             let currency = params.next().unwrap_or_default();
-            let reply = api.recovery(number_of_set(&id)?, &currency, consistency, deadline).await?;
-            Ok(written(&reply::AccountFound::from(reply)))
-        }
-        Route::GetClearing => {
-            let currency = params.next().unwrap_or_default();
-            let reply = api.clearing(number_of_set(&id)?, &currency, consistency, deadline).await?;
+            let of = (number_of_set(&id)?, currency.as_str());
+            let reply = api.account_of_a_set(named, of, consistency, deadline).await?;
             Ok(written(&reply::AccountFound::from(reply)))
         }
         _ => {
