@@ -15,10 +15,10 @@ use super::reserve::{account_in_scale, book_set_aside, check_clearing, give_back
 use super::transaction::{plan, sums};
 use super::{ApplyError, Decision, Stop, Turn, decided};
 use crate::account::{Account, Side};
-use crate::amount::to_minor;
+use crate::amount::{AmountError, to_minor};
 use crate::attempt::{Begin, Planned, Sum};
 use crate::buffer::{
-    Announced, Announcement, BufferStep, Buffered, Credit, InboxEnd, PARCELS_MAX, PostingMode, Sent,
+    Announced, Announcement, BufferStep, Buffered, Credit, InboxEnd, PARCEL_MAX, PARCELS_MAX, PostingMode, Sent,
     StreamName,
 };
 use crate::canary::{self, Canary};
@@ -37,8 +37,8 @@ pub fn suspense_account(set: u32, currency: &str) -> String {
 }
 
 /// Whether a transaction over several sets is paid without asking any of them, as things stand in the coordinator's set: each
-/// leg of another set raises an account that is announced here, in that set, is ordinary and expects nothing, and there is
-/// room for all.
+/// leg of another set raises an account that is announced here, in that set, by no more than a parcel may be, is ordinary and
+/// expects nothing, and there is room for all.
 pub fn pays_unasked<S: State>(state: &S, begin: &Begin) -> bool {
     let buffer = state.buffer();
     let mut more = BTreeMap::<u32, u64>::new();
@@ -49,6 +49,7 @@ pub fn pays_unasked<S: State>(state: &S, begin: &Begin) -> bool {
                 && known.account.normal_side == leg.side
                 && leg.preconditions.is_empty()
                 && leg.kind == LegKind::Ordinary
+                && may_be_parcel(leg, known.account.scale)
         });
         if !is_open {
             return false;
@@ -56,6 +57,14 @@ pub fn pays_unasked<S: State>(state: &S, begin: &Begin) -> bool {
         *more.entry(set).or_default() += 1;
     }
     more.into_iter().all(|(set, more)| buffer.waiting(set) + more <= PARCELS_MAX)
+}
+
+/// An amount that is refused at once, whoever it is for, need not be asked about either.
+fn may_be_parcel(leg: &Leg, scale: u8) -> bool {
+    match to_minor(leg.amount, scale) {
+        Ok(amount) => amount <= PARCEL_MAX,
+        Err(error) => error != AmountError::Overflow,
+    }
 }
 
 /// The legs of other sets, with their places and sets.
@@ -83,7 +92,6 @@ impl<'a> Outgoing<'a> {
             return Err(Rejection::CurrencyMismatch { account, expected });
         }
         let amount = to_minor(leg.amount, *scale).map_err(|error| reject_amount(error, &leg.account))?;
-        overflow_of(&leg.account, amount)?;
         Ok(Outgoing { at, leg, to, amount, currency: currency.clone(), scale: *scale })
     }
 

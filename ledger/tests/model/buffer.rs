@@ -132,8 +132,18 @@ impl Model {
                 && self.buffering.announced(&leg.account).normal_side == leg.side
                 && leg.preconditions.is_empty()
                 && leg.kind == LegKind::Ordinary
+                && !self.is_too_great(leg)
                 && self.buffering.waiting(*set) + there <= PARCELS_MAX as usize
         })
+    }
+
+    /// More than may be sent, by far: 2^64 of the smallest units that the account is kept in.
+    fn is_too_great(&self, leg: &Leg) -> bool {
+        let Announcement { scale, account, .. } = self.buffering.announced(&leg.account);
+        match minor(leg.amount, *scale, account) {
+            Ok(amount) => amount > 18_446_744_073_709_551_616,
+            Err(reason) => matches!(reason, Rejection::AmountOverflow { .. }),
+        }
     }
 
     fn remote<'a>(&self, begin: &'a Begin) -> impl Iterator<Item = (u8, &'a Leg, u32)> {
@@ -162,9 +172,6 @@ impl Model {
                 return Err(Rejection::CurrencyMismatch { account, expected: currency });
             }
             let amount = minor(leg.amount, scale, &account)?;
-            if amount > SUM_MAX {
-                return Err(Rejection::AmountOverflow { account });
-            }
             let one = |side| if leg.side == side { amount } else { 0 };
             let (debits, credits) = (one(Side::Debit), one(Side::Credit));
             sums.push(Sum { currency: currency.clone(), scale, debits, credits });

@@ -179,7 +179,6 @@ impl World {
             (BufferStep::Acknowledge { .. }, Ok(_)) => "acknowledged".to_owned(),
             (BufferStep::Lost { .. } | BufferStep::SendAgain { .. }, Ok(_)) => return self.send_parcels(set),
             (_, Err(Rejection::StepOutOfPlace { .. })) if self.is_after_loss => return,
-            (BufferStep::Credit(_), Err(Rejection::AmountOverflow { .. })) => "suspense full".to_owned(),
             other => panic!("a step came to another end than it was said for: {other:?}"),
         };
         self.saw(what);
