@@ -251,10 +251,11 @@ impl<S: State> Turn<'_, S> {
                 }
             }
             (None, None) if two_legs && first.0 > 0 => Ok(evenly(first.0)),
-            (None, None) if two_legs || left.of_legs.iter().all(|left| *left <= 0) => exceeds(first, None),
+            (None, None) if two_legs => exceeds(first, None),
             (None, None) if left.is_whole => Ok(evenly(posted[0].amount)),
             // Whether parts of legs under way balance is known only when all sets have been asked, and so whether the rest does.
             (None, None) if left.is_open => Err(Rejection::SetUnavailable { set: self.state.set() }),
+            (None, None) if left.of_legs.iter().all(|left| *left <= 0) => exceeds(first, None),
             (None, None) => {
                 let parts: Vec<_> =
                     (0..).zip(left.of_legs.iter().copied()).filter(|(_, left)| *left > 0).collect();

@@ -152,12 +152,12 @@ impl Model {
         match count {
             2 if left[0] > 0 => back(vec![left[0]; 2], false),
             2 => Err(first),
-            _ if left.iter().all(|left| *left == 0) => Err(first),
             _ if untouched => back(left, false),
             // Perhaps they do not balance, and then the rest does not.
             _ if self.undecided(of.position).any(|back| back.is_apart) => {
                 Err(Rejection::SetUnavailable { set: self.set })
             }
+            _ if left.iter().all(|left| *left == 0) => Err(first),
             _ => back(left, true),
         }
     }
