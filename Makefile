@@ -5,7 +5,7 @@ export CARGO_TARGET_DIR ?= $(or $(wildcard $(HOME)/.cache/twinset-target),$(CURD
 BIN := $(CARGO_TARGET_DIR)/release
 DEMO_DIR ?= demo-data
 
-.PHONY: help alerts demo drills journal jepsen jepsen-long canaries sim up down test build lint audit fmt bench bench-sites bin setup clean
+.PHONY: help alerts demo drills endurance journal jepsen jepsen-long canaries sim up down test build lint audit fmt bench bench-sites bin setup clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ bench: build ## The figures of docs/reference/performance.md, on this machine (t
 
 bench-sites: build ## What moves and lost sites cost, at 0, 1 and 5 ms between the sites: hours, and goes on where it was broken off
 	deploy/checks/sites.sh $(DEMO_DIR)/sites $(ARGS)
+
+endurance: build ## A thousand kills and ten thousand switches under traffic, all checked: hours, and goes on where it was broken off
+	deploy/checks/endurance.sh $(DEMO_DIR)/endurance
 
 alerts: ## Check the Prometheus rules, and play their tests
 	deploy/checks/alerts.sh
