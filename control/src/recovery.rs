@@ -71,6 +71,20 @@ pub struct Recovered {
     pub unreconciled: bool,
 }
 
+impl Set {
+    /// It was recovered from DEGRADED, and answers no client before it is brought together with its peers.
+    pub fn is_unreconciled(&self) -> bool {
+        self.recovered.as_ref().is_some_and(|recovered| recovered.unreconciled)
+    }
+}
+
+impl Catalogue {
+    /// The same of a set by its number; false if there is none.
+    pub fn is_unreconciled(&self, set: u32) -> bool {
+        self.sets.get(&set).is_some_and(Set::is_unreconciled)
+    }
+}
+
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
 fn is_false(value: &bool) -> bool {
     !value

@@ -13,6 +13,7 @@ use twinset_proto::cluster::v1::{ItemReply, SubmitFrame, item_reply};
 use crate::link::{LaneEvent, Links};
 use crate::metrics::Metrics;
 use crate::pending::{Item, Pending, Settled, StreamId};
+use crate::place::{NoPlace, Place};
 use crate::retry::Cause;
 use crate::target::{Choice, Node, Target};
 use crate::time::sleep_until;
@@ -87,13 +88,7 @@ pub struct Lane {
     views: Views,
     metrics: Arc<Metrics>,
     superseded_at: Option<Instant>,
-}
-
-/// Why nothing more can be sent right now.
-enum Blocked {
-    Idle,
-    Until(Instant),
-    Full(mpsc::Sender<SubmitFrame>),
+    place: Place<SubmitFrame>,
 }
 
 impl Lane {
@@ -101,7 +96,8 @@ impl Lane {
     pub fn new(set: u32, number: u16, links: Arc<Links>, views: Views, metrics: Arc<Metrics>) -> Self {
         let target = Target::new(None, Arc::new([]));
         let pending = Pending::new(set, number);
-        Lane { set, pending, target, heard: (0, None), links, views, metrics, superseded_at: None }
+        let (heard, superseded_at, place) = ((0, None), None, Place::new());
+        Lane { set, pending, target, heard, links, views, metrics, superseded_at, place }
     }
 
     /// Runs until the last caller is gone and the last item is answered.
@@ -114,12 +110,7 @@ impl Lane {
         let (mut open, mut following) = (true, true);
         self.look_around();
         while open || !self.pending.is_empty() {
-            let blocked = self.pump();
-            let (until, full) = match blocked {
-                Blocked::Idle => (None, None),
-                Blocked::Until(until) => (Some(until), None),
-                Blocked::Full(frames) => (None, Some(frames)),
-            };
+            let until = self.pump();
             let wake = [until, self.pending.next_deadline(), self.superseded_at].into_iter().flatten().min();
             tokio::select! {
                 biased;
@@ -138,7 +129,7 @@ impl Lane {
                     self.look_around();
                 }
                 () = sleep_until(wake) => {}
-                () = has_room(full) => {}
+                () = self.place.wait() => {}
             }
             self.tick(Instant::now());
         }
@@ -155,30 +146,31 @@ impl Lane {
         }
     }
 
-    /// Sends what can be sent.
-    fn pump(&mut self) -> Blocked {
+    /// Sends what can be sent. Gives when to go on with the rest, if that is not for events, or a place in the stream, to say.
+    fn pump(&mut self) -> Option<Instant> {
         let now = Instant::now();
         while self.pending.has_waiting() {
             let (node, items_max) = match self.target.choose(now, |node| self.links.is_up(node)) {
                 Choice::Send(node) => (node, FRAME_ITEMS_MAX),
                 Choice::Probe(node) => (node, 1),
-                Choice::WaitUntil(until) => return Blocked::Until(until),
+                Choice::WaitUntil(until) => {
+                    self.place.release();
+                    return Some(until);
+                }
             };
             let Some(stream) = self.links.stream(&node) else {
                 self.target.lost(&node, now);
                 continue;
             };
-            let permit = match stream.frames.try_reserve() {
+            let permit = match self.place.take(stream.id, &stream.frames) {
                 Ok(permit) => permit,
-                Err(mpsc::error::TrySendError::Full(())) => return Blocked::Full(stream.frames.clone()),
-                Err(mpsc::error::TrySendError::Closed(())) => {
-                    return Blocked::Until(now + crate::target::PAUSE_MIN);
-                }
+                Err(NoPlace::Full) => return None,
+                Err(NoPlace::Closed) => return Some(now + crate::target::PAUSE_MIN),
             };
             let (cluster_id, incarnation) = self.addressee();
             let items = self.pending.take(now, stream.id, incarnation, items_max, FRAME_BYTES_MAX);
             if items.is_empty() {
-                return Blocked::Idle;
+                return None;
             }
             self.metrics.frame(items.len());
             permit.send(SubmitFrame { items, cluster_id });
@@ -186,7 +178,8 @@ impl Lane {
                 self.target.probed(node, now);
             }
         }
-        Blocked::Idle
+        self.place.release();
+        None
     }
 
     fn on_event(&mut self, event: LaneEvent) {
@@ -264,13 +257,5 @@ impl Lane {
 
     fn stream_of_leader(&self) -> Option<StreamId> {
         self.target.leader().and_then(|leader| self.links.stream(leader)).map(|stream| stream.id)
-    }
-}
-
-/// Waits until a frame could be sent, or the stream has ended.
-async fn has_room(full: Option<mpsc::Sender<SubmitFrame>>) {
-    match full {
-        Some(frames) => drop(frames.reserve().await),
-        None => std::future::pending().await,
     }
 }

@@ -25,6 +25,7 @@ pub mod lane;
 pub mod link;
 pub mod metrics;
 pub mod pending;
+mod place;
 pub mod reads;
 pub mod retry;
 pub mod target;

@@ -10,7 +10,7 @@ use twinset_ledger::{Begin, BufferStep, Command, Step, Transaction, codec, slot_
 use twinset_proto::cluster::v1::RefusalReason as Reason;
 
 use crate::check_back::Initiators;
-use crate::reconciliation::{UNRECONCILED, is_unreconciled};
+use crate::reconciliation::UNRECONCILED;
 
 /// How a client's command enters the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,7 +143,7 @@ pub fn check_step(
     }
     match &command {
         // Its accounts may be about to change by what it has lost.
-        Command::Step { step: Step::Prepare { .. }, .. } if is_unreconciled(set) => {
+        Command::Step { step: Step::Prepare { .. }, .. } if set.is_unreconciled() => {
             Err((Reason::NotLeader, UNRECONCILED.to_owned()))
         }
         Command::Step { step: Step::Prepare { legs, .. }, .. } => {

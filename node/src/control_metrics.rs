@@ -5,7 +5,7 @@ use prometheus::{IntGaugeVec, Registry, register_int_gauge_vec_with_registry};
 use twinset_control::{CONTROL_SET, Catalogue};
 
 /// What is counted, in the order in which it is shown.
-const WHAT: [&str; 10] = [
+const WHAT: [&str; 11] = [
     "plans_active",
     "plans_stopped",
     "drills_active",
@@ -14,6 +14,7 @@ const WHAT: [&str; 10] = [
     "sets_away",
     "sets_pinned",
     "sets_unproven",
+    "sets_unreconciled",
     "sites_isolated",
     "replicas_kept",
 ];
@@ -26,7 +27,8 @@ impl ControlMetrics {
     /// Registers them.
     pub fn new(registry: &Registry) -> prometheus::Result<Self> {
         let help = "What is on record in the control set, by what it is: plans_active, plans_stopped, drills_active, switches_open, \
-                    recoveries_open, sets_away, sets_pinned, sets_unproven, sites_isolated, replicas_kept.";
+                    recoveries_open, sets_away, sets_pinned, sets_unproven, sets_unreconciled, sites_isolated, \
+                    replicas_kept.";
         let gauge =
             register_int_gauge_vec_with_registry!("twinset_control_on_record", help, &["what"], registry)?;
         let metrics = ControlMetrics(gauge);
@@ -51,6 +53,7 @@ impl ControlMetrics {
             sets(|set| set.home != set.configured_home),
             sets(|set| set.pinned),
             sets(twinset_control::Set::is_unproven),
+            sets(twinset_control::Set::is_unreconciled),
             catalogue.sites.values().filter(|site| site.isolated).count(),
             kept,
         ]);

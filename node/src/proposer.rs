@@ -27,7 +27,7 @@ use crate::check_back::Initiators;
 use crate::config::ProposerConfig;
 use crate::faults::{self, Point};
 use crate::raft::{Applied, Group, Proposal, ProposeError, Role};
-use crate::reconciliation::{self, UNRECONCILED};
+use crate::reconciliation::UNRECONCILED;
 use crate::set::Fence;
 
 const DRAINING: &str = "the node is shutting down";
@@ -412,9 +412,7 @@ impl Worker {
     }
 
     fn is_unreconciled(&self) -> bool {
-        let catalogue = self.catalogue.borrow();
-        let set = catalogue.as_ref().and_then(|all| all.sets.get(&self.fence.set));
-        set.is_some_and(reconciliation::is_unreconciled)
+        self.catalogue.borrow().as_ref().is_some_and(|all| all.is_unreconciled(self.fence.set))
     }
 
     /// Whether all commands of a call may enter the log; what begins an attempt takes its form for the log. A command that has

@@ -154,7 +154,7 @@ async fn steps(context: &Context, request: &Request, reporter: &Reporter) -> Res
     let catalogue = context.cell.get().ok_or_else(|| check("catalogue", "no catalogue yet"))?;
     let set = catalogue.sets.get(&set_no).ok_or_else(|| check("set", "not in the catalogue"))?;
     let check_all = || checks(context, ledger, &catalogue, set, &request.to);
-    let targets = unless_silent(&context.replica.fence.gate, check_all).await?;
+    let targets = unless_answered(&context.replica.fence.gate, check_all).await?;
     reporter.say("check", format!("targets {targets:?}"), None, false);
     if request.dry_run {
         return Ok(None);
@@ -212,14 +212,16 @@ fn failed(step: &'static str, reason: impl Into<String>) -> Failed {
 
 /// The check that is met by whoever has answered lately.
 const TARGETS: &str = "targets";
+/// The check that is met by whoever is known to follow. A new leader learns that from a few answers of each replica.
+const LAG: &str = "lag";
 
-/// What `check_all` finds; while it is only that a target is silent, it is asked again for a while.
-async fn unless_silent<T>(gate: &Gate, check_all: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
+/// What `check_all` finds; while it is only what a target's answers will tell, it is asked again for a while.
+async fn unless_answered<T>(gate: &Gate, check_all: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
     let until = Instant::now() + TARGETS_MAX;
     let mut contacted = gate.contacted();
     loop {
         let found = check_all();
-        let waits = matches!(&found, Err(Error::Check { check: TARGETS, .. }));
+        let waits = matches!(&found, Err(Error::Check { check: TARGETS | LAG, .. }));
         if !waits || tokio::time::timeout_at(until, contacted.changed()).await.is_err() {
             return found;
         }
@@ -268,7 +270,7 @@ fn checks(
         }
         let lag = progress.lag(id);
         if lag > LAG_MAX {
-            return Err(check("lag", format!("replica {id} on {} lacks {lag} entries", replica.node)));
+            return Err(check(LAG, format!("replica {id} on {} lacks {lag} entries", replica.node)));
         }
         // A dead replica of an idle set lacks nothing; and a majority that has moved to it commits nothing.
         let silence = context.replica.fence.gate.silence(id);

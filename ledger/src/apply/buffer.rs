@@ -18,8 +18,8 @@ use crate::account::{Account, Side};
 use crate::amount::{AmountError, to_minor};
 use crate::attempt::{Begin, Planned, Sum};
 use crate::buffer::{
-    Announced, Announcement, BufferStep, Buffered, Credit, InboxEnd, PARCEL_MAX, PARCELS_MAX, PostingMode, Sent,
-    StreamName,
+    Announced, Announcement, BufferStep, Buffered, Credit, InboxEnd, PARCEL_MAX, PARCELS_MAX, PostingMode,
+    Sent, StreamName,
 };
 use crate::canary::{self, Canary};
 use crate::command::{Command, Leg, LegKind};

@@ -16,6 +16,7 @@ use crate::buffer::{Parcel, ParcelName, Sent, StreamName};
 use crate::chart::currency_scale;
 use crate::command::{Command, Leg, LegKind};
 use crate::id::TransactionId;
+use crate::net::Net;
 use crate::outcome::{Effect, Outcome, Posted};
 use crate::rejection::Rejection;
 use crate::state::State;
@@ -287,18 +288,9 @@ impl<S: State> Turn<'_, S> {
 
 /// What a set's own part comes to, if those of all others come to what they have said: the same on the other side.
 fn own_sums(votes: &[Vote]) -> Option<Vec<Sum>> {
-    let mut net = BTreeMap::<(&str, u8), i128>::new();
-    for sum in votes.iter().flat_map(|vote| vote.said.iter().flatten()) {
-        let net = net.entry((&sum.currency, sum.scale)).or_default();
-        *net = net.checked_add(sum.debits)?.checked_sub(sum.credits)?;
-    }
-    let own = net.into_iter().filter(|(_, net)| *net != 0).map(|((currency, scale), net)| Sum {
-        currency: currency.to_owned(),
-        scale,
-        debits: (-net).max(0),
-        credits: net.max(0),
-    });
-    Some(own.collect())
+    let mut net = Net::default();
+    net.add_sums(votes.iter().flat_map(|vote| vote.said.iter().flatten()))?;
+    Some(net.turned().sums())
 }
 
 /// Each sum on its recovery account.

@@ -33,7 +33,6 @@ use crate::faults::{self, Point};
 use crate::metrics::AttemptMetrics;
 use crate::proposer::{Proposer, Submission};
 use crate::raft::{Group, Role as RaftRole};
-use crate::reconciliation::is_unreconciled;
 use crate::set::Fence;
 
 /// Between two looks at timers.
@@ -304,7 +303,7 @@ impl<'a> Lead<'a> {
             }
         }
         let own = catalogue.sets.get(&self.driver.fence.set);
-        self.may_decide = own.is_some_and(|set| !is_unreconciled(set));
+        self.may_decide = own.is_some_and(|set| !set.is_unreconciled());
     }
 
     fn again_later(&mut self, to: Target, attempts: Vec<TransactionId>, why: &str) {

@@ -188,8 +188,7 @@ impl SetsService {
     }
 
     fn is_unreconciled(&self, set: u32) -> bool {
-        let catalogue = self.cell.get();
-        catalogue.is_some_and(|all| all.sets.get(&set).is_some_and(reconciliation::is_unreconciled))
+        self.cell.get().is_some_and(|all| all.is_unreconciled(set))
     }
 
     fn refuse_read(&self, replica: &Replica, error: ReadError) -> ReadResult {

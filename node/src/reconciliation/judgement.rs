@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use twinset_ledger::attempt::{Ballot, Restore, Step, Sum, Vote};
 use twinset_ledger::buffer::{BufferStep, ParcelName, SENT_AGAIN_MAX};
-use twinset_ledger::{Command, Position, TransactionId};
+use twinset_ledger::{Command, Net, Position, TransactionId};
 use twinset_store::{ACKNOWLEDGED, GIVEN, Question};
 
 /// What is known between a set and one of its peers, in statements of `twinset_store::Recollection`.
@@ -33,8 +33,8 @@ impl Proposals {
     }
 }
 
-/// Debits less credits, by currency and scale.
-type Net = BTreeMap<(String, u8), i128>;
+/// Of what is told.
+const TOO_MUCH: &str = "what is told of a stream comes to more than can be counted";
 
 /// How far a stream reaches somewhere, and what was booked of it there.
 #[derive(Clone, Debug, Default)]
@@ -51,7 +51,7 @@ struct Streams {
 }
 
 impl Streams {
-    fn of(statements: &[Command]) -> Streams {
+    fn of(statements: &[Command]) -> Result<Streams, String> {
         let mut streams = Streams::default();
         for statement in statements {
             match statement {
@@ -59,7 +59,7 @@ impl Streams {
                     let name = (by.set, by.incarnation, by.position);
                     let reach = streams.reaches.entry(name).or_default();
                     reach.through = reach.through.max(*through);
-                    add(&mut reach.net, sums, 1);
+                    reach.net.add_sums(sums).ok_or(TOO_MUCH)?;
                 }
                 Command::BufferStep { by, step: BufferStep::SendAgain { parcels, .. } } => {
                     streams.again.entry((by.set, by.incarnation)).or_default().extend(parcels);
@@ -67,7 +67,7 @@ impl Streams {
                 _ => {}
             }
         }
-        streams
+        Ok(streams)
     }
 
     fn get(&self, set: u32, incarnation: u32, counted: Position) -> Reach {
@@ -85,11 +85,11 @@ impl Streams {
 }
 
 /// What the set asks itself about a peer, when that has said what it knows: how many of the set's parcels it has taken in.
-pub fn turned(theirs: &[Command], own: u32, peer: u32, ends: Vec<u64>) -> Question {
-    let streams = Streams::of(theirs);
+pub fn turned(theirs: &[Command], own: u32, peer: u32, ends: Vec<u64>) -> Result<Question, String> {
+    let streams = Streams::of(theirs)?;
     let taken = streams.from(own).into_iter();
     let taken = taken.map(|incarnation| (incarnation, streams.get(own, incarnation, ACKNOWLEDGED).through));
-    Question { of: peer, ends, asking: BTreeSet::new(), taken: taken.collect() }
+    Ok(Question { of: peer, ends, asking: BTreeSet::new(), taken: taken.collect() })
 }
 
 /// What follows. `stands`: what the own log says of an attempt, whether it is decided, and whether a part of it is prepared or
@@ -126,11 +126,11 @@ pub fn judge(
                 _ => {}
             }
         }
-        let (theirs, ours) = (Streams::of(&theirs), Streams::of(&ours));
+        let (theirs, ours) = (Streams::of(&theirs)?, Streams::of(&ours)?);
         let mut to_peer = Vec::new();
-        sent(own, peer, incarnation, (&ours, &theirs), &mut proposals.own);
-        again((own, peer), (&ours, &theirs), &mut proposals.own, &mut to_peer);
-        again((peer, own), (&theirs, &ours), &mut to_peer, &mut proposals.own);
+        sent(own, peer, incarnation, (&ours, &theirs), &mut proposals.own)?;
+        again((own, peer), (&ours, &theirs), &mut proposals.own, &mut to_peer)?;
+        again((peer, own), (&theirs, &ours), &mut to_peer, &mut proposals.own)?;
         if !to_peer.is_empty() {
             proposals.peers.insert(peer, to_peer);
         }
@@ -173,16 +173,23 @@ fn restored(attempt: TransactionId, part: &Restore) -> Command {
 }
 
 /// Parcels that the peer has taken in and this set has lost.
-fn sent(own: u32, peer: u32, now: u32, (ours, theirs): (&Streams, &Streams), proposals: &mut Vec<Command>) {
+fn sent(
+    own: u32,
+    peer: u32,
+    now: u32,
+    (ours, theirs): (&Streams, &Streams),
+    proposals: &mut Vec<Command>,
+) -> Result<(), String> {
     for incarnation in theirs.from(own).into_iter().filter(|incarnation| *incarnation < now) {
         let given = ours.get(own, incarnation, GIVEN);
         let taken = theirs.get(own, incarnation, ACKNOWLEDGED);
         if taken.through > given.through {
             // What was booked there and not here, on the other side.
-            let sums = difference(&given.net, &taken.net);
+            let sums = difference(&given.net, &taken.net)?;
             proposals.push(lost(own, incarnation, (peer, taken.through), sums));
         }
     }
+    Ok(())
 }
 
 /// Parcels that `payer` was told are taken in, and `payee` has lost: they are sent again, if the payer's set has them still.
@@ -191,7 +198,7 @@ fn again(
     (from, to): (&Streams, &Streams),
     at_payer: &mut Vec<Command>,
     at_payee: &mut Vec<Command>,
-) {
+) -> Result<(), String> {
     for incarnation in from.from(payer) {
         let acknowledged = from.get(payer, incarnation, ACKNOWLEDGED);
         let taken = to.get(payer, incarnation, ACKNOWLEDGED);
@@ -202,7 +209,7 @@ fn again(
         let mut parcels = from.again.get(&(payer, incarnation)).cloned().unwrap_or_default();
         parcels.sort_by_key(|parcel| (parcel.position, parcel.leg));
         if (parcels.len() as u64) < missing {
-            let sums = difference(&acknowledged.net, &taken.net);
+            let sums = difference(&acknowledged.net, &taken.net)?;
             at_payee.push(lost(payer, incarnation, (payee, acknowledged.through), sums));
             continue;
         }
@@ -213,6 +220,7 @@ fn again(
             at_payer.push(Command::BufferStep { by, step });
         }
     }
+    Ok(())
 }
 
 fn lost(set: u32, incarnation: u32, (to, through): (u32, u64), sums: Vec<Sum>) -> Command {
@@ -220,24 +228,11 @@ fn lost(set: u32, incarnation: u32, (to, through): (u32, u64), sums: Vec<Sum>) -
     Command::BufferStep { by, step: BufferStep::Lost { to, through, sums } }
 }
 
-fn add(net: &mut Net, sums: &[Sum], sign: i128) {
-    for Sum { currency, scale, debits, credits } in sums {
-        *net.entry((currency.clone(), *scale)).or_default() += sign * (debits - credits);
-    }
-}
-
 /// What the first has more than the second.
-fn difference(more: &Net, less: &Net) -> Vec<Sum> {
-    let mut net = more.clone();
-    less.iter().for_each(|(unit, sum)| *net.entry(unit.clone()).or_default() -= sum);
-    let open = net.into_iter().filter(|(_, net)| *net != 0);
-    let sum = |((currency, scale), net): ((String, u8), i128)| Sum {
-        currency,
-        scale,
-        debits: net.max(0),
-        credits: (-net).max(0),
-    };
-    open.map(sum).collect()
+fn difference(more: &Net, less: &Net) -> Result<Vec<Sum>, String> {
+    let mut net = less.clone().turned();
+    net.add_all(more).ok_or(TOO_MUCH)?;
+    Ok(net.sums())
 }
 
 #[cfg(test)]
@@ -405,7 +400,7 @@ mod tests {
     fn a_set_asks_itself_by_what_its_peer_has_taken_in() {
         let theirs =
             [stream(OWN, PEER, ACKNOWLEDGED, 5, Vec::new()), stream(PEER, OWN, GIVEN, 9, Vec::new())];
-        let question = turned(&theirs, OWN, PEER, vec![4]);
+        let question = turned(&theirs, OWN, PEER, vec![4]).unwrap();
         assert_eq!((question.of, question.ends), (PEER, vec![4]));
         assert_eq!(question.taken, BTreeMap::from([(1, 5)]));
     }

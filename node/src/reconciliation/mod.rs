@@ -63,13 +63,8 @@ struct Ended;
 pub const UNRECONCILED: &str = "the set was recovered and is being brought together with its peers";
 
 /// Whether a set answers no client yet.
-pub fn is_unreconciled(set: &Set) -> bool {
-    set.recovered.as_ref().is_some_and(|recovered| recovered.unreconciled)
-}
-
-/// The same of a set by its number.
 pub fn is_closed(catalogue: &watch::Receiver<Option<Arc<Catalogue>>>, set: u32) -> bool {
-    catalogue.borrow().as_ref().is_some_and(|all| all.sets.get(&set).is_some_and(is_unreconciled))
+    catalogue.borrow().as_ref().is_some_and(|all| all.is_unreconciled(set))
 }
 
 impl Reconciler {
@@ -96,7 +91,7 @@ impl Reconciler {
             }
             let catalogue = self.catalogue.borrow().clone();
             let own = self.duty.fence.set;
-            let is_mine = |set: &Set| is_unreconciled(set) && set.incarnation == self.duty.fence.incarnation;
+            let is_mine = |set: &Set| set.is_unreconciled() && set.incarnation == self.duty.fence.incarnation;
             if course.is_none()
                 && let Some(catalogue) = catalogue.filter(|all| all.sets.get(&own).is_some_and(is_mine))
             {
@@ -170,7 +165,7 @@ impl Reconciler {
             from = part.next;
         }
         debug!(set = fence.set, peer = peer.id, statements = theirs.len(), "a peer has said what it knows");
-        question = judgement::turned(&theirs, fence.set, peer.id, peer.lives.clone());
+        question = judgement::turned(&theirs, fence.set, peer.id, peer.lives.clone())?;
         let mut ours = Vec::new();
         let mut from = Some(Position(0));
         while let Some(at) = from {

@@ -14,7 +14,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rust_decimal::Decimal;
-use twinset_ledger::account::Side;
 use twinset_ledger::apply::CLEARING_SUBJECT;
 use twinset_ledger::attempt::{
     Attempt, Ballot, Begin, DECISION, END, RESULT, Restore, Role, Step, Sum, VOTE, Vote,
@@ -23,6 +22,7 @@ use twinset_ledger::buffer::{BufferStep, ParcelName, StreamName};
 use twinset_ledger::codec::decode_outcome;
 use twinset_ledger::command::{Command, Leg};
 use twinset_ledger::id::{Position, TransactionId};
+use twinset_ledger::net::Net;
 use twinset_ledger::outcome::{Effect, Outcome, Posted};
 use twinset_ledger::state::State;
 
@@ -83,9 +83,6 @@ pub struct Recollection {
     /// Where the next part begins; None: this was the last.
     pub next: Option<Position>,
 }
-
-/// Debits less credits, by currency and scale.
-type Net = BTreeMap<(String, u8), i128>;
 
 /// What has been found so far.
 #[derive(Default)]
@@ -196,11 +193,11 @@ impl ReplicaState {
                 for one in sent.iter().filter(|one| one.to == of) {
                     let side = begin.transaction.legs[usize::from(one.leg)].side;
                     let unit = (one.currency.as_str(), one.scale);
-                    add(found.given.entry(incarnation).or_default(), side, one.amount, unit);
+                    counted(found.given.entry(incarnation).or_default().add(side, one.amount, unit));
                     if one.number > acknowledged {
                         continue;
                     }
-                    add(found.acknowledged.entry(incarnation).or_default(), side, one.amount, unit);
+                    counted(found.acknowledged.entry(incarnation).or_default().add(side, one.amount, unit));
                     if one.number > taken {
                         let name = ParcelName { position: at, leg: one.leg };
                         found.again.entry(incarnation).or_default().push(name);
@@ -209,14 +206,15 @@ impl ReplicaState {
             }
             (Command::BufferStep { by, step: BufferStep::Credit(credit) }, Ok(_)) if by.set == of => {
                 let net = found.taken.entry(by.incarnation).or_default();
-                add(net, credit.side, credit.amount, (&credit.currency, credit.scale));
+                counted(net.add(credit.side, credit.amount, (&credit.currency, credit.scale)));
             }
             (Command::BufferStep { by, step: BufferStep::Lost { sums, .. } }, Ok(_)) if by.set == of => {
-                add_sums(found.taken.entry(by.incarnation).or_default(), sums, 1);
+                counted(found.taken.entry(by.incarnation).or_default().add_sums(sums));
             }
             (Command::BufferStep { by, step: BufferStep::Lost { to, sums, .. } }, Ok(_)) if *to == of => {
-                add_sums(found.acknowledged.entry(by.incarnation).or_default(), sums, -1);
-                add_sums(found.given.entry(by.incarnation).or_default(), sums, -1);
+                for net in [&mut found.acknowledged, &mut found.given] {
+                    counted(net.entry(by.incarnation).or_default().subtract_sums(sums));
+                }
             }
             _ => {}
         }
@@ -257,7 +255,7 @@ impl ReplicaState {
         let mut taken = found.taken;
         for ((_, incarnation), through) in self.buffer().inboxes().filter(|((from, _), _)| *from == of) {
             let by = TransactionId { set: of, incarnation, position: ACKNOWLEDGED };
-            let sums = sums_of(&taken.remove(&incarnation).unwrap_or_default());
+            let sums = taken.remove(&incarnation).unwrap_or_default().sums();
             all.push(Command::BufferStep { by, step: BufferStep::Lost { to: own, through, sums } });
         }
         let (acknowledged, given, mut again) = (found.acknowledged, found.given, found.again);
@@ -266,7 +264,7 @@ impl ReplicaState {
             let by = TransactionId { set: own, incarnation, position: ACKNOWLEDGED };
             let ends = [(ACKNOWLEDGED, stream.acknowledged(), &acknowledged), (GIVEN, stream.last(), &given)];
             for (position, through, net) in ends {
-                let sums = net.get(&incarnation).map_or_else(Vec::new, sums_of);
+                let sums = net.get(&incarnation).map_or_else(Vec::new, Net::sums);
                 let by = TransactionId { position, ..by };
                 all.push(Command::BufferStep { by, step: BufferStep::Lost { to: of, through, sums } });
             }
@@ -293,14 +291,14 @@ impl ReplicaState {
 
     /// What booked legs left open, as the clearing legs among them show it.
     fn left_open(&self, booked: &[Posted]) -> Vec<Sum> {
-        let mut net = Net::new();
+        let mut net = Net::default();
         for leg in booked {
             let Some(account) = self.account_by_id(&leg.account) else { continue };
             if account.subject == CLEARING_SUBJECT {
-                add(&mut net, leg.side.opposite(), leg.amount, (&account.currency, leg.scale));
+                counted(net.add(leg.side.opposite(), leg.amount, (&account.currency, leg.scale)));
             }
         }
-        sums_of(&net)
+        net.sums()
     }
 
     /// The part of the set that asks in an attempt that is decided here, unless that set surely has it.
@@ -401,27 +399,9 @@ fn is_between_sets(effect: &Effect) -> bool {
     )
 }
 
-fn add(net: &mut Net, side: Side, amount: i128, (currency, scale): (&str, u8)) {
-    let signed = if side == Side::Debit { amount } else { -amount };
-    *net.entry((currency.to_owned(), scale)).or_default() += signed;
-}
-
-fn add_sums(net: &mut Net, sums: &[Sum], sign: i128) {
-    for Sum { currency, scale, debits, credits } in sums {
-        *net.entry((currency.clone(), *scale)).or_default() += sign * (debits - credits);
-    }
-}
-
-/// What has not come to nothing.
-fn sums_of(net: &Net) -> Vec<Sum> {
-    let open = net.iter().filter(|(_, net)| **net != 0);
-    let sum = |((currency, scale), net): (&(String, u8), &i128)| Sum {
-        currency: currency.clone(),
-        scale: *scale,
-        debits: (*net).max(0),
-        credits: (-*net).max(0),
-    };
-    open.map(sum).collect()
+/// What stands in a log has been counted before.
+fn counted(added: Option<()>) {
+    added.expect("a set's accounts have room for all that it has booked");
 }
 
 #[cfg(test)]
