@@ -27,7 +27,7 @@ use crate::freshness::Basis;
 use crate::metrics::Metrics;
 use crate::proposer::{Submission, refusal};
 use crate::reader::ReadError;
-use crate::reconciliation::{self, UNRECONCILED, form};
+use crate::reconciliation::{UNRECONCILED, form};
 use crate::set::{Ledger, Replica, Sets};
 
 /// Replies of all sets that wait for one router's stream.
