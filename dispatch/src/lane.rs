@@ -259,3 +259,7 @@ impl Lane {
         self.target.leader().and_then(|leader| self.links.stream(leader)).map(|stream| stream.id)
     }
 }
+
+#[cfg(test)]
+#[path = "lane_tests.rs"]
+mod tests;

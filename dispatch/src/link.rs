@@ -88,6 +88,12 @@ impl Links {
         self.streams.read().get(node).cloned()
     }
 
+    /// Has an open stream to a node.
+    #[cfg(test)]
+    pub(crate) fn opened(&self, node: Node, stream: Stream) {
+        self.streams.write().insert(node, stream);
+    }
+
     /// Whether the node can be reached.
     pub fn is_up(&self, node: &Node) -> bool {
         self.streams.read().contains_key(node)

@@ -4,7 +4,7 @@
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tokio::sync::mpsc::error::{SendError, TrySendError};
+use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{OwnedPermit, Sender};
 
 use crate::pending::StreamId;
@@ -24,9 +24,11 @@ pub struct Place<T> {
     state: State<T>,
 }
 
+type Wanted<T> = BoxFuture<'static, Result<OwnedPermit<T>, SendError<()>>>;
+
 enum State<T> {
     Nothing,
-    Wanted(BoxFuture<'static, Result<OwnedPermit<T>, SendError<()>>>),
+    Wanted(Wanted<T>),
     Had(Result<OwnedPermit<T>, SendError<()>>),
 }
 
@@ -43,17 +45,19 @@ impl<T: Send + 'static> Place<T> {
         }
         match std::mem::replace(&mut self.state, State::Nothing) {
             State::Had(place) => place.map_err(|SendError(())| NoPlace::Closed),
-            State::Wanted(wanted) => {
+            State::Wanted(wanted) => self.had_or_wanted(wanted),
+            // Asked once, it stands in the queue.
+            State::Nothing => self.had_or_wanted(frames.clone().reserve_owned().boxed()),
+        }
+    }
+
+    fn had_or_wanted(&mut self, mut wanted: Wanted<T>) -> Result<OwnedPermit<T>, NoPlace> {
+        match (&mut wanted).now_or_never() {
+            Some(place) => place.map_err(|SendError(())| NoPlace::Closed),
+            None => {
                 self.state = State::Wanted(wanted);
                 Err(NoPlace::Full)
             }
-            State::Nothing => frames.clone().try_reserve_owned().map_err(|error| match error {
-                TrySendError::Full(frames) => {
-                    self.state = State::Wanted(frames.reserve_owned().boxed());
-                    NoPlace::Full
-                }
-                TrySendError::Closed(_) => NoPlace::Closed,
-            }),
         }
     }
 
@@ -112,6 +116,7 @@ mod tests {
         other.wait().await;
         // So is what was waited for in a stream that is another one now.
         assert_eq!(one.take(STREAM, &frames).err(), Some(NoPlace::Full));
+        assert!(one.wait().now_or_never().is_none());
         let (next, _kept) = mpsc::channel::<u32>(1);
         assert!(other.take(StreamId(2), &next).is_ok());
         one.wait().await;

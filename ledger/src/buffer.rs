@@ -23,7 +23,8 @@ pub const PARCELS_MAX: u64 = 1_000_000;
 
 /// What is paid without asking, in minor units of the payee's currency, at most. Who would pay more asks (ADR 11). A parcel is
 /// refused only where neither the payee nor the suspense account has room, or the clearing account has none, and then all
-/// that is behind it in its stream waits: so none may be so great that a few of them fill an account.
+/// that is behind it in its stream waits: so none may be so great that a few of them fill an account, and what is asked for
+/// leaves them a part of the clearing accounts.
 pub const PARCEL_MAX: i128 = 1 << 64;
 
 /// Parcels that are sent again by one command, at most.

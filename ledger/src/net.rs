@@ -6,7 +6,7 @@ use crate::account::Side;
 use crate::attempt::Sum;
 
 /// Debits less credits, by currency and scale.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Net(BTreeMap<(String, u8), i128>);
 
 impl Net {

@@ -24,7 +24,8 @@ use crate::set::{Ledger, Replica};
 const LAG_MAX: u64 = 2000;
 /// A target that has not answered a heartbeat for longer than this is not there.
 const SILENCE_MAX: Duration = Duration::from_millis(500);
-/// How long the targets may take to be there: one that has just been busy answers soon, and nothing waits for it meanwhile.
+/// How long the targets may take to be there, and to be known to follow: one that has just been busy answers soon, a new leader
+/// soon knows, and nothing waits for it meanwhile.
 const TARGETS_MAX: Duration = Duration::from_secs(2);
 /// For the membership change under load.
 const MEMBERSHIP_MAX: Duration = Duration::from_secs(10);
@@ -268,16 +269,16 @@ fn checks(
         if !view.voters.contains(&id) && !view.learners.contains(&id) {
             return Err(check("replicas", format!("replica {id} on {} is not a member yet", replica.node)));
         }
-        let lag = progress.lag(id);
-        if lag > LAG_MAX {
-            return Err(check(LAG, format!("replica {id} on {} lacks {lag} entries", replica.node)));
-        }
         // A dead replica of an idle set lacks nothing; and a majority that has moved to it commits nothing.
         let silence = context.replica.fence.gate.silence(id);
         if silence.is_none_or(|silence| silence > SILENCE_MAX) {
             let last =
                 silence.map_or("never".into(), |silence| format!("last {} ms ago", silence.as_millis()));
             return Err(check(TARGETS, format!("replica {id} on {} does not answer ({last})", replica.node)));
+        }
+        let lag = progress.lag(id);
+        if lag > LAG_MAX {
+            return Err(check(LAG, format!("replica {id} on {} lacks {lag} entries", replica.node)));
         }
         targets.push((lag, id));
     }

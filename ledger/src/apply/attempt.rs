@@ -187,7 +187,7 @@ impl<S: State> Turn<'_, S> {
         }
         let asked = legs;
         let legs = plan(self.state, asked)?;
-        let terms = Terms { asked, covered: None };
+        let terms = Terms { asked, ..Terms::default() };
         let (reserved, sums) = set_aside(self.state, self.position, &legs, terms)?;
         let role = Role::Participant { reverses };
         let attempt = Attempt { reserved, accounting_date, opened_ns: self.time_unix_ns, role };

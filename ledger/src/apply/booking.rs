@@ -15,6 +15,10 @@ use crate::state::{Posting, State};
 /// neither an account's figures nor the totals of a set, which has fewer than 2^32 accounts.
 pub(super) const SUM_MAX: i128 = 1 << 94;
 
+/// What may stand on either side of a clearing account by legs that can still be refused. The rest of the room is for what
+/// another set has booked already: sixty-seven million of the greatest parcels ([`crate::buffer::PARCEL_MAX`]).
+pub(super) const ASKED_MAX: i128 = SUM_MAX - (1 << 90);
+
 /// What all legs of a transaction together do to one account.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Effect {
@@ -63,6 +67,8 @@ pub(super) struct Terms<'a> {
     pub asked: &'a [Leg],
     /// What a hold has set aside for an account already.
     pub covered: Option<(AccountNo, i128)>,
+    /// Another set has booked its side already.
+    pub is_booked_there: bool,
 }
 
 /// Books legs that balance, or says why not. The sums of all legs must fit an `i128`, as whoever balanced them knows.
@@ -217,7 +223,12 @@ pub(super) fn check_status<S: State>(state: &S, legs: &[Planned]) -> Result<(), 
 /// Open attempts may still book all that is prepared, on either side. A side that gets nothing needs no room, though what is
 /// prepared for the other one may leave it none.
 pub(super) fn check_overflow(account: &Account, effect: &Effect) -> Result<(), Rejection> {
-    let most = SUM_MAX - account.prepared;
+    check_room(account, effect, SUM_MAX)
+}
+
+/// The same of an account that may keep so much.
+pub(super) fn check_room(account: &Account, effect: &Effect, most: i128) -> Result<(), Rejection> {
+    let most = most - account.prepared;
     let fits = |sum: i128, more: i128| more == 0 || sum.checked_add(more).is_some_and(|sum| sum <= most);
     if fits(account.debits, effect.debits) && fits(account.credits, effect.credits) {
         Ok(())
@@ -228,7 +239,12 @@ pub(super) fn check_overflow(account: &Account, effect: &Effect) -> Result<(), R
 
 /// No account can keep more than that, whatever stands on it.
 pub(super) fn overflow_of(account: &str, amount: i128) -> Result<(), Rejection> {
-    match amount > SUM_MAX {
+    overflow_beyond(account, amount, SUM_MAX)
+}
+
+/// The same of an account that may keep so much.
+pub(super) fn overflow_beyond(account: &str, amount: i128, most: i128) -> Result<(), Rejection> {
+    match amount > most {
         true => Err(Rejection::AmountOverflow { account: account.to_owned() }),
         false => Ok(()),
     }

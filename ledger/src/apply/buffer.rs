@@ -28,6 +28,9 @@ use crate::outcome::{Effect, Outcome};
 use crate::rejection::Rejection;
 use crate::state::State;
 
+/// Of what the payer's set has booked already.
+const BOOKED_THERE: Terms<'_> = Terms { asked: &[], covered: None, is_booked_there: true };
+
 /// The subject of suspense accounts. Outside the alphabet of codes: nobody else can be under it.
 pub const SUSPENSE_SUBJECT: &str = "@suspense";
 
@@ -224,7 +227,7 @@ impl<S: State> Turn<'_, S> {
         let no = self.existing(account)?;
         fits(self.state.account(no), credit)?;
         let leg = Planned { no, side: credit.side, amount: credit.amount, kind: LegKind::Ordinary };
-        let (mut planned, _) = set_aside(self.state, self.position, &[leg], Terms::default())?;
+        let (mut planned, _) = set_aside(self.state, self.position, &[leg], BOOKED_THERE)?;
         if canary::on(Canary::CreditWithoutClearingLeg) {
             give_back(self.state, &planned.split_off(1));
         }
@@ -248,7 +251,7 @@ impl<S: State> Turn<'_, S> {
             }
         };
         let leg = Planned { no, side: *side, amount, kind: LegKind::Ordinary };
-        let (planned, _) = set_aside(self.state, self.position, &[leg], Terms::default())?;
+        let (planned, _) = set_aside(self.state, self.position, &[leg], BOOKED_THERE)?;
         let booked = book_set_aside(self.state, self.position, &planned);
         self.state.buffer_mut().suspended.insert(self.position);
         Ok(Effect::Suspended { reason, booked })

@@ -169,7 +169,7 @@ impl<S: State> Turn<'_, S> {
     /// What a hold has set aside for a capture already.
     pub(super) fn terms_of(&self, capturing: Option<Capturing>) -> Terms<'static> {
         let covered = capturing.map(|capturing| (self.held(capturing.hold).account, capturing.amount));
-        Terms { asked: &[], covered }
+        Terms { covered, ..Terms::default() }
     }
 
     /// A capture is booked by this command, as part of the transaction `by`.

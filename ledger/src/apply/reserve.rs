@@ -2,7 +2,9 @@
 //! back, and neither can be refused any more. What a set's own legs leave open stands on its clearing accounts, so that
 //! its books balance at every index; over all sets these show what is in flight.
 
-use super::booking::{Effect, Terms, assert_balanced, check, check_overflow, effects, overflow_of, raise};
+use super::booking::{
+    ASKED_MAX, Effect, SUM_MAX, Terms, assert_balanced, check, check_room, effects, overflow_beyond, raise,
+};
 use super::transaction::sums;
 use crate::account::{Account, AccountNo, Side};
 use crate::attempt::{Planned, Sum};
@@ -31,22 +33,24 @@ pub(super) fn set_aside<S: State>(
 ) -> Result<(Vec<Planned>, Vec<Sum>), Rejection> {
     let sums = sums(state, legs)?;
     check(state, position, legs, &effects(legs), terms)?;
-    let all = square(state, position, legs, &sums)?;
+    let most = if terms.is_booked_there { SUM_MAX } else { ASKED_MAX };
+    let all = square(state, position, legs, &sums, most)?;
     shift(state, &effects(&all), 1);
     Ok((all, sums))
 }
 
-/// The legs, whose sums these are, and behind them those that square them on the set's clearing accounts.
+/// The legs, whose sums these are, and behind them those that square them on the set's clearing accounts, which may keep so much.
 pub(super) fn square<S: State>(
     state: &mut S,
     position: Position,
     legs: &[Planned],
     sums: &[Sum],
+    most: i128,
 ) -> Result<Vec<Planned>, Rejection> {
     let left_out = canary::on(Canary::ClearingLegLeftOut);
     let open = || sums.iter().filter(|sum| sum.debits != sum.credits && !left_out);
     // None is opened before all have room.
-    let found = open().map(|sum| find_clearing(state, sum)).collect::<Result<Vec<_>, _>>()?;
+    let found = open().map(|sum| find_clearing(state, sum, most)).collect::<Result<Vec<_>, _>>()?;
     let mut all = Vec::with_capacity(legs.len() + found.len());
     all.extend_from_slice(legs);
     for (sum, (id, no)) in open().zip(found) {
@@ -56,18 +60,22 @@ pub(super) fn square<S: State>(
     Ok(all)
 }
 
-/// Whether the clearing account has room for what the sum leaves open.
+/// Whether the clearing account has room for what the sum leaves open, if another set has booked its side already.
 pub(super) fn check_clearing<S: State>(state: &S, sum: &Sum) -> Result<(), Rejection> {
-    find_clearing(state, sum).map(|_| ())
+    find_clearing(state, sum, SUM_MAX).map(|_| ())
 }
 
 /// The id of the clearing account for what the sum leaves open, for which it has room, and its number, if it is open.
-fn find_clearing<S: State>(state: &S, sum: &Sum) -> Result<(String, Option<AccountNo>), Rejection> {
+fn find_clearing<S: State>(
+    state: &S,
+    sum: &Sum,
+    most: i128,
+) -> Result<(String, Option<AccountNo>), Rejection> {
     let id = clearing_account_for(state, sum);
     let no = state.account_no(&id);
     match no {
-        Some(no) => check_overflow(state.account(no), &Effect::of(&clearing_leg(no, sum)))?,
-        None => overflow_of(&id, (sum.debits - sum.credits).abs())?,
+        Some(no) => check_room(state.account(no), &Effect::of(&clearing_leg(no, sum)), most)?,
+        None => overflow_beyond(&id, (sum.debits - sum.credits).abs(), most)?,
     }
     Ok((id, no))
 }

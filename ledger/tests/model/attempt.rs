@@ -13,7 +13,7 @@ use twinset_ledger::{
 };
 
 use super::account::Account;
-use super::booking::{Move, SUM_MAX, balanced, minor, per_account};
+use super::booking::{ASKED_MAX, Move, SUM_MAX, balanced, minor, per_account};
 use super::hold::Taking;
 use super::reversal::Back;
 use super::{Here, Model, check_back};
@@ -147,7 +147,7 @@ impl Model {
     ) -> Result<Effect, Rejection> {
         let legs = self.plan(&asked.of(self.set))?;
         let taking = capture.map(|(held, capture)| self.taking(here, held, capture, &legs)).transpose()?;
-        let (legs, _) = self.set_aside(here, here.id(), legs, taking.as_ref())?;
+        let (legs, _) = self.set_aside(here, here.id(), legs, taking.as_ref(), ASKED_MAX)?;
         if let Some(taking) = &taking {
             self.take_in_hand(here, taking);
         }
@@ -165,10 +165,11 @@ impl Model {
         attempt: TransactionId,
         mut legs: Vec<Move>,
         taking: Option<&Taking>,
+        most: i128,
     ) -> Result<(Vec<Move>, Vec<Sum>), Rejection> {
         let sums = self.sums(&legs)?;
         self.check(&legs, taking)?;
-        legs.extend(self.squaring(here, &sums)?);
+        legs.extend(self.squaring(here, &sums, most)?);
         for (id, debits, credits) in per_account(&legs) {
             let account = self.accounts.get_mut(id).expect("it was found, or opened");
             account.pending.insert(attempt, (debits, credits));
@@ -176,8 +177,8 @@ impl Model {
         Ok((legs, sums))
     }
 
-    /// What squares legs of these sums, on clearing accounts that are opened for it, if all have room.
-    pub(super) fn squaring(&mut self, here: Here, sums: &[Sum]) -> Result<Vec<Move>, Rejection> {
+    /// What squares legs of these sums, on clearing accounts that are opened for it, if all have room up to `most`.
+    pub(super) fn squaring(&mut self, here: Here, sums: &[Sum], most: i128) -> Result<Vec<Move>, Rejection> {
         let (mut new, mut legs) = (Vec::new(), Vec::new());
         for Sum { currency, scale, debits, credits } in sums {
             if debits == credits {
@@ -189,6 +190,7 @@ impl Model {
             let known = self.accounts.get(&account).map(Account::room);
             let (debits_left, credits_left) = known.unwrap_or((SUM_MAX, SUM_MAX));
             let left = if side == Side::Debit { debits_left } else { credits_left };
+            let left = left - (SUM_MAX - most);
             let Some(minor) = i128::try_from(minor).ok().filter(|minor| *minor <= left) else {
                 return Err(Rejection::AmountOverflow { account });
             };
@@ -266,7 +268,7 @@ impl Model {
         reverses: Option<TransactionId>,
     ) -> Result<Effect, Rejection> {
         let legs = self.plan(legs)?;
-        let (legs, sums) = self.set_aside(here, id, legs, None)?;
+        let (legs, sums) = self.set_aside(here, id, legs, None, ASKED_MAX)?;
         self.open.insert(id, Open { legs, day, since_ns: here.time_unix_ns, reverses, asked: None });
         Ok(Effect::Prepared(sums))
     }

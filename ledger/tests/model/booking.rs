@@ -12,6 +12,8 @@ use super::hold::Taking;
 
 /// What an account's debits, and its credits, can add up to.
 pub(super) const SUM_MAX: i128 = 1 << 94;
+/// What may be asked for on a clearing account: fifteen sixteenths of that.
+pub(super) const ASKED_MAX: i128 = 15 << 90;
 
 /// A leg in minor units.
 #[derive(Clone, Debug)]

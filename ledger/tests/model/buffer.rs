@@ -11,7 +11,7 @@ use twinset_ledger::{Begin, Effect, Leg, LegKind, Position, Posted, Rejection, S
 
 use super::account::Account;
 use super::attempt::{scope, weigh};
-use super::booking::{Move, SUM_MAX, minor, opposite};
+use super::booking::{ASKED_MAX, Move, SUM_MAX, minor, opposite};
 use super::{Here, Model, check_back};
 
 /// A set and one of its incarnations.
@@ -183,7 +183,7 @@ impl Model {
         let capture = begin.transaction.capture.map(|capture| (capture, confirms));
         let taking = capture.map(|capture| self.taking(here, held, capture, &legs)).transpose()?;
         weigh(self.set, sums)?;
-        let (legs, _) = self.set_aside(here, here.id(), legs, taking.as_ref())?;
+        let (legs, _) = self.set_aside(here, here.id(), legs, taking.as_ref(), ASKED_MAX)?;
         if let Some(taking) = &taking {
             self.capture(here, here.id(), taking);
         }
@@ -295,7 +295,7 @@ impl Model {
             kind: LegKind::Ordinary,
         };
         let reason = match self.is_kept_in(account, currency, *scale) {
-            Ok(()) => match self.set_aside(here, by, vec![leg(account)], None) {
+            Ok(()) => match self.set_aside(here, by, vec![leg(account)], None, SUM_MAX) {
                 Ok((legs, _)) => {
                     let booked = self.book_legs(by, &legs);
                     self.buffering.taken.entry(origin).or_default().push(here.position);
@@ -314,7 +314,7 @@ impl Model {
             let unit = (currency.as_str(), *scale);
             self.accounts.insert(on.clone(), Account::new("@suspense", unit, Side::Credit, here.position));
         }
-        let set_aside = self.set_aside(here, by, vec![leg(&on)], None);
+        let set_aside = self.set_aside(here, by, vec![leg(&on)], None, SUM_MAX);
         if is_new && set_aside.is_err() {
             self.accounts.remove(&on);
         }

@@ -163,7 +163,7 @@ impl Model {
                 return None;
             }
         }
-        let squaring = self.squaring(here, sums).ok()?;
+        let squaring = self.squaring(here, sums, SUM_MAX).ok()?;
         for leg in moves.iter().filter(|leg| leg.account.starts_with("@recovery")) {
             let id = &leg.account;
             let unit = sums.iter().map(|sum| (sum.currency.as_str(), sum.scale));

@@ -126,11 +126,9 @@ pub fn judge(
                 _ => {}
             }
         }
-        let (theirs, ours) = (Streams::of(&theirs)?, Streams::of(&ours)?);
         let mut to_peer = Vec::new();
-        sent(own, peer, incarnation, (&ours, &theirs), &mut proposals.own)?;
-        again((own, peer), (&ours, &theirs), &mut proposals.own, &mut to_peer)?;
-        again((peer, own), (&theirs, &ours), &mut to_peer, &mut proposals.own)?;
+        streams(own, peer, incarnation, (&ours, &theirs), (&mut proposals.own, &mut to_peer))
+            .map_err(|why| format!("set {peer}: {why}"))?;
         if !to_peer.is_empty() {
             proposals.peers.insert(peer, to_peer);
         }
@@ -170,6 +168,20 @@ fn in_order(mut votes: Vec<Vote>) -> Vec<Vote> {
 
 fn restored(attempt: TransactionId, part: &Restore) -> Command {
     Command::Step { attempt, step: Step::Restore(part.clone()) }
+}
+
+/// What follows for the streams between a set and its peer.
+fn streams(
+    own: u32,
+    peer: u32,
+    incarnation: u32,
+    (ours, theirs): (&[Command], &[Command]),
+    (to_own, to_peer): (&mut Vec<Command>, &mut Vec<Command>),
+) -> Result<(), String> {
+    let (ours, theirs) = (Streams::of(ours)?, Streams::of(theirs)?);
+    sent(own, peer, incarnation, (&ours, &theirs), to_own)?;
+    again((own, peer), (&ours, &theirs), to_own, to_peer)?;
+    again((peer, own), (&theirs, &ours), to_peer, to_own)
 }
 
 /// Parcels that the peer has taken in and this set has lost.

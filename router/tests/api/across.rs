@@ -333,3 +333,17 @@ async fn in_a_batch_nobody_waits_for_a_set_that_others_touch() {
     assert_eq!(seen() - before, 4, "one item for each set alone, and one for each way over both");
     assert_eq!(ground.cluster.settled(), 3);
 }
+
+#[tokio::test]
+async fn eight_thousand_in_one_batch_have_a_result_each() {
+    let ground = Ground::new().await;
+    let ([a, b], [c, _]) = (&ground.one, &ground.two);
+    let to = |n: usize| if n.is_multiple_of(2) { b } else { c };
+    let pay = |n| transaction(&format!("m-{n}"), &[(a, "debit", "1"), (to(n), "credit", "1")]);
+    let results = ground.batch(&(0..8_000).map(pay).collect::<Vec<_>>()).await;
+    assert_eq!(results.len(), 8_000);
+    for (n, result) in results.iter().enumerate() {
+        assert_eq!(accounts(&result["ok"]["postings"]), [a.as_str(), to(n).as_str()], "{n}: {result}");
+    }
+    assert_eq!(ground.cluster.settled(), 4_000);
+}

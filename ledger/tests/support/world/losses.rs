@@ -433,7 +433,7 @@ impl World {
     }
 
     /// Each credit that is known to be sent was taken in once, in the order of its numbers; or, where both sets had lost some of a
-    /// stream, is among those that were booked together as what they come to.
+    /// stream, lies behind what was booked together as what it came to.
     fn check_sent_once(&self) {
         let (mut sent, mut taken) = (BTreeMap::<Stream, u64>::new(), BTreeMap::<Stream, u64>::new());
         for set in SETS {
@@ -441,7 +441,9 @@ impl World {
                 match (command, &outcome.result) {
                     (_, Ok(Effect::Buffered { sent: parcels, .. })) => {
                         for one in parcels {
-                            sent.insert(((set, outcome.incarnation), one.to), one.number);
+                            let stream = ((set, outcome.incarnation), one.to);
+                            let before = sent.insert(stream, one.number);
+                            assert_eq!(one.number, before.unwrap_or(0) + 1, "{stream:?}: numbers count up");
                         }
                     }
                     (
