@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use super::booking::{Effect as Change, SUM_MAX, assert_balanced, check_overflow, effects, overflow_of, raise};
+use super::booking::{
+    Effect as Change, SUM_MAX, assert_balanced, check_overflow, effects, overflow_of, raise,
+};
 use super::reserve::{account_in_scale, check_clearing, square};
 use super::{ApplyError, Decision, Turn};
 use crate::account::{Account, AccountNo, Side};
@@ -218,7 +220,8 @@ impl<S: State> Turn<'_, S> {
             Planned { no, side, amount, kind }
         };
         let legs: Vec<Planned> = placed.into_iter().map(planned).collect();
-        let all = square(self.state, self.position, &legs, sums, SUM_MAX).expect("clearing accounts have room");
+        let all =
+            square(self.state, self.position, &legs, sums, SUM_MAX).expect("clearing accounts have room");
         if all.is_empty() {
             return Some((legs, Vec::new()));
         }

@@ -19,6 +19,7 @@ mod holds;
 mod http;
 mod labels;
 mod leaving;
+mod open_attempts;
 mod own_data;
 mod references;
 mod restrictions;
