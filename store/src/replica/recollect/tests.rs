@@ -1,5 +1,6 @@
 //! What is told of a lost end, and what readers see of what was booked for it.
 
+use twinset_ledger::account::Side;
 use twinset_ledger::buffer::Credit;
 use twinset_ledger::label::Label;
 
